@@ -1,1 +1,41 @@
-fn main() {}
+//! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
+
+mod command;
+mod paths;
+mod toolchain;
+mod wasm;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+  wasm                  build the four contracts into target/contracts
+  wasm-cargo -- ARGS    run cargo for wasm32 with the compiler that has its library, in target/wasm";
+
+fn main() -> ExitCode {
+    match run(env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut args: Vec<String>) -> Result<()> {
+    if args.is_empty() {
+        bail!("no command given\n{USAGE}");
+    }
+    let name = args.remove(0);
+    match name.as_str() {
+        "wasm" => wasm::build_contracts(),
+        "wasm-cargo" => wasm::cargo(args),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("there is no command `{name}`\n{USAGE}"),
+    }
+}

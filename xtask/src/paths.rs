@@ -1,0 +1,27 @@
+//! Where things lie in this checkout.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// The checkout's top folder: cargo tells a running package where its manifest is.
+pub(crate) fn root() -> PathBuf {
+    let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "xtask".into());
+    Path::new(&manifest_dir).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Everything that is built goes here.
+pub(crate) fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// Contracts and dashboard are compiled by another compiler and profile than the rest, so they have a folder of their own.
+pub(crate) fn wasm_target() -> PathBuf {
+    target().join("wasm")
+}
+
+/// The contracts' wasm, one file each, as the tests and `starling up` read it.
+pub(crate) fn contracts() -> PathBuf {
+    target().join("contracts")
+}
