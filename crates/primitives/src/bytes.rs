@@ -1,0 +1,140 @@
+//! Hashes, keys and signatures: fixed-length bytes with one way of writing each.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{fmt, str::FromStr};
+
+/// Why a text is no hash, key or signature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BytesError {
+    /// Not 64 hexadecimal digits.
+    #[error("not a hash: write 64 hexadecimal digits")]
+    Hash,
+    /// Not `ed25519:` and 32 bytes in base58.
+    #[error("not an ed25519 public key: write ed25519: and the key in base58")]
+    PublicKey,
+    /// Not `ed25519:` and 64 bytes in base58.
+    #[error("not an ed25519 signature: write ed25519: and the signature in base58")]
+    Signature,
+}
+
+/// 32 bytes of a hash (BLAKE3 for artifacts and state roots, SHA-256 where a contract computes it). Written in hexadecimal.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Hash32(pub [u8; 32]);
+
+impl Hash32 {
+    /// SHA-256, the hash that contracts compute cheaply.
+    pub fn sha256(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The first eight digits, for logs and screens.
+    pub fn short(&self) -> String {
+        hex::encode(&self.0[..4])
+    }
+}
+
+/// An ed25519 public key as NEAR writes it: `ed25519:` and base58.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// An ed25519 signature as NEAR writes it: `ed25519:` and base58.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Signature(pub [u8; 64]);
+
+fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let encoded = text.strip_prefix("ed25519:")?;
+    if encoded.len() > 90 {
+        return None;
+    }
+    bs58::decode(encoded).into_vec().ok()?.try_into().ok()
+}
+
+impl fmt::Display for Hash32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl FromStr for Hash32 {
+    type Err = BytesError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| BytesError::Hash)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ed25519:{}", bs58::encode(self.0).into_string())
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = BytesError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        base58(text).map(Self).ok_or(BytesError::PublicKey)
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ed25519:{}", bs58::encode(self.0).into_string())
+    }
+}
+
+impl FromStr for Signature {
+    type Err = BytesError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        base58(text).map(Self).ok_or(BytesError::Signature)
+    }
+}
+
+macro_rules! written_as_text {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+written_as_text!(Hash32, PublicKey, Signature);
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes__should_survive_their_text() {
+        let hash = Hash32::sha256(b"starling");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        let key = PublicKey([7; 32]);
+        assert_eq!(key.to_string().parse(), Ok(key));
+        let signature = Signature([9; 64]);
+        assert_eq!(signature.to_string().parse(), Ok(signature));
+    }
+
+    #[test]
+    fn bytes__should_refuse_wrong_lengths_and_kinds() {
+        assert_eq!("ab".parse::<Hash32>(), Err(BytesError::Hash));
+        assert_eq!("secp256k1:abc".parse::<PublicKey>(), Err(BytesError::PublicKey));
+        assert_eq!(PublicKey([1; 32]).to_string().parse::<Signature>(), Err(BytesError::Signature));
+    }
+}

@@ -1,0 +1,567 @@
+//! Escrow: money locked for one purpose. `deposited = available + pending + posted + refunded`, in every state.
+//!
+//! `Held` until its arbiter accepted, then `Open`, then `Settling` while only the holdback is undecided, then `Closed`.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
+
+/// How long an answer of the arbiter is waited for before anyone may void.
+pub const HOLD_PERIOD: DurationMs = DurationMs::from_secs(600);
+/// After the payer asked for closing, how long until anyone may close.
+pub const CLOSING_PERIOD: DurationMs = DurationMs::from_days(7);
+/// The longest grace after expiry.
+pub const MAX_GRACE: DurationMs = DurationMs::from_hours(24);
+/// The longest life of an escrow.
+pub const MAX_LIFE: DurationMs = DurationMs::from_days(366);
+/// The longest time that a result must be served before the holdback vests.
+pub const MAX_AVAILABILITY: DurationMs = DurationMs::from_days(30);
+/// The most payees of one escrow.
+pub const MAX_PAYEES: u16 = 64;
+/// The fee's hard ceiling, whatever is configured.
+pub const MAX_FEE: BasisPoints = match BasisPoints::new(500) {
+    Ok(fee) => fee,
+    Err(_) => BasisPoints::ZERO,
+};
+
+/// Who may post.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authority {
+    /// The contract that accepted the payment.
+    Arbiter,
+    /// Whoever brings a voucher signed by this key, which the payer named.
+    Voucher(PublicKey),
+}
+
+/// What a payer allows an arbiter to fix, signed with the payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// The escrow may live at most until then.
+    pub expires_by: TimestampMs,
+    /// At most this may be posted at once, fee included.
+    pub post_at_once: Amount,
+    /// The fee may be at most this.
+    pub fee: BasisPoints,
+    /// At least this part is held back.
+    pub holdback: BasisPoints,
+}
+
+/// A payee's figure so far, before the fee. Cumulative: it never falls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Posting {
+    /// Who is paid.
+    pub payee: AccountId,
+    /// All that was posted for this payee in this escrow so far, this time included, before the fee.
+    pub total: Amount,
+}
+
+/// What an arbiter answers to a payment that it accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct OpenTerms {
+    /// Who may post.
+    pub authority: Authority,
+    /// No post after this and the grace.
+    pub expires_at: TimestampMs,
+    /// How long after expiry posts are still taken; [`MAX_GRACE`] at most.
+    pub grace: DurationMs,
+    /// The part of each figure that waits for the result's acknowledgement.
+    pub holdback: BasisPoints,
+    /// How long after closing the payer may refuse the holdback; afterwards it vests. [`MAX_AVAILABILITY`] at most.
+    pub availability: DurationMs,
+    /// The most payees; [`MAX_PAYEES`] at most.
+    pub max_payees: u16,
+    /// What is posted at once.
+    pub postings: Vec<Posting>,
+    /// Whether the escrow closes at once (a purchase).
+    pub close: bool,
+}
+
+/// What one payee has of an escrow. Public figures; the sums are kept by [`Escrow`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Payee {
+    /// Who is paid.
+    pub account: AccountId,
+    /// Cumulative figure before fee and holdback.
+    pub total: Amount,
+    /// What was credited to the account so far, after the fee.
+    pub credited: Amount,
+    /// What is earned, after the fee, and could not be credited yet since the account is not registered.
+    pub unclaimed: Amount,
+    /// The fee taken from this payee so far.
+    pub fee: Amount,
+}
+
+/// What became of the holdback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holdback {
+    /// It waits.
+    Waiting,
+    /// The payer acknowledged the result, or the availability window passed.
+    Released,
+    /// The payer refused: it was returned.
+    Refused,
+}
+
+/// The terms and figures of an escrow that was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Opened {
+    /// Who may post.
+    pub authority: Authority,
+    /// No post after this and the grace; only the payer moves it, and only later.
+    pub expires_at: TimestampMs,
+    /// How long after expiry posts are still taken.
+    pub grace: DurationMs,
+    /// The part held back.
+    pub holdback: BasisPoints,
+    /// What became of it.
+    pub holdback_state: Holdback,
+    /// How long after closing the payer may refuse the holdback.
+    pub availability: DurationMs,
+    /// The most payees.
+    pub max_payees: u16,
+    /// The last post's number; an older one changes nothing.
+    pub seq: u64,
+    /// Everyone who was posted to, in order of first post.
+    pub payees: Vec<Payee>,
+    /// When the payer asked for closing.
+    pub closing_asked_at: Option<TimestampMs>,
+}
+
+/// Where an escrow stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// The arbiter was asked and has not answered. Admits neither post nor close.
+    Held {
+        /// After this anyone may void.
+        hold_deadline: TimestampMs,
+    },
+    /// Posts are taken.
+    Open(Opened),
+    /// Closed to posts, what was available is returned, the holdback is undecided.
+    Settling {
+        /// The terms and final figures.
+        opened: Opened,
+        /// The payer may refuse until then; afterwards the holdback vests.
+        until: TimestampMs,
+    },
+    /// All is decided. Unclaimed figures may still be claimed.
+    Closed(Opened),
+    /// The arbiter refused or never answered: all was returned.
+    Voided,
+}
+
+/// Money locked for one purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Escrow {
+    /// Who paid, and gets back what is not earned.
+    pub payer: AccountId,
+    /// The contract that the escrow obeys within the payer's bounds.
+    pub arbiter: AccountId,
+    /// What it is counted in.
+    pub asset: Asset,
+    /// What the payer allows.
+    pub bounds: Bounds,
+    /// The fee, frozen when the payment came in.
+    pub fee: BasisPoints,
+    /// When the payment came in.
+    pub created_at: TimestampMs,
+    /// All that was paid in.
+    pub deposited: Amount,
+    /// Returned to the payer so far.
+    pub refunded: Amount,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// What happens to an escrow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The arbiter accepted.
+    Open(OpenTerms),
+    /// The arbiter refused.
+    Refuse,
+    /// Anyone, when the arbiter never answered.
+    Void,
+    /// The authority posts new totals, and closes if so said.
+    Post {
+        /// Number of the post; only a higher one than the last counts.
+        seq: u64,
+        /// New totals; a payee that is left out keeps its figure.
+        postings: Vec<Posting>,
+        /// Whether the authority closes the escrow with this post.
+        close: bool,
+    },
+    /// The payer accepts the result.
+    Acknowledge,
+    /// The payer refuses the holdback.
+    RefuseHoldback,
+    /// The payer asks for closing.
+    AskClosing,
+    /// The payer extends the life.
+    Extend(TimestampMs),
+    /// Anyone, once the escrow may be closed without the authority.
+    Close,
+    /// Anyone, once the availability window passed.
+    Vest,
+    /// A payee registered after it was posted to.
+    Claim(AccountId),
+}
+
+/// What must follow from an event: credits, a fee and a refund that sum to what left the escrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Net credits to payees' balances.
+    pub credits: Vec<(AccountId, Amount)>,
+    /// To the fee account.
+    pub fee: Amount,
+    /// Back to the payer's balance.
+    pub refund: Amount,
+    /// Whether anything changed; a repeated or older post changes nothing.
+    pub changed: bool,
+}
+
+/// Why an event was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EscrowError {
+    /// The event is not taken in this state.
+    #[error("the escrow is {state}, which does not take this")]
+    WrongState {
+        /// The state's name.
+        state: &'static str,
+    },
+    /// The answer passes what the payer allowed or the protocol's limits.
+    #[error("the arbiter's answer is outside the payer's bounds: {0}")]
+    OutOfBounds(&'static str),
+    /// A payee's total would fall.
+    #[error("the total of {0} would fall")]
+    TotalFalls(AccountId),
+    /// The totals pass the deposit.
+    #[error("the totals pass what was deposited")]
+    OverDeposit,
+    /// More payees than the terms allow, or one twice.
+    #[error("too many payees, or one named twice")]
+    Payees,
+    /// Posts ended.
+    #[error("the escrow expired: posts ended {0:?}")]
+    Expired(TimestampMs),
+    /// It is too early.
+    #[error("too early: possible from {0:?}")]
+    TooEarly(TimestampMs),
+    /// Nothing waits for this account.
+    #[error("nothing waits for {0}")]
+    NothingToClaim(AccountId),
+    /// The holdback was decided already, or there is none.
+    #[error("the holdback is decided already")]
+    HoldbackDecided,
+    /// An extension must move the expiry later, and within the longest life.
+    #[error("an extension must be later than the expiry and within {MAX_LIFE}")]
+    Extension,
+    /// Arithmetic left its range.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+}
+
+impl Escrow {
+    /// A payment that came in: `Held` for the arbiter.
+    pub fn hold(payer: AccountId, arbiter: AccountId, asset: Asset, deposited: Amount, bounds: Bounds, fee: BasisPoints, now: TimestampMs) -> Result<Self, EscrowError> {
+        if fee > MAX_FEE || fee > bounds.fee {
+            return Err(EscrowError::OutOfBounds("fee"));
+        }
+        if bounds.expires_by > now.after(MAX_LIFE) || bounds.expires_by <= now {
+            return Err(EscrowError::OutOfBounds("expires_by"));
+        }
+        let state = State::Held { hold_deadline: now.after(HOLD_PERIOD) };
+        Ok(Self { payer, arbiter, asset, bounds, fee, created_at: now, deposited, refunded: Amount::ZERO, state })
+    }
+
+    /// Applies an event. `is_registered` says whether an account can be credited; what it can't is kept as unclaimed.
+    pub fn apply(&self, event: Event, now: TimestampMs, is_registered: impl Fn(&AccountId) -> bool) -> Result<(Self, Effects), EscrowError> {
+        let mut next = self.clone();
+        let mut effects = Effects { changed: true, ..Effects::default() };
+        match (event, &mut next.state) {
+            (Event::Open(terms), State::Held { .. }) => next.open(terms, now, &is_registered, &mut effects)?,
+            (Event::Refuse, State::Held { .. }) => next.void(&mut effects),
+            (Event::Void, State::Held { hold_deadline }) => {
+                require_reached(*hold_deadline, now)?;
+                next.void(&mut effects);
+            }
+            (Event::Post { seq, postings, close }, State::Open(opened)) => {
+                let last = opened.expires_at.after(opened.grace);
+                if now > last {
+                    return Err(EscrowError::Expired(last));
+                }
+                if seq <= opened.seq {
+                    return Ok((self.clone(), Effects::default()));
+                }
+                opened.seq = seq;
+                post(opened, self.deposited, self.fee, postings, &is_registered, &mut effects)?;
+                if close {
+                    next.close(now, &is_registered, &mut effects)?;
+                }
+            }
+            (Event::Acknowledge, State::Open(opened) | State::Settling { opened, .. }) => {
+                decide_holdback(opened, Holdback::Released)?;
+                credit(opened, self.fee, &is_registered, &mut effects)?;
+                next.finish_if_settling();
+            }
+            (Event::RefuseHoldback, State::Settling { opened, .. }) => {
+                let held = opened.held_back();
+                decide_holdback(opened, Holdback::Refused)?;
+                effects.refund = held;
+                next.refunded = next.refunded.checked_add(held)?;
+                next.finish_if_settling();
+            }
+            (Event::Vest, State::Settling { opened, until }) => {
+                require_reached(*until, now)?;
+                decide_holdback(opened, Holdback::Released)?;
+                credit(opened, self.fee, &is_registered, &mut effects)?;
+                next.finish_if_settling();
+            }
+            (Event::AskClosing, State::Open(opened)) => {
+                if opened.closing_asked_at.is_some() {
+                    return Ok((self.clone(), Effects::default()));
+                }
+                opened.closing_asked_at = Some(now);
+            }
+            (Event::Extend(until), State::Open(opened)) => {
+                if until <= opened.expires_at || until > now.after(MAX_LIFE) || now > opened.expires_at {
+                    return Err(EscrowError::Extension);
+                }
+                opened.expires_at = until;
+            }
+            (Event::Close, State::Open(opened)) => {
+                require_reached(opened.closable_at(), now)?;
+                next.close(now, &is_registered, &mut effects)?;
+            }
+            (Event::Claim(account), State::Open(opened) | State::Settling { opened, .. } | State::Closed(opened)) => {
+                let payee = opened.payees.iter_mut().find(|payee| payee.account == account && !payee.unclaimed.is_zero());
+                let payee = payee.ok_or_else(|| EscrowError::NothingToClaim(account.clone()))?;
+                if !is_registered(&account) {
+                    return Err(EscrowError::NothingToClaim(account));
+                }
+                let amount = std::mem::take(&mut payee.unclaimed);
+                payee.credited = payee.credited.checked_add(amount)?;
+                effects.credits.push((account, amount));
+            }
+            (_, state) => return Err(EscrowError::WrongState { state: state.name() }),
+        }
+        Ok((next, effects))
+    }
+
+    /// What is still free to be posted or returned.
+    pub fn available(&self) -> Amount {
+        match &self.state {
+            State::Held { .. } => self.deposited,
+            State::Open(opened) => Amount(self.deposited.0.saturating_sub(opened.total().0)),
+            State::Settling { .. } | State::Closed(_) | State::Voided => Amount::ZERO,
+        }
+    }
+
+    /// What is held back and undecided.
+    pub fn pending(&self) -> Amount {
+        match &self.state {
+            State::Open(opened) | State::Settling { opened, .. } => opened.held_back(),
+            State::Held { .. } | State::Closed(_) | State::Voided => Amount::ZERO,
+        }
+    }
+
+    /// What is earned for good, fee included: credited, unclaimed and fee.
+    pub fn posted(&self) -> Amount {
+        self.state.opened().map_or(Amount::ZERO, |opened| Amount(opened.payees.iter().map(|payee| payee.credited.0 + payee.unclaimed.0 + payee.fee.0).sum()))
+    }
+
+    /// What lies in this escrow: all that neither was credited, nor taken as fee, nor returned.
+    pub fn locked(&self) -> Amount {
+        let unclaimed = self.state.opened().map_or(0, |opened| opened.payees.iter().map(|payee| payee.unclaimed.0).sum());
+        Amount(self.available().0 + self.pending().0 + unclaimed)
+    }
+
+    /// Whether the record may be removed: nothing lies in it and nothing can still happen.
+    pub fn is_spent(&self) -> bool {
+        matches!(self.state, State::Closed(_) | State::Voided) && self.locked().is_zero()
+    }
+
+    fn open(&mut self, terms: OpenTerms, now: TimestampMs, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+        check_terms(&terms, &self.bounds, now)?;
+        let mut opened = Opened {
+            authority: terms.authority,
+            expires_at: terms.expires_at,
+            grace: terms.grace,
+            holdback: terms.holdback,
+            holdback_state: Holdback::Waiting,
+            availability: terms.availability,
+            max_payees: terms.max_payees,
+            seq: 0,
+            payees: Vec::new(),
+            closing_asked_at: None,
+        };
+        post(&mut opened, self.deposited, self.fee, terms.postings, is_registered, effects)?;
+        if opened.total() > self.bounds.post_at_once {
+            return Err(EscrowError::OutOfBounds("post_at_once"));
+        }
+        self.state = State::Open(opened);
+        if terms.close { self.close(now, is_registered, effects) } else { Ok(()) }
+    }
+
+    fn void(&mut self, effects: &mut Effects) {
+        effects.refund = self.deposited;
+        self.refunded = self.deposited;
+        self.state = State::Voided;
+    }
+
+    fn close(&mut self, now: TimestampMs, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+        let available = self.available();
+        let State::Open(opened) = &mut self.state else {
+            return Err(EscrowError::WrongState { state: self.state.name() });
+        };
+        effects.refund = effects.refund.checked_add(available)?;
+        self.refunded = self.refunded.checked_add(available)?;
+        if opened.held_back().is_zero() {
+            if opened.holdback_state == Holdback::Waiting {
+                opened.holdback_state = Holdback::Released;
+            }
+            credit(opened, self.fee, is_registered, effects)?;
+            self.state = State::Closed(opened.clone());
+        } else {
+            let until = now.after(opened.availability);
+            self.state = State::Settling { opened: opened.clone(), until };
+        }
+        Ok(())
+    }
+
+    fn finish_if_settling(&mut self) {
+        if let State::Settling { opened, .. } = &self.state {
+            self.state = State::Closed(opened.clone());
+        }
+    }
+}
+
+impl State {
+    /// The state's name in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "held",
+            Self::Open(_) => "open",
+            Self::Settling { .. } => "settling",
+            Self::Closed(_) => "closed",
+            Self::Voided => "voided",
+        }
+    }
+
+    /// The terms and figures, once opened.
+    pub fn opened(&self) -> Option<&Opened> {
+        match self {
+            Self::Open(opened) | Self::Settling { opened, .. } | Self::Closed(opened) => Some(opened),
+            Self::Held { .. } | Self::Voided => None,
+        }
+    }
+}
+
+impl Opened {
+    /// The sum of all payees' totals, before fee and holdback.
+    pub fn total(&self) -> Amount {
+        Amount(self.payees.iter().map(|payee| payee.total.0).sum())
+    }
+
+    /// The part of the totals that waits for acknowledgement; nothing once that is decided.
+    pub fn held_back(&self) -> Amount {
+        match self.holdback_state {
+            Holdback::Waiting => Amount(self.payees.iter().map(|payee| payee.total.fraction_floor(self.holdback).0).sum()),
+            Holdback::Released | Holdback::Refused => Amount::ZERO,
+        }
+    }
+
+    /// From when anyone may close: after expiry and grace, or when the payer's closing request has run its time.
+    pub fn closable_at(&self) -> TimestampMs {
+        let expiry = self.expires_at.after(self.grace).after(DurationMs(1));
+        match self.closing_asked_at {
+            Some(asked) => expiry.min(asked.after(CLOSING_PERIOD)),
+            None => expiry,
+        }
+    }
+
+    /// A payee's figure that is earned for good, before the fee.
+    fn earned(&self, total: Amount) -> Amount {
+        match self.holdback_state {
+            Holdback::Released => total,
+            Holdback::Waiting | Holdback::Refused => Amount(total.0 - total.fraction_floor(self.holdback).0),
+        }
+    }
+}
+
+fn require_reached(moment: TimestampMs, now: TimestampMs) -> Result<(), EscrowError> {
+    if now < moment { Err(EscrowError::TooEarly(moment)) } else { Ok(()) }
+}
+
+fn check_terms(terms: &OpenTerms, bounds: &Bounds, now: TimestampMs) -> Result<(), EscrowError> {
+    let refused = |what| Err(EscrowError::OutOfBounds(what));
+    match terms {
+        terms if terms.expires_at > bounds.expires_by || terms.expires_at <= now => refused("expires_at"),
+        terms if terms.grace > MAX_GRACE => refused("grace"),
+        terms if terms.holdback < bounds.holdback => refused("holdback"),
+        terms if terms.availability > MAX_AVAILABILITY => refused("availability"),
+        terms if terms.max_payees > MAX_PAYEES => refused("max_payees"),
+        _ => Ok(()),
+    }
+}
+
+fn decide_holdback(opened: &mut Opened, decision: Holdback) -> Result<(), EscrowError> {
+    if opened.holdback_state != Holdback::Waiting {
+        return Err(EscrowError::HoldbackDecided);
+    }
+    opened.holdback_state = decision;
+    Ok(())
+}
+
+fn post(opened: &mut Opened, deposited: Amount, fee: BasisPoints, postings: Vec<Posting>, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+    if postings.len() > usize::from(opened.max_payees) {
+        return Err(EscrowError::Payees);
+    }
+    for (index, posting) in postings.iter().enumerate() {
+        if postings[..index].iter().any(|earlier| earlier.payee == posting.payee) {
+            return Err(EscrowError::Payees);
+        }
+        match opened.payees.iter_mut().find(|payee| payee.account == posting.payee) {
+            Some(payee) if posting.total < payee.total => return Err(EscrowError::TotalFalls(posting.payee.clone())),
+            Some(payee) => payee.total = posting.total,
+            None => opened.payees.push(Payee { account: posting.payee.clone(), total: posting.total, credited: Amount::ZERO, unclaimed: Amount::ZERO, fee: Amount::ZERO }),
+        }
+    }
+    if opened.payees.len() > usize::from(opened.max_payees) {
+        return Err(EscrowError::Payees);
+    }
+    if Amount::sum(opened.payees.iter().map(|payee| payee.total))? > deposited {
+        return Err(EscrowError::OverDeposit);
+    }
+    credit(opened, fee, is_registered, effects)
+}
+
+/// Brings credits and fees up to what is earned. The fee is the ceiling of the cumulative figure, so that many small posts cost no more than one.
+fn credit(opened: &mut Opened, fee: BasisPoints, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+    let earned: Vec<Amount> = opened.payees.iter().map(|payee| opened.earned(payee.total)).collect();
+    for (payee, earned) in opened.payees.iter_mut().zip(earned) {
+        let fee_total = earned.fraction_ceil(fee);
+        let fee_now = fee_total.checked_sub(payee.fee)?;
+        let net_now = earned.checked_sub(fee_total)?.checked_sub(payee.credited)?.checked_sub(payee.unclaimed)?;
+        payee.fee = fee_total;
+        effects.fee = effects.fee.checked_add(fee_now)?;
+        if net_now.is_zero() {
+            continue;
+        }
+        if is_registered(&payee.account) {
+            payee.credited = payee.credited.checked_add(net_now)?;
+            effects.credits.push((payee.account.clone(), net_now));
+        } else {
+            payee.unclaimed = payee.unclaimed.checked_add(net_now)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "escrow_tests.rs"]
+mod tests;

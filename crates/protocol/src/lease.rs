@@ -1,0 +1,268 @@
+//! Lease: a paid match of tenant and offer. `Pending -> Active -> Closing{cause} -> Closed{cause}`.
+//!
+//! Paid by metered time: what node and meter both signed, never more than the price times the block time since acceptance.
+
+use crate::{price::time_earned, signing::LeaseStatement};
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{AccountId, Amount, AmountError, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, TimestampMs};
+
+/// How long a node has to accept.
+pub const ACCEPT_PERIOD: DurationMs = DurationMs::from_secs(60);
+/// How long after the end the last co-signed statement may be posted.
+pub const POST_PERIOD: DurationMs = DurationMs::from_secs(120);
+/// The longest time between two statements.
+pub const STATEMENT_INTERVAL: DurationMs = DurationMs::from_secs(60);
+
+/// What the tenant pays for: fixed in the payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseTerms {
+    /// The offer that is taken.
+    pub offer_id: OfferId,
+    /// The most time that is paid.
+    pub duration: DurationMs,
+    /// Hash of the job's description, an artifact.
+    pub job: Hash32,
+    /// The key that co-signs statements: the tenant's own.
+    pub meter: PublicKey,
+    /// How long the output must be served before the holdback vests.
+    pub availability: DurationMs,
+}
+
+/// Why a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The work is complete.
+    Completed,
+    /// The tenant closed it.
+    TenantClosed,
+    /// The provider closed it.
+    ProviderClosed,
+    /// The node did not accept in time.
+    NotAccepted,
+    /// Its time ran out.
+    TimeOver,
+}
+
+/// Where a lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum LeaseState {
+    /// Paid, and `billing` has not said that the escrow is open.
+    Unpaid,
+    /// Waits for the node.
+    Pending {
+        /// Until then.
+        accept_by: TimestampMs,
+    },
+    /// The node works.
+    Active {
+        /// Since then.
+        since: TimestampMs,
+        /// Until then at most.
+        deadline: TimestampMs,
+    },
+    /// It ended; the last co-signed statement may still be posted.
+    Closing {
+        /// Why.
+        cause: Cause,
+        /// When the work began, if it did.
+        since: Option<TimestampMs>,
+        /// When it ended.
+        ended_at: TimestampMs,
+        /// Statements are taken until then.
+        post_until: TimestampMs,
+    },
+    /// Settled.
+    Closed {
+        /// Why.
+        cause: Cause,
+        /// When it ended.
+        ended_at: TimestampMs,
+    },
+}
+
+/// A lease as `compute` keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Lease {
+    /// Its number.
+    pub id: LeaseId,
+    /// Who pays.
+    pub tenant: AccountId,
+    /// The node that works.
+    pub node_id: NodeId,
+    /// Who is paid, frozen at payment.
+    pub payout: AccountId,
+    /// The node's key, frozen at payment.
+    pub node_key: PublicKey,
+    /// The escrow that pays.
+    pub escrow_id: EscrowId,
+    /// What was paid in.
+    pub deposit: Amount,
+    /// The offer's price, frozen at payment.
+    pub price_per_hour: Amount,
+    /// What is paid for.
+    pub terms: LeaseTerms,
+    /// The last statement's number.
+    pub seq: u64,
+    /// Metered time that counts.
+    pub metered: DurationMs,
+    /// Work units of the last statement.
+    pub units: u64,
+    /// Output hash of the last statement.
+    pub output: Option<Hash32>,
+    /// When the payment came in.
+    pub created_at: TimestampMs,
+    /// Where it stands.
+    pub state: LeaseState,
+}
+
+/// What happens to a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `billing` opened the escrow.
+    Opened,
+    /// The node accepts.
+    Accept,
+    /// A statement whose two signatures were checked.
+    Statement(LeaseStatement),
+    /// The tenant ends it.
+    CloseByTenant,
+    /// The provider ends it.
+    CloseByProvider,
+    /// Anyone: what the time demands.
+    Tick,
+    /// The last figures are posted and the escrow is closed.
+    Settled,
+}
+
+/// Why an event was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// The event is not taken in this state.
+    #[error("the lease is {0}, which does not take this")]
+    WrongState(&'static str),
+    /// The duration is outside the offer's.
+    #[error("the offer takes leases of {min} to {max}")]
+    Duration {
+        /// The shortest.
+        min: DurationMs,
+        /// The longest.
+        max: DurationMs,
+    },
+    /// The deposit is less than the quote.
+    #[error("the deposit is less than the quote of {0} yocto")]
+    DepositTooSmall(Amount),
+    /// The node did not accept in time.
+    #[error("the node had to accept by {0:?}")]
+    AcceptedTooLate(TimestampMs),
+    /// The statement is for another lease or falls behind the last.
+    #[error("the statement does not follow the last one: {0}")]
+    DoesNotFollow(&'static str),
+    /// More time is claimed than has passed.
+    #[error("{claimed} claimed, {passed} passed since acceptance")]
+    MoreThanPassed {
+        /// What the statement says.
+        claimed: DurationMs,
+        /// What the chain's clock says.
+        passed: DurationMs,
+    },
+    /// It is too early for a tick to change anything.
+    #[error("nothing is due before {0:?}")]
+    NothingDue(TimestampMs),
+    /// Arithmetic left its range.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+}
+
+impl Lease {
+    /// Applies an event.
+    pub fn apply(&self, event: Event, now: TimestampMs) -> Result<Self, LeaseError> {
+        let mut next = self.clone();
+        match (event, self.state) {
+            (Event::Opened, LeaseState::Unpaid) => next.state = LeaseState::Pending { accept_by: now.after(ACCEPT_PERIOD) },
+            (Event::Accept, LeaseState::Pending { accept_by }) => {
+                if now > accept_by {
+                    return Err(LeaseError::AcceptedTooLate(accept_by));
+                }
+                next.state = LeaseState::Active { since: now, deadline: now.after(self.terms.duration) };
+            }
+            (Event::Statement(statement), LeaseState::Active { since, deadline }) => {
+                next.take(&statement, since, now.min(deadline))?;
+                if statement.is_final {
+                    next.close(Cause::Completed, Some(since), now.min(deadline), now);
+                }
+            }
+            (Event::Statement(statement), LeaseState::Closing { since: Some(since), ended_at, post_until, .. }) if now <= post_until => next.take(&statement, since, ended_at)?,
+            (Event::CloseByTenant, LeaseState::Pending { .. }) => next.close(Cause::TenantClosed, None, now, now),
+            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.close(Cause::ProviderClosed, None, now, now),
+            (Event::CloseByTenant, LeaseState::Active { since, deadline }) => next.close(Cause::TenantClosed, Some(since), now.min(deadline), now),
+            (Event::CloseByProvider, LeaseState::Active { since, deadline }) => next.close(Cause::ProviderClosed, Some(since), now.min(deadline), now),
+            (Event::Tick, LeaseState::Pending { accept_by }) => {
+                require_passed(accept_by, now)?;
+                next.close(Cause::NotAccepted, None, accept_by, now);
+            }
+            (Event::Tick, LeaseState::Active { since, deadline }) => {
+                require_passed(deadline, now)?;
+                next.close(Cause::TimeOver, Some(since), deadline, now);
+            }
+            (Event::Settled, LeaseState::Closing { cause, ended_at, post_until, .. }) => {
+                require_passed(post_until, now)?;
+                next.state = LeaseState::Closed { cause, ended_at };
+            }
+            (_, state) => return Err(LeaseError::WrongState(state.name())),
+        }
+        Ok(next)
+    }
+
+    /// What the node has earned so far, before the fee: never more than the deposit.
+    pub fn earned(&self) -> Result<Amount, LeaseError> {
+        Ok(time_earned(self.price_per_hour, self.metered)?.min(self.deposit))
+    }
+
+    fn take(&mut self, statement: &LeaseStatement, since: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
+        let refused = |what| Err(LeaseError::DoesNotFollow(what));
+        match statement {
+            statement if statement.lease_id != self.id || statement.escrow_id != self.escrow_id => return refused("another lease"),
+            statement if statement.seq <= self.seq => return refused("an older statement"),
+            statement if statement.metered_ms < self.metered.0 || statement.units < self.units => return refused("figures fell"),
+            _ => {}
+        }
+        let (claimed, passed) = (DurationMs(statement.metered_ms), until.since(since));
+        if claimed > passed {
+            return Err(LeaseError::MoreThanPassed { claimed, passed });
+        }
+        (self.seq, self.metered, self.units, self.output) = (statement.seq, claimed, statement.units, Some(statement.output));
+        Ok(())
+    }
+
+    /// What ended with nothing to post, or with a final statement, is settled at once; else the last statement has its time.
+    fn close(&mut self, cause: Cause, since: Option<TimestampMs>, ended_at: TimestampMs, now: TimestampMs) {
+        let wait = since.is_some() && cause != Cause::Completed;
+        let post_until = if wait { now.after(POST_PERIOD) } else { TimestampMs(now.0.saturating_sub(1)) };
+        self.state = LeaseState::Closing { cause, since, ended_at, post_until };
+    }
+}
+
+impl LeaseState {
+    /// The state's name in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unpaid => "unpaid",
+            Self::Pending { .. } => "pending",
+            Self::Active { .. } => "active",
+            Self::Closing { .. } => "closing",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+fn require_passed(moment: TimestampMs, now: TimestampMs) -> Result<(), LeaseError> {
+    if now <= moment { Err(LeaseError::NothingDue(moment)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

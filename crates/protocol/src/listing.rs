@@ -1,0 +1,215 @@
+//! Listings: what `hub` and `market` sell. One rule set for models, research tools and datasets.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, Hash32, RunId, Text, TimestampMs};
+
+/// The most shares of one listing, ancestors' and publisher's together.
+pub const MAX_SHARES: usize = 16;
+/// The most versions of one listing.
+pub const MAX_VERSIONS: usize = 64;
+/// The most files of one version.
+pub const MAX_FILES: usize = 16;
+/// The most direct parents of one listing.
+pub const MAX_PARENTS: usize = 4;
+
+/// What is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A model, in `hub`.
+    Model,
+    /// A declarative research tool (prompts and an evaluation, never code), in `market`.
+    Tool,
+    /// A data set, in `market`.
+    Dataset,
+}
+
+/// What it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Category {
+    /// Text generation.
+    TextGeneration,
+    /// Text classification.
+    TextClassification,
+    /// Tables.
+    Tabular,
+    /// Images.
+    Vision,
+    /// Evaluation of models.
+    Evaluation,
+    /// Anything else.
+    Other,
+}
+
+/// One file of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its name, such as `model.safetensors`.
+    pub name: Text<80>,
+    /// Artifact hash.
+    pub hash: Hash32,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// One version. Never changed after it is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Version {
+    /// Its files.
+    pub files: Vec<File>,
+    /// The run that made it, if one did.
+    pub run_id: Option<RunId>,
+    /// What changed.
+    pub note: Text<280>,
+    /// When it was published.
+    pub published_at: TimestampMs,
+}
+
+/// A part of what a licence brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Who gets it.
+    pub account: AccountId,
+    /// Which part.
+    pub part: BasisPoints,
+}
+
+/// A listing as `hub` or `market` keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Listing {
+    /// Its name.
+    pub name: AssetName,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is for.
+    pub category: Category,
+    /// Title for people.
+    pub title: Text<80>,
+    /// What it does, in a few sentences.
+    pub summary: Text<600>,
+    /// SPDX licence expression.
+    pub licence: Text<40>,
+    /// Price of a licence; 0 for everyone.
+    pub price: Amount,
+    /// What it was made from.
+    pub parents: Vec<AssetName>,
+    /// Ancestors' parts, flattened when it was published and never changed; the rest and all dust is the publisher's.
+    pub shares: Vec<Share>,
+    /// What a work made from this one owes to it and to its ancestors.
+    pub royalty: BasisPoints,
+    /// Its versions, the first published first.
+    pub versions: Vec<Version>,
+    /// Licences sold.
+    pub sold: u64,
+    /// Whether it was taken off the list; licences stay valid.
+    pub delisted: bool,
+    /// When it was first published.
+    pub published_at: TimestampMs,
+}
+
+/// Why a listing was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListingError {
+    /// The ancestors' parts together pass the whole.
+    #[error("the ancestors' shares together pass 100 %")]
+    SharesPassWhole,
+    /// The lineage has more accounts than a payment can name.
+    #[error("the lineage names more than {MAX_SHARES} accounts")]
+    LineageTooLarge,
+    /// Too many parents, or one twice.
+    #[error("at most {MAX_PARENTS} parents, each once")]
+    Parents,
+    /// No file, too many, or a name twice.
+    #[error("a version has 1 to {MAX_FILES} files, each name once")]
+    Files,
+    /// Too many versions.
+    #[error("at most {MAX_VERSIONS} versions")]
+    TooManyVersions,
+    /// The licence is not an SPDX expression.
+    #[error("the licence must be an SPDX expression such as MIT or Apache-2.0")]
+    Licence,
+    /// It was taken off the list.
+    #[error("it was taken off the list")]
+    Delisted,
+    /// What was paid is not the price.
+    #[error("the price is {0} yocto")]
+    WrongAmount(Amount),
+}
+
+/// The parts that a work made from `parents` owes: each parent's royalty, split along that parent's own shares, equal accounts added up.
+pub fn flatten(parents: &[&Listing]) -> Result<Vec<Share>, ListingError> {
+    if parents.len() > MAX_PARENTS || parents.iter().enumerate().any(|(index, parent)| parents[..index].iter().any(|other| other.name == parent.name)) {
+        return Err(ListingError::Parents);
+    }
+    let mut parts = std::collections::BTreeMap::<&AccountId, u32>::new();
+    for parent in parents {
+        let royalty = u32::from(parent.royalty.get());
+        let mut rest = royalty;
+        for share in &parent.shares {
+            let part = royalty * u32::from(share.part.get()) / 10_000;
+            rest -= part;
+            *parts.entry(&share.account).or_default() += part;
+        }
+        *parts.entry(parent.name.publisher()).or_default() += rest;
+    }
+    parts.retain(|_, part| *part > 0);
+    if parts.values().sum::<u32>() > 10_000 {
+        return Err(ListingError::SharesPassWhole);
+    }
+    if parts.len() >= MAX_SHARES {
+        return Err(ListingError::LineageTooLarge);
+    }
+    let share = |(account, part): (&AccountId, u32)| {
+        let part = u16::try_from(part).ok().and_then(|part| BasisPoints::new(part).ok()).ok_or(ListingError::SharesPassWhole)?;
+        Ok(Share { account: account.clone(), part })
+    };
+    parts.into_iter().map(share).collect()
+}
+
+/// How a licence's price is split: ancestors' parts rounded down, the rest to the publisher. Sums to `price` exactly.
+pub fn split(listing: &Listing, price: Amount) -> Vec<(AccountId, Amount)> {
+    let mut rest = price;
+    let mut parts = Vec::with_capacity(listing.shares.len() + 1);
+    for share in &listing.shares {
+        let part = price.fraction_floor(share.part);
+        rest = Amount(rest.0 - part.0);
+        parts.push((share.account.clone(), part));
+    }
+    match parts.iter_mut().find(|(account, _)| account == listing.name.publisher()) {
+        Some((_, part)) => *part = Amount(part.0 + rest.0),
+        None => parts.push((listing.name.publisher().clone(), rest)),
+    }
+    parts
+}
+
+/// Checks a purchase and gives the split.
+pub fn buy(listing: &Listing, amount: Amount) -> Result<Vec<(AccountId, Amount)>, ListingError> {
+    if listing.delisted {
+        return Err(ListingError::Delisted);
+    }
+    if amount != listing.price {
+        return Err(ListingError::WrongAmount(listing.price));
+    }
+    Ok(split(listing, amount))
+}
+
+/// Whether a version's files are within their limits.
+pub fn check_files(files: &[File]) -> Result<(), ListingError> {
+    let twice = files.iter().enumerate().any(|(index, file)| files[..index].iter().any(|other| other.name == file.name));
+    if files.is_empty() || files.len() > MAX_FILES || twice { Err(ListingError::Files) } else { Ok(()) }
+}
+
+/// Whether a text has the shape of an SPDX licence expression.
+pub fn check_licence(licence: &str) -> Result<(), ListingError> {
+    let shape = |byte: u8| byte.is_ascii_alphanumeric() || b".-+() ".contains(&byte);
+    let fits = licence.bytes().all(shape) && licence.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    if fits { Ok(()) } else { Err(ListingError::Licence) }
+}
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+//! Nodes and offers as `compute` keeps them.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, NodeId, PublicKey, Text, TimestampMs};
+
+/// The longest lease an offer may allow.
+pub const MAX_LEASE: DurationMs = DurationMs::from_days(30);
+
+/// What kind of device does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA card.
+    Nvidia,
+    /// An AMD card.
+    Amd,
+}
+
+/// What a node says of itself. The rate was measured by its own probe; all of it is declared until a job shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    /// What kind of device.
+    pub kind: DeviceKind,
+    /// The device's name, as the system gives it.
+    pub device: Text<64>,
+    /// Memory that a job may use.
+    pub memory_bytes: u64,
+    /// Processor threads that a job may use.
+    pub threads: u16,
+    /// Matrix rate in units of 10^9 operations a second (f32), by the node's probe.
+    pub matrix_gflops: u32,
+}
+
+/// A provider's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Whose it is.
+    pub provider: AccountId,
+    /// Who is paid. Only the provider's full-access key changes it.
+    pub payout: AccountId,
+    /// The node's own key, a function-call key on the provider's account.
+    pub key: PublicKey,
+    /// What it says of itself.
+    pub capability: Capability,
+    /// The escrow that holds its stake, once paid.
+    pub stake: Option<Stake>,
+    /// When it was registered.
+    pub registered_at: TimestampMs,
+    /// Whether it was retired; it takes no new work then.
+    pub retired: bool,
+}
+
+/// A provider's collateral.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Stake {
+    /// The escrow in `billing`.
+    pub escrow_id: EscrowId,
+    /// How much.
+    pub amount: Amount,
+    /// Whether `billing` has confirmed that the escrow is open.
+    pub confirmed: bool,
+}
+
+/// A provider's standing ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferTerms {
+    /// For training: a million accepted tokens.
+    pub price_per_million_tokens: Amount,
+    /// For metered work: an hour.
+    pub price_per_hour: Amount,
+    /// The shortest lease.
+    pub min_lease: DurationMs,
+    /// The longest lease; [`MAX_LEASE`] at most.
+    pub max_lease: DurationMs,
+}
+
+/// Why a node or an offer was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// A lease must last at least a minute, the shortest no longer than the longest, and that within the limit.
+    #[error("the lease times must satisfy 1 min <= min_lease <= max_lease <= {MAX_LEASE}")]
+    LeaseTimes,
+    /// Memory and threads must not be zero.
+    #[error("a node needs memory and at least one thread")]
+    EmptyCapability,
+}
+
+impl OfferTerms {
+    /// Whether the terms make sense.
+    pub fn check(&self) -> Result<(), NodeError> {
+        let ordered = DurationMs::from_secs(60) <= self.min_lease && self.min_lease <= self.max_lease && self.max_lease <= MAX_LEASE;
+        if ordered { Ok(()) } else { Err(NodeError::LeaseTimes) }
+    }
+}
+
+impl Capability {
+    /// Whether the capability makes sense.
+    pub fn check(&self) -> Result<(), NodeError> {
+        if self.memory_bytes == 0 || self.threads == 0 { Err(NodeError::EmptyCapability) } else { Ok(()) }
+    }
+}

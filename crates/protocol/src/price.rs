@@ -1,0 +1,59 @@
+//! Prices and quotes. The figure a person approves is computed here, by the code that the contracts run.
+
+use crate::run::RunTerms;
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{Amount, AmountError, BasisPoints, DurationMs};
+
+/// The part of each figure that waits for the result's acknowledgement: a tenth.
+pub const HOLDBACK: BasisPoints = match BasisPoints::new(1_000) {
+    Ok(part) => part,
+    Err(_) => BasisPoints::ZERO,
+};
+
+const TOKENS_PER_PRICE: u64 = 1_000_000;
+const MS_PER_HOUR: u64 = 3_600_000;
+
+/// What a payment can cost at most, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Quote {
+    /// Never more than this leaves the payer, fee included. It is the deposit.
+    pub at_most: Amount,
+    /// At most this of it is the fee.
+    pub fee_at_most: Amount,
+    /// At most this of it waits for the acknowledgement of the result.
+    pub held_back_at_most: Amount,
+}
+
+/// What `tokens` accepted tokens have earned, rounded down.
+pub fn tokens_earned(price_per_million_tokens: Amount, tokens: u64) -> Result<Amount, AmountError> {
+    price_per_million_tokens.mul_div_floor(tokens, TOKENS_PER_PRICE)
+}
+
+/// What metered time has earned, rounded down.
+pub fn time_earned(price_per_hour: Amount, metered: DurationMs) -> Result<Amount, AmountError> {
+    price_per_hour.mul_div_floor(metered.0, MS_PER_HOUR)
+}
+
+/// The quote of a run: every round full, every node in it.
+pub fn quote_run(terms: &RunTerms, fee: BasisPoints) -> Result<Quote, AmountError> {
+    let tokens = u64::from(terms.rounds)
+        .checked_mul(u64::from(terms.max_nodes))
+        .and_then(|slots| slots.checked_mul(u64::from(terms.tokens_per_round)))
+        .ok_or(AmountError::Overflow)?;
+    Ok(quote(terms.price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)?, fee))
+}
+
+/// The quote of a lease: its whole time.
+pub fn quote_lease(price_per_hour: Amount, duration: DurationMs, fee: BasisPoints) -> Result<Quote, AmountError> {
+    Ok(quote(price_per_hour.mul_div_ceil(duration.0, MS_PER_HOUR)?, fee))
+}
+
+/// The quote of a purchase. Nothing is held back: purchases are final.
+pub fn quote_purchase(price: Amount, fee: BasisPoints) -> Quote {
+    Quote { held_back_at_most: Amount::ZERO, ..quote(price, fee) }
+}
+
+fn quote(at_most: Amount, fee: BasisPoints) -> Quote {
+    Quote { at_most, fee_at_most: at_most.fraction_ceil(fee), held_back_at_most: at_most.fraction_floor(HOLDBACK) }
+}
