@@ -1,0 +1,235 @@
+//! `billing`: balances, escrow, fees, session keys.
+//!
+//! Callable by anyone unless said otherwise; *payer* means the escrow's payer with one yocto attached.
+
+use crate::{Call, ONE_YOCTO, View, payment::PayArgs};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey, TimestampMs};
+use starling_protocol::{
+    escrow::{Escrow, Posting},
+    session_key::SessionKey,
+};
+
+/// An account in `billing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Free balances by asset; what may be withdrawn or spent.
+    pub balances: Vec<(Asset, Amount)>,
+    /// NEP-145 storage credit, total and free.
+    pub storage: StorageBalance,
+    /// Session keys.
+    pub keys: Vec<(PublicKey, SessionKey)>,
+}
+
+/// NEP-145's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageBalance {
+    /// Paid for storage.
+    pub total: Amount,
+    /// Of it not used.
+    pub available: Amount,
+}
+
+/// NEP-145's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageBalanceBounds {
+    /// What registering costs.
+    pub min: Amount,
+    /// No greatest.
+    pub max: Option<Amount>,
+}
+
+/// An escrow with its number and what its parts sum to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowView {
+    /// Its number.
+    pub id: EscrowId,
+    /// The record.
+    pub escrow: Escrow,
+    /// Free to be posted or returned.
+    pub available: Amount,
+    /// Held back, undecided.
+    pub pending: Amount,
+    /// Earned for good, fee included.
+    pub posted: Amount,
+    /// Storage deposit that the payer put down for this record, returned when it goes.
+    pub storage: Amount,
+}
+
+/// The contract's own sums, for anyone who checks the invariant: holdings = balances + escrows + fees + storage + reserve + surplus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// All free balances in NEAR.
+    pub balances: Amount,
+    /// All that lies in escrows in NEAR (available, pending, unclaimed).
+    pub escrows: Amount,
+    /// The fee account.
+    pub fees: Amount,
+    /// All storage deposits.
+    pub storage: Amount,
+    /// NEAR that is leaving in transfers whose outcome is not known yet.
+    pub in_flight: Amount,
+    /// The account's whole balance, storage stake included, when asked.
+    pub holdings: Amount,
+}
+
+/// How `billing` is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Approves upgrades and pauses.
+    pub owner: AccountId,
+    /// The deployment it belongs to.
+    pub deployment: crate::Deployment,
+    /// The fee on what is posted, frozen in each escrow when it is paid.
+    pub fee: BasisPoints,
+    /// Whether new payments are refused. Money always leaves.
+    pub paused: bool,
+}
+
+/// The contract at an account.
+#[derive(Clone, Debug)]
+pub struct Billing(pub AccountId);
+
+impl Billing {
+    /// NEP-145: registers `account` (or the caller). The rest above `min` stays as storage credit.
+    pub fn storage_deposit(&self, account: Option<&AccountId>, registration_only: bool, deposit: Amount) -> Call {
+        Call::new(&self.0, "storage_deposit", json!({"account_id": account, "registration_only": registration_only}), 10, deposit)
+    }
+
+    /// NEP-145: takes back unused storage credit. One yocto.
+    pub fn storage_withdraw(&self, amount: Option<Amount>) -> Call {
+        Call::new(&self.0, "storage_withdraw", json!({"amount": amount}), 15, ONE_YOCTO)
+    }
+
+    /// Credits the attached NEAR to the caller's balance, less what registering costs if the caller is new.
+    pub fn deposit(&self, amount: Amount) -> Call {
+        Call::new(&self.0, "deposit", json!({}), 10, amount)
+    }
+
+    /// Sends NEAR from the caller's balance to the caller; all of it when no amount is named. One yocto; a session key cannot.
+    pub fn withdraw(&self, amount: Option<Amount>) -> Call {
+        Call::new(&self.0, "withdraw", json!({"amount": amount}), 20, ONE_YOCTO)
+    }
+
+    /// Pays from the attached NEAR: holds `amount` for the target and asks it. Gives the escrow's number.
+    /// `deposit` must cover amount and storage (see `storage_price`); what is left is credited to the caller's balance.
+    pub fn pay(&self, args: &PayArgs, deposit: Amount) -> Call {
+        Call::new(&self.0, "pay", json!(args), 100, deposit)
+    }
+
+    /// Pays from the caller's balance (storage too): one yocto, or a session key within its cap.
+    pub fn pay_from_balance(&self, args: &PayArgs, with_session_key: bool) -> Call {
+        Call::new(&self.0, "pay_from_balance", json!(args), 100, if with_session_key { Amount::ZERO } else { ONE_YOCTO })
+    }
+
+    /// Repeats the question to the target, when the first callback was lost; anyone, until `hold_deadline`.
+    pub fn confirm(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "confirm", json!({"escrow_id": escrow_id}), 80, Amount::ZERO)
+    }
+
+    /// Returns a `Held` escrow after `hold_deadline`; anyone.
+    pub fn void(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "void", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
+    }
+
+    /// New cumulative totals; the escrow's arbiter only. An old `seq` changes nothing. `close` ends posting and returns what is available.
+    pub fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Call {
+        Call::new(&self.0, "post", json!({"escrow_id": escrow_id, "seq": seq, "postings": postings, "close": close}), 40, Amount::ZERO)
+    }
+
+    /// Accepts the result: the holdback is earned. Payer.
+    pub fn acknowledge(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "acknowledge", json!({"escrow_id": escrow_id}), 30, ONE_YOCTO)
+    }
+
+    /// Refuses the holdback while the availability window is open: it is returned, and counted publicly. Payer.
+    pub fn refuse(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "refuse", json!({"escrow_id": escrow_id}), 30, ONE_YOCTO)
+    }
+
+    /// Asks for closing: seven days later anyone may close. Payer.
+    pub fn ask_closing(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "ask_closing", json!({"escrow_id": escrow_id}), 10, ONE_YOCTO)
+    }
+
+    /// Moves the expiry later. Payer.
+    pub fn extend(&self, escrow_id: EscrowId, until: TimestampMs) -> Call {
+        Call::new(&self.0, "extend", json!({"escrow_id": escrow_id, "until": until}), 10, ONE_YOCTO)
+    }
+
+    /// Closes an escrow past expiry and grace, or past the closing period; anyone. Never calls the arbiter.
+    pub fn close(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "close", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
+    }
+
+    /// Lets the holdback vest once the availability window is over; anyone.
+    pub fn vest(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "vest", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
+    }
+
+    /// Credits what an account earned before it was registered; anyone.
+    pub fn claim(&self, escrow_id: EscrowId, account: &AccountId) -> Call {
+        Call::new(&self.0, "claim", json!({"escrow_id": escrow_id, "account_id": account}), 20, Amount::ZERO)
+    }
+
+    /// Registers a function-call key that may spend up to `cap` on `targets`. One yocto. Stored at the caller's storage credit.
+    pub fn add_session_key(&self, public_key: &PublicKey, cap: Amount, expires_at: TimestampMs, targets: &[AccountId]) -> Call {
+        Call::new(&self.0, "add_session_key", json!({"public_key": public_key, "cap": cap, "expires_at": expires_at, "targets": targets}), 10, ONE_YOCTO)
+    }
+
+    /// Takes a session key's right away. One yocto.
+    pub fn remove_session_key(&self, public_key: &PublicKey) -> Call {
+        Call::new(&self.0, "remove_session_key", json!({"public_key": public_key}), 10, ONE_YOCTO)
+    }
+
+    /// Sends the fees to the owner; owner only.
+    pub fn withdraw_fees(&self) -> Call {
+        Call::new(&self.0, "withdraw_fees", json!({}), 20, ONE_YOCTO)
+    }
+
+    /// Refuses or takes new payments; owner only.
+    pub fn set_paused(&self, paused: bool) -> Call {
+        Call::new(&self.0, "set_paused", json!({"paused": paused}), 10, ONE_YOCTO)
+    }
+
+    /// How it is set up.
+    pub fn config(&self) -> View<Config> {
+        View::new(&self.0, "config", json!({}))
+    }
+
+    /// The contract's sums.
+    pub fn totals(&self) -> View<Totals> {
+        View::new(&self.0, "totals", json!({}))
+    }
+
+    /// An account, or nothing if it is not registered.
+    pub fn account(&self, account: &AccountId) -> View<Option<Account>> {
+        View::new(&self.0, "account", json!({"account_id": account}))
+    }
+
+    /// NEP-145.
+    pub fn storage_balance_of(&self, account: &AccountId) -> View<Option<StorageBalance>> {
+        View::new(&self.0, "storage_balance_of", json!({"account_id": account}))
+    }
+
+    /// NEP-145.
+    pub fn storage_balance_bounds(&self) -> View<StorageBalanceBounds> {
+        View::new(&self.0, "storage_balance_bounds", json!({}))
+    }
+
+    /// What a payment to anyone must add for storage: the record at its largest. The unused part is returned with the callback, the rest when the record goes.
+    pub fn storage_price(&self) -> View<Amount> {
+        View::new(&self.0, "storage_price", json!({}))
+    }
+
+    /// An escrow. Spent ones are removed; their story is in the events.
+    pub fn escrow(&self, escrow_id: EscrowId) -> View<Option<EscrowView>> {
+        View::new(&self.0, "escrow", json!({"escrow_id": escrow_id}))
+    }
+
+    /// Escrows that an account pays, by number, from `from` on; 100 at most.
+    pub fn escrows_of(&self, payer: &AccountId, from: u64, limit: u32) -> View<Vec<EscrowView>> {
+        View::new(&self.0, "escrows_of", json!({"payer": payer, "from": from, "limit": limit}))
+    }
+}

@@ -1,0 +1,225 @@
+//! `compute`: nodes, offers, leases and runs. The arbiter of what they cost.
+//!
+//! *Provider* means the node's provider with one yocto; *node* means the node's own function-call key (or the provider's full key).
+
+use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use starling_primitives::{AccountId, Amount, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
+use starling_protocol::{
+    lease::Lease,
+    node::{Capability, Node, OfferTerms},
+    run::Run,
+    signing::{LeaseStatement, RoundStatement},
+};
+
+/// The methods that a node's function-call key is limited to.
+pub const NODE_METHODS: &[&str] = &["accept_lease", "close_lease", "enroll", "leave_run", "post_statement", "post_round", "tick_run", "tick_lease", "settle_run", "settle_lease"];
+
+/// A provider's standing ask, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its number.
+    pub id: OfferId,
+    /// The node it is for.
+    pub node_id: NodeId,
+    /// Whose it is.
+    pub provider: AccountId,
+    /// Prices and lengths.
+    pub terms: OfferTerms,
+    /// When it was made.
+    pub created_at: TimestampMs,
+    /// Whether it is taken back.
+    pub closed: bool,
+}
+
+/// A signature with the place in the roster that made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterSignature {
+    /// Place in the roster, counted from 0.
+    pub place: u16,
+    /// By that member's key, in the role of node.
+    pub signature: Signature,
+}
+
+/// How `compute` is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Approves upgrades and pauses.
+    pub owner: AccountId,
+    /// The deployment it belongs to.
+    pub deployment: crate::Deployment,
+    /// The least stake of a node that offers or enrolls.
+    pub min_stake: Amount,
+    /// Whether new payments, nodes and offers are refused.
+    pub paused: bool,
+}
+
+/// The contract at an account.
+#[derive(Clone, Debug)]
+pub struct Compute(pub AccountId);
+
+impl Compute {
+    /// Registers a node of the caller; `payout` must be registered in `billing` to be paid without a claim. The deposit pays storage, the rest comes back. Gives the node's number.
+    pub fn register_node(&self, key: &PublicKey, payout: &AccountId, capability: &Capability, deposit: Amount) -> Call {
+        Call::new(&self.0, "register_node", json!({"key": key, "payout": payout, "capability": capability}), 20, deposit)
+    }
+
+    /// Changes where the pay goes, for leases and runs taken from now on. Provider.
+    pub fn set_payout(&self, node_id: NodeId, payout: &AccountId) -> Call {
+        Call::new(&self.0, "set_payout", json!({"node_id": node_id, "payout": payout}), 10, ONE_YOCTO)
+    }
+
+    /// Takes a node out of service: its offers close, work under way goes on. Provider.
+    pub fn retire_node(&self, node_id: NodeId) -> Call {
+        Call::new(&self.0, "retire_node", json!({"node_id": node_id}), 20, ONE_YOCTO)
+    }
+
+    /// Makes an offer for a staked node. Provider; the deposit pays storage, the rest comes back. Gives the offer's number.
+    pub fn create_offer(&self, node_id: NodeId, terms: &OfferTerms, deposit: Amount) -> Call {
+        Call::new(&self.0, "create_offer", json!({"node_id": node_id, "terms": terms}), 20, deposit)
+    }
+
+    /// Takes an offer back. Provider.
+    pub fn close_offer(&self, offer_id: OfferId) -> Call {
+        Call::new(&self.0, "close_offer", json!({"offer_id": offer_id}), 10, ONE_YOCTO)
+    }
+
+    /// `billing` only: asks to accept a payment. Panics to refuse; else answers [`starling_protocol::escrow::OpenTerms`].
+    pub fn on_payment(&self, offered: &PaymentOffered) -> Call {
+        Call::new(&self.0, "on_payment", json!(offered), 30, Amount::ZERO)
+    }
+
+    /// `billing` only: the escrow is open.
+    pub fn on_opened(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "on_opened", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
+    }
+
+    /// Joins a run under the run's terms; with that the node has accepted its price. Node.
+    pub fn enroll(&self, run_id: RunId, node_id: NodeId) -> Call {
+        Call::new(&self.0, "enroll", json!({"run_id": run_id, "node_id": node_id}), 20, Amount::ZERO)
+    }
+
+    /// Leaves a run. Node.
+    pub fn leave_run(&self, run_id: RunId, node_id: NodeId) -> Call {
+        Call::new(&self.0, "leave_run", json!({"run_id": run_id, "node_id": node_id}), 20, Amount::ZERO)
+    }
+
+    /// Brings a signed round; anyone. The meter's signature and those of at least two thirds of the roster are checked.
+    pub fn post_round(&self, statement: &RoundStatement, signatures: &[RosterSignature], meter: &Signature) -> Call {
+        Call::new(&self.0, "post_round", json!({"statement": statement, "signatures": signatures, "meter": meter}), 60, Amount::ZERO)
+    }
+
+    /// Posts the run's cumulative vector to `billing`, and closes the escrow if the run ended; anyone.
+    pub fn settle_run(&self, run_id: RunId) -> Call {
+        Call::new(&self.0, "settle_run", json!({"run_id": run_id}), 80, Amount::ZERO)
+    }
+
+    /// Stops a run; its tenant. Rounds that counted stay paid.
+    pub fn stop_run(&self, run_id: RunId) -> Call {
+        Call::new(&self.0, "stop_run", json!({"run_id": run_id}), 100, Amount::ZERO)
+    }
+
+    /// What time demands of a run (start, fail); anyone.
+    pub fn tick_run(&self, run_id: RunId) -> Call {
+        Call::new(&self.0, "tick_run", json!({"run_id": run_id}), 20, Amount::ZERO)
+    }
+
+    /// Accepts a lease within a minute of its payment. Node.
+    pub fn accept_lease(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "accept_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
+    }
+
+    /// Brings a statement with both signatures; anyone.
+    pub fn post_statement(&self, statement: &LeaseStatement, node: &Signature, meter: &Signature) -> Call {
+        Call::new(&self.0, "post_statement", json!({"statement": statement, "node": node, "meter": meter}), 30, Amount::ZERO)
+    }
+
+    /// Ends a lease; its tenant or its node.
+    pub fn close_lease(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "close_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
+    }
+
+    /// What time demands of a lease; anyone.
+    pub fn tick_lease(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "tick_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
+    }
+
+    /// Posts the final figure of an ended lease to `billing` and closes its escrow; anyone, once statements are no longer taken.
+    pub fn settle_lease(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "settle_lease", json!({"lease_id": lease_id}), 80, Amount::ZERO)
+    }
+
+    /// Refuses or takes new payments, nodes and offers; owner only.
+    pub fn set_paused(&self, paused: bool) -> Call {
+        Call::new(&self.0, "set_paused", json!({"paused": paused}), 10, ONE_YOCTO)
+    }
+
+    /// How it is set up.
+    pub fn config(&self) -> View<Config> {
+        View::new(&self.0, "config", json!({}))
+    }
+
+    /// What a node's or an offer's record costs to store: attach this, the rest comes back.
+    pub fn storage_price(&self) -> View<Amount> {
+        View::new(&self.0, "storage_price", json!({}))
+    }
+
+    /// A node.
+    pub fn node(&self, node_id: NodeId) -> View<Option<Node>> {
+        View::new(&self.0, "node", json!({"node_id": node_id}))
+    }
+
+    /// Nodes by number, from `from` on; 100 at most.
+    pub fn nodes(&self, from: u64, limit: u32) -> View<Vec<Node>> {
+        View::new(&self.0, "nodes", json!({"from": from, "limit": limit}))
+    }
+
+    /// An offer.
+    pub fn offer(&self, offer_id: OfferId) -> View<Option<Offer>> {
+        View::new(&self.0, "offer", json!({"offer_id": offer_id}))
+    }
+
+    /// Offers by number, closed ones too, from `from` on; 100 at most.
+    pub fn offers(&self, from: u64, limit: u32) -> View<Vec<Offer>> {
+        View::new(&self.0, "offers", json!({"from": from, "limit": limit}))
+    }
+
+    /// A run.
+    pub fn run(&self, run_id: RunId) -> View<Option<Run>> {
+        View::new(&self.0, "run", json!({"run_id": run_id}))
+    }
+
+    /// Runs by number, from `from` on; 20 at most.
+    pub fn runs(&self, from: u64, limit: u32) -> View<Vec<Run>> {
+        View::new(&self.0, "runs", json!({"from": from, "limit": limit}))
+    }
+
+    /// A lease.
+    pub fn lease(&self, lease_id: LeaseId) -> View<Option<Lease>> {
+        View::new(&self.0, "lease", json!({"lease_id": lease_id}))
+    }
+
+    /// Leases by number, from `from` on; 100 at most.
+    pub fn leases(&self, from: u64, limit: u32) -> View<Vec<Lease>> {
+        View::new(&self.0, "leases", json!({"from": from, "limit": limit}))
+    }
+
+    /// The run or lease that an escrow pays.
+    pub fn purpose(&self, escrow_id: EscrowId) -> View<Option<Purpose>> {
+        View::new(&self.0, "purpose", json!({"escrow_id": escrow_id}))
+    }
+}
+
+/// What an escrow pays in `compute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A run.
+    Run(RunId),
+    /// A lease.
+    Lease(LeaseId),
+    /// A node's stake.
+    Stake(NodeId),
+}

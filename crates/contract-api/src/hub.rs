@@ -1,0 +1,132 @@
+//! `hub`: models with versions, lineage and licences. [`crate::market`] has the same methods for research tools and data sets.
+
+use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, EscrowId, RunId, Text, TimestampMs};
+use starling_protocol::listing::{Category, File, Kind, Listing};
+
+/// What a publisher says of a new listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishArgs {
+    /// Name under the caller's account.
+    pub slug: String,
+    /// What it is; `hub` takes models, `market` tools and data sets.
+    pub kind: Kind,
+    /// What it is for.
+    pub category: Category,
+    /// Title for people.
+    pub title: Text<80>,
+    /// What it does.
+    pub summary: Text<600>,
+    /// SPDX licence expression.
+    pub licence: Text<40>,
+    /// Price of a licence; 0 for everyone.
+    pub price: Amount,
+    /// What it was made from, in the same contract; the publisher needs a licence of each that has a price.
+    pub parents: Vec<AssetName>,
+    /// What works made from this one owe.
+    pub royalty: BasisPoints,
+    /// The first version's files.
+    pub files: Vec<File>,
+    /// The run that made it.
+    pub run_id: Option<RunId>,
+}
+
+/// A licence: a tenant's right to use an asset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Licence {
+    /// Who may use it.
+    pub holder: AccountId,
+    /// What.
+    pub name: AssetName,
+    /// What was paid.
+    pub price: Amount,
+    /// The escrow that paid.
+    pub escrow_id: EscrowId,
+    /// When.
+    pub bought_at: TimestampMs,
+}
+
+/// How a listing contract is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Approves upgrades and pauses.
+    pub owner: AccountId,
+    /// The deployment it belongs to.
+    pub deployment: crate::Deployment,
+    /// Whether new payments and listings are refused.
+    pub paused: bool,
+}
+
+/// `hub` or `market` at an account.
+#[derive(Clone, Debug)]
+pub struct Listings(pub AccountId);
+
+impl Listings {
+    /// Publishes; the deposit pays storage, the rest comes back. Gives the name.
+    pub fn publish(&self, args: &PublishArgs, deposit: Amount) -> Call {
+        Call::new(&self.0, "publish", json!(args), 30, deposit)
+    }
+
+    /// Adds a version; its publisher. The deposit pays storage, the rest comes back.
+    pub fn add_version(&self, name: &AssetName, files: &[File], run_id: Option<RunId>, note: &str, deposit: Amount) -> Call {
+        Call::new(&self.0, "add_version", json!({"name": name, "files": files, "run_id": run_id, "note": note}), 30, deposit)
+    }
+
+    /// Changes the price of licences to come; its publisher, one yocto.
+    pub fn set_price(&self, name: &AssetName, price: Amount) -> Call {
+        Call::new(&self.0, "set_price", json!({"name": name, "price": price}), 10, ONE_YOCTO)
+    }
+
+    /// Takes it off the list; its publisher, one yocto. Licences stay valid.
+    pub fn delist(&self, name: &AssetName) -> Call {
+        Call::new(&self.0, "delist", json!({"name": name}), 10, ONE_YOCTO)
+    }
+
+    /// `billing` only: asks to sell a licence.
+    pub fn on_payment(&self, offered: &PaymentOffered) -> Call {
+        Call::new(&self.0, "on_payment", json!(offered), 30, Amount::ZERO)
+    }
+
+    /// `billing` only: the escrow is open (and, for a purchase, closed): the licence holds.
+    pub fn on_opened(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "on_opened", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
+    }
+
+    /// Refuses or takes new payments and listings; owner only.
+    pub fn set_paused(&self, paused: bool) -> Call {
+        Call::new(&self.0, "set_paused", json!({"paused": paused}), 10, ONE_YOCTO)
+    }
+
+    /// How it is set up.
+    pub fn config(&self) -> View<Config> {
+        View::new(&self.0, "config", json!({}))
+    }
+
+    /// What a listing of one version costs to store at its largest: attach this, the rest comes back.
+    pub fn storage_price(&self) -> View<Amount> {
+        View::new(&self.0, "storage_price", json!({}))
+    }
+
+    /// A listing.
+    pub fn listing(&self, name: &AssetName) -> View<Option<Listing>> {
+        View::new(&self.0, "listing", json!({"name": name}))
+    }
+
+    /// Listings in order of publication, from `from` on, of a category if one is named, delisted ones left out; 50 at most.
+    pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> View<Vec<Listing>> {
+        View::new(&self.0, "listings", json!({"category": category, "from": from, "limit": limit}))
+    }
+
+    /// A holder's licence of an asset. The publisher, and everyone for a price of 0, needs none.
+    pub fn licence(&self, holder: &AccountId, name: &AssetName) -> View<Option<Licence>> {
+        View::new(&self.0, "licence", json!({"holder": holder, "name": name}))
+    }
+
+    /// A holder's licences, from `from` on; 100 at most.
+    pub fn licences_of(&self, holder: &AccountId, from: u64, limit: u32) -> View<Vec<Licence>> {
+        View::new(&self.0, "licences_of", json!({"holder": holder, "from": from, "limit": limit}))
+    }
+}
