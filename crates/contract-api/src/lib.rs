@@ -9,6 +9,7 @@ pub mod hub;
 pub mod market;
 pub mod payment;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use starling_primitives::{AccountId, Amount};
 use std::marker::PhantomData;
@@ -19,7 +20,7 @@ pub const ONE_YOCTO: Amount = Amount(1);
 pub const TGAS: u64 = 1_000_000_000_000;
 
 /// The accounts of one deployment. Embedded chain, testnet and mainnet differ in this and in an RPC address only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// The chain's own name, as its RPC `status` gives it.

@@ -39,6 +39,40 @@ impl Hash32 {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct PublicKey(pub [u8; 32]);
 
+/// The points of small order, as they are written with the sign bit clear: anyone can make signatures that a lax check takes for theirs.
+/// The last three are not canonical. Source: the list of libsodium's `ge25519_has_small_order`.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    le(0, 0, 0),
+    le(1, 0, 0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    le(0xec, 0xff, 0x7f),
+    le(0xed, 0xff, 0x7f),
+    le(0xee, 0xff, 0x7f),
+];
+
+const fn le(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    bytes[0] = first;
+    bytes[31] = last;
+    bytes
+}
+
+impl PublicKey {
+    /// Whether the key is a point of small order, for which anyone can make signatures that a check without the strict rule takes (NEAR's `ed25519_verify` is one).
+    pub fn is_small_order(&self) -> bool {
+        let mut bytes = self.0;
+        bytes[31] &= 0x7f;
+        SMALL_ORDER.contains(&bytes)
+    }
+}
+
 /// An ed25519 signature as NEAR writes it: `ed25519:` and base58.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Signature(pub [u8; 64]);

@@ -1,0 +1,30 @@
+//! Who calls, when, and with how much attached.
+
+use crate::{OrPanic, require};
+use near_sdk::env;
+use starling_primitives::{AccountId, Amount, TimestampMs};
+
+/// The account that calls: the signer of a transaction, or the contract that made a promise.
+pub fn predecessor() -> AccountId {
+    AccountId::new(env::predecessor_account_id().to_string()).or_panic()
+}
+
+/// This contract's own account.
+pub fn current() -> AccountId {
+    AccountId::new(env::current_account_id().to_string()).or_panic()
+}
+
+/// The block's time.
+pub fn now() -> TimestampMs {
+    TimestampMs(env::block_timestamp_ms())
+}
+
+/// The attached yoctoNEAR.
+pub fn attached() -> Amount {
+    Amount(env::attached_deposit().as_yoctonear())
+}
+
+/// Panics unless exactly one yocto is attached: a function-call key cannot attach any, so a full-access key signed.
+pub fn require_one_yocto() {
+    require(attached() == Amount(1), "attach exactly 1 yoctoNEAR: this needs a full-access key");
+}

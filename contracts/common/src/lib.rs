@@ -1,0 +1,19 @@
+//! What all four contracts share: the caller, the clock, promises, events, storage that is paid for, and signatures.
+//!
+//! Rules return errors; only the edge of a contract turns one into a panic, here through [`OrPanic`] and [`require`].
+
+mod caller;
+mod edge;
+mod event;
+mod outgoing;
+mod setup;
+mod signature;
+mod storage;
+
+pub use caller::{attached, current, now, predecessor, require_one_yocto};
+pub use edge::{OrPanic, require};
+pub use event::emit;
+pub use outgoing::{answer, call, refund, succeeded, to_near};
+pub use setup::Setup;
+pub use signature::{is_signed, require_strong_key};
+pub use storage::{bytes_cost, charge_growth, next};

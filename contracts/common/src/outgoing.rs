@@ -1,0 +1,42 @@
+//! Calls to other contracts, and their answers.
+
+use crate::predecessor;
+use near_sdk::{Gas, NearToken, Promise, env};
+use serde::de::DeserializeOwned;
+use starling_contract_api::Call;
+use starling_primitives::{AccountId, Amount};
+
+/// The longest answer of another contract that is read.
+const MAX_ANSWER_BYTES: usize = 16_384;
+
+/// NEAR's own form of an account name.
+pub fn to_near(account: &AccountId) -> near_sdk::AccountId {
+    match account.as_str().parse() {
+        Ok(account) => account,
+        // Our rule for names is NEAR's, so this is never reached.
+        Err(_) => env::panic_str("not an account name"),
+    }
+}
+
+/// The promise of a call with its own gas and deposit. Detach it, or chain a callback.
+pub fn call(call: &Call) -> Promise {
+    Promise::new(to_near(&call.contract)).function_call(call.method.as_str(), call.args_bytes(), NearToken::from_yoctonear(call.deposit.0), Gas::from_gas(call.gas))
+}
+
+/// Sends what was attached too much back to the caller; detached.
+pub fn refund(amount: Amount) {
+    if !amount.is_zero() {
+        Promise::new(to_near(&predecessor())).transfer(NearToken::from_yoctonear(amount.0)).detach();
+    }
+}
+
+/// In a callback: whether the one promise before it succeeded.
+pub fn succeeded() -> bool {
+    near_sdk::is_promise_success()
+}
+
+/// In a callback: the answer of the one promise before it; nothing if that failed, or answered too long or something else.
+pub fn answer<T: DeserializeOwned>() -> Option<T> {
+    let bytes = env::promise_result_checked(0, MAX_ANSWER_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
