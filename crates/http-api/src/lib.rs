@@ -1,0 +1,11 @@
+//! Request and response types and paths of the coordinator. The same types serve coordinator, node, command line and dashboard.
+
+pub mod artifact;
+pub mod job;
+pub mod lease;
+pub mod login;
+pub mod network;
+pub mod node;
+pub mod path;
+pub mod problem;
+pub mod run;

@@ -1,0 +1,106 @@
+//! What a lease makes a node do, as an artifact in JSON.
+
+use serde::{Deserialize, Serialize};
+use starling_primitives::Hash32;
+
+/// The most new tokens of one generation.
+pub const MAX_NEW_TOKENS: u32 = 100_000;
+
+/// A metered job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum JobSpec {
+    /// Continues a prompt with a model.
+    Generate(Generate),
+    /// Runs a declarative research tool on a model.
+    Tool {
+        /// Artifact hash of a [`ToolSpec`] in JSON; the tenant must hold its licence.
+        tool: Hash32,
+        /// Artifact hash of the model's `model.safetensors`.
+        model: Hash32,
+    },
+}
+
+/// How to generate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generate {
+    /// Artifact hash of the model's `model.safetensors` (its metadata holds the recipe).
+    pub model: Hash32,
+    /// Text to continue; 8 KiB at most.
+    pub prompt: String,
+    /// How many tokens at most.
+    pub max_new_tokens: u32,
+    /// 0 takes the likeliest each time.
+    pub temperature: f32,
+    /// Only among this many likeliest; 0 for all.
+    pub top_k: u32,
+    /// Makes it repeatable.
+    pub seed: u64,
+}
+
+/// A research tool: prompts and an evaluation, never code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolSpec {
+    /// Format version: 1.
+    pub version: u32,
+    /// The probes; 1 to 64.
+    pub probes: Vec<Probe>,
+}
+
+/// One probe of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Text given to the model; 4 KiB at most.
+    pub prompt: String,
+    /// What is measured.
+    pub measure: Measure,
+}
+
+/// What a probe measures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Measure {
+    /// Mean bits per byte that the model needs for this continuation.
+    BitsPerByte {
+        /// The continuation.
+        continuation: String,
+    },
+    /// Whether the model finds the first continuation likelier than each other.
+    Prefers {
+        /// The right one.
+        right: String,
+        /// Wrong ones; 1 to 8.
+        wrong: Vec<String>,
+    },
+    /// A greedy continuation of this many tokens, for people to read.
+    Sample {
+        /// How many tokens.
+        tokens: u32,
+    },
+}
+
+/// What a tool's run gave, as the lease's output in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolReport {
+    /// One answer for each probe, in order.
+    pub answers: Vec<ProbeAnswer>,
+    /// Mean of all bits-per-byte probes, if any.
+    pub bits_per_byte: Option<f64>,
+    /// Part of the preference probes that the model got right, if any.
+    pub accuracy: Option<f64>,
+}
+
+/// What one probe gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeAnswer {
+    /// Bits per byte.
+    BitsPerByte(f64),
+    /// Whether the right one was preferred.
+    Preferred(bool),
+    /// The continuation.
+    Sample(String),
+}

@@ -1,0 +1,57 @@
+//! Which network this is, and what an account's money did.
+
+use serde::{Deserialize, Serialize};
+use starling_contract_api::Deployment;
+use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, TimestampMs};
+
+/// What a dashboard or a program needs to talk to chain and coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// Name for people: embedded chain, testnet, mainnet.
+    pub name: String,
+    /// Contracts and chain.
+    pub deployment: Deployment,
+    /// NEAR JSON-RPC for the browser.
+    pub rpc_url: String,
+    /// Origin of the development wallet, on the embedded chain only.
+    pub dev_wallet_url: Option<String>,
+    /// Whether the chain's RPC offers `POST /faucet`.
+    pub faucet: bool,
+    /// Explorer address with `{tx}` in it, where there is one.
+    pub explorer_url: Option<String>,
+    /// The coordinator's own account: pays gas of rounds and posts, moves no money.
+    pub coordinator: AccountId,
+    /// The fee now; frozen in each escrow when it is paid.
+    pub fee: BasisPoints,
+    /// Version of this program.
+    pub version: String,
+}
+
+/// One line of an account's history, from events of final blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Grows with time; give it as `before` to page.
+    pub seq: u64,
+    /// When its block was made.
+    pub at: TimestampMs,
+    /// Name of the event, such as `deposited`, `escrow_held`, `posted`, `refunded`.
+    pub event: String,
+    /// What it did to the account's free balance, if anything.
+    pub change: Option<Change>,
+    /// The escrow, if one is concerned.
+    pub escrow_id: Option<EscrowId>,
+    /// What it was for, in a few words, such as `run 3`.
+    pub purpose: Option<String>,
+    /// Hash of the transaction.
+    pub tx: String,
+}
+
+/// A change of a balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// More.
+    Plus(Amount),
+    /// Less.
+    Minus(Amount),
+}

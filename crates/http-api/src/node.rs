@@ -1,0 +1,381 @@
+//! What coordinator and nodes say to each other over the WebSocket, and nodes as the dashboard sees them.
+//!
+//! A round: `StartRound` -> training, `Progress` -> `Committed` (hash only) -> `Reveal` -> upload, `Revealed` -> `Score` to one node drawn after the commitments ->
+//! `Scored` -> `Record` to all -> `RoundSigned`. A node that reconnects is sent where its runs and leases stand.
+
+use crate::{job::JobSpec, run::Base};
+use serde::{Deserialize, Serialize};
+use starling_contract_api::compute::Offer;
+use starling_primitives::{Hash32, LeaseId, RunId, Signature, TimestampMs};
+use starling_protocol::{
+    node::Node,
+    run::RunTerms,
+    signing::{Commitment, LeaseStatement, NodeHello, RoundStatement},
+};
+
+/// The largest message in bytes; bytes of work travel as artifacts.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// A node that was silent for so long is taken for lost.
+pub const SILENCE_MS: u64 = 15_000;
+/// A node sends a sign of life at least this often.
+pub const HEARTBEAT_MS: u64 = 4_000;
+
+/// From coordinator to node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "say")]
+pub enum ToNode {
+    /// Sign this to prove your key. First message of a connection.
+    Challenge {
+        /// Used once.
+        nonce: Hash32,
+        /// The origin that must be in the signed hello.
+        origin: String,
+        /// Dead after this.
+        expires_at: TimestampMs,
+    },
+    /// The key was checked on chain.
+    Welcome {
+        /// For `Authorization: Bearer` when moving artifacts. A secret.
+        token: String,
+    },
+    /// The connection is refused; the node says why and does not dial again at once.
+    Refused {
+        /// Stable code, such as `node_unregistered`.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// Check a recipe and data, and make the base state.
+    Prepare {
+        /// Names the answer.
+        request_id: u64,
+        /// In TOML.
+        recipe: String,
+        /// Training data.
+        data: Hash32,
+        /// Held-out data, or the last tenth of the data.
+        held_out: Option<Hash32>,
+        /// What to start from.
+        base: Base,
+    },
+    /// A paid run is open for enrolling at these terms; the node enrolls on chain if they suit it.
+    RunOpen {
+        /// The run.
+        run_id: RunId,
+        /// Its terms.
+        terms: Box<RunTerms>,
+    },
+    /// Train a round.
+    StartRound {
+        /// The run.
+        run_id: RunId,
+        /// Its terms.
+        terms: Box<RunTerms>,
+        /// The round.
+        round: u32,
+        /// The node's place in the roster, which is its slot of the data.
+        place: u16,
+        /// Artifact of the outer state to start from.
+        state: Hash32,
+        /// Its root.
+        state_root: Hash32,
+        /// Milliseconds left until the coordinator closes the round's commitments.
+        time_left_ms: u64,
+    },
+    /// All commitments are in: upload your update now.
+    Reveal {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+    },
+    /// Score these updates against the state before the round.
+    Score {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// Artifact of the outer state before the round.
+        state: Hash32,
+        /// Places and updates.
+        updates: Vec<PlacedUpdate>,
+    },
+    /// Check, apply and sign this round.
+    Record {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// Artifact of the round record.
+        record: Hash32,
+        /// Artifact of the outer state before the round.
+        state: Hash32,
+        /// The accepted updates.
+        updates: Vec<PlacedUpdate>,
+        /// What to sign if all is right; `state_root` is what the coordinator computed, for comparing.
+        statement: Box<RoundStatement>,
+    },
+    /// Evaluate the held-out data at this state (after each round, to one node).
+    Evaluate {
+        /// The run.
+        run_id: RunId,
+        /// After which round; `None` is before the first.
+        round: Option<u32>,
+        /// Artifact of the outer state.
+        state: Hash32,
+        /// How many windows of the held-out data; 0 for all.
+        windows: u32,
+    },
+    /// The run ended: make model file, baselines and sample from the final state.
+    Export {
+        /// The run.
+        run_id: RunId,
+        /// Its terms.
+        terms: Box<RunTerms>,
+        /// Artifact of the final outer state.
+        state: Hash32,
+        /// Its root.
+        state_root: Hash32,
+    },
+    /// The run is over for this node; drop its files.
+    RunEnded {
+        /// The run.
+        run_id: RunId,
+    },
+    /// A paid lease waits for this node; it accepts on chain within a minute, then works.
+    LeaseOpen {
+        /// The lease.
+        lease_id: LeaseId,
+        /// What to do.
+        job: JobSpec,
+        /// The last statement that both signed, to go on from after a restart.
+        last: Option<LeaseStatement>,
+    },
+    /// The meter signed a statement.
+    MeterSigned {
+        /// The lease.
+        lease_id: LeaseId,
+        /// The statement's number.
+        seq: u64,
+        /// By the meter's key.
+        signature: Signature,
+    },
+    /// Stop work on a lease.
+    LeaseEnded {
+        /// The lease.
+        lease_id: LeaseId,
+    },
+}
+
+/// An update with its place in the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedUpdate {
+    /// Place in the roster.
+    pub place: u16,
+    /// Artifact of the encoded update.
+    pub update: Hash32,
+}
+
+/// From node to coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "say")]
+pub enum FromNode {
+    /// The answer to the challenge.
+    Hello {
+        /// What was signed.
+        hello: NodeHello,
+        /// By the node's registered key.
+        signature: Signature,
+        /// Program version.
+        version: String,
+    },
+    /// Still here.
+    Alive,
+    /// The answer to `Prepare`.
+    Prepared {
+        /// Of which request.
+        request_id: u64,
+        /// What was made, or why not.
+        outcome: Result<Prepared, PrepareRefused>,
+    },
+    /// The node will not take this run.
+    RunDeclined {
+        /// The run.
+        run_id: RunId,
+        /// Why.
+        reason: String,
+    },
+    /// An inner step was made.
+    Progress {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// Inner step within the round, counted from 1.
+        step: u32,
+        /// Nats a token.
+        loss: f64,
+        /// Learning rate.
+        learning_rate: f64,
+        /// Tokens a second over the last steps.
+        tokens_per_second: f64,
+    },
+    /// The update is ready; only its hash is told.
+    Committed {
+        /// What was signed.
+        commitment: Commitment,
+        /// By the node's key.
+        signature: Signature,
+    },
+    /// The update is uploaded.
+    Revealed {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Scores of a round's updates.
+    Scored {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// One for each update that was asked for.
+        scores: Vec<Score>,
+    },
+    /// The round was checked and applied.
+    RoundSigned {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// The node's place.
+        place: u16,
+        /// The root that this node reached.
+        state_root: Hash32,
+        /// Over the statement, in the role of node.
+        signature: Signature,
+    },
+    /// Something in a round is wrong: the node does not sign it.
+    RoundRefused {
+        /// The run.
+        run_id: RunId,
+        /// The round.
+        round: u32,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Held-out figure.
+    Evaluated {
+        /// The run.
+        run_id: RunId,
+        /// After which round.
+        round: Option<u32>,
+        /// Bits per byte.
+        bits_per_byte: f64,
+    },
+    /// What `Export` gave; uploaded before this is said.
+    Exported {
+        /// The run.
+        run_id: RunId,
+        /// Model, figures and sample.
+        result: Box<crate::run::RunResult>,
+    },
+    /// The node accepted a lease on chain and works.
+    LeaseStarted {
+        /// The lease.
+        lease_id: LeaseId,
+    },
+    /// More output of a lease.
+    Output {
+        /// The lease.
+        lease_id: LeaseId,
+        /// The text that follows.
+        text: String,
+    },
+    /// A statement to be co-signed; its output is uploaded.
+    Statement {
+        /// What was signed.
+        statement: LeaseStatement,
+        /// By the node's key.
+        signature: Signature,
+    },
+    /// A job could not be done.
+    LeaseFailed {
+        /// The lease.
+        lease_id: LeaseId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What `Prepare` made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Hash of the canonical recipe, uploaded as an artifact.
+    pub recipe: Hash32,
+    /// Training data: the given artifact, or what was left after the split.
+    pub data: Hash32,
+    /// Held-out data.
+    pub held_out: Hash32,
+    /// Base state, uploaded as an artifact.
+    pub base: Hash32,
+    /// Its root.
+    pub base_root: Hash32,
+    /// Rounds by the recipe.
+    pub rounds: u32,
+    /// Tokens that a node is assigned in a round.
+    pub tokens_per_round: u32,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// Memory that training needs.
+    pub memory_bytes: u64,
+}
+
+/// Why a run cannot be prepared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareRefused {
+    /// Stable code: `recipe_invalid`, `data_empty`, `data_too_short`, `base_mismatch`, ...
+    pub code: String,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
+/// A score of one update: how much the loss falls at a fifth of the update.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Place in the roster.
+    pub place: u16,
+    /// Loss on the data that the node was assigned, before and after, in nats a token.
+    pub own: (f64, f64),
+    /// Loss on data that nobody was assigned in this round, before and after.
+    pub unseen: (f64, f64),
+}
+
+/// A node as the dashboard shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The chain's record.
+    pub node: Node,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// The last sign of life.
+    pub heard_at: Option<TimestampMs>,
+    /// Tokens a second in its last round, as accepted.
+    pub measured_tokens_per_second: Option<f64>,
+    /// Rounds that it contributed to, by the chain.
+    pub rounds: u64,
+    /// What it works on now: `idle`, `run 3`, `lease 5`.
+    pub busy: String,
+}
+
+/// An offer of a connected node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfferView {
+    /// The chain's record.
+    pub offer: Offer,
+    /// Its node.
+    pub node: NodeView,
+}

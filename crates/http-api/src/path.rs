@@ -1,0 +1,67 @@
+//! Paths, relative to the coordinator's origin. `{name}` stands for a value.
+
+/// `GET`: [`crate::network::NetworkInfo`].
+pub const NETWORK: &str = "/api/v1/network";
+/// `GET`: health, 200 once the service answers.
+pub const HEALTH: &str = "/api/v1/health";
+/// `GET`: readiness, 200 once the chain's projection is current, else 503.
+pub const READY: &str = "/api/v1/ready";
+/// `POST` [`crate::login::ChallengeRequest`]: [`crate::login::Challenge`].
+pub const LOGIN_CHALLENGE: &str = "/api/v1/login/challenge";
+/// `POST` [`crate::login::LoginRequest`]: [`crate::login::Session`], and a cookie for browsers.
+pub const LOGIN: &str = "/api/v1/login";
+/// `POST`: ends the session.
+pub const LOGOUT: &str = "/api/v1/logout";
+/// `GET`: [`crate::login::SessionInfo`].
+pub const SESSION: &str = "/api/v1/session";
+/// `PUT` bytes, `GET` (with ranges), `HEAD`: an artifact by its BLAKE3 hash.
+pub const ARTIFACT: &str = "/api/v1/artifacts/{hash}";
+/// `GET`: [`crate::run::RecipePreset`]s.
+pub const RECIPES: &str = "/api/v1/recipes";
+/// `POST` [`crate::run::PrepareRun`]: [`crate::run::PreparedRun`].
+pub const PREPARE_RUN: &str = "/api/v1/runs/prepare";
+/// `GET` with `tenant`, `before`, `limit`: [`crate::run::RunView`]s, newest first.
+pub const RUNS: &str = "/api/v1/runs";
+/// `GET`: [`crate::run::RunView`].
+pub const RUN: &str = "/api/v1/runs/{run_id}";
+/// `GET`: server-sent events, each a [`crate::run::RunEvent`] in JSON; `Last-Event-ID` resumes.
+pub const RUN_EVENTS: &str = "/api/v1/runs/{run_id}/events";
+/// `GET`: all [`crate::run::MetricPoint`]s.
+pub const RUN_METRICS: &str = "/api/v1/runs/{run_id}/metrics";
+/// `GET`: [`crate::run::RoundView`]s.
+pub const RUN_ROUNDS: &str = "/api/v1/runs/{run_id}/rounds";
+/// `GET` the [`crate::run::PendingStatement`] that waits for the meter (404 when none), `POST` [`crate::run::MeterSignature`].
+pub const RUN_STATEMENT: &str = "/api/v1/runs/{run_id}/statement";
+/// `GET` with `provider`: [`crate::node::NodeView`]s.
+pub const NODES: &str = "/api/v1/nodes";
+/// `GET`: [`crate::node::OfferView`]s of nodes that are connected.
+pub const OFFERS: &str = "/api/v1/offers";
+/// WebSocket of nodes: [`crate::node::FromNode`] and [`crate::node::ToNode`] as JSON texts.
+pub const NODE_CONNECT: &str = "/api/v1/nodes/connect";
+/// `GET` with `tenant`, `limit`: [`crate::lease::LeaseView`]s, newest first.
+pub const LEASES: &str = "/api/v1/leases";
+/// `GET`: [`crate::lease::LeaseView`].
+pub const LEASE: &str = "/api/v1/leases/{lease_id}";
+/// `GET`: server-sent events, each a [`crate::lease::LeaseEvent`] in JSON.
+pub const LEASE_EVENTS: &str = "/api/v1/leases/{lease_id}/events";
+/// `GET` the [`crate::lease::PendingLeaseStatement`] that waits for the meter (404 when none), `POST` [`crate::lease::LeaseMeterSignature`].
+pub const LEASE_STATEMENT: &str = "/api/v1/leases/{lease_id}/statement";
+/// `GET` with `account`, `before`, `limit`: [`crate::network::HistoryEntry`]s, newest first.
+pub const HISTORY: &str = "/api/v1/history";
+
+/// Puts values into a path, in order of their places.
+pub fn fill(path: &str, values: &[&dyn std::fmt::Display]) -> String {
+    let mut out = String::with_capacity(path.len() + 64);
+    let mut values = values.iter();
+    let mut rest = path;
+    while let Some(start) = rest.find('{') {
+        let end = rest[start..].find('}').map_or(rest.len(), |end| start + end + 1);
+        out.push_str(&rest[..start]);
+        if let Some(value) = values.next() {
+            out.push_str(&value.to_string());
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}

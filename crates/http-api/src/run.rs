@@ -1,0 +1,277 @@
+//! Runs as the coordinator prepares and shows them.
+
+use serde::{Deserialize, Serialize};
+use starling_primitives::{Amount, AssetName, DurationMs, Hash32, NodeId, Signature, TimestampMs};
+use starling_protocol::{
+    price::Quote,
+    run::{Run, RunTerms},
+    signing::RoundStatement,
+};
+
+/// A ready recipe with what a person needs to choose it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecipePreset {
+    /// Its name, such as `rust-small`.
+    pub name: String,
+    /// What it is for.
+    pub title: String,
+    /// The recipe itself, in TOML.
+    pub recipe: String,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// Rounds.
+    pub rounds: u32,
+    /// Tokens that each node is assigned in a round.
+    pub tokens_per_round: u32,
+    /// Fields with their values and what they mean, for people.
+    pub explained: Vec<ExplainedField>,
+}
+
+/// One field of a recipe in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedField {
+    /// Dotted name, such as `optimizer.learning_rate`.
+    pub field: String,
+    /// Its value.
+    pub value: String,
+    /// What it does.
+    pub meaning: String,
+}
+
+/// What training starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Base {
+    /// Fresh weights by the recipe's seed.
+    Fresh,
+    /// The weights of an artifact in safetensors that the tenant may read.
+    Model {
+        /// Its hash.
+        model: Hash32,
+        /// The listing it comes from, for the lineage.
+        name: Option<AssetName>,
+    },
+}
+
+/// Asks to have a run made ready: recipe checked, data read, base state made by a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareRun {
+    /// The recipe in TOML; 64 KiB at most.
+    pub recipe: String,
+    /// Training data, an uploaded artifact.
+    pub data: Hash32,
+    /// Held-out data, an uploaded artifact; when left out the last tenth of the data is split off.
+    pub held_out: Option<Hash32>,
+    /// What training starts from.
+    pub base: Base,
+    /// At most so many nodes.
+    pub max_nodes: u16,
+    /// At least so many.
+    pub min_nodes: u16,
+    /// The most that a million accepted tokens may cost; offers above are left out.
+    pub price_per_million_tokens: Amount,
+    /// The key that will co-sign rounds.
+    pub meter: starling_primitives::PublicKey,
+}
+
+/// A run that is ready to be paid: pass `terms` to `billing.pay` unchanged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreparedRun {
+    /// The terms to pay for.
+    pub terms: RunTerms,
+    /// What it costs at most, by the code the contract runs.
+    pub quote: Quote,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// Memory that a node needs, as the node computed it.
+    pub memory_bytes: u64,
+    /// Connected nodes whose offers take this price.
+    pub willing_nodes: Vec<NodeId>,
+    /// How long it will take by the measured rates, if any were measured.
+    pub expected_duration: Option<DurationMs>,
+}
+
+/// A run: what the chain says, and what the nodes send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// The chain's record.
+    pub run: Run,
+    /// Earned so far, before the fee.
+    pub earned: Amount,
+    /// Nodes by place in the roster.
+    pub members: Vec<MemberView>,
+    /// Held-out bits per byte: before training, and the last figure.
+    pub held_out_bits_per_byte: Option<(f64, f64)>,
+    /// Accepted tokens a second over the last round.
+    pub tokens_per_second: Option<f64>,
+    /// Bytes of updates that went through the coordinator so far.
+    pub bytes_exchanged: u64,
+    /// What came out, once it ended.
+    pub result: Option<RunResult>,
+    /// Checkpoint of the last paid state root: an artifact that the tenant may read.
+    pub checkpoint: Option<Hash32>,
+    /// Plain words on what happens now or why it ended.
+    pub sentence: String,
+    /// When this was put together.
+    pub at: TimestampMs,
+}
+
+/// A member of the roster as seen by the coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// The node.
+    pub node_id: NodeId,
+    /// What it does: `training`, `committed`, `scoring`, `signing`, `waiting`, `lost`.
+    pub activity: String,
+    /// Inner step within the round.
+    pub step: u32,
+    /// Its last training loss, in nats a token.
+    pub loss: Option<f64>,
+    /// Tokens a second, by its own count of the last steps.
+    pub tokens_per_second: Option<f64>,
+    /// Accepted tokens so far, by the chain.
+    pub accepted_tokens: u64,
+    /// The last sign of life.
+    pub heard_at: Option<TimestampMs>,
+}
+
+/// A point of the curves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "curve")]
+pub enum MetricPoint {
+    /// A node's training loss.
+    Train {
+        /// Which node.
+        node_id: NodeId,
+        /// Inner step since the start of the run.
+        step: u64,
+        /// Nats a token.
+        loss: f64,
+        /// When.
+        at: TimestampMs,
+    },
+    /// Held-out loss after a round.
+    HeldOut {
+        /// After which round.
+        round: u32,
+        /// Inner step since the start of the run.
+        step: u64,
+        /// Bits per byte.
+        bits_per_byte: f64,
+        /// When.
+        at: TimestampMs,
+    },
+}
+
+/// A round that counted, or the one under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundView {
+    /// Counted from 0.
+    pub round: u32,
+    /// What was signed, once it was.
+    pub statement: Option<RoundStatement>,
+    /// Artifact hash of the round record.
+    pub record: Option<Hash32>,
+    /// Artifact hash of each place's update, where one was accepted.
+    pub updates: Vec<Option<Hash32>>,
+    /// What each place's update was refused for, where it was.
+    pub refused: Vec<Option<String>>,
+    /// Bytes of updates in this round.
+    pub bytes: u64,
+    /// Hash of the transaction that made it count.
+    pub tx: Option<String>,
+    /// When it counted.
+    pub at: Option<TimestampMs>,
+}
+
+/// What came out of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// `model.safetensors`, with recipe and state root in its metadata.
+    pub model: Hash32,
+    /// Its size.
+    pub model_bytes: u64,
+    /// `config.json`.
+    pub config: Hash32,
+    /// State root that it was made from.
+    pub state_root: Hash32,
+    /// Held-out bits per byte before and after.
+    pub bits_per_byte: (f64, f64),
+    /// Bits per byte of the uniform model and of interpolated Kneser-Ney bigram and trigram models over bytes of the same text.
+    pub baselines: Baselines,
+    /// A generated sample.
+    pub sample: String,
+    /// Which node made this.
+    pub node_id: NodeId,
+}
+
+/// Bits per byte of simple models on the same held-out text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baselines {
+    /// 8.
+    pub uniform: f64,
+    /// Kneser-Ney over pairs.
+    pub bigram: f64,
+    /// Kneser-Ney over triples.
+    pub trigram: f64,
+}
+
+/// A round's statement that enough nodes signed and the meter has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingStatement {
+    /// What to sign, in the role of meter.
+    pub statement: RoundStatement,
+    /// Artifact hash of the round record whose digest the statement names.
+    pub record: Hash32,
+    /// Artifact hashes of the accepted updates by place.
+    pub updates: Vec<Option<Hash32>>,
+    /// Artifact of the outer state before this round.
+    pub before: Hash32,
+}
+
+/// The meter's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeterSignature {
+    /// The round.
+    pub round: u32,
+    /// By the meter's key.
+    pub signature: Signature,
+}
+
+/// News of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum RunEvent {
+    /// The run changed; also sent first.
+    Changed {
+        /// The run now.
+        view: Box<RunView>,
+    },
+    /// A new point of a curve.
+    Metric {
+        /// The point.
+        point: MetricPoint,
+    },
+    /// A round changed.
+    Round {
+        /// The round now.
+        round: Box<RoundView>,
+    },
+    /// The meter is asked to sign.
+    StatementReady {
+        /// What to sign.
+        pending: Box<PendingStatement>,
+    },
+    /// A line of log for people.
+    Log {
+        /// When.
+        at: TimestampMs,
+        /// Which node, if one is concerned.
+        node_id: Option<NodeId>,
+        /// What happened.
+        line: String,
+    },
+}
+
