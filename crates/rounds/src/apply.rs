@@ -1,0 +1,73 @@
+//! Applies a round record to the outer state: mean, outer step, new root.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::aggregate::{AggregateError, Aggregator};
+use crate::codec::Update;
+use crate::hash::Hash32;
+use crate::record::{Outcome, RoundRecord};
+use crate::state::{OuterState, StateError};
+
+/// The decoded updates of a round by participant.
+pub type Updates = BTreeMap<u16, Update>;
+
+/// Why a record cannot be applied to a state.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum ApplyError {
+    /// The state is not the one that the record was made for.
+    #[error("the state's {0} is not the one that the record continues")]
+    WrongState(&'static str),
+    /// An accepted update is missing or has another hash.
+    #[error("participant {0}'s accepted update is not at hand")]
+    UpdateMissing(u16),
+    /// An update cannot be part of the mean.
+    #[error("the mean refuses an update: {0}")]
+    Aggregate(#[from] AggregateError),
+    /// The outer step failed.
+    #[error("the outer step failed: {0}")]
+    State(#[from] StateError),
+}
+
+/// Applies a record to the state before it and returns the new state root. On an error the state is as it was.
+///
+/// It does what the record says and judges nothing: [`RoundRecord::check`] comes first. Updates that are not accepted
+/// are ignored. Same state, record and bytes give the same root everywhere.
+pub fn apply_round(
+    state: &mut OuterState,
+    record: &RoundRecord,
+    updates: &Updates,
+) -> Result<Hash32, ApplyError> {
+    for (what, holds) in [
+        ("round", state.round() == record.round),
+        (
+            "inner step",
+            state.next_inner_step() == record.first_inner_step,
+        ),
+        ("root", state.root() == record.previous_state_root),
+    ] {
+        if !holds {
+            return Err(ApplyError::WrongState(what));
+        }
+    }
+    let mut mean = Aggregator::new(state.layout());
+    for entry in &record.entries {
+        let Outcome::Accepted {
+            update_hash,
+            tokens,
+            clip_factor_256,
+            ..
+        } = &entry.outcome
+        else {
+            continue;
+        };
+        let update = updates
+            .get(&entry.participant)
+            .filter(|update| update.hash() == *update_hash)
+            .ok_or(ApplyError::UpdateMissing(entry.participant))?;
+        mean.add(entry.participant, update, *tokens, *clip_factor_256)?;
+    }
+    state.step(mean.finish().as_deref(), record.inner_steps)?;
+    Ok(state.root())
+}

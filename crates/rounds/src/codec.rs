@@ -1,0 +1,351 @@
+//! Int4 code of a pseudo-gradient: what one participant sends per round, and what everybody reads from it.
+//!
+//! Little-endian: magic, version, layout hash, then for each block of at most 256 values of one tensor an fp16 scale and
+//! the codes, two in a byte, low half first, each `code + 8`. Codes are -7..=7. Who sent the bytes for which round is
+//! signed outside of them.
+//!
+//! Every value is a whole number of *units* of 2^-24: the smallest fp16 number is 2^-24 and all others are multiples of
+//! it, so `code * scale` is an integer of units, exactly. A scale of at most 16 = 2^28 units makes a value at most
+//! 7 * 2^28 < 2^31: it fits an `i32`, and as a product of 3 and 11 significant bits it is exact in `f32` too.
+//!
+//! There is one encoding of each update: a zero scale has zero codes, a block of zero codes has a zero scale, the half
+//! byte that an odd block leaves over is a zero code.
+
+use half::f16;
+use thiserror::Error;
+
+use crate::hash::{Hash32, artifact_hash};
+use crate::layout::Layout;
+
+/// Values that share one scale.
+pub const BLOCK: usize = 256;
+/// Greatest scale of a block.
+pub const MAX_SCALE: f32 = 16.0;
+const MAX_SCALE_BITS: u16 = 0x4C00;
+/// 2^24: units of a value per one.
+pub(crate) const UNITS: f32 = 16_777_216.0;
+const MAGIC: [u8; 4] = *b"SU4\0";
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 4 + 2 + 32;
+const SCALE_BYTES: usize = 2;
+const MAX_CODE: f32 = 7.0;
+/// A byte of two zero codes.
+const ZERO_PAIR: u8 = 0x88;
+
+/// Why values could not be encoded or bytes were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CodecError {
+    /// A slice or the bytes have another length than the layout asks for.
+    #[error("{got} {what} where the layout asks for {expected}")]
+    WrongLength {
+        /// What was counted.
+        what: &'static str,
+        /// What was there.
+        got: usize,
+        /// What the layout asks for.
+        expected: usize,
+    },
+    /// The bytes do not begin as an update does.
+    #[error("not an int4 update, or of an unknown version")]
+    WrongHeader,
+    /// The bytes belong to another layout.
+    #[error("the update names another layout")]
+    WrongLayout,
+    /// A value to encode, or a scale, is NaN or infinite.
+    #[error("a value in block {block} is not finite")]
+    NotFinite {
+        /// Index of the block.
+        block: usize,
+    },
+    /// A scale below zero (minus zero included) or above [`MAX_SCALE`].
+    #[error("the scale of block {block} is out of range")]
+    ScaleOutOfRange {
+        /// Index of the block.
+        block: usize,
+    },
+    /// The code -8, which has no partner, or bytes that are a second way to say the same values.
+    #[error("block {block} is not in canonical form")]
+    NotCanonical {
+        /// Index of the block.
+        block: usize,
+    },
+}
+
+/// A decoded, validated update: a pseudo-gradient as integers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    layout_hash: Hash32,
+    hash: Hash32,
+    codes: Vec<i8>,
+    blocks: Vec<Block>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    end: usize,
+    /// The scale in units of 2^-24, at most 2^28.
+    scale_units: i32,
+}
+
+impl Update {
+    /// Name of the artifact that was decoded: BLAKE3 of its bytes. This is what a participant commits to.
+    pub fn hash(&self) -> Hash32 {
+        self.hash
+    }
+
+    /// The layout that the values belong to.
+    pub fn layout_hash(&self) -> Hash32 {
+        self.layout_hash
+    }
+
+    /// Number of values.
+    pub fn parameters(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// The codes, -7..=7, in layout order.
+    pub fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
+    /// The values in units of 2^-24, in layout order.
+    pub fn units(&self) -> impl Iterator<Item = i32> {
+        self.blocks().flat_map(|(scale_units, codes)| {
+            codes.iter().map(move |code| i32::from(*code) * scale_units)
+        })
+    }
+
+    /// The values as `f32`; exact.
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.codes.len());
+        for (scale_units, codes) in self.blocks() {
+            let scale = units_to_f32(scale_units);
+            values.extend(codes.iter().map(|code| f32::from(*code) * scale));
+        }
+        values
+    }
+
+    /// Each block's scale in units and its codes.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (i32, &[i8])> {
+        let mut start = 0;
+        self.blocks.iter().map(move |block| {
+            let codes = &self.codes[start..block.end];
+            start = block.end;
+            (block.scale_units, codes)
+        })
+    }
+}
+
+/// Length of every update of this layout in bytes.
+pub fn encoded_len(layout: &Layout) -> usize {
+    let blocks: usize = layout
+        .blocks(BLOCK)
+        .map(|range| SCALE_BYTES + range.len().div_ceil(2))
+        .sum();
+    HEADER_BYTES + blocks
+}
+
+/// Encodes `delta + feedback` and leaves in `feedback` what the code could not say.
+///
+/// `delta` is a pseudo-gradient ([`crate::pseudo_gradient`]) in layout order. Over rounds the decoded updates and the
+/// last feedback add up to the deltas. On an error `feedback` is as it was. Magnitudes above 112 per value are sent as
+/// 112 and the rest stays in the feedback.
+pub fn encode(layout: &Layout, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
+    check_len("values", delta.len(), layout.parameters())?;
+    check_len("feedback values", feedback.len(), layout.parameters())?;
+    for (block, range) in layout.blocks(BLOCK).enumerate() {
+        let mut sums = delta[range.clone()].iter().zip(&feedback[range]);
+        if sums.any(|(value, rest)| !(value + rest).is_finite()) {
+            return Err(CodecError::NotFinite { block });
+        }
+    }
+    let mut bytes = Vec::with_capacity(encoded_len(layout));
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&layout.hash().0);
+    for range in layout.blocks(BLOCK) {
+        encode_block(&delta[range.clone()], &mut feedback[range], &mut bytes);
+    }
+    Ok(bytes)
+}
+
+fn encode_block(delta: &[f32], feedback: &mut [f32], bytes: &mut Vec<u8>) {
+    let mut greatest = 0.0_f32;
+    for (rest, value) in feedback.iter_mut().zip(delta) {
+        *rest += value;
+        greatest = greatest.max(rest.abs());
+    }
+    let scale_bits = f16::from_f32(greatest / MAX_CODE)
+        .to_bits()
+        .min(MAX_SCALE_BITS);
+    let scale = f16::from_bits(scale_bits).to_f32();
+    bytes.extend_from_slice(&scale_bits.to_le_bytes());
+    let first = bytes.len();
+    bytes.resize(first + delta.len().div_ceil(2), ZERO_PAIR);
+    if scale_bits == 0 {
+        return;
+    }
+    for (pair, out) in feedback.chunks_mut(2).zip(&mut bytes[first..]) {
+        let low = quantise(&mut pair[0], scale);
+        let high = pair.get_mut(1).map_or(8, |rest| quantise(rest, scale));
+        *out = low | (high << 4);
+    }
+}
+
+/// The code of `rest` plus 8; what it does not say stays in `rest`.
+fn quantise(rest: &mut f32, scale: f32) -> u8 {
+    let code = (*rest / scale).round_ties_even().clamp(-MAX_CODE, MAX_CODE);
+    *rest -= code * scale;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number within 1..=15 after the clamp"
+    )]
+    let shifted = (code + 8.0) as u8;
+    shifted
+}
+
+/// Reads an update strictly: every byte string but those that [`encode`] could have made is refused.
+pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
+    let layout_hash = layout.hash();
+    decode_with_hash(layout, layout_hash, bytes)
+}
+
+fn decode_with_hash(
+    layout: &Layout,
+    layout_hash: Hash32,
+    bytes: &[u8],
+) -> Result<Update, CodecError> {
+    let rest = bytes
+        .strip_prefix(&MAGIC)
+        .and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
+    let rest = rest.ok_or(CodecError::WrongHeader)?;
+    let mut rest = rest
+        .strip_prefix(&layout_hash.0)
+        .ok_or(CodecError::WrongLayout)?;
+    check_len("bytes", bytes.len(), encoded_len(layout))?;
+    let mut codes = Vec::with_capacity(layout.parameters());
+    let mut blocks = Vec::with_capacity(layout.parameters() / BLOCK + layout.tensors().len());
+    for (block, range) in layout.blocks(BLOCK).enumerate() {
+        let (scale, packed) = rest.split_at(SCALE_BYTES);
+        let (packed, after) = packed.split_at(range.len().div_ceil(2));
+        rest = after;
+        let scale_units = scale_units(u16::from_le_bytes([scale[0], scale[1]]), block)?;
+        unpack(packed, range.len(), &mut codes).ok_or(CodecError::NotCanonical { block })?;
+        let all_zero = packed.iter().all(|pair| *pair == ZERO_PAIR);
+        if all_zero != (scale_units == 0) {
+            return Err(CodecError::NotCanonical { block });
+        }
+        blocks.push(Block {
+            end: range.end,
+            scale_units,
+        });
+    }
+    Ok(Update {
+        layout_hash,
+        hash: artifact_hash(bytes),
+        codes,
+        blocks,
+    })
+}
+
+/// An fp16 number as units of 2^-24: a subnormal's mantissa counts them, and each exponent above doubles them.
+fn scale_units(bits: u16, block: usize) -> Result<i32, CodecError> {
+    let exponent = (bits >> 10) & 0x1F;
+    if exponent == 0x1F {
+        return Err(CodecError::NotFinite { block });
+    }
+    // Sign bit or too large: both lie above the bits of 16.0.
+    if bits > MAX_SCALE_BITS {
+        return Err(CodecError::ScaleOutOfRange { block });
+    }
+    let mantissa = i32::from(bits & 0x3FF);
+    Ok(if exponent == 0 {
+        mantissa
+    } else {
+        (1024 + mantissa) << (exponent - 1)
+    })
+}
+
+/// Appends `len` codes; `None` if one is -8 or the half byte left over is not a zero code.
+fn unpack(packed: &[u8], len: usize, codes: &mut Vec<i8>) -> Option<()> {
+    for pair in packed {
+        for half in [pair & 0x0F, pair >> 4] {
+            if half == 0 {
+                return None;
+            }
+            codes.push(i8::try_from(half).ok()? - 8);
+        }
+    }
+    if len % 2 == 1 && codes.pop() != Some(0) {
+        return None;
+    }
+    Some(())
+}
+
+/// Units of 2^-24 as `f32`; where 24 bits do not suffice the cast rounds to the nearest even, on every machine.
+pub(crate) fn units_to_f32(units: i32) -> f32 {
+    units as f32 / UNITS
+}
+
+/// How much two updates are the same, in 10,000ths: positions with equal codes among those where either is not zero.
+///
+/// Scales do not count, so a copy that was scaled is found. Two updates of zeros are the same. Independent noise shows
+/// about 900. Updates of different length share nothing.
+pub fn overlap(a: &Update, b: &Update) -> u16 {
+    if a.layout_hash != b.layout_hash {
+        return 0;
+    }
+    let mut equal = 0_u64;
+    let mut either = 0_u64;
+    for (left, right) in a.codes.chunks(BLOCK).zip(b.codes.chunks(BLOCK)) {
+        let (mut equal_here, mut either_here) = (0_u16, 0_u16);
+        for (x, y) in left.iter().zip(right) {
+            either_here += u16::from((x | y) != 0);
+            equal_here += u16::from(x == y && *x != 0);
+        }
+        equal += u64::from(equal_here);
+        either += u64::from(either_here);
+    }
+    if either == 0 {
+        return 10_000;
+    }
+    u16::try_from(equal * 10_000 / either).unwrap_or(10_000)
+}
+
+/// The weights at which an update is scored: `weights - fraction * update`, a short step along it.
+///
+/// `weights` are the state's, of the update's layout; the gate's fraction is [`crate::PROBE_STEP`].
+pub fn probe_point(
+    weights: &[f32],
+    update: &Update,
+    fraction: f32,
+) -> Result<Vec<f32>, CodecError> {
+    check_len("weights", weights.len(), update.parameters())?;
+    let mut point = weights.to_vec();
+    let mut start = 0;
+    for (scale_units, codes) in update.blocks() {
+        let step = fraction * units_to_f32(scale_units);
+        for (weight, code) in point[start..].iter_mut().zip(codes) {
+            *weight -= f32::from(*code) * step;
+        }
+        start += codes.len();
+    }
+    Ok(point)
+}
+
+fn check_len(what: &'static str, got: usize, expected: usize) -> Result<(), CodecError> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(CodecError::WrongLength {
+            what,
+            got,
+            expected,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;
