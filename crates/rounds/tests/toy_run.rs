@@ -1,0 +1,303 @@
+//! A whole run without a network: eight participants, fifty rounds, a toy quadratic, and four who do not do as they should.
+//!
+//! Every honest party (three here, each with its own copy of everything) checks and applies each record from bytes
+//! alone, and all reach one root; one of them is killed in the middle and goes on from its checkpoint's bytes.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
+
+use starling_primitives::{Hash32, RunId};
+use starling_rounds::{
+    COPY_OVERLAP, Cohort, Entry, Layout, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan,
+    Previous, Refusal, RoundRecord, Score, ScorerDraw, TensorShape, Update, Updates, Verdict,
+    apply_round, artifact_hash, clip_factors, decode, draw_scorer, encode, gate, norm, overlap,
+    probe_point, pseudo_gradient,
+};
+
+const RUN: RunId = RunId(1);
+const ROSTER: u16 = 8;
+const ROUNDS: u32 = 50;
+const INNER_STEPS: u32 = 5;
+const LATE: u16 = 2;
+const ABSENT: u16 = 4;
+const COPIER: u16 = 6;
+const NAN: u16 = 7;
+
+/// Loss of one participant's data: half the squared distance to a target near the common one, by curvature.
+struct Task {
+    target: Vec<f32>,
+    curvature: Vec<f32>,
+}
+
+impl Task {
+    fn new(own: u32, parameters: usize) -> Self {
+        let number = |place: usize, of: u32| {
+            let place = u32::try_from(place).unwrap();
+            let hash = artifact_hash(&[place.to_le_bytes(), of.to_le_bytes()].concat()).0;
+            f32::from(u16::from_le_bytes([hash[0], hash[1]])) / 65_536.0
+        };
+        let target = (0..parameters)
+            .map(|i| 4.0 * number(i, 1_000) - 2.0 + 0.6 * number(i, own))
+            .collect();
+        let curvature = (0..parameters)
+            .map(|i| 0.2 + 0.8 * number(i, 2_000))
+            .collect();
+        Self { target, curvature }
+    }
+
+    fn loss(&self, weights: &[f32]) -> f64 {
+        let pairs = weights.iter().zip(&self.target).zip(&self.curvature);
+        let sum: f64 = pairs
+            .map(|((w, t), c)| f64::from(c * (w - t) * (w - t)))
+            .sum();
+        0.5 * sum / weights.len() as f64
+    }
+
+    fn train(&self, global: &[f32]) -> Vec<f32> {
+        let mut weights = global.to_vec();
+        for _ in 0..INNER_STEPS {
+            for ((w, t), c) in weights.iter_mut().zip(&self.target).zip(&self.curvature) {
+                *w -= 0.05 * c * (*w - t);
+            }
+        }
+        weights
+    }
+}
+
+fn layout() -> Layout {
+    let tensors = [
+        ("layer.weight", vec![20, 30]),
+        ("layer.bias", vec![30]),
+        ("head", vec![7]),
+    ];
+    Layout::new(
+        tensors
+            .into_iter()
+            .map(|(name, shape)| TensorShape {
+                name: name.into(),
+                shape,
+            })
+            .collect(),
+    )
+    .unwrap()
+}
+
+/// One party that follows the run: a node, the coordinator or a stranger with the artifacts.
+#[derive(Clone)]
+struct Party {
+    state: OuterState,
+    previous: Previous,
+}
+
+impl Party {
+    fn follow(&mut self, plan: Plan, record: &[u8], artifacts: &[(u16, Vec<u8>)]) -> Hash32 {
+        let record: RoundRecord = borsh::from_slice(record).unwrap();
+        let updates: Updates = record
+            .accepted()
+            .map(|who| {
+                let (_, bytes) = artifacts.iter().find(|(by, _)| *by == who).unwrap();
+                (who, decode(self.state.layout(), bytes).unwrap())
+            })
+            .collect();
+        record.check(&self.previous, plan, &updates).unwrap();
+        let root = apply_round(&mut self.state, &record, &updates).unwrap();
+        self.previous = Previous::after(&record, root, ROSTER);
+        root
+    }
+}
+
+/// The coordinator's side of a round, from the bytes that came in time.
+fn make_record(
+    party: &Party,
+    plan: Plan,
+    tasks: &[Task],
+    unseen: &Task,
+    in_time: &[(u16, Vec<u8>)],
+) -> RoundRecord {
+    let weights = party.state.weights();
+    let mut refused: Vec<Entry> = Vec::new();
+    let mut refuse = |participant, update_hash, score, reason| {
+        refused.push(Entry {
+            participant,
+            outcome: Outcome::Refused {
+                update_hash,
+                score,
+                reason,
+            },
+        });
+    };
+    refuse(LATE, None, None, Refusal::Late);
+    let mut scored: Vec<(u16, Update, Score)> = Vec::new();
+    for (participant, bytes) in in_time {
+        match decode(party.state.layout(), bytes) {
+            Err(_) => refuse(
+                *participant,
+                Some(artifact_hash(bytes)),
+                None,
+                Refusal::NotFinite,
+            ),
+            Ok(update)
+                if scored
+                    .iter()
+                    .any(|(_, other, _)| overlap(other, &update) >= COPY_OVERLAP) =>
+            {
+                refuse(*participant, Some(update.hash()), None, Refusal::Copied);
+            }
+            Ok(update) => {
+                let task = &tasks[usize::from(*participant)];
+                let point = probe_point(weights, &update, PROBE_STEP).unwrap();
+                let losses = (
+                    task.loss(weights),
+                    task.loss(&point),
+                    unseen.loss(weights),
+                    unseen.loss(&point),
+                );
+                let score = Score::from_losses(losses.0, losses.1, losses.2, losses.3).unwrap();
+                scored.push((*participant, update, score));
+            }
+        }
+    }
+    let scores: Vec<Score> = scored.iter().map(|(_, _, score)| *score).collect();
+    let cohort = Cohort::of(&scores);
+    scored.retain(|(participant, update, score)| match gate(*score, cohort) {
+        Verdict::Pass => true,
+        Verdict::Refuse(reason) => {
+            refuse(*participant, Some(update.hash()), Some(*score), reason);
+            false
+        }
+    });
+    let norms: Vec<u64> = scored.iter().map(|(_, update, _)| norm(update)).collect();
+    let accepted = scored.iter().zip(clip_factors(&norms)).map(
+        |((participant, update, score), clip_factor_256)| {
+            let tokens = plan.assigned_tokens();
+            let outcome = Outcome::Accepted {
+                update_hash: update.hash(),
+                tokens,
+                clip_factor_256,
+                score: *score,
+            };
+            Entry {
+                participant: *participant,
+                outcome,
+            }
+        },
+    );
+    let mut entries: Vec<Entry> = accepted.chain(refused).collect();
+    entries.sort_by_key(|entry| entry.participant);
+    let mut record = RoundRecord {
+        run: RUN,
+        round: party.state.round(),
+        previous_digest: party.previous.digest,
+        previous_state_root: party.previous.state_root,
+        first_inner_step: party.state.next_inner_step(),
+        inner_steps: plan.inner_steps_per_round(),
+        roster_size: ROSTER,
+        scorer: None,
+        entries,
+    };
+    let committed: Vec<u16> = record.commitments().iter().map(|(who, _)| *who).collect();
+    let seed = artifact_hash(&record.round.to_le_bytes());
+    let scorer = draw_scorer(&seed, &record.commitments(), &committed).unwrap();
+    record.scorer = Some(ScorerDraw {
+        seed,
+        skipped: 0,
+        scorer,
+    });
+    record
+}
+
+#[test]
+fn run__should_reach_one_root_whatever_four_of_eight_do() {
+    let layout = layout();
+    let parameters = layout.parameters();
+    let plan = Plan::new(INNER_STEPS, 2, 16).unwrap();
+    let tasks: Vec<Task> = (0..u32::from(ROSTER))
+        .map(|own| Task::new(own, parameters))
+        .collect();
+    let unseen = Task::new(500, parameters);
+    let config = OuterConfig::new(0.5, 0.8).unwrap();
+    let state = OuterState::new(layout.clone(), config, vec![0.0; parameters]).unwrap();
+    let common = |weights: &[f32]| tasks.iter().map(|task| task.loss(weights)).sum::<f64>();
+    let loss_before = common(state.weights());
+    let party = Party {
+        previous: Previous::genesis(RUN, &state, ROSTER),
+        state,
+    };
+    let mut parties = vec![party; 3];
+    let mut feedback = vec![vec![0.0_f32; parameters]; usize::from(ROSTER)];
+    let mut accepted = [0_u32; ROSTER as usize];
+    let mut reasons = [0_u32; 3];
+
+    for round in 0..ROUNDS {
+        let mut in_time: Vec<(u16, Vec<u8>)> = Vec::new();
+        for participant in (0..ROSTER).filter(|who| ![ABSENT, COPIER].contains(who)) {
+            let place = usize::from(participant);
+            let global = parties[0].state.weights();
+            let delta = pseudo_gradient(global, &tasks[place].train(global)).unwrap();
+            let mut bytes = encode(&layout, &delta, &mut feedback[place]).unwrap();
+            if participant == NAN {
+                bytes[38..40].copy_from_slice(&[0x00, 0x7E]);
+            }
+            if participant != LATE {
+                in_time.push((participant, bytes));
+            }
+        }
+        in_time.push((COPIER, in_time[0].1.clone()));
+        let record = make_record(&parties[0], plan, &tasks, &unseen, &in_time);
+        for entry in &record.entries {
+            match &entry.outcome {
+                Outcome::Accepted { .. } => accepted[usize::from(entry.participant)] += 1,
+                Outcome::Refused {
+                    reason: Refusal::Late,
+                    ..
+                } => reasons[0] += 1,
+                Outcome::Refused {
+                    reason: Refusal::NotFinite,
+                    ..
+                } => reasons[1] += 1,
+                Outcome::Refused {
+                    reason: Refusal::Copied,
+                    ..
+                } => reasons[2] += 1,
+                Outcome::Refused { reason, .. } => panic!("round {round}: {reason:?}"),
+            }
+        }
+        let record = borsh::to_vec(&record).unwrap();
+        let roots: Vec<Hash32> = parties
+            .iter_mut()
+            .map(|party| party.follow(plan, &record, &in_time))
+            .collect();
+        assert!(
+            roots.iter().all(|root| *root == roots[0]),
+            "round {round}: {roots:?}"
+        );
+        if round == 20 {
+            // Killed: nothing is left of one party but the checkpoint and the last record.
+            let checkpoint = parties[1].state.to_bytes();
+            let last: RoundRecord = borsh::from_slice(&record).unwrap();
+            let state = OuterState::from_bytes(&checkpoint).unwrap();
+            let previous = Previous::after(&last, state.root(), ROSTER);
+            parties[1] = Party { state, previous };
+        }
+    }
+    // Four honest ones in every round, the others in none.
+    assert_eq!(accepted, [50, 50, 0, 50, 0, 50, 0, 0]);
+    assert_eq!(reasons, [50, 50, 50]);
+    let end = &parties[0].state;
+    assert_eq!(
+        (end.round(), end.next_inner_step()),
+        (ROUNDS, u64::from(ROUNDS * INNER_STEPS))
+    );
+    let loss_after = common(end.weights());
+    println!(
+        "loss {loss_before:.4} -> {loss_after:.4}, root {}",
+        end.root()
+    );
+    assert!(
+        loss_after < loss_before / 20.0,
+        "{loss_before} -> {loss_after}"
+    );
+    assert_eq!(
+        end.root().to_string(),
+        "06bb60fe5aec8f17e766dbc880558f7b739240961bdc112af67d65c6c62e3e15"
+    );
+}
