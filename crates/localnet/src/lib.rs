@@ -1,0 +1,22 @@
+//! An embedded NEAR chain: the real virtual machine, the protocol's own fees, no binary to download.
+//!
+//! Work in progress: see the items.
+
+mod builder;
+mod chain;
+mod error;
+mod fees;
+mod node;
+mod patch;
+mod runtime;
+mod state;
+mod store;
+pub mod testing;
+mod trie_cost;
+mod view;
+
+pub use builder::{BlockMode, GenesisAccount, LocalnetBuilder};
+pub use chain::{Block, Clock};
+pub use error::{LocalnetError, StateError, StoreError};
+pub use node::Localnet;
+pub use view::TransactionStatus;
