@@ -1,6 +1,8 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
 mod command;
+mod dashboard;
+mod freshness;
 mod paths;
 mod toolchain;
 mod wasm;
@@ -12,6 +14,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask COMMAND
   wasm                  build the four contracts into target/contracts
+  dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
+  assets                make what `trunk` and `cargo leptos` copy beside the compiled dashboard
   wasm-cargo -- ARGS    run cargo for wasm32 with the compiler that has its library, in target/wasm";
 
 fn main() -> ExitCode {
@@ -31,6 +35,8 @@ fn run(mut args: Vec<String>) -> Result<()> {
     let name = args.remove(0);
     match name.as_str() {
         "wasm" => wasm::build_contracts(),
+        "dashboard" => dashboard::build(),
+        "assets" => dashboard::assets(),
         "wasm-cargo" => wasm::cargo(args),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

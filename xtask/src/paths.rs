@@ -8,7 +8,9 @@ use std::{
 /// The checkout's top folder: cargo tells a running package where its manifest is.
 pub(crate) fn root() -> PathBuf {
     let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "xtask".into());
-    Path::new(&manifest_dir).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(&manifest_dir)
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Everything that is built goes here.
@@ -24,4 +26,24 @@ pub(crate) fn wasm_target() -> PathBuf {
 /// The contracts' wasm, one file each, as the tests and `starling up` read it.
 pub(crate) fn contracts() -> PathBuf {
     target().join("contracts")
+}
+
+/// The dashboard as the coordinator serves it.
+pub(crate) fn dashboard() -> PathBuf {
+    target().join("dashboard")
+}
+
+/// The development wallet, which `starling up` serves on an origin of its own.
+pub(crate) fn wallet() -> PathBuf {
+    target().join("wallet")
+}
+
+/// What the page needs beside the compiled crate, for Trunk to copy.
+pub(crate) fn assets() -> PathBuf {
+    target().join("assets")
+}
+
+/// The same with a page, for cargo-leptos to copy.
+pub(crate) fn leptos_assets() -> PathBuf {
+    target().join("leptos-assets")
 }

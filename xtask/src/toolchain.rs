@@ -58,7 +58,11 @@ impl WasmToolchain {
     pub(crate) fn environment(&self, command: &mut Command) {
         command.env("CARGO_TARGET_DIR", paths::wasm_target());
         if *self == Self::Packaged {
-            for (variable, program) in [("CARGO", "cargo"), ("RUSTC", "rustc"), ("RUSTDOC", "rustdoc")] {
+            for (variable, program) in [
+                ("CARGO", "cargo"),
+                ("RUSTC", "rustc"),
+                ("RUSTDOC", "rustdoc"),
+            ] {
                 command.env(variable, self.program(program));
             }
         }
@@ -80,7 +84,9 @@ fn has_library(rustc: &Path) -> bool {
         .output();
     let Ok(answer) = asked else { return false };
     let folder = String::from_utf8_lossy(&answer.stdout);
-    let Ok(files) = fs::read_dir(folder.trim()) else { return false };
+    let Ok(files) = fs::read_dir(folder.trim()) else {
+        return false;
+    };
     files.flatten().any(|file| {
         let name = file.file_name();
         let name = name.to_string_lossy();

@@ -1,0 +1,138 @@
+//! The tools of the browser build: wasm-bindgen's library, Tailwind's compiler and esbuild, all at their pinned versions.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::{command::command, paths};
+
+/// Scripts that the dashboard loads on demand, by the name under which `starling.load` knows them, and where they start.
+pub(crate) const SCRIPTS: [(&str, &str); 1] = [("wallet", "frontend/wallet/connect")];
+
+/// What wasm-bindgen makes of the compiled crate.
+pub(super) struct Bindings {
+    pub(super) js: Vec<u8>,
+    pub(super) wasm: Vec<u8>,
+}
+
+/// Runs wasm-bindgen on the raw wasm and minifies its script together with the snippets of all crates.
+pub(super) fn bindings(wasm: &Path, name: &str) -> Result<Bindings> {
+    let folder = paths::target().join("bindings");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    Bindgen::new()
+        .input_path(wasm)
+        .web(true)?
+        .typescript(false)
+        .out_name(name)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(&folder)
+        .context("wasm-bindgen failed")?;
+    let bundled = folder.join("bundled.js");
+    esbuild(&folder.join(format!("{name}.js")), &bundled, "esm")?;
+    Ok(Bindings {
+        js: fs::read(bundled)?,
+        wasm: fs::read(folder.join(format!("{name}_bg.wasm")))?,
+    })
+}
+
+/// Compiles `style/main.css` with Tailwind.
+pub(super) fn style() -> Result<Vec<u8>> {
+    let out = paths::target().join("style.css");
+    let mut tailwind = tool("tailwindcss");
+    tailwind
+        .arg("--input")
+        .arg(paths::root().join("style/main.css"))
+        .arg("--output")
+        .arg(&out)
+        .arg("--minify");
+    quietly(&mut tailwind)?;
+    Ok(fs::read(out)?)
+}
+
+/// Bundles each of [`SCRIPTS`] into `folder` as `NAME.js`, a module.
+pub(super) fn scripts(folder: &Path) -> Result<()> {
+    SCRIPTS.iter().try_for_each(|(name, start)| {
+        esbuild(&script(start)?, &folder.join(format!("{name}.js")), "esm")
+    })
+}
+
+/// Builds the development wallet: the script of its window, and the executor that the wallet connector runs in a frame of
+/// its own (so not a module).
+pub(super) fn development_wallet(folder: &Path) -> Result<()> {
+    let source = "frontend/wallet/dev-wallet";
+    fs::copy(
+        paths::root().join(source).join("index.html"),
+        folder.join("index.html"),
+    )
+    .with_context(|| format!("{source}/index.html is missing"))?;
+    esbuild(
+        &script(&format!("{source}/wallet"))?,
+        &folder.join("wallet.js"),
+        "esm",
+    )?;
+    esbuild(
+        &script(&format!("{source}/executor"))?,
+        &folder.join("executor.js"),
+        "iife",
+    )
+}
+
+/// Inter, variable weight, latin letters.
+pub(super) fn font_file() -> PathBuf {
+    paths::root()
+        .join("node_modules/@fontsource-variable/inter/files/inter-latin-wght-normal.woff2")
+}
+
+/// A script's source by its path without ending: TypeScript or JavaScript.
+fn script(start: &str) -> Result<PathBuf> {
+    ["ts", "js"]
+        .iter()
+        .map(|ending| paths::root().join(format!("{start}.{ending}")))
+        .find(|path| path.exists())
+        .ok_or_else(|| anyhow!("{start}.ts (or .js) is missing"))
+}
+
+fn esbuild(entry: &Path, out: &Path, format: &str) -> Result<()> {
+    let mut esbuild = tool("esbuild");
+    esbuild
+        .arg(entry)
+        .args([
+            "--bundle",
+            "--minify",
+            "--target=es2022",
+            "--charset=utf8",
+            "--log-level=warning",
+        ])
+        .arg(format!("--format={format}"))
+        .arg(format!("--outfile={}", out.display()));
+    quietly(&mut esbuild)
+}
+
+fn tool(name: &str) -> Command {
+    command(paths::root().join("node_modules/.bin").join(name))
+}
+
+/// Runs a tool and shows what it said only when it failed.
+fn quietly(tool: &mut Command) -> Result<()> {
+    let name = tool.get_program().to_string_lossy().into_owned();
+    let result = tool
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {name}: run `./bootstrap setup`"))?;
+    if !result.status.success() {
+        bail!(
+            "{name} failed:\n{}{}",
+            String::from_utf8_lossy(&result.stdout),
+            String::from_utf8_lossy(&result.stderr)
+        );
+    }
+    Ok(())
+}
