@@ -2,14 +2,33 @@
 //!
 //! Callable by anyone unless said otherwise; *payer* means the escrow's payer with one yocto attached.
 
-use crate::{Call, ONE_YOCTO, View, payment::PayArgs};
+use crate::{
+    Call, ONE_YOCTO, View,
+    payment::{PayArgs, storage_cost},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey, TimestampMs};
 use starling_protocol::{
-    escrow::{Escrow, Posting},
+    escrow::{Escrow, MAX_PAYEES, Posting},
     session_key::SessionKey,
 };
+
+/// Bytes of an account's record at its largest.
+pub const ACCOUNT_BYTES: u64 = 240;
+/// Bytes of an escrow's record and its place in the payer's list, without its payees.
+pub const ESCROW_BASE_BYTES: u64 = 600;
+/// Bytes of a payee in an escrow's record.
+pub const PAYEE_BYTES: u64 = 132;
+/// Bytes of a session key at its largest.
+pub const SESSION_KEY_BYTES: u64 = 740;
+/// The most escrows of one payer that are not spent yet.
+pub const MAX_ESCROWS: usize = 256;
+
+/// The storage deposit of an escrow with at most so many payees.
+pub fn escrow_storage(max_payees: u16) -> Amount {
+    storage_cost(ESCROW_BASE_BYTES + PAYEE_BYTES * u64::from(max_payees))
+}
 
 /// An account in `billing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,15 +126,25 @@ impl Billing {
         Call::new(&self.0, "deposit", json!({}), 10, amount)
     }
 
+    /// NEP-145: ends the caller's registration and returns the storage deposit. One yocto; refused while anything is left (balance, escrows, session keys), `force` or not.
+    pub fn storage_unregister(&self) -> Call {
+        Call::new(&self.0, "storage_unregister", json!({"force": false}), 20, ONE_YOCTO)
+    }
+
     /// Sends NEAR from the caller's balance to the caller; all of it when no amount is named. One yocto; a session key cannot.
     pub fn withdraw(&self, amount: Option<Amount>) -> Call {
         Call::new(&self.0, "withdraw", json!({"amount": amount}), 20, ONE_YOCTO)
     }
 
-    /// Pays from the attached NEAR: holds `amount` for the target and asks it. Gives the escrow's number.
-    /// `deposit` must cover amount and storage (see `storage_price`); what is left is credited to the caller's balance.
+    /// Pays from the attached NEAR: holds `amount` for the target and asks it. Gives a [`crate::payment::PayResult`].
+    /// `deposit` must cover `amount`, `storage`, [`Billing::pay_storage`] and, for a new caller, registration; what is left is credited to the caller's balance.
     pub fn pay(&self, args: &PayArgs, deposit: Amount) -> Call {
         Call::new(&self.0, "pay", json!(args), 100, deposit)
+    }
+
+    /// What a payment must add for billing's own record at its largest. The unused part is credited to the payer when the target answered, the rest when the record goes.
+    pub fn pay_storage() -> Amount {
+        escrow_storage(MAX_PAYEES)
     }
 
     /// Pays from the caller's balance (storage too): one yocto, or a session key within its cap.
@@ -123,7 +152,8 @@ impl Billing {
         Call::new(&self.0, "pay_from_balance", json!(args), 100, if with_session_key { Amount::ZERO } else { ONE_YOCTO })
     }
 
-    /// Repeats the question to the target, when the first callback was lost; anyone, until `hold_deadline`.
+    /// Asks the target again for its answer (its view `payment_answer`) when the first callback was lost; anyone, until `hold_deadline`. Of an open escrow it repeats
+    /// `on_opened`. Gives a [`crate::payment::PayResult`].
     pub fn confirm(&self, escrow_id: EscrowId) -> Call {
         Call::new(&self.0, "confirm", json!({"escrow_id": escrow_id}), 80, Amount::ZERO)
     }
@@ -135,7 +165,7 @@ impl Billing {
 
     /// New cumulative totals; the escrow's arbiter only. An old `seq` changes nothing. `close` ends posting and returns what is available.
     pub fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Call {
-        Call::new(&self.0, "post", json!({"escrow_id": escrow_id, "seq": seq, "postings": postings, "close": close}), 40, Amount::ZERO)
+        Call::new(&self.0, "post", json!({"escrow_id": escrow_id, "seq": seq, "postings": postings, "close": close}), 60, Amount::ZERO)
     }
 
     /// Accepts the result: the holdback is earned. Payer.
@@ -218,7 +248,7 @@ impl Billing {
         View::new(&self.0, "storage_balance_bounds", json!({}))
     }
 
-    /// What a payment to anyone must add for storage: the record at its largest. The unused part is returned with the callback, the rest when the record goes.
+    /// [`Billing::pay_storage`], as the contract says it.
     pub fn storage_price(&self) -> View<Amount> {
         View::new(&self.0, "storage_price", json!({}))
     }

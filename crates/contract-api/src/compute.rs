@@ -86,9 +86,20 @@ impl Compute {
         Call::new(&self.0, "close_offer", json!({"offer_id": offer_id}), 10, ONE_YOCTO)
     }
 
-    /// `billing` only: asks to accept a payment. Panics to refuse; else answers [`starling_protocol::escrow::OpenTerms`].
-    pub fn on_payment(&self, offered: &PaymentOffered) -> Call {
-        Call::new(&self.0, "on_payment", json!(offered), 30, Amount::ZERO)
+    /// `billing` only: asks to accept a payment, with the storage deposit that the payer forwards. Panics to refuse; else answers
+    /// [`starling_protocol::escrow::OpenTerms`].
+    pub fn on_payment(&self, offered: &PaymentOffered, storage: Amount) -> Call {
+        Call::new(&self.0, "on_payment", json!(offered), 30, storage)
+    }
+
+    /// Removes a payment that was accepted here and never opened in `billing`, and sends its storage deposit to who paid; anyone, ten minutes and a margin later.
+    pub fn forget_payment(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "forget_payment", json!({"escrow_id": escrow_id}), 20, Amount::ZERO)
+    }
+
+    /// Reads a node's stake from `billing` again and drops it here when it is closed or closing; anyone.
+    pub fn check_stake(&self, node_id: NodeId) -> Call {
+        Call::new(&self.0, "check_stake", json!({"node_id": node_id}), 40, Amount::ZERO)
     }
 
     /// `billing` only: the escrow is open.
@@ -113,12 +124,12 @@ impl Compute {
 
     /// Posts the run's cumulative vector to `billing`, and closes the escrow if the run ended; anyone.
     pub fn settle_run(&self, run_id: RunId) -> Call {
-        Call::new(&self.0, "settle_run", json!({"run_id": run_id}), 80, Amount::ZERO)
+        Call::new(&self.0, "settle_run", json!({"run_id": run_id}), 100, Amount::ZERO)
     }
 
     /// Stops a run; its tenant. Rounds that counted stay paid.
     pub fn stop_run(&self, run_id: RunId) -> Call {
-        Call::new(&self.0, "stop_run", json!({"run_id": run_id}), 100, Amount::ZERO)
+        Call::new(&self.0, "stop_run", json!({"run_id": run_id}), 110, Amount::ZERO)
     }
 
     /// What time demands of a run (start, fail); anyone.
@@ -148,7 +159,7 @@ impl Compute {
 
     /// Posts the final figure of an ended lease to `billing` and closes its escrow; anyone, once statements are no longer taken.
     pub fn settle_lease(&self, lease_id: LeaseId) -> Call {
-        Call::new(&self.0, "settle_lease", json!({"lease_id": lease_id}), 80, Amount::ZERO)
+        Call::new(&self.0, "settle_lease", json!({"lease_id": lease_id}), 100, Amount::ZERO)
     }
 
     /// Refuses or takes new payments, nodes and offers; owner only.
@@ -206,7 +217,12 @@ impl Compute {
         View::new(&self.0, "leases", json!({"from": from, "limit": limit}))
     }
 
-    /// The run or lease that an escrow pays.
+    /// What was answered to a payment that is still pending; nothing else.
+    pub fn payment_answer(&self, escrow_id: EscrowId) -> View<Option<crate::payment::PaymentAnswer>> {
+        View::new(&self.0, "payment_answer", json!({"escrow_id": escrow_id}))
+    }
+
+    /// What an escrow pays here.
     pub fn purpose(&self, escrow_id: EscrowId) -> View<Option<Purpose>> {
         View::new(&self.0, "purpose", json!({"escrow_id": escrow_id}))
     }

@@ -85,9 +85,9 @@ impl Listings {
         Call::new(&self.0, "delist", json!({"name": name}), 10, ONE_YOCTO)
     }
 
-    /// `billing` only: asks to sell a licence.
-    pub fn on_payment(&self, offered: &PaymentOffered) -> Call {
-        Call::new(&self.0, "on_payment", json!(offered), 30, Amount::ZERO)
+    /// `billing` only: asks to sell a licence, with the storage deposit that the buyer forwards.
+    pub fn on_payment(&self, offered: &PaymentOffered, storage: Amount) -> Call {
+        Call::new(&self.0, "on_payment", json!(offered), 30, storage)
     }
 
     /// `billing` only: the escrow is open (and, for a purchase, closed): the licence holds.
@@ -118,6 +118,11 @@ impl Listings {
     /// Listings in order of publication, from `from` on, of a category if one is named, delisted ones left out; 50 at most.
     pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> View<Vec<Listing>> {
         View::new(&self.0, "listings", json!({"category": category, "from": from, "limit": limit}))
+    }
+
+    /// What was answered to a payment that is still pending; nothing else.
+    pub fn payment_answer(&self, escrow_id: EscrowId) -> View<Option<crate::payment::PaymentAnswer>> {
+        View::new(&self.0, "payment_answer", json!({"escrow_id": escrow_id}))
     }
 
     /// A holder's licence of an asset. The publisher, and everyone for a price of 0, needs none.

@@ -5,9 +5,12 @@
 
 pub mod billing;
 pub mod compute;
+pub mod events;
 pub mod hub;
 pub mod market;
 pub mod payment;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

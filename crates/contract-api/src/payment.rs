@@ -1,6 +1,8 @@
 //! What a payment says to its target, and what the target answers.
 
+use crate::Call;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use starling_primitives::{AccountId, Amount, Asset, AssetName, EscrowId, NodeId};
 use starling_protocol::{
     escrow::{Bounds, OpenTerms},
@@ -34,8 +36,11 @@ pub enum PaymentMsg {
 pub struct PayArgs {
     /// The contract that is asked to accept.
     pub target: AccountId,
-    /// How much; the rest of an attached deposit pays storage and is credited to the payer's balance.
+    /// How much is held; the rest of an attached deposit pays storage and is credited to the payer's balance.
     pub amount: Amount,
+    /// Forwarded to the target for the storage of its own record: [`PaymentMsg::storage`]. What the target does not need it sends to the payer; a refusal credits
+    /// all of it to the payer's balance.
+    pub storage: Amount,
     /// What the payer allows.
     pub bounds: Bounds,
     /// What the payer wants.
@@ -60,5 +65,69 @@ pub struct PaymentOffered {
     pub msg: PaymentMsg,
 }
 
-/// The target's answer; also what its view `payment_answer(escrow_id)` repeats while the escrow is pending there.
+/// The target's answer to `on_payment`; also what its view `payment_answer(escrow_id)` repeats while the payment is pending there (`null` when it is not).
 pub type PaymentAnswer = OpenTerms;
+
+impl PaymentOffered {
+    /// The question, with the storage deposit that the payer forwards.
+    pub fn question(&self, target: &AccountId, storage: Amount) -> Call {
+        Call::new(target, "on_payment", json!(self), ON_PAYMENT_TGAS, storage)
+    }
+}
+
+/// The question repeated: the target's view `payment_answer`.
+pub fn question_again(target: &AccountId, escrow_id: EscrowId) -> Call {
+    Call::new(target, "payment_answer", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
+}
+
+/// The word to the target that the escrow is open.
+pub fn opened_notice(target: &AccountId, escrow_id: EscrowId) -> Call {
+    Call::new(target, "on_opened", json!({"escrow_id": escrow_id}), ON_OPENED_TGAS, Amount::ZERO)
+}
+
+/// Gas of `on_payment`.
+pub const ON_PAYMENT_TGAS: u64 = 30;
+/// Gas of `on_opened`.
+pub const ON_OPENED_TGAS: u64 = 10;
+
+/// What a transaction of `pay`, `pay_from_balance` or `confirm` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayResult {
+    /// The escrow that held the money.
+    pub escrow_id: EscrowId,
+    /// Whether the target accepted. If not, everything is back on the payer's balance.
+    pub opened: bool,
+    /// Why not. A target's own words stand in the transaction's failed receipt.
+    pub reason: Option<String>,
+}
+
+/// What NEAR asks for a stored byte, in yoctoNEAR.
+pub const YOCTO_PER_BYTE: u128 = 10_000_000_000_000_000_000;
+
+/// Bytes of a run in `compute`, its index and its purpose, without its roster.
+pub const RUN_BASE_BYTES: u64 = 1_300;
+/// Bytes of a place in a run's roster.
+pub const MEMBER_BYTES: u64 = 120;
+/// Bytes of a lease in `compute`, its index and its purpose.
+pub const LEASE_BYTES: u64 = 800;
+/// Bytes of a stake's purpose in `compute`.
+pub const STAKE_BYTES: u64 = 100;
+/// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
+pub const LICENCE_BYTES: u64 = 900;
+
+/// What so many stored bytes cost.
+pub fn storage_cost(bytes: u64) -> Amount {
+    Amount(YOCTO_PER_BYTE.saturating_mul(u128::from(bytes)))
+}
+
+impl PaymentMsg {
+    /// What the target needs for the storage of its record at its largest: [`PayArgs::storage`].
+    pub fn storage(&self) -> Amount {
+        storage_cost(match self {
+            Self::Run(terms) => RUN_BASE_BYTES + MEMBER_BYTES * u64::from(terms.max_nodes),
+            Self::Lease(_) => LEASE_BYTES,
+            Self::Stake { .. } => STAKE_BYTES,
+            Self::Licence { .. } => LICENCE_BYTES,
+        })
+    }
+}

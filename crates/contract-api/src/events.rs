@@ -1,0 +1,191 @@
+//! Events of `billing` and `compute` by NEP-297: `EVENT_JSON:{"standard", "version", "event", "data"}`. Whoever reads all of them knows all that ever happened.
+
+use crate::{compute::Offer, payment::PaymentMsg};
+use serde::{Deserialize, Serialize};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, TimestampMs};
+use starling_protocol::{
+    escrow::{OpenTerms, Posting},
+    lease::{Lease, LeaseState},
+    node::Node,
+    run::{Ending, Run, RunState},
+    signing::{LeaseStatement, RoundStatement},
+};
+
+/// The standard's name in `billing`'s events.
+pub const BILLING_STANDARD: &str = "starling-billing";
+/// The standard's name in `compute`'s events.
+pub const COMPUTE_STANDARD: &str = "starling-compute";
+
+/// What left an escrow with one change of its state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// To payees' balances, after the fee.
+    pub credits: Vec<(AccountId, Amount)>,
+    /// To the fee account.
+    pub fee: Amount,
+    /// Back to the payer's balance.
+    pub refund: Amount,
+    /// Storage deposit back to the payer's balance.
+    pub storage: Amount,
+    /// The escrow's state after it.
+    pub state: String,
+    /// Whether the escrow is spent and its record gone.
+    pub removed: bool,
+}
+
+/// Where the money of a payment came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Attached to the call.
+    Attached,
+    /// The payer's balance, with one yocto.
+    Balance,
+    /// The payer's balance, by a session key.
+    SessionKey(PublicKey),
+}
+
+/// How a holdback was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// The payer accepted the result.
+    Acknowledged,
+    /// The payer refused it.
+    Refused,
+    /// The availability window passed.
+    Vested,
+}
+
+/// Events of `billing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
+pub enum BillingEvent {
+    /// An account registered.
+    AccountRegistered { account: AccountId, storage: Amount },
+    /// An account ended its registration; its storage deposit left.
+    AccountUnregistered { account: AccountId, storage: Amount },
+    /// Storage credit came in.
+    StorageDeposited { account: AccountId, amount: Amount },
+    /// Storage credit went to its owner.
+    StorageWithdrawn { account: AccountId, amount: Amount },
+    /// NEAR came in, to a balance.
+    Deposited { account: AccountId, amount: Amount },
+    /// NEAR left from a balance; [`BillingEvent::TransferFailed`] takes it back.
+    Withdrawn { account: AccountId, amount: Amount },
+    /// A transfer failed: the amount is on the account's balance (again).
+    TransferFailed { account: AccountId, amount: Amount },
+    /// A payment is held for its target.
+    PaymentHeld { escrow_id: EscrowId, payer: AccountId, target: AccountId, asset: Asset, amount: Amount, fee: BasisPoints, storage: Amount, forwarded: Amount, source: Source, msg: PaymentMsg },
+    /// The target accepted.
+    EscrowOpened { escrow_id: EscrowId, terms: OpenTerms, moved: Moved },
+    /// The target refused, or its answer was outside the payer's bounds; all was returned.
+    EscrowRefused { escrow_id: EscrowId, reason: String, moved: Moved },
+    /// The target never answered; all was returned.
+    EscrowVoided { escrow_id: EscrowId, moved: Moved },
+    /// The storage deposit that was forwarded came back from a target that refused.
+    ForwardedReturned { escrow_id: EscrowId, payer: AccountId, amount: Amount },
+    /// The arbiter posted.
+    EscrowPosted { escrow_id: EscrowId, seq: u64, postings: Vec<Posting>, close: bool, moved: Moved },
+    /// The holdback was decided.
+    HoldbackDecided { escrow_id: EscrowId, decision: Decision, moved: Moved },
+    /// The payer asked for closing.
+    ClosingAsked { escrow_id: EscrowId, closable_at: TimestampMs },
+    /// The payer moved the expiry later.
+    EscrowExtended { escrow_id: EscrowId, expires_at: TimestampMs },
+    /// Closed without the arbiter.
+    EscrowClosed { escrow_id: EscrowId, moved: Moved },
+    /// A payee that registered later was credited.
+    EarningsClaimed { escrow_id: EscrowId, account: AccountId, moved: Moved },
+    /// A session key was registered.
+    SessionKeyAdded { account: AccountId, public_key: PublicKey, cap: Amount, expires_at: TimestampMs, targets: Vec<AccountId> },
+    /// A session key's right ended.
+    SessionKeyRemoved { account: AccountId, public_key: PublicKey },
+    /// Fees went to the owner; [`BillingEvent::FeesReturned`] takes it back.
+    FeesWithdrawn { owner: AccountId, amount: Amount },
+    /// The transfer of fees failed.
+    FeesReturned { amount: Amount },
+    /// New payments are refused, or taken again.
+    PausedSet { paused: bool },
+}
+
+/// Events of `compute`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
+#[expect(clippy::large_enum_variant, reason = "an event is made, written and dropped")]
+pub enum ComputeEvent {
+    /// A node was registered.
+    NodeRegistered { node: Node },
+    /// A node's pay goes elsewhere from now on.
+    PayoutSet { node_id: NodeId, payout: AccountId },
+    /// A node takes no new work.
+    NodeRetired { node_id: NodeId },
+    /// A node's stake is held; it counts once confirmed.
+    StakePaid { node_id: NodeId, escrow_id: EscrowId, amount: Amount },
+    /// A node's stake counts.
+    StakeConfirmed { node_id: NodeId, escrow_id: EscrowId },
+    /// A node's stake is closed or closing in `billing`: it counts no more.
+    StakeDropped { node_id: NodeId, escrow_id: EscrowId },
+    /// An offer was made.
+    OfferCreated { offer: Offer },
+    /// An offer was taken back.
+    OfferClosed { offer_id: OfferId },
+    /// A payment that never opened was removed.
+    PaymentForgotten { escrow_id: EscrowId },
+    /// A run's payment is held.
+    RunPaid { run: Run },
+    /// Nodes may join.
+    RunOpened { run_id: RunId, state: RunState },
+    /// A node joined.
+    NodeEnrolled { run_id: RunId, node_id: NodeId, payout: AccountId, key: PublicKey, state: RunState },
+    /// A node left.
+    NodeLeft { run_id: RunId, node_id: NodeId, state: RunState },
+    /// A round counted. `signers` has bit *i* set when place *i* of the roster signed, in hexadecimal; `chain` is the hash chain after it.
+    RoundAccepted { statement: RoundStatement, signers: String, chain: Hash32, state: RunState },
+    /// Time or the tenant changed a run.
+    RunChanged { run_id: RunId, state: RunState },
+    /// A run's vector was sent to `billing`.
+    RunPosted { run_id: RunId, seq: u64, postings: Vec<Posting>, close: bool },
+    /// The last figures of a run were posted and its escrow was closed.
+    RunSettled { run_id: RunId, ending: Ending },
+    /// A lease's payment is held.
+    LeasePaid { lease: Lease },
+    /// A lease changed (opened, accepted, ended by a party or by time).
+    LeaseChanged { lease_id: LeaseId, state: LeaseState },
+    /// A statement counted.
+    StatementAccepted { statement: LeaseStatement, state: LeaseState },
+    /// A lease's final figure was sent to `billing`.
+    LeasePosted { lease_id: LeaseId, seq: u64, posting: Posting },
+    /// The final figure of a lease was posted and its escrow was closed.
+    LeaseSettled { lease_id: LeaseId, state: LeaseState },
+    /// New payments, nodes and offers are refused, or taken again.
+    PausedSet { paused: bool },
+}
+
+/// An event as it is read from a log line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Log<E> {
+    /// Whose format.
+    pub standard: String,
+    /// Which version of it.
+    pub version: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: E,
+}
+
+/// Reads an event of one standard from a log line; nothing if the line is something else.
+pub fn parse<E: serde::de::DeserializeOwned>(line: &str, standard: &str) -> Option<E> {
+    #[derive(Deserialize)]
+    struct Head {
+        standard: String,
+    }
+    let json = line.strip_prefix("EVENT_JSON:")?;
+    let head: Head = serde_json::from_str(json).ok()?;
+    if head.standard != standard {
+        return None;
+    }
+    serde_json::from_str::<Log<E>>(json).ok().map(|log| log.event)
+}
