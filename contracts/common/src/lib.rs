@@ -9,6 +9,7 @@ mod outgoing;
 mod setup;
 mod signature;
 mod storage;
+mod table;
 
 pub use caller::{attached, current, now, predecessor, require_one_yocto};
 pub use edge::{OrPanic, require};
@@ -17,3 +18,4 @@ pub use outgoing::{answer, call, refund, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
 pub use storage::{bytes_cost, charge_growth, next};
+pub use table::Table;

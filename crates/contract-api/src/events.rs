@@ -61,6 +61,7 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
+#[expect(clippy::large_enum_variant, reason = "an event is made, written and dropped")]
 pub enum BillingEvent {
     /// An account registered.
     AccountRegistered { account: AccountId, storage: Amount },
@@ -114,7 +115,6 @@ pub enum BillingEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
-#[expect(clippy::large_enum_variant, reason = "an event is made, written and dropped")]
 pub enum ComputeEvent {
     /// A node was registered.
     NodeRegistered { node: Node },
