@@ -1,0 +1,126 @@
+//! Borrowing CPU tensors as slices, and running kernels on them with the machine's widest vectors.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, StorageRef, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+
+/// The values of a contiguous `f32` tensor on the CPU.
+pub(crate) struct Host<'a> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Host<'a> {
+    /// Borrows `tensor`.
+    ///
+    /// # Errors
+    /// A tensor that is not contiguous, not `f32` or not on the CPU.
+    pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Ok(Self { storage, range: start..end }),
+            _ => Err(candle_core::Error::Msg("a contiguous f32 tensor on the CPU is needed".to_owned()).into()),
+        }
+    }
+}
+
+impl Deref for Host<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.range.clone()],
+            _ => &[],
+        }
+    }
+}
+
+/// Whether `tensor` is what the fused kernels read: `f32` on the CPU.
+pub(crate) fn is_fused(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// A CPU tensor of `values`, moved and not copied.
+pub(crate) fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result<Tensor> {
+    Ok(Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)?)
+}
+
+/// Runs `kernel` with the widest vectors that this machine has.
+#[inline(always)]
+pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(kernel)
+}
+
+/// Calls `kernel(index, chunk)` for each chunk of `out`, on several threads where there are several.
+pub(crate) fn for_chunks(out: &mut [f32], size: usize, kernel: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    if rayon::current_num_threads() == 1 {
+        out.chunks_mut(size).enumerate().for_each(|(index, chunk)| kernel(index, chunk));
+    } else {
+        out.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| kernel(index, chunk));
+    }
+}
+
+/// `map(index)` for each index below `count`, in order, on several threads where there are several.
+pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    if rayon::current_num_threads() == 1 {
+        (0..count).map(map).collect()
+    } else {
+        (0..count).into_par_iter().map(map).collect()
+    }
+}
+
+/// Rows of one partial sum: fixed, so that sums over rows do not depend on the number of threads.
+const ROWS_PER_PART: usize = 128;
+
+/// Sums over the rows of `accumulate(rows, sums)`, which adds the rows in its range to `sums`; parts join in order.
+pub(crate) fn sum_over_rows(
+    rows: usize,
+    width: usize,
+    accumulate: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
+) -> Vec<f32> {
+    let parts = map_indices(rows.div_ceil(ROWS_PER_PART), |part| {
+        let mut sums = vec![0.0; width];
+        accumulate(part * ROWS_PER_PART..rows.min((part + 1) * ROWS_PER_PART), &mut sums);
+        sums
+    });
+    let mut total = vec![0.0; width];
+    for part in parts {
+        add_to(&mut total, &part);
+    }
+    total
+}
+
+/// `sum += row`.
+pub(crate) fn add_to(sum: &mut [f32], row: &[f32]) {
+    vectorized(|| {
+        for (sum, value) in sum.iter_mut().zip(row) {
+            *sum += value;
+        }
+    });
+}
+
+/// Adds the second tensor to the first in place, repeating it over the first's rows: a bias, or a partial product.
+pub(crate) struct AddRows;
+
+impl InplaceOp2 for AddRows {
+    fn name(&self) -> &'static str {
+        "add-rows"
+    }
+
+    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(out), CpuStorage::F32(row)) = (s1, s2) else {
+            candle_core::bail!("add-rows needs f32");
+        };
+        let (Some((o1, o2)), Some((r1, r2))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
+            candle_core::bail!("add-rows needs contiguous tensors");
+        };
+        if r1 == r2 {
+            return Ok(());
+        }
+        for_chunks(&mut out[o1..o2], r2 - r1, |_, chunk| add_to(chunk, &row[r1..r2]));
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! The operations that train: each with its backward, each fused on the CPU.
+//!
+//! On any other device an operation is composed of candle's own differentiable primitives ([`composed`]); the same
+//! composition is what the fused one is tested against. Reductions have a fixed order, so that results do not depend
+//! on the number of threads.
+
+mod attention;
+mod cross_entropy;
+mod embedding;
+mod gelu;
+pub(crate) mod host;
+mod layer_norm;
+mod linear;
+pub(crate) mod math;
+mod tile;
+
+use candle_core::{Tensor, Var};
+
+pub use attention::causal_attention;
+pub use cross_entropy::{cross_entropy, summed_loss};
+pub use embedding::embed;
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use linear::{linear, project_back};
+
+use crate::error::Result;
+use crate::tape::{Tape, Value};
+
+/// `a + b` of equal shapes: the residual connection.
+///
+/// # Errors
+/// Unequal shapes.
+pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
+    let sum = (a.tensor() + b.tensor())?;
+    let (to_a, to_b) = (a.clone(), b.clone());
+    Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
+        gradients.add(&to_a, gradient.clone())?;
+        gradients.add(&to_b, gradient)
+    }))
+}
+
+/// An operation made of candle's differentiable primitives; its backward computes the forward again.
+pub(crate) fn composed(
+    tape: &Tape,
+    arguments: &[&Value],
+    forward: impl Fn(&[Tensor]) -> candle_core::Result<Tensor> + 'static,
+) -> Result<Value> {
+    let values: Vec<Value> = arguments.iter().map(|value| (*value).clone()).collect();
+    let tensors: Vec<Tensor> = values.iter().map(|value| value.tensor().clone()).collect();
+    let output = forward(&tensors)?.detach();
+    Ok(tape.record(arguments, output, move |gradient, gradients| {
+        let variables = tensors.iter().map(Var::from_tensor).collect::<candle_core::Result<Vec<_>>>()?;
+        let inputs: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+        let store = (forward(&inputs)? * gradient)?.sum_all()?.backward()?;
+        for (value, input) in values.iter().zip(&inputs) {
+            if let Some(gradient) = store.get(input) {
+                gradients.add(value, gradient.clone())?;
+            }
+        }
+        Ok(())
+    }))
+}
+
+#[cfg(test)]
+mod tests;
