@@ -245,8 +245,8 @@ pub enum EscrowError {
     /// More payees than the terms allow, or one twice.
     #[error("too many payees, or one named twice")]
     Payees,
-    /// Posts ended.
-    #[error("the escrow expired: posts ended {0:?}")]
+    /// Posts, or the wait for the arbiter's answer, ended.
+    #[error("too late: possible until {0:?}")]
     Expired(TimestampMs),
     /// It is too early.
     #[error("too early: possible from {0:?}")]
@@ -283,7 +283,13 @@ impl Escrow {
         let mut next = self.clone();
         let mut effects = Effects { changed: true, ..Effects::default() };
         match (event, &mut next.state) {
-            (Event::Open(terms), State::Held { .. }) => next.open(terms, now, &is_registered, &mut effects)?,
+            (Event::Open(terms), State::Held { hold_deadline }) => {
+                // From the deadline on the target may forget its pending record, so money must not follow a late answer.
+                if now >= *hold_deadline {
+                    return Err(EscrowError::Expired(*hold_deadline));
+                }
+                next.open(terms, now, &is_registered, &mut effects)?;
+            }
             (Event::Refuse, State::Held { .. }) => next.void(&mut effects),
             (Event::Void, State::Held { hold_deadline }) => {
                 require_reached(*hold_deadline, now)?;

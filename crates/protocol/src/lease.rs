@@ -178,43 +178,51 @@ pub enum LeaseError {
 }
 
 impl Lease {
-    /// Applies an event.
+    /// Applies an event to the lease as [`Lease::at`] has it.
     pub fn apply(&self, event: Event, now: TimestampMs) -> Result<Self, LeaseError> {
-        let mut next = self.clone();
-        match (event, self.state) {
+        let mut next = self.at(now);
+        match (event, next.state) {
             (Event::Opened, LeaseState::Unpaid) => next.state = LeaseState::Pending { accept_by: now.after(ACCEPT_PERIOD) },
-            (Event::Accept, LeaseState::Pending { accept_by }) => {
-                if now > accept_by {
-                    return Err(LeaseError::AcceptedTooLate(accept_by));
-                }
-                next.state = LeaseState::Active { since: now, deadline: now.after(self.terms.duration) };
-            }
-            (Event::Statement(statement), LeaseState::Active { since, deadline }) => {
-                next.take(&statement, since, now.min(deadline))?;
+            (Event::Accept, LeaseState::Pending { .. }) => next.state = LeaseState::Active { since: now, deadline: now.after(self.terms.duration) },
+            (Event::Accept, LeaseState::Closing { cause: Cause::NotAccepted, ended_at, .. }) => return Err(LeaseError::AcceptedTooLate(ended_at)),
+            (Event::Statement(statement), LeaseState::Active { since, .. }) => {
+                next.take(&statement, since, now)?;
                 if statement.is_final {
-                    next.close(Cause::Completed, Some(since), now.min(deadline), now);
+                    next.state = ended(Cause::Completed, Some(since), now);
                 }
             }
-            (Event::Statement(statement), LeaseState::Closing { since: Some(since), ended_at, post_until, .. }) if now <= post_until => next.take(&statement, since, ended_at)?,
-            (Event::CloseByTenant, LeaseState::Pending { .. }) => next.close(Cause::TenantClosed, None, now, now),
-            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.close(Cause::ProviderClosed, None, now, now),
-            (Event::CloseByTenant, LeaseState::Active { since, deadline }) => next.close(Cause::TenantClosed, Some(since), now.min(deadline), now),
-            (Event::CloseByProvider, LeaseState::Active { since, deadline }) => next.close(Cause::ProviderClosed, Some(since), now.min(deadline), now),
-            (Event::Tick, LeaseState::Pending { accept_by }) => {
-                require_passed(accept_by, now)?;
-                next.close(Cause::NotAccepted, None, accept_by, now);
+            (Event::Statement(statement), LeaseState::Closing { cause, since: Some(since), ended_at, post_until }) if now <= post_until => {
+                next.take(&statement, since, ended_at)?;
+                if statement.is_final {
+                    next.state = LeaseState::Closing { cause, since: Some(since), ended_at, post_until: before(now) };
+                }
             }
-            (Event::Tick, LeaseState::Active { since, deadline }) => {
-                require_passed(deadline, now)?;
-                next.close(Cause::TimeOver, Some(since), deadline, now);
-            }
+            (Event::CloseByTenant, LeaseState::Pending { .. }) => next.state = ended(Cause::TenantClosed, None, now),
+            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.state = ended(Cause::ProviderClosed, None, now),
+            (Event::CloseByTenant, LeaseState::Active { since, .. }) => next.state = ended(Cause::TenantClosed, Some(since), now),
+            (Event::CloseByProvider, LeaseState::Active { since, .. }) => next.state = ended(Cause::ProviderClosed, Some(since), now),
+            (Event::Tick, LeaseState::Pending { accept_by: due } | LeaseState::Active { deadline: due, .. }) => return Err(LeaseError::NothingDue(due)),
+            // What was due is done by now.
+            (Event::Tick, LeaseState::Closing { .. }) if next.state != self.state => {}
             (Event::Settled, LeaseState::Closing { cause, ended_at, post_until, .. }) => {
-                require_passed(post_until, now)?;
+                if now <= post_until {
+                    return Err(LeaseError::NothingDue(post_until));
+                }
                 next.state = LeaseState::Closed { cause, ended_at };
             }
             (_, state) => return Err(LeaseError::WrongState(state.name())),
         }
         Ok(next)
+    }
+
+    /// The lease as it stands at `now`, whether or not anyone has called since a deadline passed.
+    pub fn at(&self, now: TimestampMs) -> Self {
+        let state = match self.state {
+            LeaseState::Pending { accept_by } if now > accept_by => ended(Cause::NotAccepted, None, accept_by),
+            LeaseState::Active { since, deadline } if now > deadline => ended(Cause::TimeOver, Some(since), deadline),
+            state => state,
+        };
+        Self { state, ..self.clone() }
     }
 
     /// What the node has earned so far, before the fee: never more than the deposit.
@@ -237,13 +245,6 @@ impl Lease {
         (self.seq, self.metered, self.units, self.output) = (statement.seq, claimed, statement.units, Some(statement.output));
         Ok(())
     }
-
-    /// What ended with nothing to post, or with a final statement, is settled at once; else the last statement has its time.
-    fn close(&mut self, cause: Cause, since: Option<TimestampMs>, ended_at: TimestampMs, now: TimestampMs) {
-        let wait = since.is_some() && cause != Cause::Completed;
-        let post_until = if wait { now.after(POST_PERIOD) } else { TimestampMs(now.0.saturating_sub(1)) };
-        self.state = LeaseState::Closing { cause, since, ended_at, post_until };
-    }
 }
 
 impl LeaseState {
@@ -259,8 +260,15 @@ impl LeaseState {
     }
 }
 
-fn require_passed(moment: TimestampMs, now: TimestampMs) -> Result<(), LeaseError> {
-    if now <= moment { Err(LeaseError::NothingDue(moment)) } else { Ok(()) }
+/// What ended before work began, or with a final statement, is settled at once; else the last statement has its time.
+fn ended(cause: Cause, since: Option<TimestampMs>, ended_at: TimestampMs) -> LeaseState {
+    let wait = since.is_some() && cause != Cause::Completed;
+    let post_until = if wait { ended_at.after(POST_PERIOD) } else { before(ended_at) };
+    LeaseState::Closing { cause, since, ended_at, post_until }
+}
+
+fn before(moment: TimestampMs) -> TimestampMs {
+    TimestampMs(moment.0.saturating_sub(1))
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub struct Member {
     pub tokens: u64,
     /// Rounds in a row without contribution or signature.
     pub missed: u8,
+    /// Whether it leaves when the round under way is over.
+    pub leaving: bool,
     /// Whether it left, or was out after too many missed rounds.
     pub left: bool,
 }
@@ -225,6 +227,13 @@ pub enum RunError {
     Amount(#[from] AmountError),
 }
 
+impl Member {
+    /// A node that joins.
+    pub fn new(node_id: NodeId, payout: AccountId, key: PublicKey) -> Self {
+        Self { node_id, payout, key, tokens: 0, missed: 0, leaving: false, left: false }
+    }
+}
+
 impl RunTerms {
     /// Whether the terms are within their limits.
     pub fn check(&self) -> Result<(), RunError> {
@@ -278,9 +287,9 @@ impl Run {
                 }
             }
             (Event::Leave(node_id), RunState::Training { .. }) => {
-                let member = next.roster.iter_mut().find(|member| member.node_id == node_id && !member.left);
-                member.ok_or(RunError::NotInRun(node_id))?.left = true;
-                next.fail_if_too_small(now);
+                // It counts from the next round: what others have signed of this round stays good, the leaver's tokens in it too.
+                let member = next.roster.iter_mut().find(|member| member.node_id == node_id && !member.left && !member.leaving);
+                member.ok_or(RunError::NotInRun(node_id))?.leaving = true;
             }
             (Event::Round { statement, signers }, RunState::Training { round, deadline }) => {
                 if now > deadline {
@@ -300,7 +309,8 @@ impl Run {
                     return Err(RunError::NothingDue(until));
                 }
                 if next.roster.len() >= usize::from(self.terms.min_nodes) {
-                    next.start_round(0, now);
+                    // From when enrolling ended, not from when someone said so: every deadline stays within the escrow's life.
+                    next.start_round(0, until);
                 } else {
                     next.end(Ending::Failed(FailReason::TooFewNodes), now);
                 }
@@ -341,7 +351,7 @@ impl Run {
         if !self.terms.invited.is_empty() && !self.terms.invited.contains(&member.node_id) {
             return Err(RunError::NotInRun(member.node_id));
         }
-        self.roster.push(Member { tokens: 0, missed: 0, left: false, ..member });
+        self.roster.push(Member { tokens: 0, missed: 0, leaving: false, left: false, ..member });
         Ok(())
     }
 
@@ -367,7 +377,7 @@ impl Run {
             member.tokens = member.tokens.checked_add(u64::from(tokens)).ok_or(AmountError::Overflow)?;
             let took_part = tokens > 0 || signers >> place & 1 == 1;
             member.missed = if took_part { 0 } else { member.missed.saturating_add(1) };
-            member.left |= member.missed >= MAX_MISSED;
+            member.left |= member.leaving || member.missed >= MAX_MISSED;
         }
         self.chain = statement.chain_hash(domain);
         self.state_root = statement.state_root;
