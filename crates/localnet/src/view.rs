@@ -278,9 +278,9 @@ impl Localnet {
         }
         let outcome = chain.view(contract, &account, method, args);
         outcome.result.map_err(|error| LocalnetError::ViewFailed {
-            message: match error {
+            message: match error.error {
                 FunctionCallError::ExecutionError(message) => message,
-                other => format!("{other:?}"),
+                _ => error.message,
             },
             logs: outcome.logs,
         })

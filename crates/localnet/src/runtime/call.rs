@@ -285,10 +285,24 @@ pub(crate) struct ViewCall<'a> {
 }
 
 pub(crate) struct ViewOutcome {
-    /// The returned bytes, or the error as clients expect it.
-    pub(crate) result: Result<Vec<u8>, near_primitives::errors::FunctionCallError>,
+    /// The returned bytes, or why there are none.
+    pub(crate) result: Result<Vec<u8>, ViewError>,
     pub(crate) logs: Vec<String>,
-    pub(crate) gas_burnt: Gas,
+}
+
+/// An error of a view, as the protocol types it and as nodes have always worded it.
+pub(crate) struct ViewError {
+    pub(crate) error: near_primitives::errors::FunctionCallError,
+    pub(crate) message: String,
+}
+
+impl ViewError {
+    fn new(error: &FunctionCallError, account_id: &AccountId) -> Self {
+        Self {
+            error: convert::call_error(error, account_id),
+            message: format!("wasm execution failed with error: {error:?}"),
+        }
+    }
 }
 
 /// Runs a view over `state` in the context of the last block.
@@ -333,20 +347,18 @@ pub(crate) fn view_call(context: &BlockContext, state: &State, call: &ViewCall<'
     };
     match run_machine(context, &code, call.method_name, &vm_context, &mut external) {
         Run::NotStarted(error) => ViewOutcome {
-            result: Err(convert::call_error(&error, call.account_id)),
+            result: Err(ViewError::new(&error, call.account_id)),
             logs: Vec::new(),
-            gas_burnt: Gas::ZERO,
         },
         Run::Ended(outcome) => ViewOutcome {
             result: match outcome.aborted {
-                Some(error) => Err(convert::call_error(&error, call.account_id)),
+                Some(error) => Err(ViewError::new(&error, call.account_id)),
                 None => Ok(match outcome.return_data {
                     ReturnData::Value(value) => value,
                     ReturnData::ReceiptIndex(_) | ReturnData::None => Vec::new(),
                 }),
             },
             logs: outcome.logs,
-            gas_burnt: outcome.burnt_gas,
         },
     }
 }
