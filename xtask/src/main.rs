@@ -1,9 +1,11 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
+mod check;
 mod command;
 mod dashboard;
 mod freshness;
 mod paths;
+mod tidy;
 mod toolchain;
 mod wasm;
 
@@ -13,6 +15,10 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
+  up [ARGS]             build everything and run `starling up ARGS`
+  test [ARGS]           build everything and run all tests; ARGS go to `cargo test`
+  check                 what CI runs: formatting, tidy, clippy, documentation, all tests
+  tidy                  the rules of this repository that no compiler knows
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
   assets                make what `trunk` and `cargo leptos` copy beside the compiled dashboard
@@ -35,6 +41,10 @@ fn run(mut args: Vec<String>) -> Result<()> {
     let name = args.remove(0);
     match name.as_str() {
         "wasm" => wasm::build_contracts(),
+        "up" => check::up(&args),
+        "test" => check::test(&args),
+        "check" => check::check(),
+        "tidy" => tidy::tidy(),
         "dashboard" => dashboard::build(),
         "assets" => dashboard::assets(),
         "wasm-cargo" => wasm::cargo(args),

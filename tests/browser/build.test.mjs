@@ -1,0 +1,57 @@
+// The built dashboard starts under a strict content security policy and asks nobody but its own server.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const folder = process.env.STARLING_DASHBOARD ?? "target/dashboard";
+const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".woff2": "font/woff2" };
+let server, browser, address;
+
+before(async () => {
+  server = createServer(async (request, response) => {
+    const path = normalize(new URL(request.url, "http://localhost").pathname);
+    const body = await readFile(join(folder, path === "/" ? "index.html" : path)).catch(() => null);
+    response.setHeader("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'");
+    response.setHeader("content-type", types[extname(path) || ".html"] ?? "application/octet-stream");
+    response.writeHead(body ? 200 : 404).end(body);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  address = `http://127.0.0.1:${server.address().port}`;
+  browser = await chromium.launch({ executablePath: process.env.STARLING_BROWSER, args: ["--no-sandbox"] });
+});
+
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+test("built_page__should_start_under_a_strict_policy_without_outside_requests", async () => {
+  const page = await browser.newPage();
+  const [failures, requests] = [[], []];
+  page.on("pageerror", (error) => failures.push(String(error)));
+  page.on("console", (message) => message.text().includes("Content Security Policy") && failures.push(message.text()));
+  page.on("request", (request) => requests.push(request.url()));
+  await page.goto(address);
+  await page.locator("main").first().waitFor();
+  assert.deepEqual(failures, []);
+  const own = (url) => url.startsWith(address) || url.startsWith("data:") || url.startsWith("blob:");
+  assert.deepEqual(requests.filter((url) => !own(url)), []);
+  assert.ok(requests.some((url) => url.endsWith(".wasm")));
+});
+
+test("wallet_part__should_load_on_demand_alone", async () => {
+  const page = await browser.newPage();
+  const requests = [];
+  page.on("request", (request) => requests.push(new URL(request.url()).pathname));
+  await page.goto(address);
+  await page.locator("main").first().waitFor();
+  assert.ok(!requests.some((path) => path.startsWith("/wallet")));
+  const names = await page.evaluate(async () => Object.keys(await globalThis.starling.load("wallet")));
+  assert.ok(names.length > 0);
+  assert.ok(requests.some((path) => path.startsWith("/wallet")));
+  await assert.rejects(page.evaluate(() => globalThis.starling.load("nothing")), /no part "nothing"/);
+});

@@ -1,0 +1,204 @@
+//! `cargo xtask check`, which is what CI runs; and the two commands of the README, `up` and `test`.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::{
+    command::{command, run},
+    dashboard, paths,
+    tidy::tidy,
+    toolchain::{WASM_TARGET, WasmToolchain},
+    wasm,
+};
+
+/// Builds everything and becomes `starling up ARGS`.
+///
+/// # Errors
+/// A build failed, or the program could not be started or failed.
+pub(crate) fn up(args: &[String]) -> Result<()> {
+    build_all()?;
+    let mut starling = command(paths::target().join("debug/starling"));
+    starling.arg("up").args(args);
+    become_program(starling)
+}
+
+/// Builds everything, then runs the Rust tests and the browser tests; `args` go to `cargo test`.
+///
+/// # Errors
+/// A build or a test failed.
+pub(crate) fn test(args: &[String]) -> Result<()> {
+    let mut steps = Steps::default();
+    run_tests(&mut steps, args)?;
+    steps.print();
+    Ok(())
+}
+
+/// Everything that must hold before a change is taken, the quick and the likely failures first.
+///
+/// # Errors
+/// The first step that failed.
+pub(crate) fn check() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run(
+        "formatting",
+        || run(cargo("fmt").args(["--all", "--check"])),
+    )?;
+    steps.run("tidy", tidy)?;
+    steps.run("clippy", || {
+        run(cargo("clippy").args(["--quiet", "--all-targets", "--", "--deny", "warnings"]))
+    })?;
+    steps.run("clippy for wasm32", || {
+        run(wasm_packages(&mut WasmToolchain::find()?.clippy()).args(["--", "--deny", "warnings"]))
+    })?;
+    steps.run("documentation", || run(document(&mut cargo("doc"))))?;
+    steps.run("documentation for wasm32", || {
+        let mut cargo = WasmToolchain::find()?.cargo();
+        run(document(wasm_packages(cargo.arg("doc"))))
+    })?;
+    run_tests(&mut steps, &[])?;
+    steps.print();
+    Ok(())
+}
+
+fn run_tests(steps: &mut Steps, args: &[String]) -> Result<()> {
+    steps.run("build", build_all)?;
+    steps.run("tests", || run(cargo("test").args(args)))?;
+    steps.run("browser tests", browser_tests)
+}
+
+/// Contracts and dashboard in one thread, the native programs in another: linking uses one core only, and their target
+/// directories differ.
+fn build_all() -> Result<()> {
+    thread::scope(|scope| {
+        let browser_side =
+            scope.spawn(|| wasm::build_contracts().and_then(|()| dashboard::build()));
+        let native = run(&mut cargo("build"));
+        let browser_side = browser_side
+            .join()
+            .map_err(|_| anyhow!("the wasm32 build panicked"))?;
+        native.and(browser_side)
+    })
+}
+
+/// Runs `tests/browser/*.test.mjs` one after the other: each starts a whole Starling.
+fn browser_tests() -> Result<()> {
+    let folder = paths::root().join("tests/browser");
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .with_context(|| format!("cannot list {}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("there is no browser test in tests/browser");
+    }
+    let mut node = command("node");
+    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(files);
+    run(node.env("STARLING_BROWSER", browser()?))
+}
+
+/// The Chromium that the tests drive.
+///
+/// # Errors
+/// There is none; the message says what to run.
+pub(crate) fn browser() -> Result<PathBuf> {
+    const NAMES: [&str; 4] = [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
+    const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
+    let chosen = env::var("STARLING_BROWSER")
+        .ok()
+        .map(PathBuf::from)
+        .filter(|path| path.is_file());
+    let search_path = env::var_os("PATH").unwrap_or_default();
+    let mut installed =
+        env::split_paths(&search_path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    chosen
+        .or_else(|| installed.find(|path| path.is_file()))
+        .or_else(|| Some(PathBuf::from(MAC)).filter(|path| path.is_file()))
+        .context("no Chromium found: run `./bootstrap setup test`, or name one in STARLING_BROWSER")
+}
+
+fn cargo(subcommand: &str) -> Command {
+    let mut cargo = command("cargo");
+    cargo.arg(subcommand);
+    cargo
+}
+
+fn wasm_packages(cargo: &mut Command) -> &mut Command {
+    cargo.args([
+        "--quiet",
+        "--target",
+        WASM_TARGET,
+        "--package",
+        "starling-frontend",
+    ]);
+    cargo.args(["--package", "starling-contract-common"]);
+    for name in wasm::CONTRACTS {
+        cargo.args(["--package", &format!("starling-{name}")]);
+    }
+    cargo
+}
+
+fn document(cargo: &mut Command) -> &mut Command {
+    cargo
+        .args(["--quiet", "--no-deps"])
+        .env("RUSTDOCFLAGS", "--deny warnings")
+}
+
+#[cfg(unix)]
+fn become_program(mut program: Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    Err(program.exec())
+        .with_context(|| format!("cannot start {}", program.get_program().to_string_lossy()))
+}
+
+#[cfg(not(unix))]
+fn become_program(mut program: Command) -> Result<()> {
+    run(&mut program)
+}
+
+/// Names each step as it starts and what it took, and all of them at the end.
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("--- {name}");
+        let started = Instant::now();
+        let result = step();
+        let took = started.elapsed();
+        self.done.push((name, took));
+        match result {
+            Ok(()) => println!("--- {name}: {:.0} s", took.as_secs_f64()),
+            Err(error) => {
+                return Err(
+                    error.context(format!("{name} failed after {:.0} s", took.as_secs_f64()))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&self) {
+        for (name, took) in &self.done {
+            println!("{:>6.0} s  {name}", took.as_secs_f64());
+        }
+        let total: Duration = self.done.iter().map(|(_, took)| *took).sum();
+        println!("{:>6.0} s  all", total.as_secs_f64());
+    }
+}
