@@ -1,1 +1,99 @@
-//! billing
+//! `billing`: the one way for money. Balances, escrow, fees and session keys.
+//!
+//! Every entry method parses, authorises, asks the rule in `starling_protocol::escrow`, stores, logs, and only then makes promises. What is owed is summed in
+//! [`books::Books`], so that anyone can compare it with what the account holds.
+
+mod accounts;
+mod books;
+mod error;
+mod escrows;
+mod keys;
+mod pay;
+mod views;
+mod withdraw;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use near_sdk::{PanicOnDefault, near};
+use starling_contract_api::{Deployment, InitArgs, events::BillingEvent};
+use starling_contract_common::{Setup, Table, emit, require};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey};
+use starling_protocol::{
+    escrow::{Escrow, MAX_FEE},
+    session_key::SessionKey,
+};
+
+pub use error::BillingError;
+
+/// Prefixes of the tables. Append only: a prefix is never given anew.
+#[repr(u8)]
+enum StorageKey {
+    Accounts = 1,
+    Keys = 2,
+    Escrows = 3,
+    EscrowsOf = 4,
+}
+
+/// The state.
+#[derive(PanicOnDefault)]
+#[near(contract_state, contract_metadata(standard(standard = "nep145", version = "1.0.0"), standard(standard = "nep297", version = "1.0.0")))]
+pub struct Contract {
+    setup: Setup,
+    fee: BasisPoints,
+    books: books::Books,
+    last_escrow: u64,
+    accounts: Table<AccountId, AccountRecord>,
+    keys: Table<AccountId, Vec<(PublicKey, SessionKey)>>,
+    escrows: Table<EscrowId, EscrowRecord>,
+    escrows_of: Table<AccountId, Vec<EscrowId>>,
+}
+
+/// An account as it is kept.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct AccountRecord {
+    balances: Vec<(Asset, Amount)>,
+    storage_total: Amount,
+    storage_used: Amount,
+}
+
+/// An escrow as it is kept.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct EscrowRecord {
+    escrow: Escrow,
+    /// The payer's storage deposit for this record.
+    storage: Amount,
+}
+
+#[near]
+impl Contract {
+    /// Sets the contract up, once.
+    ///
+    /// Access: whoever deploys, in the same transaction. Deposit: none. State change: owner, deployment and fee. Events: none.
+    #[init]
+    pub fn new(owner: AccountId, deployment: Deployment, fee: BasisPoints, min_stake: Amount) -> Self {
+        require(fee <= MAX_FEE, "the fee is above the protocol's ceiling");
+        let setup = Setup::new(&InitArgs { owner, deployment, fee, min_stake }, |deployment| &deployment.billing);
+        Self {
+            setup,
+            fee,
+            books: books::Books::default(),
+            last_escrow: 0,
+            accounts: Table::new(StorageKey::Accounts as u8),
+            keys: Table::new(StorageKey::Keys as u8),
+            escrows: Table::new(StorageKey::Escrows as u8),
+            escrows_of: Table::new(StorageKey::EscrowsOf as u8),
+        }
+    }
+
+    /// Refuses or takes new payments. What is open goes on, and money leaves as before.
+    ///
+    /// Access: owner. Deposit: 1 yocto. Gas: 10 T. State change: the pause. Events: `paused_set`. Refund: none.
+    #[payable]
+    pub fn set_paused(&mut self, paused: bool) {
+        self.setup.set_paused(paused);
+        log(&BillingEvent::PausedSet { paused });
+    }
+}
+
+fn log(event: &BillingEvent) {
+    emit(starling_contract_api::events::BILLING_STANDARD, event);
+}

@@ -1,0 +1,78 @@
+//! Why `billing` refuses.
+
+use starling_primitives::{AccountId, Amount, AmountError, EscrowId};
+use starling_protocol::{
+    escrow::EscrowError,
+    session_key::{MAX_KEYS, MAX_TARGETS, SessionKeyError},
+};
+
+/// Why a call was refused. The transaction fails, nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BillingError {
+    /// The account has no record.
+    #[error("{0} is not registered: call deposit or storage_deposit first")]
+    NotRegistered(AccountId),
+    /// The record is gone or never was.
+    #[error("there is no escrow {0}: it never was, or it is spent")]
+    NoSuchEscrow(EscrowId),
+    /// The attached deposit is too small.
+    #[error("attach at least {needed} yoctoNEAR, {attached} are attached")]
+    DepositTooSmall {
+        /// What is needed.
+        needed: Amount,
+        /// What is attached.
+        attached: Amount,
+    },
+    /// The balance is too small.
+    #[error("the balance is too small: {needed} yoctoNEAR are needed, {balance} are there")]
+    BalanceTooSmall {
+        /// What is needed.
+        needed: Amount,
+        /// What is there.
+        balance: Amount,
+    },
+    /// The storage credit is too small.
+    #[error("the storage credit is too small: {needed} yoctoNEAR are needed, {available} are free; call storage_deposit")]
+    StorageTooSmall {
+        /// What is needed.
+        needed: Amount,
+        /// What is free.
+        available: Amount,
+    },
+    /// Something is left.
+    #[error("the account cannot end its registration: {0}")]
+    StillInUse(&'static str),
+    /// Nothing to send.
+    #[error("there is nothing to withdraw")]
+    NothingToWithdraw,
+    /// Too many escrows of one payer.
+    #[error("the payer has too many escrows that are not spent")]
+    TooManyEscrows,
+    /// Neither one yocto nor a session key.
+    #[error("attach exactly 1 yoctoNEAR, or call with a registered session key of the same account")]
+    NoAuthority,
+    /// The key cannot be registered.
+    #[error("the session key: it wants 1 to {MAX_TARGETS} targets and an expiry ahead, may be registered once, and an account has {MAX_KEYS} at most")]
+    SessionKeyTerms,
+    /// The key is not there.
+    #[error("there is no such session key")]
+    NoSuchKey,
+    /// Not the payer, or not the arbiter.
+    #[error("only the escrow's {0} may do this")]
+    NotYours(&'static str),
+    /// The target is this contract.
+    #[error("billing cannot be paid through itself")]
+    OwnTarget,
+    /// Books and escrow disagree; never reached.
+    #[error("the books do not balance")]
+    Unbalanced,
+    /// The rule of escrow refused.
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+    /// The session key's rule refused.
+    #[error(transparent)]
+    SessionKey(#[from] SessionKeyError),
+    /// Arithmetic left its range.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+}

@@ -1,0 +1,197 @@
+//! Payments: money comes in, is held, and the target is asked.
+//!
+//! The escrow is stored as held before the question leaves. The callback only opens or returns it; if it was lost, `confirm` asks again and `void` returns the money.
+
+use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
+use near_sdk::{Gas, Promise, PromiseOrValue, env, near};
+use starling_contract_api::{
+    billing::{Billing, MAX_ESCROWS},
+    events::{BillingEvent, Source},
+    payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayResult, PaymentMsg, PaymentOffered, opened_notice, question_again},
+};
+use starling_contract_common::{OrPanic, answer, attached, call, current, next, now, predecessor, require, succeeded};
+use starling_primitives::{AccountId, Amount, Asset, EscrowId};
+use starling_protocol::escrow::{Authority, Bounds, Escrow, Event, OpenTerms, State};
+
+/// The callback's own work, and the notice that it sends.
+const RESOLVE_TGAS: u64 = 25 + ON_OPENED_TGAS;
+/// What is left over for making the promises.
+const MARGIN_TGAS: u64 = 5;
+
+/// A payment before it is held.
+struct Payment {
+    payer: AccountId,
+    target: AccountId,
+    amount: Amount,
+    forwarded: Amount,
+    bounds: Bounds,
+    msg: PaymentMsg,
+}
+
+#[near]
+impl Contract {
+    /// Pays from the attached NEAR: holds `amount` for `target` and asks it.
+    ///
+    /// Access: anyone. Deposit: `amount`, `storage` (forwarded to the target), the escrow's storage ([`Billing::pay_storage`]), registration for a new caller; the rest is credited.
+    /// Gas: 100 T. State change: a held escrow; with the target's answer it opens or goes. Events: `account_registered`, `deposited`, `payment_held`, then `escrow_opened` or
+    /// `escrow_refused`. Refund: on a refusal everything, to the caller's balance. Answers a [`PayResult`].
+    #[payable]
+    pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: PaymentMsg) -> Promise {
+        self.setup.require_running();
+        require_gas(ON_PAYMENT_TGAS);
+        let payer = predecessor();
+        let payment = Payment { payer: payer.clone(), target, amount, forwarded: storage, bounds, msg };
+        let rest = self.register_if_new(&payer, attached()).or_panic();
+        let total = payment.total().or_panic();
+        let excess = rest.checked_sub(total).map_err(|_| BillingError::DepositTooSmall { needed: total, attached: rest }).or_panic();
+        if !excess.is_zero() {
+            self.credit(&payer, excess).or_panic();
+            log(&BillingEvent::Deposited { account: payer, amount: excess });
+        }
+        self.hold(payment, Source::Attached).or_panic()
+    }
+
+    /// Pays from the caller's balance, storage too.
+    ///
+    /// Access: the account's full-access key with 1 yocto, or a session key of the account without deposit: within its cap and targets, and only where caller and signer are one.
+    /// Deposit: 1 yocto or none. Gas: 100 T. State change, events, refund and answer: as `pay`; a refund restores no cap.
+    #[payable]
+    pub fn pay_from_balance(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: PaymentMsg) -> Promise {
+        self.setup.require_running();
+        require_gas(ON_PAYMENT_TGAS);
+        let payer = predecessor();
+        let payment = Payment { payer: payer.clone(), target, amount, forwarded: storage, bounds, msg };
+        let total = payment.total().or_panic();
+        let source = self.authorise_spending(&payer, total, &payment.target, now()).or_panic();
+        self.debit(&payer, total).or_panic();
+        self.hold(payment, source).or_panic()
+    }
+
+    /// Asks the target again for its answer, when the first callback was lost; of an open escrow it repeats the notice to the target.
+    ///
+    /// Access: anyone, until the hold deadline. Deposit: none. Gas: 80 T. State change: a held escrow opens if the target has accepted it, else nothing. Events: `escrow_opened` or
+    /// `escrow_refused`. Refund: as `pay`. Answers a [`PayResult`].
+    pub fn confirm(&mut self, escrow_id: EscrowId) -> PromiseOrValue<PayResult> {
+        require_gas(ON_OPENED_TGAS);
+        let record = self.escrow_record(escrow_id).or_panic();
+        match record.escrow.state {
+            State::Held { hold_deadline } => {
+                require(now() < hold_deadline, "the hold deadline has passed: void the escrow");
+                let callback = Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_confirm(escrow_id);
+                call(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).into()
+            }
+            _ => {
+                call(&opened_notice(&record.escrow.arbiter, escrow_id)).detach();
+                PromiseOrValue::Value(PayResult { escrow_id, opened: true, reason: None })
+            }
+        }
+    }
+
+    /// Returns a held escrow whose target never answered.
+    ///
+    /// Access: anyone, from the hold deadline on. Deposit: none. Gas: 30 T. State change: the escrow goes. Events: `escrow_voided`. Refund: all of it, to the payer's balance.
+    pub fn void(&mut self, escrow_id: EscrowId) {
+        let moved = self.change(escrow_id, Event::Void).or_panic();
+        log(&BillingEvent::EscrowVoided { escrow_id, moved });
+    }
+
+    /// After the target was asked. Opens or returns the escrow; it never fails for anything the target did.
+    ///
+    /// Access: this contract. State change: the escrow opens or goes. Events: `escrow_opened` or `escrow_refused`, `forwarded_returned`.
+    #[private]
+    pub fn resolve_payment(&mut self, escrow_id: EscrowId, payer: AccountId, forwarded: Amount) -> PayResult {
+        self.books.in_flight = self.books.in_flight.checked_sub(forwarded).or_panic();
+        let accepted = succeeded();
+        // A call that failed brings its deposit back; without a record to credit it stays as surplus.
+        if !accepted && !forwarded.is_zero() && self.credit(&payer, forwarded).is_ok() {
+            log(&BillingEvent::ForwardedReturned { escrow_id, payer, amount: forwarded });
+        }
+        let terms = if accepted { answer::<OpenTerms>().ok_or("the target's answer is not one") } else { Err("the target refused; its words stand in the failed receipt") };
+        self.decide(escrow_id, terms.map_err(str::to_owned))
+    }
+
+    /// After the target was asked again. Only opens: a target that has no answer yet may still give one.
+    ///
+    /// Access: this contract. State change: the escrow may open. Events: `escrow_opened` or `escrow_refused`.
+    #[private]
+    pub fn resolve_confirm(&mut self, escrow_id: EscrowId) -> PayResult {
+        match answer::<Option<OpenTerms>>() {
+            Some(Some(terms)) => self.decide(escrow_id, Ok(terms)),
+            _ => PayResult { escrow_id, opened: false, reason: Some("the target has not accepted so far".to_owned()) },
+        }
+    }
+}
+
+impl Payment {
+    fn total(&self) -> Result<Amount, BillingError> {
+        Ok(Amount::sum([self.amount, self.forwarded, Billing::pay_storage()])?)
+    }
+}
+
+impl Contract {
+    /// Stores the escrow of a payment whose money was taken already, and asks the target.
+    fn hold(&mut self, payment: Payment, source: Source) -> Result<Promise, BillingError> {
+        let Payment { payer, target, amount, forwarded, bounds, msg } = payment;
+        if target == current() {
+            return Err(BillingError::OwnTarget);
+        }
+        let escrow = Escrow::hold(payer.clone(), target.clone(), Asset::Near, amount, bounds.clone(), self.fee, now())?;
+        let escrow_id = EscrowId(next(&mut self.last_escrow));
+        let storage = Billing::pay_storage();
+        self.books.escrows = self.books.escrows.checked_add(amount)?;
+        self.books.storage = self.books.storage.checked_add(storage)?;
+        self.books.in_flight = self.books.in_flight.checked_add(forwarded)?;
+        self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage });
+        self.list_escrow(&payer, escrow_id)?;
+        let held = BillingEvent::PaymentHeld { escrow_id, payer: payer.clone(), target: target.clone(), asset: Asset::Near, amount, fee: self.fee, storage, forwarded, source, msg: msg.clone() };
+        log(&held);
+        let question = PaymentOffered { escrow_id, payer: payer.clone(), asset: Asset::Near, amount, bounds, msg }.question(&target, forwarded);
+        let callback = Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
+        Ok(call(&question).then(callback))
+    }
+
+    /// Opens a held escrow by the target's terms, or returns it with the reason why not. An escrow that is decided stays as it is.
+    fn decide(&mut self, escrow_id: EscrowId, terms: Result<OpenTerms, String>) -> PayResult {
+        let record = match self.escrows.get(&escrow_id) {
+            Some(record) if matches!(record.escrow.state, State::Held { .. }) => record,
+            record => return PayResult { escrow_id, opened: record.is_some(), reason: Some("it was decided already".to_owned()) },
+        };
+        let arbiter = record.escrow.arbiter.clone();
+        let opened = terms.and_then(|terms| {
+            if terms.authority != Authority::Arbiter {
+                return Err("vouchers are not taken yet".to_owned());
+            }
+            let result = self.change(escrow_id, Event::Open(terms.clone()));
+            result.map(|moved| (terms, moved)).map_err(|error| error.to_string())
+        });
+        match opened {
+            Ok((terms, moved)) => {
+                log(&BillingEvent::EscrowOpened { escrow_id, terms, moved });
+                call(&opened_notice(&arbiter, escrow_id)).detach();
+                PayResult { escrow_id, opened: true, reason: None }
+            }
+            Err(reason) => {
+                let moved = self.change(escrow_id, Event::Refuse).or_panic();
+                log(&BillingEvent::EscrowRefused { escrow_id, reason: reason.clone(), moved });
+                PayResult { escrow_id, opened: false, reason: Some(reason) }
+            }
+        }
+    }
+
+    fn list_escrow(&mut self, payer: &AccountId, escrow_id: EscrowId) -> Result<(), BillingError> {
+        let mut ids = self.escrows_of.get(payer).unwrap_or_default();
+        if ids.len() >= MAX_ESCROWS {
+            return Err(BillingError::TooManyEscrows);
+        }
+        ids.push(escrow_id);
+        self.escrows_of.insert(payer, &ids);
+        Ok(())
+    }
+}
+
+/// Panics unless there is gas for a question of so many Tgas, the callback and the promises: a callback must never run dry.
+fn require_gas(question_tgas: u64) {
+    let needed = Gas::from_tgas(question_tgas + RESOLVE_TGAS + MARGIN_TGAS);
+    let left = env::prepaid_gas().saturating_sub(env::used_gas());
+    require(left >= needed, "attach more gas: 100 Tgas to pay, 80 to confirm");
+}
