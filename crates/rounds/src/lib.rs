@@ -10,7 +10,8 @@
 //!    strictly into an [`Update`].
 //! 3. [`scorer_order`] draws who scores after the commitments are frozen; [`probe_point`] gives the weights at which
 //!    losses are measured; [`gate`] turns [`Score`]s into verdicts.
-//! 4. [`RoundRecord`] lists what was accepted; [`RoundRecord::check`] recomputes all of it that is deterministic.
+//! 4. [`propose`] makes the [`RoundRecord`], the list of what was accepted; [`RoundRecord::check`] recomputes all of it
+//!    that is deterministic.
 //! 5. [`apply_round`] takes the token-weighted mean ([`Aggregator`]) and makes the outer step on the [`OuterState`]; its
 //!    result is the state root that every node signs.
 
@@ -25,6 +26,8 @@ mod hash;
 mod layout;
 mod merkle;
 mod outer;
+mod propose;
+pub mod recipe;
 mod record;
 mod state;
 
@@ -44,5 +47,6 @@ pub use hash::{Hash32, artifact_hash};
 pub use layout::{Layout, LayoutError, MAX_PARAMETERS, MAX_RANK, MAX_TENSORS, TensorShape};
 pub use merkle::{CHUNK_BYTES, MerkleHasher, merkle_root};
 pub use outer::{OuterConfig, OuterConfigError, pseudo_gradient};
+pub use propose::{Candidate, Work, propose};
 pub use record::{Entry, Outcome, Refusal, RoundRecord, ScorerDraw, genesis_digest};
 pub use state::{OuterState, StateError};

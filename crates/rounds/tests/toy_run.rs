@@ -7,10 +7,8 @@
 
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{
-    COPY_OVERLAP, Cohort, Entry, Layout, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan,
-    Previous, Refusal, RoundRecord, Score, ScorerDraw, TensorShape, Update, Updates, Verdict,
-    apply_round, artifact_hash, clip_factors, decode, draw_scorer, encode, gate, norm, overlap,
-    probe_point, pseudo_gradient,
+    Candidate, CodecError, Layout, OuterConfig, OuterState, Outcome, PROBE_STEP, Plan, Previous, Refusal, RoundRecord, Score,
+    TensorShape, Update, Updates, Work, apply_round, artifact_hash, decode, encode, probe_point, propose, pseudo_gradient,
 };
 
 const RUN: RunId = RunId(1);
@@ -105,104 +103,26 @@ impl Party {
     }
 }
 
-/// The coordinator's side of a round, from the bytes that came in time.
-fn make_record(
-    party: &Party,
-    plan: Plan,
-    tasks: &[Task],
-    unseen: &Task,
-    in_time: &[(u16, Vec<u8>)],
-) -> RoundRecord {
+/// The coordinator's side of a round, from the bytes that came in time, in the order in which they were committed to.
+fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time: &[(u16, Vec<u8>)]) -> RoundRecord {
     let weights = party.state.weights();
-    let mut refused: Vec<Entry> = Vec::new();
-    let mut refuse = |participant, update_hash, score, reason| {
-        refused.push(Entry {
-            participant,
-            outcome: Outcome::Refused {
-                update_hash,
-                score,
-                reason,
-            },
-        });
-    };
-    refuse(LATE, None, None, Refusal::Late);
-    let mut scored: Vec<(u16, Update, Score)> = Vec::new();
-    for (participant, bytes) in in_time {
-        match decode(party.state.layout(), bytes) {
-            Err(_) => refuse(
-                *participant,
-                Some(artifact_hash(bytes)),
-                None,
-                Refusal::NotFinite,
-            ),
-            Ok(update)
-                if scored
-                    .iter()
-                    .any(|(_, other, _)| overlap(other, &update) >= COPY_OVERLAP) =>
-            {
-                refuse(*participant, Some(update.hash()), None, Refusal::Copied);
-            }
+    let decoded: Vec<Result<Update, CodecError>> =
+        in_time.iter().map(|(_, bytes)| decode(party.state.layout(), bytes)).collect();
+    let mut candidates = vec![Candidate { participant: LATE, commitment: None, work: Work::Unusable(Refusal::Late) }];
+    for ((participant, bytes), update) in in_time.iter().zip(&decoded) {
+        let work = match update {
+            Err(error) => Work::Unusable(error.into()),
             Ok(update) => {
                 let task = &tasks[usize::from(*participant)];
-                let point = probe_point(weights, &update, PROBE_STEP).unwrap();
-                let losses = (
-                    task.loss(weights),
-                    task.loss(&point),
-                    unseen.loss(weights),
-                    unseen.loss(&point),
-                );
-                let score = Score::from_losses(losses.0, losses.1, losses.2, losses.3).unwrap();
-                scored.push((*participant, update, score));
+                let point = probe_point(weights, update, PROBE_STEP).unwrap();
+                let (own, other) = ([weights, &point].map(|at| task.loss(at)), [weights, &point].map(|at| unseen.loss(at)));
+                Work::Scored { update, score: Score::from_losses(own[0], own[1], other[0], other[1]) }
             }
-        }
+        };
+        candidates.push(Candidate { participant: *participant, commitment: Some(artifact_hash(bytes)), work });
     }
-    let scores: Vec<Score> = scored.iter().map(|(_, _, score)| *score).collect();
-    let cohort = Cohort::of(&scores);
-    scored.retain(|(participant, update, score)| match gate(*score, cohort) {
-        Verdict::Pass => true,
-        Verdict::Refuse(reason) => {
-            refuse(*participant, Some(update.hash()), Some(*score), reason);
-            false
-        }
-    });
-    let norms: Vec<u64> = scored.iter().map(|(_, update, _)| norm(update)).collect();
-    let accepted = scored.iter().zip(clip_factors(&norms)).map(
-        |((participant, update, score), clip_factor_256)| {
-            let tokens = plan.assigned_tokens();
-            let outcome = Outcome::Accepted {
-                update_hash: update.hash(),
-                tokens,
-                clip_factor_256,
-                score: *score,
-            };
-            Entry {
-                participant: *participant,
-                outcome,
-            }
-        },
-    );
-    let mut entries: Vec<Entry> = accepted.chain(refused).collect();
-    entries.sort_by_key(|entry| entry.participant);
-    let mut record = RoundRecord {
-        run: RUN,
-        round: party.state.round(),
-        previous_digest: party.previous.digest,
-        previous_state_root: party.previous.state_root,
-        first_inner_step: party.state.next_inner_step(),
-        inner_steps: plan.inner_steps_per_round(),
-        roster_size: ROSTER,
-        scorer: None,
-        entries,
-    };
-    let committed: Vec<u16> = record.commitments().iter().map(|(who, _)| *who).collect();
-    let seed = artifact_hash(&record.round.to_le_bytes());
-    let scorer = draw_scorer(&seed, &record.commitments(), &committed).unwrap();
-    record.scorer = Some(ScorerDraw {
-        seed,
-        skipped: 0,
-        scorer,
-    });
-    record
+    let seed = artifact_hash(&party.state.round().to_le_bytes());
+    propose(&party.previous, plan, seed, 0, &candidates)
 }
 
 #[test]

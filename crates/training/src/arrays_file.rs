@@ -22,7 +22,7 @@ pub(crate) fn write(arrays: &Parameters, metadata: &BTreeMap<String, String>) ->
         );
         offset = end;
     }
-    let mut header = crate::recipe::canonical_text(&serde_json::Value::Object(header)).into_bytes();
+    let mut header = starling_rounds::recipe::canonical_text(&serde_json::Value::Object(header)).into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut file = Vec::with_capacity(8 + header.len() + offset);
     file.extend_from_slice(&(header.len() as u64).to_le_bytes());

@@ -1,6 +1,6 @@
 //! What can go wrong in training, as failed facts.
 
-use crate::recipe::RecipeError;
+use starling_rounds::recipe::RecipeError;
 
 /// The one error of this crate's public functions.
 ///

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::Gpt;
 use crate::model::gpt::LAYER_NORM_EPSILON;
 use crate::parameters::{Parameters, check_parameters};
-use crate::recipe::{GptShape, Recipe};
+use starling_rounds::recipe::{GptShape, Recipe};
 
 /// The files of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::recipe::Recipe;
+    use starling_rounds::recipe::Recipe;
 
     fn model() -> Gpt {
         let recipe = Recipe::preset("tiny").expect("valid");

@@ -10,7 +10,7 @@ use crate::error::{Result, TrainingError};
 use crate::ops::host::{Host, is_fused, vectorized};
 use crate::ops::math::{nearest_f32, sum};
 use crate::parameters::{Array, Parameters};
-use crate::recipe::{OptimizerRecipe, Recipe};
+use starling_rounds::recipe::{OptimizerRecipe, Recipe};
 
 /// The learning rate of the global inner step `step`, counted from 0 over all rounds: a linear warm-up to the peak,
 /// then half a cosine down to the floor at the run's last step.

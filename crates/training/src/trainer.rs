@@ -11,7 +11,7 @@ use crate::model::Gpt;
 use crate::ops;
 use crate::optim::{AdamW, global_norm, learning_rate};
 use crate::parameters::{Layout, Parameters};
-use crate::recipe::Recipe;
+use starling_rounds::recipe::Recipe;
 use crate::tape::Tape;
 
 mod checkpoint;

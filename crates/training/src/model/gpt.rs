@@ -14,7 +14,7 @@ use crate::error::{Result, TrainingError};
 use crate::ops;
 use crate::parameters::{Array, Layout, Parameters, check_parameters};
 use crate::random::Stream;
-use crate::recipe::GptShape;
+use starling_rounds::recipe::GptShape;
 use crate::tape::{Tape, Value};
 
 /// Added to the variance in layer norms, as in GPT-2.

@@ -9,7 +9,7 @@ use crate::arrays_file;
 use crate::data::Text;
 use crate::error::{Result, TrainingError};
 use crate::parameters::{Parameters, check_parameters};
-use crate::recipe::Recipe;
+use starling_rounds::recipe::Recipe;
 
 const FORMAT: &str = "starling-checkpoint-1";
 const WEIGHT: &str = "weight/";

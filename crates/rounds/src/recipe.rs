@@ -189,7 +189,7 @@ impl Recipe {
 }
 
 /// `value` as compact JSON with sorted keys.
-pub(crate) fn canonical_text(value: &serde_json::Value) -> String {
+pub fn canonical_text(value: &serde_json::Value) -> String {
     let mut text = String::new();
     write_canonical(value, &mut text);
     text
