@@ -1,4 +1,5 @@
 //! Tests of the round record: its known digest, and that each wrong field is refused for its own reason.
+//! Long because one fixture serves a test for each kind of wrong record.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;

@@ -48,10 +48,22 @@ impl From<&CodecError> for Refusal {
 /// `candidates` come in the order in which they committed: of two that share their update the later is the copy. Each
 /// participant appears once. Accepted work counts for all tokens that the plan assigns. `seed` and `skipped` are those
 /// of [`ScorerDraw`].
-pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, candidates: &[Candidate<'_>]) -> RoundRecord {
+pub fn propose(
+    previous: &Previous,
+    plan: Plan,
+    seed: Hash32,
+    skipped: u16,
+    candidates: &[Candidate<'_>],
+) -> RoundRecord {
     let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| overlap(one, update) >= COPY_OVERLAP));
+        let copies = |update| {
+            judged.iter().any(|(_, other)| {
+                other
+                    .update()
+                    .is_some_and(|one| overlap(one, update) >= COPY_OVERLAP)
+            })
+        };
         let judgement = match candidate.work {
             _ if candidate.commitment.is_none() => Judgement::Refused(None, Refusal::Late),
             Work::Unusable(reason) => Judgement::Refused(None, reason),
@@ -60,14 +72,23 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
             Work::Scored { update, .. } if candidate.commitment != Some(update.hash()) => {
                 Judgement::Refused(None, Refusal::Late)
             }
-            Work::Scored { update, .. } if copies(update) => Judgement::Refused(None, Refusal::Copied),
-            Work::Scored { update, score: Some(score) } => Judgement::Usable(update, score),
+            Work::Scored { update, .. } if copies(update) => {
+                Judgement::Refused(None, Refusal::Copied)
+            }
+            Work::Scored {
+                update,
+                score: Some(score),
+            } => Judgement::Usable(update, score),
         };
         judged.push((candidate, judgement));
     }
     judged.sort_by_key(|(candidate, _)| candidate.participant);
     apply_gate(&mut judged);
-    let norms: Vec<u64> = judged.iter().filter_map(|(_, judgement)| judgement.update()).map(norm).collect();
+    let norms: Vec<u64> = judged
+        .iter()
+        .filter_map(|(_, judgement)| judgement.update())
+        .map(norm)
+        .collect();
     let mut factors = clip_factors(&norms).into_iter();
     let entries = judged.into_iter().map(|(candidate, judgement)| {
         let outcome = match judgement {
@@ -77,9 +98,16 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
                 clip_factor_256: factors.next().unwrap_or(CLIP_ONE),
                 score,
             },
-            Judgement::Refused(score, reason) => Outcome::Refused { update_hash: candidate.commitment, score, reason },
+            Judgement::Refused(score, reason) => Outcome::Refused {
+                update_hash: candidate.commitment,
+                score,
+                reason,
+            },
         };
-        Entry { participant: candidate.participant, outcome }
+        Entry {
+            participant: candidate.participant,
+            outcome,
+        }
     });
     let mut record = RoundRecord {
         run: previous.run,
@@ -93,9 +121,18 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
         entries: entries.collect(),
     };
     let commitments = record.commitments();
-    let committed: Vec<u16> = commitments.iter().map(|(participant, _)| *participant).collect();
-    let scorer = scorer_order(&seed, &commitments, &committed).get(usize::from(skipped)).copied();
-    record.scorer = scorer.map(|scorer| ScorerDraw { seed, skipped, scorer });
+    let committed: Vec<u16> = commitments
+        .iter()
+        .map(|(participant, _)| *participant)
+        .collect();
+    let scorer = scorer_order(&seed, &commitments, &committed)
+        .get(usize::from(skipped))
+        .copied();
+    record.scorer = scorer.map(|scorer| ScorerDraw {
+        seed,
+        skipped,
+        scorer,
+    });
     record
 }
 
@@ -127,6 +164,181 @@ fn apply_gate(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
             && let Verdict::Refuse(reason) = gate(score, cohort)
         {
             *judgement = Judgement::Refused(Some(score), reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use proptest::prelude::*;
+    use starling_primitives::RunId;
+
+    use super::*;
+    use crate::apply::{Updates, apply_round};
+    use crate::codec::{decode, encode};
+    use crate::gate::Nats;
+    use crate::layout::{Layout, TensorShape};
+    use crate::outer::OuterConfig;
+    use crate::state::OuterState;
+
+    const ROSTER: u16 = 8;
+
+    fn state() -> OuterState {
+        let layout = Layout::new(vec![TensorShape {
+            name: "w".into(),
+            shape: vec![600],
+        }])
+        .unwrap();
+        OuterState::new(layout, OuterConfig::new(0.5, 0.8).unwrap(), vec![0.0; 600]).unwrap()
+    }
+
+    /// An update that no other seed shares; of equal seeds the codes are equal whatever the factor.
+    fn update(state: &OuterState, seed: u16, factor: u8) -> Update {
+        let value = |i: u16| {
+            f32::from(crate::artifact_hash(&[i.to_le_bytes(), seed.to_le_bytes()].concat()).0[0])
+                - 127.5
+        };
+        let values: Vec<f32> = (0..600)
+            .map(|i| value(i) / 64.0 * f32::from(factor))
+            .collect();
+        decode(
+            state.layout(),
+            &encode(state.layout(), &values, &mut [0.0; 600]).unwrap(),
+        )
+        .unwrap()
+    }
+
+    fn reasons(record: &RoundRecord) -> Vec<(u16, Option<Refusal>)> {
+        let reason = |entry: &Entry| match entry.outcome {
+            Outcome::Accepted { .. } => (entry.participant, None),
+            Outcome::Refused { reason, .. } => (entry.participant, Some(reason)),
+        };
+        record.entries.iter().map(reason).collect()
+    }
+
+    #[test]
+    fn propose__should_say_why_each_work_is_refused() {
+        let state = state();
+        let previous = Previous::genesis(RunId(1), &state, ROSTER);
+        let honest = Some(Score {
+            own: Nats(30_000),
+            unseen: Nats(1_000),
+        });
+        let updates: Vec<Update> = (0..6).map(|seed| update(&state, seed, 1)).collect();
+        let scored = |participant: u16, update, score| {
+            let commitment = Some(updates[usize::from(participant)].hash());
+            Candidate {
+                participant,
+                commitment,
+                work: Work::Scored { update, score },
+            }
+        };
+        let copy = update(&state, 5, 2);
+        let candidates = [
+            scored(5, &updates[5], honest),
+            Candidate {
+                participant: 4,
+                commitment: Some(copy.hash()),
+                work: Work::Scored {
+                    update: &copy,
+                    score: honest,
+                },
+            },
+            scored(3, &updates[0], honest),
+            scored(
+                2,
+                &updates[2],
+                Some(Score {
+                    own: Nats(0),
+                    unseen: Nats(0),
+                }),
+            ),
+            scored(1, &updates[1], None),
+            Candidate {
+                participant: 6,
+                commitment: None,
+                work: Work::Scored {
+                    update: &updates[3],
+                    score: honest,
+                },
+            },
+            scored(0, &updates[0], honest),
+            Candidate {
+                participant: 7,
+                commitment: Some(Hash32([7; 32])),
+                work: Work::Unusable((&CodecError::WrongHeader).into()),
+            },
+        ];
+        let record = propose(
+            &previous,
+            Plan::new(5, 2, 8).unwrap(),
+            Hash32([1; 32]),
+            0,
+            &candidates,
+        );
+        let expected = [
+            (0, None),
+            (1, Some(Refusal::NotFinite)),
+            (2, Some(Refusal::GateRefused)),
+            (3, Some(Refusal::Late)),
+            (4, Some(Refusal::Copied)),
+            (5, None),
+            (6, Some(Refusal::Late)),
+            (7, Some(Refusal::WrongShape)),
+        ];
+        assert_eq!(reasons(&record), expected);
+        assert_eq!(record.tokens_by_place(), [80, 0, 0, 0, 0, 80, 0, 0]);
+    }
+
+    fn any_score() -> impl Strategy<Value = Option<Score>> {
+        let nats = -60_000_i64..60_000;
+        prop::option::weighted(
+            0.9,
+            (nats.clone(), nats).prop_map(|(own, unseen)| Score {
+                own: Nats(own),
+                unseen: Nats(unseen),
+            }),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn propose__should_pass_the_check_whatever_came_in(
+            works in prop::collection::vec((0_u16..6, 1_u8..5, any_score(), 0_u8..8), ROSTER as usize),
+            order in Just((0..ROSTER).collect::<Vec<_>>()).prop_shuffle(),
+            present in 0_usize..=8,
+            skipped in 0_u16..2,
+        ) {
+            let mut state = state();
+            let previous = Previous::genesis(RunId(1), &state, ROSTER);
+            let plan = Plan::new(5, 2, 8).unwrap();
+            let updates: Vec<Update> = works.iter().map(|(seed, factor, ..)| update(&state, *seed, *factor)).collect();
+            let candidates: Vec<Candidate<'_>> = order[..present]
+                .iter()
+                .map(|participant| {
+                    let place = usize::from(*participant);
+                    let (_, _, score, fate) = works[place];
+                    let update = &updates[place];
+                    let work = match fate {
+                        0 => Work::Unusable(Refusal::Late),
+                        1 => Work::Unusable(Refusal::WrongShape),
+                        _ => Work::Scored { update, score },
+                    };
+                    Candidate { participant: *participant, commitment: (fate != 2).then(|| update.hash()), work }
+                })
+                .collect();
+            let record = propose(&previous, plan, Hash32([3; 32]), skipped, &candidates);
+            let accepted: Updates = record.accepted().map(|who| (who, updates[usize::from(who)].clone())).collect();
+            let committed = record.commitments().len();
+            if committed > 0 && committed <= usize::from(skipped) {
+                // Nobody is left to score: such a round cannot be proposed.
+                prop_assert!(record.check(&previous, plan, &accepted).is_err());
+            } else {
+                prop_assert_eq!(record.check(&previous, plan, &accepted), Ok(()));
+                prop_assert_eq!(apply_round(&mut state, &record, &accepted).unwrap(), state.root());
+            }
         }
     }
 }

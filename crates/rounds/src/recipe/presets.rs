@@ -1,6 +1,8 @@
 //! The built-in recipes.
 
-use super::{GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError};
+use super::{
+    GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError,
+};
 
 type Preset = (&'static str, fn() -> Recipe);
 
@@ -41,7 +43,10 @@ fn rust_small() -> Recipe {
             epsilon: 1e-8,
             weight_decay: 0.1,
         },
-        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8 },
+        outer: OuterRecipe {
+            momentum: 0.5,
+            learning_rate: 0.8,
+        },
     }
 }
 
@@ -65,10 +70,19 @@ fn tiny() -> Recipe {
             epsilon: 1e-8,
             weight_decay: 0.1,
         },
-        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8 },
+        outer: OuterRecipe {
+            momentum: 0.5,
+            learning_rate: 0.8,
+        },
     }
 }
 
 fn gpt(layers: u32, heads: u32, width: u32, context: u32) -> ModelRecipe {
-    ModelRecipe::Gpt(GptShape { layers, heads, width, context, vocab: 256 })
+    ModelRecipe::Gpt(GptShape {
+        layers,
+        heads,
+        width,
+        context,
+        vocab: 256,
+    })
 }
