@@ -1,16 +1,15 @@
 //! `cargo xtask check`, which is what CI runs; and the two commands of the README, `up` and `test`.
 
 use std::{
-    env, fs,
-    path::PathBuf,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::{
+    browser,
     command::{command, run},
     dashboard, paths,
     tidy::tidy,
@@ -70,12 +69,16 @@ pub(crate) fn check() -> Result<()> {
 fn run_tests(steps: &mut Steps, args: &[String]) -> Result<()> {
     steps.run("build", build_all)?;
     steps.run("tests", || run(cargo("test").args(args)))?;
-    steps.run("browser tests", browser_tests)
+    steps.run("browser tests", || {
+        browser::test(&browser::all_tests()?, None)
+    })
 }
 
+/// Builds contracts, dashboard and native programs.
+///
 /// Contracts and dashboard in one thread, the native programs in another: linking uses one core only, and their target
 /// directories differ.
-fn build_all() -> Result<()> {
+pub(crate) fn build_all() -> Result<()> {
     thread::scope(|scope| {
         let browser_side =
             scope.spawn(|| wasm::build_contracts().and_then(|()| dashboard::build()));
@@ -85,50 +88,6 @@ fn build_all() -> Result<()> {
             .map_err(|_| anyhow!("the wasm32 build panicked"))?;
         native.and(browser_side)
     })
-}
-
-/// Runs `tests/browser/*.test.mjs` one after the other: each starts a whole Starling.
-fn browser_tests() -> Result<()> {
-    let folder = paths::root().join("tests/browser");
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-        .with_context(|| format!("cannot list {}", folder.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        bail!("there is no browser test in tests/browser");
-    }
-    let mut node = command("node");
-    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(files);
-    run(node.env("STARLING_BROWSER", browser()?))
-}
-
-/// The Chromium that the tests drive.
-///
-/// # Errors
-/// There is none; the message says what to run.
-pub(crate) fn browser() -> Result<PathBuf> {
-    const NAMES: [&str; 4] = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ];
-    const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
-    let chosen = env::var("STARLING_BROWSER")
-        .ok()
-        .map(PathBuf::from)
-        .filter(|path| path.is_file());
-    let search_path = env::var_os("PATH").unwrap_or_default();
-    let mut installed =
-        env::split_paths(&search_path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    chosen
-        .or_else(|| installed.find(|path| path.is_file()))
-        .or_else(|| Some(PathBuf::from(MAC)).filter(|path| path.is_file()))
-        .context("no Chromium found: run `./bootstrap setup test`, or name one in STARLING_BROWSER")
 }
 
 fn cargo(subcommand: &str) -> Command {

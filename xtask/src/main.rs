@@ -1,10 +1,12 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
+mod browser;
 mod check;
 mod command;
 mod dashboard;
 mod freshness;
 mod paths;
+mod prove;
 mod tidy;
 mod toolchain;
 mod wasm;
@@ -19,6 +21,7 @@ cargo xtask COMMAND
   test [ARGS]           build everything and run all tests; ARGS go to `cargo test`
   check                 what CI runs: formatting, tidy, clippy, documentation, all tests
   tidy                  the rules of this repository that no compiler knows
+  prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
   assets                make what `trunk` and `cargo leptos` copy beside the compiled dashboard
@@ -45,6 +48,7 @@ fn run(mut args: Vec<String>) -> Result<()> {
         "test" => check::test(&args),
         "check" => check::check(),
         "tidy" => tidy::tidy(),
+        "prove" => prove::prove(&args),
         "dashboard" => dashboard::build(),
         "assets" => dashboard::assets(),
         "wasm-cargo" => wasm::cargo(args),
