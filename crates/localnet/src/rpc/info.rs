@@ -34,7 +34,7 @@ impl Rpc {
             )
         };
         Ok(json!({
-            "version": { "version": env!("CARGO_PKG_VERSION"), "build": "starling-localnet", "rustc_version": "" },
+            "version": { "version": env!("CARGO_PKG_VERSION"), "build": "starling-localnet", "commit": "", "rustc_version": "" },
             "chain_id": self.localnet.chain_id(),
             "protocol_version": protocol_version,
             "latest_protocol_version": PROTOCOL_VERSION,

@@ -1,5 +1,7 @@
 //! Short ways to act on a chain, for tests and scripts that want no socket.
 
+mod tiny;
+
 use near_crypto::{InMemorySigner, KeyType, PublicKey, SecretKey, Signer};
 use near_primitives::account::AccessKey;
 use near_primitives::action::{
@@ -14,6 +16,8 @@ use near_primitives::views::{FinalExecutionOutcomeView, FinalExecutionStatus};
 use crate::builder::BlockMode;
 use crate::error::LocalnetError;
 use crate::node::Localnet;
+
+pub use tiny::tiny_contract;
 
 /// A signer whose key follows from a text: for tests only.
 #[must_use]

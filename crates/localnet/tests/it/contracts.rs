@@ -1,0 +1,292 @@
+//! Contracts on the chain: calls, promises, failures, yields, storage.
+
+use crate::common::{
+    account, assert_supply_holds, call, chain, contract, failure, id, near, value,
+};
+use near_primitives::types::Balance;
+use starling_localnet::testing::tiny_contract;
+use starling_localnet::{BlockMode, LocalnetError};
+
+#[test]
+fn call__should_change_state_and_log() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    let outcome = call(&chain, &app, "app.root", "set", b"hello");
+    assert_eq!(outcome.receipts_outcome[0].outcome.logs, ["set"]);
+    assert_eq!(
+        chain
+            .view(&id("app.root"), "get", b"")
+            .expect("the view runs"),
+        b"hello"
+    );
+    call(&chain, &app, "app.root", "unset", b"");
+    assert_eq!(
+        chain
+            .view(&id("app.root"), "get", b"")
+            .expect("the view runs"),
+        b""
+    );
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn failed_call__should_roll_back_and_return_the_deposit() {
+    let chain = chain();
+    contract(&chain, "app.root");
+    let alice = account(&chain, "alice.root");
+    let before = chain.balance(&id("app.root")).expect("it exists");
+    let outcome = chain
+        .call(
+            &alice,
+            &id("app.root"),
+            "fail",
+            b"lost".to_vec(),
+            crate::common::tgas(100),
+            near(7),
+        )
+        .expect("the transaction is accepted");
+    assert!(
+        failure(&outcome).contains("Smart contract panicked: as asked"),
+        "{}",
+        failure(&outcome)
+    );
+    assert_eq!(
+        chain
+            .view(&id("app.root"), "get", b"")
+            .expect("the view runs"),
+        b""
+    );
+    assert_eq!(chain.balance(&id("app.root")).expect("it exists"), before);
+    assert!(chain.balance(&id("alice.root")).expect("it exists") > near(99));
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn promise__should_answer_its_callback() {
+    let chain = chain();
+    let asker = contract(&chain, "asker.root");
+    let asked = contract(&chain, "asked.root");
+    call(&chain, &asked, "asked.root", "set", b"42");
+    assert_eq!(
+        value(&call(&chain, &asker, "asker.root", "ask", b"asked.root")),
+        b"42"
+    );
+    let failed = call(&chain, &asker, "asker.root", "ask_to_fail", b"asked.root");
+    assert_eq!(value(&failed), b"promise failed");
+    let missing = call(&chain, &asker, "asker.root", "ask", b"nobody.root");
+    assert_eq!(value(&missing), b"promise failed");
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn receipt__should_run_one_block_later_for_each_hop() {
+    let chain = crate::common::builder()
+        .block_mode(BlockMode::Manual)
+        .build()
+        .expect("the chain starts");
+    let asker = contract(&chain, "asker.root");
+    let asked = contract(&chain, "asked.root");
+    call(&chain, &asked, "asked.root", "set", b"before");
+    let ask = near_primitives::transaction::FunctionCallAction {
+        method_name: "ask".to_owned(),
+        args: b"asked.root".to_vec(),
+        gas: crate::common::tgas(100),
+        deposit: Balance::ZERO,
+    };
+    let start = chain.head().height;
+    let asking = chain
+        .sign(&asker, &id("asker.root"), vec![ask.into()])
+        .expect("it signs");
+    let hash = chain.send_tx(asking).expect("it is accepted");
+    chain
+        .produce_block()
+        .expect("asker runs at once: signer and receiver are the same");
+    // Between the two hops somebody else changes what will be read.
+    let set = near_primitives::transaction::FunctionCallAction {
+        method_name: "set".to_owned(),
+        args: b"between".to_vec(),
+        gas: crate::common::tgas(30),
+        deposit: Balance::ZERO,
+    };
+    let setting = chain
+        .sign(&asked, &id("asked.root"), vec![set.into()])
+        .expect("it signs");
+    chain.send_tx(setting).expect("it is accepted");
+    chain.produce_block().expect("asked runs");
+    assert!(matches!(
+        chain.tx_outcome(&hash).expect("it is known").status,
+        near_primitives::views::FinalExecutionStatus::Started
+    ));
+    chain.produce_block().expect("the callback runs");
+    let outcome = chain.tx_outcome(&hash).expect("it is known");
+    assert_eq!(value(&outcome), b"between");
+    assert_eq!(chain.head().height, start + 3);
+    let heights: Vec<u64> = outcome
+        .receipts_outcome
+        .iter()
+        .map(|receipt| {
+            chain
+                .block_by_hash(&receipt.block_hash)
+                .expect("works")
+                .expect("is there")
+                .height
+                - start
+        })
+        .collect();
+    assert_eq!(&heights[..2], [1, 2], "{heights:?}");
+}
+
+#[test]
+fn gas__should_run_out() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    let outcome = call(&chain, &app, "app.root", "spin", b"");
+    assert!(
+        failure(&outcome).contains("Exceeded the prepaid gas"),
+        "{}",
+        failure(&outcome)
+    );
+    assert!(outcome.receipts_outcome[0].outcome.gas_burnt >= crate::common::tgas(100));
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn view__should_fail_clearly() {
+    let chain = chain();
+    contract(&chain, "app.root");
+    let failed = chain.view(&id("app.root"), "fail", b"");
+    assert!(
+        matches!(failed, Err(LocalnetError::ViewFailed { .. })),
+        "{failed:?}"
+    );
+    let missing = chain.view(&id("app.root"), "nothing", b"");
+    assert!(
+        matches!(&missing, Err(LocalnetError::ViewFailed { message, .. }) if message.contains("MethodNotFound"))
+    );
+    assert!(matches!(
+        chain.view(&id("root"), "get", b""),
+        Err(LocalnetError::NoContract(_))
+    ));
+    assert!(matches!(
+        chain.view(&id("nobody"), "get", b""),
+        Err(LocalnetError::UnknownAccount(_))
+    ));
+}
+
+#[test]
+fn environment__should_name_the_chain_and_vary_the_seed() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    assert_eq!(
+        value(&call(&chain, &app, "app.root", "chain", b"")),
+        b"localnet-test"
+    );
+    let first = value(&call(&chain, &app, "app.root", "seed", b""));
+    let second = value(&call(&chain, &app, "app.root", "seed", b""));
+    assert_eq!(first.len(), 32);
+    assert_ne!(first, second);
+}
+
+#[test]
+fn contract__should_pay_from_its_balance() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    account(&chain, "alice.root");
+    call(&chain, &app, "app.root", "pay", b"alice.root");
+    assert_eq!(
+        chain.balance(&id("alice.root")).expect("it exists"),
+        near(101)
+    );
+    // To nobody: the receipt fails and the coin comes back.
+    let before = chain.balance(&id("app.root")).expect("it exists");
+    call(&chain, &app, "app.root", "pay", b"nobody.root");
+    let after = chain.balance(&id("app.root")).expect("it exists");
+    assert!(before.checked_sub(after).expect("only gas is lost") < Balance::from_millinear(10));
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn yielded__should_be_resumed_or_time_out() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    let started = call_without_waiting(&chain, &app, "wait", b"");
+    let woke = call(&chain, &app, "app.root", "wake", b"good morning");
+    value(&woke);
+    assert_eq!(
+        chain
+            .view(&id("app.root"), "get", b"")
+            .expect("the view runs"),
+        b"good morning"
+    );
+    assert_eq!(
+        value(&chain.tx_outcome(&started).expect("it is known")),
+        b"good morning"
+    );
+
+    let started = call_without_waiting(&chain, &app, "wait", b"");
+    chain.fast_forward(150).expect("time passes");
+    assert!(
+        chain
+            .tx_status(&started)
+            .expect("works")
+            .is_some_and(|status| {
+                status.progress == near_primitives::views::TxExecutionStatus::IncludedFinal
+            })
+    );
+    chain.fast_forward(60).expect("time passes");
+    assert_eq!(
+        value(&chain.tx_outcome(&started).expect("it is known")),
+        b"promise failed"
+    );
+    assert_supply_holds(&chain);
+}
+
+fn call_without_waiting(
+    chain: &starling_localnet::Localnet,
+    signer: &near_crypto::Signer,
+    method: &str,
+    args: &[u8],
+) -> near_primitives::hash::CryptoHash {
+    let call = near_primitives::transaction::FunctionCallAction {
+        method_name: method.to_owned(),
+        args: args.to_vec(),
+        gas: crate::common::tgas(100),
+        deposit: Balance::ZERO,
+    };
+    let receiver = signer.get_account_id();
+    let signed = chain
+        .sign(signer, &receiver, vec![call.into()])
+        .expect("it signs");
+    chain.send_tx(signed).expect("it is accepted")
+}
+
+#[test]
+fn storage__should_be_staked_or_the_receipt_rolls_back() {
+    let chain = chain();
+    let poor = crate::common::signer("poor.root");
+    chain
+        .create_account(
+            &crate::common::signer("root"),
+            &id("poor.root"),
+            poor.public_key(),
+            Balance::from_millinear(150),
+        )
+        .expect("the account is created");
+    chain
+        .deploy(&poor, tiny_contract())
+        .expect("a small contract is affordable");
+    let alice = account(&chain, "alice.root");
+    let outcome = call(&chain, &alice, "poor.root", "set", &[7; 40_000]);
+    assert!(
+        failure(&outcome).contains("wouldn't have enough balance to cover storage"),
+        "{}",
+        failure(&outcome)
+    );
+    assert_eq!(
+        chain
+            .view(&id("poor.root"), "get", b"")
+            .expect("the view runs"),
+        b""
+    );
+    assert_supply_holds(&chain);
+}
