@@ -1,1 +1,214 @@
-//! Tests of lease.
+//! Lease: who may end it, when statements are taken, and that no figure passes what both keys and the clock allow.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use proptest::prelude::*;
+
+const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+const ACCEPTED: TimestampMs = NOW.after(DurationMs(30_000));
+const DURATION: DurationMs = DurationMs::from_hours(1);
+const DEADLINE: TimestampMs = ACCEPTED.after(DURATION);
+const MS: DurationMs = DurationMs(1);
+
+fn name(text: &str) -> AccountId {
+    AccountId::new(text).expect("a name")
+}
+
+fn unpaid() -> Lease {
+    let terms = LeaseTerms { offer_id: OfferId(1), duration: DURATION, job: Hash32([1; 32]), meter: PublicKey([2; 32]), availability: DurationMs::from_hours(2) };
+    Lease {
+        id: LeaseId(7),
+        tenant: name("tenant"),
+        node_id: NodeId(3),
+        payout: name("provider"),
+        node_key: PublicKey([3; 32]),
+        escrow_id: EscrowId(9),
+        deposit: Amount(3_600_000),
+        price_per_hour: Amount(3_600_000),
+        terms,
+        seq: 0,
+        metered: DurationMs(0),
+        units: 0,
+        output: None,
+        created_at: NOW,
+        state: LeaseState::Unpaid,
+    }
+}
+
+fn statement(seq: u64, metered_ms: u64) -> LeaseStatement {
+    LeaseStatement { escrow_id: EscrowId(9), lease_id: LeaseId(7), seq, metered_ms, units: seq, output: Hash32([4; 32]), is_final: false }
+}
+
+fn done(seq: u64, metered_ms: u64) -> Event {
+    Event::Statement(LeaseStatement { is_final: true, ..statement(seq, metered_ms) })
+}
+
+#[track_caller]
+fn step(lease: &Lease, event: Event, now: TimestampMs) -> Lease {
+    lease.apply(event, now).expect("the event is taken")
+}
+
+fn pending() -> Lease {
+    step(&unpaid(), Event::Opened, NOW)
+}
+
+fn active() -> Lease {
+    step(&pending(), Event::Accept, ACCEPTED)
+}
+
+#[test]
+fn lease__should_wait_a_minute_for_the_node_to_the_millisecond() {
+    let last = NOW.after(ACCEPT_PERIOD);
+    assert_eq!(step(&pending(), Event::Accept, last).state.name(), "active");
+    let late = last.after(MS);
+    assert_eq!(pending().apply(Event::Accept, late), Err(LeaseError::AcceptedTooLate(last)));
+    assert_eq!(pending().apply(Event::Tick, last), Err(LeaseError::NothingDue(last)));
+    let closing = step(&pending(), Event::Tick, late);
+    assert!(matches!(closing.state, LeaseState::Closing { cause: Cause::NotAccepted, since: None, .. }));
+    // Nothing was earned, so it settles at once; a tick before is not needed.
+    for lease in [closing, pending()] {
+        let closed = step(&lease, Event::Settled, late);
+        assert_eq!(closed.state, LeaseState::Closed { cause: Cause::NotAccepted, ended_at: last });
+        assert_eq!(closed.earned(), Ok(Amount::ZERO));
+    }
+}
+
+#[test]
+fn lease__should_pay_metered_time_rounded_down() {
+    let later = ACCEPTED.after(DurationMs(60_000));
+    let lease = step(&active(), Event::Statement(statement(1, 59_999)), later);
+    assert_eq!(lease.earned(), Ok(Amount(59_999)));
+    let odd = Lease { price_per_hour: Amount(7), ..lease };
+    assert_eq!(odd.earned(), Ok(Amount(0)));
+}
+
+#[test]
+fn statement__should_not_claim_more_time_than_passed_since_acceptance() {
+    let now = ACCEPTED.after(DurationMs(500));
+    assert!(active().apply(Event::Statement(statement(1, 500)), now).is_ok());
+    let error = LeaseError::MoreThanPassed { claimed: DurationMs(501), passed: DurationMs(500) };
+    assert_eq!(active().apply(Event::Statement(statement(1, 501)), now), Err(error));
+    // After the deadline the clock stands still.
+    let error = LeaseError::MoreThanPassed { claimed: DurationMs(DURATION.0 + 1), passed: DURATION };
+    assert_eq!(active().apply(Event::Statement(statement(1, DURATION.0 + 1)), DEADLINE.after(MS)), Err(error));
+}
+
+#[test]
+fn statement__should_follow_the_last_one_of_this_lease() {
+    let now = ACCEPTED.after(DurationMs(10_000));
+    let lease = step(&active(), Event::Statement(statement(5, 5_000)), now);
+    let cases = [
+        (LeaseStatement { lease_id: LeaseId(8), ..statement(6, 6_000) }, "another lease"),
+        (LeaseStatement { escrow_id: EscrowId(8), ..statement(6, 6_000) }, "another lease"),
+        (statement(5, 6_000), "an older statement"),
+        (statement(4, 6_000), "an older statement"),
+        (statement(6, 4_999), "figures fell"),
+        (LeaseStatement { units: 4, ..statement(6, 6_000) }, "figures fell"),
+    ];
+    for (statement, why) in cases {
+        assert_eq!(lease.apply(Event::Statement(statement), now), Err(LeaseError::DoesNotFollow(why)));
+    }
+}
+
+#[test]
+fn closing__should_fix_the_end_and_leave_two_minutes_for_the_last_statement() {
+    let end = ACCEPTED.after(DurationMs(10_000));
+    for (event, cause) in [(Event::CloseByTenant, Cause::TenantClosed), (Event::CloseByProvider, Cause::ProviderClosed)] {
+        let closing = step(&active(), event, end);
+        let last = end.after(POST_PERIOD);
+        assert_eq!(closing.state, LeaseState::Closing { cause, since: Some(ACCEPTED), ended_at: end, post_until: last });
+        assert_eq!(step(&closing, Event::Statement(statement(1, 10_000)), last).earned(), Ok(Amount(10_000)));
+        let error = LeaseError::MoreThanPassed { claimed: DurationMs(10_001), passed: DurationMs(10_000) };
+        assert_eq!(closing.apply(Event::Statement(statement(1, 10_001)), last), Err(error));
+        assert_eq!(closing.apply(Event::Statement(statement(1, 10_000)), last.after(MS)), Err(LeaseError::WrongState("closing")));
+        assert_eq!(closing.apply(Event::Settled, last), Err(LeaseError::NothingDue(last)));
+        assert_eq!(step(&closing, Event::Settled, last.after(MS)).state, LeaseState::Closed { cause, ended_at: end });
+    }
+}
+
+#[test]
+fn final_statement__should_settle_at_once_before_and_after_the_end() {
+    let now = ACCEPTED.after(DurationMs(10_000));
+    let completed = step(&active(), done(1, 9_000), now);
+    assert!(matches!(completed.state, LeaseState::Closing { cause: Cause::Completed, .. }));
+    assert!(completed.apply(Event::Statement(statement(2, 9_500)), now).is_err(), "final is final");
+    assert_eq!(step(&completed, Event::Settled, now).state, LeaseState::Closed { cause: Cause::Completed, ended_at: now });
+
+    let stopped = step(&active(), Event::CloseByTenant, now);
+    let moments_later = now.after(DurationMs(2_000));
+    let stopped = step(&stopped, done(1, 9_000), moments_later);
+    assert!(stopped.apply(Event::Statement(statement(2, 9_500)), moments_later).is_err(), "final is final");
+    assert_eq!(step(&stopped, Event::Settled, moments_later).state, LeaseState::Closed { cause: Cause::TenantClosed, ended_at: now });
+}
+
+#[test]
+fn lease__should_end_at_its_deadline_whether_or_not_anyone_ticks() {
+    assert_eq!(active().apply(Event::Tick, DEADLINE), Err(LeaseError::NothingDue(DEADLINE)));
+    let last = DEADLINE.after(POST_PERIOD);
+    let expect = LeaseState::Closing { cause: Cause::TimeOver, since: Some(ACCEPTED), ended_at: DEADLINE, post_until: last };
+    for late in [DEADLINE.after(MS), last, last.after(DurationMs::from_days(9))] {
+        assert_eq!(step(&active(), Event::Tick, late).state, expect, "a late tick gives no more time");
+        assert_eq!(active().at(late).state, expect);
+        assert_eq!(active().apply(Event::CloseByTenant, late), Err(LeaseError::WrongState("closing")));
+    }
+    assert_eq!(step(&active(), Event::Statement(statement(1, DURATION.0)), last).earned(), Ok(Amount(3_600_000)));
+    assert!(active().apply(Event::Statement(statement(1, DURATION.0)), last.after(MS)).is_err());
+    assert_eq!(step(&active(), Event::Settled, last.after(MS)).state, LeaseState::Closed { cause: Cause::TimeOver, ended_at: DEADLINE });
+}
+
+#[test]
+fn states__should_take_exactly_their_events() {
+    let now = ACCEPTED.after(DurationMs(1));
+    let closing = step(&active(), Event::CloseByTenant, now);
+    let closed = step(&closing, Event::Settled, now.after(POST_PERIOD).after(MS));
+    let events: [(&str, Event); 6] = [
+        ("opened", Event::Opened),
+        ("accept", Event::Accept),
+        ("statement", Event::Statement(statement(1, 1))),
+        ("close_by_tenant", Event::CloseByTenant),
+        ("close_by_provider", Event::CloseByProvider),
+        ("settled", Event::Settled),
+    ];
+    let table: [(Lease, &[&str]); 5] = [
+        (unpaid(), &["opened"]),
+        (pending(), &["accept", "close_by_tenant", "close_by_provider"]),
+        (active(), &["statement", "close_by_tenant", "close_by_provider"]),
+        (closing, &["statement", "settled"]),
+        (closed, &[]),
+    ];
+    for (lease, taken) in table {
+        for (event_name, event) in &events {
+            let result = lease.apply(event.clone(), now);
+            let refused = matches!(result, Err(LeaseError::WrongState(said)) if said == lease.state.name());
+            assert_eq!(refused, !taken.contains(event_name), "{} and {event_name}: {result:?}", lease.state.name());
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is sent, in whatever order: never more than the deposit, never more than the price of the time that passed, never less than before.
+    #[test]
+    fn earned__should_stay_within_deposit_and_time(draws in prop::collection::vec((0..7_usize, 0..400_000_u64, 0..4_000_000_u64, 0..20_u64), 1..40)) {
+        let (mut lease, mut now) = (pending(), NOW);
+        for (kind, pause_ms, metered_ms, seq) in draws {
+            now = now.after(DurationMs(pause_ms));
+            let event = match kind {
+                0 => Event::Accept,
+                1 => Event::CloseByTenant,
+                2 => Event::CloseByProvider,
+                3 => Event::Tick,
+                4 => Event::Settled,
+                5 => done(seq, metered_ms),
+                _ => Event::Statement(statement(seq, metered_ms)),
+            };
+            let before = lease.earned().expect("small");
+            if let Ok(next) = lease.apply(event, now) {
+                lease = next;
+            }
+            let earned = lease.earned().expect("small");
+            prop_assert!(earned >= before);
+            prop_assert!(earned <= lease.deposit);
+            prop_assert!(lease.metered <= DURATION && lease.metered <= now.since(NOW));
+        }
+    }
+}

@@ -124,7 +124,7 @@ pub enum ListingError {
     #[error("at most {MAX_PARENTS} parents, each once")]
     Parents,
     /// No file, too many, or a name twice.
-    #[error("a version has 1 to {MAX_FILES} files, each name once")]
+    #[error("a version has 1 to {MAX_FILES} files, each with a name of its own")]
     Files,
     /// Too many versions.
     #[error("at most {MAX_VERSIONS} versions")]
@@ -200,7 +200,8 @@ pub fn buy(listing: &Listing, amount: Amount) -> Result<Vec<(AccountId, Amount)>
 /// Whether a version's files are within their limits.
 pub fn check_files(files: &[File]) -> Result<(), ListingError> {
     let twice = files.iter().enumerate().any(|(index, file)| files[..index].iter().any(|other| other.name == file.name));
-    if files.is_empty() || files.len() > MAX_FILES || twice { Err(ListingError::Files) } else { Ok(()) }
+    let nameless = files.iter().any(|file| file.name.as_str().is_empty());
+    if files.is_empty() || files.len() > MAX_FILES || twice || nameless { Err(ListingError::Files) } else { Ok(()) }
 }
 
 /// Whether a text has the shape of an SPDX licence expression.

@@ -1,1 +1,142 @@
-//! Tests of listing.
+//! Listings: lineage, shares and splits that sum exactly, and limits.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use proptest::prelude::*;
+
+fn name(text: &str) -> AccountId {
+    AccountId::new(text).expect("a name")
+}
+
+fn bps(value: u16) -> BasisPoints {
+    BasisPoints::new(value).expect("a fraction")
+}
+
+fn listing(publisher: &str, royalty: u16, shares: Vec<Share>) -> Listing {
+    Listing {
+        name: AssetName::new(name(publisher), "small-model").expect("a name"),
+        kind: Kind::Model,
+        category: Category::TextGeneration,
+        title: "Small model".parse().expect("short"),
+        summary: Text::default(),
+        licence: "MIT".parse().expect("short"),
+        price: Amount(1_000_003),
+        parents: vec![],
+        shares,
+        royalty: bps(royalty),
+        versions: vec![],
+        sold: 0,
+        delisted: false,
+        published_at: TimestampMs(0),
+    }
+}
+
+fn child_of(publisher: &str, royalty: u16, parents: &[&Listing]) -> Listing {
+    listing(publisher, royalty, flatten(parents).expect("a small lineage"))
+}
+
+fn share(account: &str, part: u16) -> Share {
+    Share { account: name(account), part: bps(part) }
+}
+
+#[test]
+fn lineage__should_flatten_over_generations() {
+    let root = listing("root", 1_000, vec![]);
+    let child = child_of("child", 2_000, &[&root]);
+    assert_eq!(child.shares, vec![share("root", 1_000)]);
+    // A fifth of the grandchild's sales is the child's line: a tenth of that the root's.
+    let grandchild = child_of("grandchild", 5_000, &[&child]);
+    assert_eq!(grandchild.shares, vec![share("child", 1_800), share("root", 200)]);
+    let fourth = child_of("fourth", 0, &[&grandchild]);
+    assert_eq!(fourth.shares, vec![share("child", 900), share("grandchild", 4_000), share("root", 100)]);
+    assert_eq!(split(&fourth, Amount(10_000)), vec![(name("child"), Amount(900)), (name("grandchild"), Amount(4_000)), (name("root"), Amount(100)), (name("fourth"), Amount(5_000))]);
+}
+
+#[test]
+fn lineage__should_add_up_one_account_on_several_paths() {
+    let root = listing("root", 1_000, vec![]);
+    let left = child_of("left", 2_000, &[&root]);
+    let right = child_of("right", 3_000, &[&root]);
+    let join = child_of("root", 0, &[&left, &right]);
+    assert_eq!(join.shares, vec![share("left", 1_800), share("right", 2_700), share("root", 500)]);
+    // The publisher is an ancestor too: it gets its share and the rest in one posting.
+    assert_eq!(split(&join, Amount(10_000)), vec![(name("left"), Amount(1_800)), (name("right"), Amount(2_700)), (name("root"), Amount(5_500))]);
+}
+
+#[test]
+fn lineage__should_give_dust_to_the_nearer_publisher() {
+    // A third of 1 basis point is nobody's by rounding: it stays with the parent.
+    let parent = listing("parent", 1, vec![share("aa", 3_333), share("bb", 3_333)]);
+    assert_eq!(flatten(&[&parent]), Ok(vec![share("parent", 1)]));
+}
+
+#[test]
+fn lineage__should_be_refused_beyond_its_limits() {
+    let half = listing("half", 5_000, vec![]);
+    let other = Listing { name: AssetName::new(name("other"), "model").expect("a name"), royalty: bps(5_001), ..half.clone() };
+    assert_eq!(flatten(&[&half, &other]), Err(ListingError::SharesPassWhole));
+    assert_eq!(flatten(&[&half, &half]), Err(ListingError::Parents));
+    let many: Vec<Listing> = (0..5).map(|index| listing(&format!("parent-{index}"), 1, vec![])).collect();
+    assert_eq!(flatten(&many.iter().collect::<Vec<_>>()), Err(ListingError::Parents));
+    let ancestors = |count: u16| listing("parent", 10_000, (0..count).map(|index| share(&format!("ancestor-{index}"), 10)).collect());
+    assert_eq!(flatten(&[&ancestors(14)]).map(|shares| shares.len()), Ok(15), "the publisher is the sixteenth");
+    assert_eq!(flatten(&[&ancestors(15)]), Err(ListingError::LineageTooLarge));
+    assert_eq!(flatten(&[]), Ok(vec![]));
+}
+
+#[test]
+fn buy__should_want_the_price_and_a_listing_on_the_list() {
+    let listed = listing("root", 0, vec![share("aa", 1)]);
+    for amount in [0, 1_000_002, 1_000_004] {
+        assert_eq!(buy(&listed, Amount(amount)), Err(ListingError::WrongAmount(Amount(1_000_003))));
+    }
+    assert_eq!(buy(&listed, Amount(1_000_003)), Ok(vec![(name("aa"), Amount(100)), (name("root"), Amount(999_903))]));
+    assert_eq!(buy(&Listing { delisted: true, ..listed }, Amount(1_000_003)), Err(ListingError::Delisted));
+}
+
+#[test]
+fn files__should_be_one_to_sixteen_with_names_of_their_own() {
+    let files = |names: &[&str]| -> Vec<File> { names.iter().map(|name| File { name: name.parse().expect("short"), hash: Hash32([1; 32]), bytes: 9 }).collect() };
+    assert_eq!(check_files(&[]), Err(ListingError::Files));
+    assert_eq!(check_files(&files(&["a", "a"])), Err(ListingError::Files));
+    assert_eq!(check_files(&files(&[""])), Err(ListingError::Files), "a file has a name");
+    assert_eq!(check_files(&files(&["a", "b"])), Ok(()));
+    let names: Vec<String> = (0..=MAX_FILES).map(|index| index.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(check_files(&files(&names)), Err(ListingError::Files));
+    assert_eq!(check_files(&files(&names[1..])), Ok(()));
+}
+
+#[test]
+fn licence__should_have_the_shape_of_spdx() {
+    for good in ["MIT", "Apache-2.0", "MIT OR Apache-2.0", "(MIT AND BSD-3-Clause)", "GPL-2.0+"] {
+        assert_eq!(check_licence(good), Ok(()), "{good}");
+    }
+    for bad in ["", "-", "MIT/Apache", "see LICENSE!", "ÄÖ"] {
+        assert_eq!(check_licence(bad), Err(ListingError::Licence), "{bad}");
+    }
+}
+
+proptest! {
+    /// Any lineage of up to six generations: parts never pass the whole, and every split sums to the price to the last unit.
+    #[test]
+    fn split__should_sum_to_the_price(royalties in prop::collection::vec((0..=10_000_u16, 0..4_usize), 1..6), price in any::<u128>()) {
+        let publishers = ["aa", "bb", "cc", "dd"];
+        let mut line: Option<Listing> = None;
+        for (royalty, publisher) in royalties {
+            let parents: Vec<&Listing> = line.iter().collect();
+            let shares = flatten(&parents).expect("one parent's royalty is at most the whole");
+            prop_assert!(shares.iter().map(|share| u32::from(share.part.get())).sum::<u32>() <= 10_000);
+            prop_assert_eq!(shares.iter().map(|share| u32::from(share.part.get())).sum::<u32>(), line.as_ref().map_or(0, |parent| u32::from(parent.royalty.get())), "exactly the parent's royalty is passed on");
+            let listing = listing(publishers[publisher], royalty, shares);
+            let parts = split(&listing, Amount(price));
+            prop_assert_eq!(Amount::sum(parts.iter().map(|(_, amount)| *amount)), Ok(Amount(price)));
+            prop_assert!(parts.len() <= MAX_SHARES);
+            let mut accounts: Vec<_> = parts.iter().map(|(account, _)| account).collect();
+            accounts.sort();
+            accounts.dedup();
+            prop_assert_eq!(accounts.len(), parts.len(), "each payee once");
+            line = Some(listing);
+        }
+    }
+}

@@ -60,3 +60,7 @@ impl SessionKey {
         Ok(Self { spent, ..self.clone() })
     }
 }
+
+#[cfg(test)]
+#[path = "session_key_tests.rs"]
+mod tests;
