@@ -3,6 +3,7 @@
 //! *Provider* means the node's provider with one yocto; *node* means the node's own function-call key (or the provider's full key).
 
 use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_primitives::{AccountId, Amount, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
@@ -16,8 +17,11 @@ use starling_protocol::{
 /// The methods that a node's function-call key is limited to.
 pub const NODE_METHODS: &[&str] = &["accept_lease", "close_lease", "enroll", "leave_run", "post_statement", "post_round", "tick_run", "tick_lease", "settle_run", "settle_lease"];
 
+/// Bytes of a node's or an offer's record at its largest, with what it adds to indexes.
+pub const RECORD_BYTES: u64 = 500;
+
 /// A provider's standing ask, as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Offer {
     /// Its number.
     pub id: OfferId,

@@ -109,6 +109,11 @@ impl<T: DeserializeOwned> View<T> {
         self.args.to_string().into_bytes()
     }
 
+    /// The same read from another contract: a call whose answer a callback reads.
+    pub fn as_call(&self, tgas: u64) -> Call {
+        Call::new(&self.contract, self.method, self.args.clone(), tgas, Amount::ZERO)
+    }
+
     /// Reads the contract's answer.
     pub fn decode(&self, answer: &[u8]) -> Result<T, serde_json::Error> {
         serde_json::from_slice(answer)

@@ -110,8 +110,8 @@ pub const RUN_BASE_BYTES: u64 = 1_300;
 pub const MEMBER_BYTES: u64 = 120;
 /// Bytes of a lease in `compute`, its index and its purpose.
 pub const LEASE_BYTES: u64 = 800;
-/// Bytes of a stake's purpose in `compute`.
-pub const STAKE_BYTES: u64 = 100;
+/// Bytes of a stake in `compute`.
+pub const STAKE_BYTES: u64 = 200;
 /// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
 pub const LICENCE_BYTES: u64 = 900;
 

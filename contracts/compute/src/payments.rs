@@ -1,0 +1,209 @@
+//! Payments that `billing` offers: accepted here, opened there, and from then on a run, a lease or a stake.
+
+use crate::{ComputeError, Contract, ContractExt, log};
+use borsh::{BorshDeserialize, BorshSerialize};
+use near_sdk::{NearToken, Promise, near};
+use starling_contract_api::{
+    compute::Purpose,
+    events::ComputeEvent,
+    payment::{PaymentMsg, PaymentOffered},
+};
+use starling_contract_common::{OrPanic, attached, next, now, predecessor, require_strong_key, to_near};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, LeaseId, RunId, TimestampMs};
+use starling_protocol::{
+    escrow::{Authority, Bounds, HOLD_PERIOD, OpenTerms},
+    lease::{self, LeaseTerms},
+    price::HOLDBACK,
+    run::{self, Run, RunTerms},
+};
+
+/// How long after expiry a run's or a lease's escrow takes posts.
+const GRACE: DurationMs = DurationMs::from_hours(1);
+/// How long a lease's escrow lives beyond the lease itself: acceptance, the last statement, settlement.
+const LEASE_MARGIN: DurationMs = DurationMs::from_hours(1);
+/// After the hold deadline, how long a notice of `billing` may be under way.
+const NOTICE_MARGIN: DurationMs = DurationMs::from_hours(1);
+
+/// A payment that was accepted.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Payment {
+    pub(crate) purpose: PurposeRecord,
+    payer: AccountId,
+    accepted_at: TimestampMs,
+    expires_at: TimestampMs,
+    opened: bool,
+}
+
+/// [`Purpose`] as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) enum PurposeRecord {
+    Run(RunId),
+    Lease(LeaseId),
+    Stake(starling_primitives::NodeId),
+}
+
+#[near]
+impl Contract {
+    /// Accepts a payment or refuses it by failing.
+    ///
+    /// Access: `billing`. Deposit: the storage of the payment's record, forwarded from the payer. Gas: 30 T. State change: a run, a lease or a stake that waits for `on_opened`.
+    /// Events: `run_paid`, `lease_paid` or `stake_paid`. Refund: what storage does not need, to the payer's account. Answers the escrow's terms.
+    #[payable]
+    pub fn on_payment(&mut self, escrow_id: EscrowId, payer: AccountId, asset: Asset, amount: Amount, bounds: Bounds, msg: PaymentMsg) -> OpenTerms {
+        self.setup.require_billing();
+        self.setup.require_running();
+        self.accept(PaymentOffered { escrow_id, payer, asset, amount, bounds, msg }).or_panic()
+    }
+
+    /// Hears that an escrow is open. A repeated notice changes nothing.
+    ///
+    /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the run enrolls, the lease waits for its node, the stake counts. Events: `run_opened`, `lease_changed` or
+    /// `stake_confirmed`. Refund: none.
+    pub fn on_opened(&mut self, escrow_id: EscrowId) {
+        self.setup.require_billing();
+        let mut payment = self.payment(escrow_id).or_panic();
+        if payment.opened {
+            return;
+        }
+        payment.opened = true;
+        match payment.purpose {
+            PurposeRecord::Run(run_id) => {
+                let run = self.change_run(run_id, run::Event::Opened).or_panic();
+                log(&ComputeEvent::RunOpened { run_id, state: run.state });
+            }
+            PurposeRecord::Lease(lease_id) => {
+                let lease = self.change_lease(lease_id, lease::Event::Opened).or_panic();
+                log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
+            }
+            PurposeRecord::Stake(node_id) => self.confirm_stake(node_id, escrow_id).or_panic(),
+        }
+        self.payments.insert(&escrow_id, &payment);
+    }
+
+    /// Removes a payment that was accepted here and never opened, and sends its storage deposit to who paid.
+    ///
+    /// Access: anyone, an hour after the hold deadline. Deposit: none. Gas: 20 T. State change: the record goes. Events: `payment_forgotten`. Refund: the storage deposit, to the payer.
+    pub fn forget_payment(&mut self, escrow_id: EscrowId) {
+        let payment = self.payment(escrow_id).or_panic();
+        let storage = self.forget(escrow_id, &payment).or_panic();
+        log(&ComputeEvent::PaymentForgotten { escrow_id });
+        send(&payment.payer, storage);
+    }
+
+    /// What was answered to a payment that is still pending; nothing else.
+    pub fn payment_answer(&self, escrow_id: EscrowId) -> Option<OpenTerms> {
+        let payment = self.payments.get(&escrow_id).filter(|payment| !payment.opened)?;
+        Some(self.open_terms(&payment).or_panic())
+    }
+
+    /// What an escrow pays here.
+    pub fn purpose(&self, escrow_id: EscrowId) -> Option<Purpose> {
+        self.payments.get(&escrow_id).map(|payment| payment.purpose.into())
+    }
+}
+
+impl From<PurposeRecord> for Purpose {
+    fn from(record: PurposeRecord) -> Self {
+        match record {
+            PurposeRecord::Run(id) => Self::Run(id),
+            PurposeRecord::Lease(id) => Self::Lease(id),
+            PurposeRecord::Stake(id) => Self::Stake(id),
+        }
+    }
+}
+
+impl Contract {
+    fn payment(&self, escrow_id: EscrowId) -> Result<Payment, ComputeError> {
+        self.payments.get(&escrow_id).ok_or(ComputeError::NoSuchPayment(escrow_id))
+    }
+
+    fn accept(&mut self, offered: PaymentOffered) -> Result<OpenTerms, ComputeError> {
+        let PaymentOffered { escrow_id, payer, asset, amount, bounds, msg } = offered;
+        if asset != Asset::Near {
+            return Err(ComputeError::NotTaken);
+        }
+        let storage = msg.storage();
+        let rest = attached().checked_sub(storage).map_err(|_| ComputeError::StorageTooSmall(storage))?;
+        let accepted_at = now();
+        let (purpose, expires_at) = match msg {
+            PaymentMsg::Run(terms) => (self.accept_run(escrow_id, &payer, amount, terms.clone())?, terms.expires_at(accepted_at)),
+            PaymentMsg::Lease(terms) => (self.accept_lease_payment(escrow_id, &payer, amount, terms.clone())?, accepted_at.after(terms.duration).after(LEASE_MARGIN)),
+            PaymentMsg::Stake { node_id } => (self.accept_stake(escrow_id, &payer, amount, node_id)?, bounds.expires_by),
+            PaymentMsg::Licence { .. } => return Err(ComputeError::NotTaken),
+        };
+        let payment = Payment { purpose, payer, accepted_at, expires_at, opened: false };
+        self.payments.insert(&escrow_id, &payment);
+        send(&payment.payer, rest);
+        self.open_terms(&payment)
+    }
+
+    fn accept_run(&mut self, escrow_id: EscrowId, payer: &AccountId, amount: Amount, terms: RunTerms) -> Result<PurposeRecord, ComputeError> {
+        require_strong_key(&terms.meter);
+        let id = RunId(next(&mut self.last_run));
+        let run = Run::new(id, payer.clone(), escrow_id, amount, terms, now())?;
+        self.runs.insert(&id, &run);
+        log(&ComputeEvent::RunPaid { run });
+        Ok(PurposeRecord::Run(id))
+    }
+
+    fn accept_lease_payment(&mut self, escrow_id: EscrowId, payer: &AccountId, amount: Amount, terms: LeaseTerms) -> Result<PurposeRecord, ComputeError> {
+        require_strong_key(&terms.meter);
+        let lease = self.new_lease(escrow_id, payer.clone(), amount, terms)?;
+        let id = lease.id;
+        log(&ComputeEvent::LeasePaid { lease });
+        Ok(PurposeRecord::Lease(id))
+    }
+
+    /// The escrow's terms, the same whenever they are asked for.
+    fn open_terms(&self, payment: &Payment) -> Result<OpenTerms, ComputeError> {
+        let terms = OpenTerms {
+            authority: Authority::Arbiter,
+            expires_at: payment.expires_at,
+            grace: GRACE,
+            holdback: HOLDBACK,
+            availability: DurationMs(0),
+            max_payees: 1,
+            postings: Vec::new(),
+            close: false,
+        };
+        Ok(match payment.purpose {
+            PurposeRecord::Run(run_id) => {
+                let run = self.run_record(run_id)?;
+                OpenTerms { availability: run.terms.availability, max_payees: run.terms.max_nodes, ..terms }
+            }
+            PurposeRecord::Lease(lease_id) => OpenTerms { availability: self.lease_record(lease_id)?.terms.availability, ..terms },
+            PurposeRecord::Stake(_) => OpenTerms { holdback: BasisPoints::ZERO, grace: DurationMs(0), ..terms },
+        })
+    }
+
+    fn forget(&mut self, escrow_id: EscrowId, payment: &Payment) -> Result<Amount, ComputeError> {
+        if payment.opened || now() <= payment.accepted_at.after(HOLD_PERIOD).after(NOTICE_MARGIN) {
+            return Err(ComputeError::MayStillOpen);
+        }
+        let msg = match payment.purpose {
+            PurposeRecord::Run(run_id) => {
+                let run = self.run_record(run_id)?;
+                self.runs.remove(&run_id);
+                PaymentMsg::Run(run.terms)
+            }
+            PurposeRecord::Lease(lease_id) => {
+                let lease = self.lease_record(lease_id)?;
+                self.leases.remove(&lease_id);
+                PaymentMsg::Lease(lease.terms)
+            }
+            PurposeRecord::Stake(node_id) => {
+                self.remove_stake(node_id, escrow_id)?;
+                PaymentMsg::Stake { node_id }
+            }
+        };
+        self.payments.remove(&escrow_id);
+        Ok(msg.storage())
+    }
+}
+
+/// Sends what was not needed to an account; detached. If the account is gone it stays here, as surplus.
+fn send(account: &AccountId, amount: Amount) {
+    if !amount.is_zero() && *account != predecessor() {
+        Promise::new(to_near(account)).transfer(NearToken::from_yoctonear(amount.0)).detach();
+    }
+}

@@ -1,0 +1,106 @@
+//! Settlement: what was earned is posted to `billing`, and the escrow is closed when the work ended. Repeating it is harmless.
+
+use crate::{ComputeError, Contract, ContractExt, log};
+use near_sdk::{Gas, Promise, env, near};
+use starling_contract_api::{billing::Billing, events::ComputeEvent};
+use starling_contract_common::{OrPanic, call, now, succeeded};
+use starling_primitives::{EscrowId, LeaseId, RunId};
+use starling_protocol::{
+    escrow::Posting,
+    lease::{self, LeaseState},
+    run::{self, Run, RunState},
+};
+
+const CALLBACK_GAS: Gas = Gas::from_tgas(10);
+
+#[near]
+impl Contract {
+    /// Posts a run's cumulative vector, and closes its escrow if the run ended.
+    ///
+    /// Access: anyone. Deposit: none. Gas: 100 T. State change: the number of the post; settled once `billing` took the last one. Events: `run_posted`, then `run_settled`.
+    /// Refund: by `billing`. Answers whether `billing` took it; if not, call again.
+    pub fn settle_run(&mut self, run_id: RunId) -> Promise {
+        let run = self.run_record(run_id).or_panic();
+        self.post_run(run).or_panic()
+    }
+
+    /// Posts the final figure of an ended lease and closes its escrow, once statements are no longer taken. It ends one whose time is over first.
+    ///
+    /// Access: anyone. Deposit: none. Gas: 100 T. State change: closed once `billing` took the post. Events: `lease_changed`, `lease_posted`, then `lease_settled`. Refund: by `billing`.
+    /// Answers whether `billing` took it; if not, call again.
+    pub fn settle_lease(&mut self, lease_id: LeaseId) -> Promise {
+        self.post_lease(lease_id).or_panic()
+    }
+
+    /// After a run's post.
+    ///
+    /// Access: this contract. State change: an ended run is settled if `billing` took the post. Events: `run_settled`.
+    #[private]
+    pub fn on_run_posted(&mut self, run_id: RunId, close: bool) -> bool {
+        let taken = succeeded();
+        if taken
+            && close
+            && let Ok(run) = self.change_run(run_id, run::Event::Settled)
+            && let RunState::Ended { ending, .. } = run.state
+        {
+            log(&ComputeEvent::RunSettled { run_id, ending });
+        }
+        taken
+    }
+
+    /// After a lease's post.
+    ///
+    /// Access: this contract. State change: the lease is closed if `billing` took the post. Events: `lease_settled`.
+    #[private]
+    pub fn on_lease_posted(&mut self, lease_id: LeaseId) -> bool {
+        let taken = succeeded();
+        if taken && let Ok(lease) = self.change_lease(lease_id, lease::Event::Settled) {
+            log(&ComputeEvent::LeaseSettled { lease_id, state: lease.state });
+        }
+        taken
+    }
+}
+
+impl Contract {
+    /// Numbers and sends a run's vector. A post that was lost is overtaken by the next one.
+    pub(crate) fn post_run(&mut self, mut run: Run) -> Result<Promise, ComputeError> {
+        let close = match run.state {
+            RunState::Ended { settled: true, .. } => return Err(ComputeError::Settled),
+            RunState::Ended { settled: false, .. } => true,
+            RunState::Pending | RunState::Enrolling { .. } | RunState::Training { .. } => false,
+        };
+        let postings: Vec<Posting> = run.earned()?.into_iter().map(|(payee, total)| Posting { payee, total }).collect();
+        if postings.is_empty() && !close {
+            return Err(ComputeError::NothingToSettle);
+        }
+        run.post_seq += 1;
+        self.runs.insert(&run.id, &run);
+        log(&ComputeEvent::RunPosted { run_id: run.id, seq: run.post_seq, postings: postings.clone(), close });
+        let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_run_posted(run.id, close);
+        Ok(self.post(run.escrow_id, run.post_seq, &postings, close).then(callback))
+    }
+
+    fn post_lease(&mut self, lease_id: LeaseId) -> Result<Promise, ComputeError> {
+        let stored = self.lease_record(lease_id)?;
+        if matches!(stored.state, LeaseState::Closed { .. }) {
+            return Err(ComputeError::Settled);
+        }
+        let lease = stored.at(now());
+        if lease.state != stored.state {
+            self.leases.insert(&lease_id, &lease);
+            log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
+        }
+        lease.apply(lease::Event::Settled, now())?;
+        let posting = Posting { payee: lease.payout.clone(), total: lease.earned()? };
+        // The figure is final, so one number serves every attempt.
+        let seq = lease.seq + 1;
+        log(&ComputeEvent::LeasePosted { lease_id, seq, posting: posting.clone() });
+        let postings = if posting.total.is_zero() { Vec::new() } else { vec![posting] };
+        let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_posted(lease_id);
+        Ok(self.post(lease.escrow_id, seq, &postings, true).then(callback))
+    }
+
+    fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Promise {
+        call(&Billing(self.setup.deployment.billing.clone()).post(escrow_id, seq, postings, close))
+    }
+}
