@@ -304,12 +304,7 @@ fn check__should_refuse_verdicts_that_do_not_follow() {
             }
         })
     };
-    for bad in [
-        score(0, 0),
-        score(-5, 5),
-        score(20_000, 20_000),
-        score(25_000, -90_000),
-    ] {
+    for bad in [score(0, 0), score(-5, 5), score(25_000, -90_000)] {
         assert_eq!(accepted_with(bad), RecordError::WrongVerdict(1), "{bad:?}");
     }
     let honest = Some(score(24_000, 1_000));
