@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, StorageRef, Tensor};
+use candle_core::{CpuStorage, DType, Storage, StorageRef, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -100,27 +100,4 @@ pub(crate) fn add_to(sum: &mut [f32], row: &[f32]) {
             *sum += value;
         }
     });
-}
-
-/// Adds the second tensor to the first in place, repeating it over the first's rows: a bias, or a partial product.
-pub(crate) struct AddRows;
-
-impl InplaceOp2 for AddRows {
-    fn name(&self) -> &'static str {
-        "add-rows"
-    }
-
-    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
-        let (CpuStorage::F32(out), CpuStorage::F32(row)) = (s1, s2) else {
-            candle_core::bail!("add-rows needs f32");
-        };
-        let (Some((o1, o2)), Some((r1, r2))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
-            candle_core::bail!("add-rows needs contiguous tensors");
-        };
-        if r1 == r2 {
-            return Ok(());
-        }
-        for_chunks(&mut out[o1..o2], r2 - r1, |_, chunk| add_to(chunk, &row[r1..r2]));
-        Ok(())
-    }
 }

@@ -12,6 +12,7 @@ pub(crate) mod host;
 mod layer_norm;
 mod linear;
 pub(crate) mod math;
+mod product;
 mod tile;
 
 use candle_core::{Tensor, Var};
