@@ -1,1 +1,176 @@
-fn main() {}
+//! `starling`: from a wallet to a trained model, on the command line.
+
+mod api;
+mod commands;
+mod corpus;
+mod deploy;
+mod home;
+mod meter;
+mod output;
+mod pay;
+mod profile;
+mod reclaim;
+mod standalone;
+mod story;
+mod train;
+mod up;
+mod verify;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use home::Home;
+use output::Output;
+use profile::Context;
+use starling_primitives::{Amount, AssetName, EscrowId, Hash32, RunId};
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Parser, Debug)]
+#[command(name = "starling", version, about = "Rent GPUs, train models on them together, and publish what comes out: money moves only for proven progress.")]
+struct Cli {
+    /// Folder of keys, chain and settings [default: the XDG state folder].
+    #[arg(long, global = true, env = "STARLING_HOME")]
+    home: Option<PathBuf>,
+    /// One JSON object a line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Start everything on this machine and train a first model.
+    Up(up::UpArgs),
+    /// Use a coordinator with an account's key file.
+    Login(commands::LoginArgs),
+    /// List published models, or show one.
+    Models {
+        /// PUBLISHER/NAME
+        name: Option<AssetName>,
+    },
+    /// Train a model on a file or folder.
+    Train(commands::TrainArgs),
+    /// Show runs, or one of them.
+    Status {
+        /// The run's number.
+        run: Option<RunId>,
+    },
+    /// Show what happens in a run.
+    Logs {
+        /// The run's number.
+        run: RunId,
+        /// Go on until it ends.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Stop a run: what counted stays paid, the rest comes back.
+    Stop {
+        /// The run's number.
+        run: RunId,
+    },
+    /// Download a run's model, or its last paid checkpoint.
+    Pull {
+        /// The run's number.
+        run: RunId,
+        /// Folder to write to.
+        #[arg(short, long, default_value = ".")]
+        output: PathBuf,
+        /// Also everything that `verify --artifacts` needs.
+        #[arg(long)]
+        proof: bool,
+    },
+    /// Rent a node to continue a text.
+    Generate(commands::GenerateArgs),
+    /// Recompute a run from the chain and its artifacts: state roots, shares, fee, refund.
+    Verify {
+        /// The run's number.
+        run: RunId,
+        /// Folder that `pull --proof` wrote, instead of the coordinator.
+        #[arg(long)]
+        artifacts: Option<PathBuf>,
+    },
+    /// Free escrows over the chain alone, coordinator and nodes gone.
+    Reclaim {
+        /// The escrow's number; all of yours when left out.
+        escrow: Option<EscrowId>,
+        /// Accept the result of what waits for it, instead of waiting.
+        #[arg(long)]
+        acknowledge: bool,
+    },
+    /// Send the balance in billing to the account.
+    Withdraw {
+        /// How many NEAR; all when left out.
+        #[arg(value_parser = Amount::parse_near)]
+        near: Option<Amount>,
+    },
+    /// Deploy the four contracts to a NEAR network.
+    Deploy {
+        /// TOML file that describes the network.
+        #[arg(long)]
+        network: PathBuf,
+        /// Folder with the built contracts.
+        #[arg(long, default_value = "target/contracts")]
+        contracts: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Serve an embedded NEAR chain by itself.
+    Chain(standalone::ChainArgs),
+    /// Run the provider's program.
+    #[command(disable_help_flag = true)]
+    Node {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| "warn".into())).init();
+    let cli = Cli::parse();
+    let out = Output::new(cli.json);
+    match run(cli, out).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if out.is_json() {
+                out.say("error", &serde_json::json!({ "message": format!("{error:#}") }), "");
+            } else {
+                eprintln!("starling: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "starling", &mut std::io::stdout());
+        return Ok(());
+    }
+    let home = Home::new(cli.home)?;
+    let open = || Context::open(&home);
+    match cli.command {
+        Command::Up(args) => up::up(&home, &args, out).await,
+        Command::Login(args) => commands::login(&home, &args, out).await,
+        Command::Models { name } => commands::models(&open()?, name.as_ref(), out).await,
+        Command::Train(args) => commands::train(&open()?, &args, out).await,
+        Command::Status { run } => commands::status(&open()?, run, out).await,
+        Command::Logs { run, follow } => commands::logs(&open()?, run, follow, out).await,
+        Command::Stop { run } => commands::stop(&open()?, run, out).await,
+        Command::Pull { run, output, proof } => commands::pull(&open()?, run, &output, proof, out).await.map(|_: Hash32| ()),
+        Command::Generate(args) => commands::generate(&open()?, &args, out).await,
+        Command::Verify { run, artifacts } => commands::verify(&open()?, run, artifacts, out).await,
+        Command::Reclaim { escrow, acknowledge } => reclaim::reclaim(&open()?, escrow, acknowledge, out).await,
+        Command::Withdraw { near } => reclaim::withdraw(&open()?, near, out).await,
+        Command::Deploy { network, contracts, yes } => deploy::deploy_to_network(&network, &contracts, yes, out).await.map(|_| ()),
+        Command::Chain(args) => standalone::serve_chain(&home, &args, out).await,
+        Command::Node { args } => commands::node(&args).await,
+        Command::Completions { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! The coordinator's client: login by the account's own key, artifacts, requests with problems in words.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{Stream, StreamExt as _};
+use serde::{Serialize, de::DeserializeOwned};
+use starling_contract_api::rpc::Signer;
+use starling_http_api::{
+    artifact::Stored,
+    login::{Challenge, ChallengeRequest, LoginRequest, Session, nep413_bytes},
+    network::NetworkInfo,
+    path,
+    problem::Problem,
+};
+use starling_primitives::Hash32;
+use std::{sync::Mutex, time::Duration};
+
+/// How often a request is tried again when nobody answers (a coordinator that restarts needs a moment).
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A session with a coordinator. Logs in when it has to, again when the session ended.
+pub(crate) struct Api {
+    origin: String,
+    signer: Signer,
+    http: reqwest::Client,
+    token: Mutex<Option<String>>,
+}
+
+impl Api {
+    pub(crate) fn new(origin: &str, signer: &Signer) -> Result<Self> {
+        if origin.is_empty() {
+            bail!("this profile names no coordinator: run `starling login --coordinator ADDRESS`");
+        }
+        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
+        Ok(Self { origin: origin.trim_end_matches('/').to_owned(), signer: signer.clone(), http, token: Mutex::new(None) })
+    }
+
+    pub(crate) async fn network(&self) -> Result<NetworkInfo> {
+        let response = self.patiently(|| self.http.get(self.url(path::NETWORK)).timeout(Duration::from_secs(10))).await?;
+        read(response).await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        read(self.send(|http, url| http.get(url).timeout(Duration::from_secs(30)), path).await?).await
+    }
+
+    /// As [`Self::get`]; nothing on 404.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let response = self.send(|http, url| http.get(url).timeout(Duration::from_secs(30)), path).await?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND { Ok(None) } else { read(response).await.map(Some) }
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(body)?;
+        read(self.send(|http, url| http.post(url).timeout(Duration::from_secs(120)).header("content-type", "application/json").body(body.clone()), path).await?).await
+    }
+
+    /// As [`Self::post`] where the answer has no body.
+    pub(crate) async fn post_quietly(&self, path: &str, body: &impl Serialize) -> Result<()> {
+        let body = serde_json::to_vec(body)?;
+        check(self.send(|http, url| http.post(url).timeout(Duration::from_secs(60)).header("content-type", "application/json").body(body.clone()), path).await?).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn upload(&self, bytes: &[u8]) -> Result<Hash32> {
+        let hash = Hash32(*blake3::hash(bytes).as_bytes());
+        let path = path::fill(path::ARTIFACT, &[&hash]);
+        let stored: Stored = read(self.send(|http, url| http.put(url).timeout(Duration::from_secs(600)).body(bytes.to_vec()), &path).await?).await?;
+        if stored.hash != hash {
+            bail!("the coordinator stored {} instead of {hash}: the upload was damaged, try again", stored.hash);
+        }
+        Ok(hash)
+    }
+
+    /// An artifact, checked against its name.
+    pub(crate) async fn download(&self, hash: Hash32) -> Result<Vec<u8>> {
+        let path = path::fill(path::ARTIFACT, &[&hash]);
+        let response = check(self.send(|http, url| http.get(url).timeout(Duration::from_secs(600)), &path).await?).await?;
+        let bytes = response.bytes().await.context("the download broke off: try again")?;
+        if blake3::hash(&bytes).as_bytes() != &hash.0 {
+            bail!("what the coordinator sent for {hash} has another hash: do not use it");
+        }
+        Ok(bytes.to_vec())
+    }
+
+    /// Server-sent events of a path, parsed; ends when the connection does.
+    pub(crate) async fn events<T: DeserializeOwned>(&self, path: &str) -> Result<impl Stream<Item = T> + use<T>> {
+        let response = check(self.send(|http, url| http.get(url).header("accept", "text/event-stream"), path).await?).await?;
+        let mut buffer = Vec::new();
+        let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
+        Ok(chunks.flat_map(move |chunk| {
+            buffer.extend_from_slice(&chunk.unwrap_or_default());
+            let mut events = Vec::new();
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let data = line.strip_prefix(b"data:").map(|data| data.trim_ascii());
+                events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
+            }
+            futures_util::stream::iter(events)
+        }))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    async fn send(&self, make: impl Fn(&reqwest::Client, String) -> reqwest::RequestBuilder, path: &str) -> Result<reqwest::Response> {
+        for attempt in 0..2 {
+            let token = self.token().await?;
+            let response = self.patiently(|| make(&self.http, self.url(path)).bearer_auth(&token)).await?;
+            if response.status() != reqwest::StatusCode::UNAUTHORIZED || attempt == 1 {
+                return Ok(response);
+            }
+            self.set_token(None);
+        }
+        Err(anyhow!("the coordinator does not accept the login"))
+    }
+
+    async fn patiently(&self, make: impl Fn() -> reqwest::RequestBuilder) -> Result<reqwest::Response> {
+        for attempt in 1.. {
+            match make().send().await {
+                Err(error) if error.is_connect() && attempt < TRIES => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin)),
+                Ok(response) => return Ok(response),
+            }
+        }
+        Err(anyhow!("no answer"))
+    }
+
+    fn set_token(&self, token: Option<String>) {
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+    }
+
+    async fn token(&self) -> Result<String> {
+        let known = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if let Some(token) = known {
+            return Ok(token);
+        }
+        let request = ChallengeRequest { account_id: Some(self.signer.account().clone()) };
+        let challenge: Challenge = read(self.patiently(|| self.http.post(self.url(path::LOGIN_CHALLENGE)).json(&request)).await?).await?;
+        let nonce: [u8; 32] = STANDARD.decode(&challenge.nonce)?.try_into().map_err(|_| anyhow!("the coordinator's login challenge has no nonce of 32 bytes"))?;
+        let digest = Hash32::sha256(&nep413_bytes(&challenge.message, nonce, &challenge.recipient));
+        let login = LoginRequest { account_id: self.signer.account().clone(), public_key: self.signer.public_key(), signature: self.signer.sign_bytes(&digest.0), nonce: challenge.nonce };
+        let session: Session = read(self.patiently(|| self.http.post(self.url(path::LOGIN)).json(&login)).await?).await?;
+        self.set_token(Some(session.token.clone()));
+        Ok(session.token)
+    }
+}
+
+async fn check(response: reqwest::Response) -> Result<reqwest::Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => Err(problem.into()),
+        Err(_) => Err(anyhow!("the coordinator answered {status}")),
+    }
+}
+
+async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T> {
+    let text = check(response).await?.text().await?;
+    serde_json::from_str(&text).with_context(|| "the coordinator's answer is not understood: are both of the same version?")
+}

@@ -1,0 +1,321 @@
+//! The smaller commands: login, models, train, status, logs, stop, pull, generate, verify, node.
+
+use crate::{
+    api::Api,
+    corpus::corpus_from_path,
+    home::{Home, write_atomically},
+    output::Output,
+    pay::pay,
+    profile::{Context, Profile},
+    train::{TrainOptions, acknowledge, now, start, watch},
+    verify::{Artifacts as _, Folder},
+};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
+use starling_http_api::{
+    job::{Generate, JobSpec},
+    lease::{LeaseEvent, LeaseMeterSignature, LeaseView, PendingLeaseStatement},
+    node::OfferView,
+    path,
+    run::{Base, RoundView, RunEvent, RunView},
+};
+use starling_primitives::{Amount, AssetName, DurationMs, Hash32, LeaseId, RunId};
+use starling_protocol::{
+    lease::{LeaseState, LeaseTerms},
+    price::{HOLDBACK, quote_lease},
+    run::RunState,
+    signing::Role,
+};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// The coordinator's address.
+    #[arg(long)]
+    coordinator: String,
+    /// The account's NEAR credential file.
+    #[arg(long)]
+    key_file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// File or folder with the text.
+    data: PathBuf,
+    /// A preset's name or a TOML file.
+    #[arg(long, default_value = "rust-small")]
+    recipe: String,
+    /// Start from a published model that you may use, instead of fresh weights.
+    #[arg(long)]
+    from: Option<AssetName>,
+    /// At most so many nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: u16,
+    /// At least so many.
+    #[arg(long, default_value_t = 1)]
+    min_nodes: u16,
+    /// The most NEAR that a million accepted tokens may cost.
+    #[arg(long, value_parser = Amount::parse_near, default_value = "0.5")]
+    price: Amount,
+    /// Do not acknowledge the result at the end: the held-back tenth then waits.
+    #[arg(long)]
+    no_acknowledge: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    /// The run whose model continues the text.
+    #[arg(long, conflicts_with = "model", required_unless_present = "model")]
+    run: Option<RunId>,
+    /// Or the artifact hash of a model file.
+    #[arg(long)]
+    model: Option<Hash32>,
+    /// Text to continue.
+    prompt: String,
+    /// How many tokens at most.
+    #[arg(long, default_value_t = 200)]
+    tokens: u32,
+    /// 0 takes the likeliest each time.
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Only among so many likeliest; 0 for all.
+    #[arg(long, default_value_t = 40)]
+    top_k: u32,
+    /// Makes it repeatable.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The longest time that is paid, in seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
+pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<()> {
+    let signer = Signer::from_file(&args.key_file)?;
+    let api = Api::new(&args.coordinator, &signer)?;
+    let network = api.network().await?;
+    let key_file = args.key_file.canonicalize()?;
+    let profile = Profile { coordinator: args.coordinator.clone(), rpc_url: network.rpc_url, deployment: network.deployment, key_file };
+    let context = Context::with_profile(home, profile)?;
+    context.check_network().await?;
+    let _: starling_http_api::login::SessionInfo = api.get(path::SESSION).await?;
+    context.profile.save(home)?;
+    out.say("logged_in", &json!({"account": signer.account(), "chain_id": context.profile.deployment.chain_id}), &format!("Logged in as {} on {}.", signer.account(), network.name));
+    Ok(())
+}
+
+fn api(context: &Context) -> Result<Api> {
+    Api::new(&context.profile.coordinator, &context.signer)
+}
+
+pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Output) -> Result<()> {
+    let listings = match name {
+        Some(name) => vec![context.rpc.view(&context.hub().listing(name)).await?.with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?],
+        None => context.rpc.view(&context.hub().listings(None, 0, 50)).await?,
+    };
+    if listings.is_empty() {
+        out.say("empty", &json!({}), "No model is published yet. Train one, then publish it from its run's page.");
+    }
+    for listing in listings {
+        let price = if listing.price.is_zero() { "free".to_owned() } else { listing.price.display_near() };
+        out.say("model", &json!(listing), &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, price, listing.title));
+        if name.is_some() {
+            for file in listing.versions.iter().flat_map(|version| &version.files) {
+                out.note(&format!("  {:<24} {} bytes  {}", file.name, file.bytes, file.hash));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
+    let started = Instant::now();
+    let recipe = crate::up::job::recipe(&args.recipe)?;
+    let corpus = corpus_from_path(&args.data)?;
+    let base = match &args.from {
+        None => Base::Fresh,
+        Some(name) => {
+            let listing = context.rpc.view(&context.hub().listing(name)).await?.with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?;
+            let files = listing.versions.last().map(|version| version.files.as_slice()).unwrap_or_default();
+            let model = files.iter().find(|file| file.name.as_str() == "model.safetensors").with_context(|| format!("{name} has no model.safetensors"))?;
+            Base::Model { model: model.hash, name: Some(name.clone()) }
+        }
+    };
+    let options = TrainOptions { recipe, corpus, base, min_nodes: args.min_nodes, max_nodes: args.nodes, price_per_million_tokens: args.price, acknowledge: !args.no_acknowledge };
+    let api = api(context)?;
+    let (run_id, escrow_id) = start(context, &api, &options, out).await?;
+    let trained = watch(context, &api, run_id, escrow_id, started, out).await?;
+    out.say("ended", &json!({"run_id": run_id, "result": trained.view.result, "checkpoint": trained.view.checkpoint}), &format!("Run {run_id}: {}", trained.view.sentence));
+    if options.acknowledge && trained.view.result.is_some() {
+        acknowledge(context, escrow_id, out).await?;
+    }
+    out.note(&format!("`starling pull {run_id}` downloads the model, `starling verify {run_id}` checks every figure."));
+    Ok(())
+}
+
+pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -> Result<()> {
+    let api = api(context)?;
+    let views: Vec<RunView> = match run {
+        Some(run) => vec![api.get(&path::fill(path::RUN, &[&run])).await?],
+        None => api.get(&format!("{}?tenant={}", path::RUNS, context.signer.account())).await?,
+    };
+    if views.is_empty() {
+        out.say("empty", &json!({}), "No runs yet. `starling train FILE` starts one.");
+    }
+    for view in views {
+        let line = format!("run {:<4} {:<10} round {} of {}   {} of at most {} earned   {}", view.run.id, view.run.state.name(), view.run.rounds_done, view.run.terms.rounds, view.earned.display_near(), view.run.deposit.display_near(), view.sentence);
+        out.say("run", &json!(view), &line);
+    }
+    Ok(())
+}
+
+pub(crate) async fn logs(context: &Context, run: RunId, follow: bool, out: Output) -> Result<()> {
+    let api = api(context)?;
+    let path = path::fill(path::RUN_EVENTS, &[&run]);
+    loop {
+        let mut events = std::pin::pin!(api.events::<RunEvent>(&path).await?);
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(if follow { 20 } else { 2 }), events.next()).await {
+            match event {
+                RunEvent::Log { node_id, line, .. } => out.say("log", &json!({"node_id": node_id, "line": line}), &format!("{}{line}", node_id.map_or_else(String::new, |node| format!("node {node}: ")))),
+                RunEvent::Changed { view } if follow && matches!(view.run.state, RunState::Ended { settled: true, .. }) => {
+                    out.note(&view.sentence);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+    }
+}
+
+pub(crate) async fn stop(context: &Context, run: RunId, out: Output) -> Result<()> {
+    context.check_network().await?;
+    context.rpc.call(&context.signer, &context.compute().stop_run(run)).await?;
+    out.say("stopped", &json!({"run_id": run}), &format!("Run {run} is stopped. Rounds that counted stay paid; the rest is back on your balance."));
+    Ok(())
+}
+
+pub(crate) async fn pull(context: &Context, run: RunId, folder: &Path, proof: bool, out: Output) -> Result<Hash32> {
+    let api = api(context)?;
+    let view: RunView = api.get(&path::fill(path::RUN, &[&run])).await?;
+    let (hash, name) = match (&view.result, view.checkpoint) {
+        (Some(result), _) => (result.model, "model.safetensors".to_owned()),
+        (None, Some(checkpoint)) => (checkpoint, format!("checkpoint-{run}-{}.bin", view.run.rounds_done)),
+        (None, None) => bail!("run {run} has nothing to download yet: no round has counted"),
+    };
+    let target = folder.join(&name);
+    write_atomically(&target, &api.artifact(hash).await?)?;
+    if let Some(result) = &view.result {
+        write_atomically(&folder.join("config.json"), &api.artifact(result.config).await?)?;
+    }
+    if proof {
+        let rounds: Vec<RoundView> = api.get(&path::fill(path::RUN_ROUNDS, &[&run])).await?;
+        let counted: Vec<RoundView> = rounds.into_iter().filter(|round| round.round < view.run.rounds_done).collect();
+        crate::verify::save(&api, &view.run, &counted, &folder.join("proof")).await?;
+    }
+    out.say("pulled", &json!({"file": target, "hash": hash}), &format!("{} has the hash {hash}, as published.", target.display()));
+    Ok(hash)
+}
+
+pub(crate) async fn verify(context: &Context, run: RunId, artifacts: Option<PathBuf>, out: Output) -> Result<()> {
+    let verified = match artifacts {
+        Some(folder) => {
+            let list = folder.join("rounds.json");
+            let rounds: Vec<RoundView> = serde_json::from_slice(&std::fs::read(&list).with_context(|| format!("{} cannot be read", list.display()))?)?;
+            crate::verify::verify(context, &Folder(folder), &rounds, run).await?
+        }
+        None => {
+            let api = api(context)?;
+            let rounds: Vec<RoundView> = api.get(&path::fill(path::RUN_ROUNDS, &[&run])).await?;
+            crate::verify::verify(context, &api, &rounds, run).await?
+        }
+    };
+    let mut lines = vec![format!("Run {run}: {} rounds recomputed, every figure is right.", verified.rounds), format!("  state root  {}", verified.state_root), format!("  escrowed    {}", verified.deposited.exact_near())];
+    lines.extend(verified.paid.iter().map(|(account, amount)| format!("  paid        {}  to {account}", amount.exact_near())));
+    lines.push(format!("  fee         {}", verified.fee.exact_near()));
+    lines.push(format!("  held back   {}", verified.pending.exact_near()));
+    lines.push(format!("  refunded    {}", verified.refunded.exact_near()));
+    out.say("verified", &json!(verified), &lines.join("\n"));
+    Ok(())
+}
+
+pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output) -> Result<()> {
+    context.check_network().await?;
+    let api = api(context)?;
+    let model = match (args.model, args.run) {
+        (Some(model), _) => model,
+        (None, Some(run)) => api.get::<RunView>(&path::fill(path::RUN, &[&run])).await?.result.with_context(|| format!("run {run} has no model yet"))?.model,
+        (None, None) => bail!("name a --run or a --model"),
+    };
+    let job = JobSpec::Generate(Generate { model, prompt: args.prompt.clone(), max_new_tokens: args.tokens, temperature: args.temperature, top_k: args.top_k, seed: args.seed });
+    let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
+    let duration = DurationMs::from_secs(args.seconds);
+    let idle = offers.into_iter().filter(|offer| offer.node.busy == "idle" && !offer.offer.closed && duration >= offer.offer.terms.min_lease && duration <= offer.offer.terms.max_lease);
+    let offer = idle.min_by_key(|offer| offer.offer.terms.price_per_hour).context("no idle node offers that long now: `--seconds` changes the time, or try again later")?.offer;
+    let meter = Signer::generate(context.signer.account().clone())?;
+    let terms = LeaseTerms { offer_id: offer.id, duration, job: api.upload(&serde_json::to_vec(&job)?).await?, meter: meter.public_key(), availability: DurationMs::from_hours(1) };
+    let quote = quote_lease(offer.terms.price_per_hour, duration, context.rpc.view(&context.billing().config()).await?.fee)?;
+    out.say("quote", &json!(quote), &format!("At most {} for {duration} on node {}.", quote.at_most.display_near(), offer.node_id));
+    let target = context.profile.deployment.compute.clone();
+    let expires_by = now().after(duration).after(DurationMs::from_hours(48));
+    let escrow_id = pay(context, &target, quote.at_most, PaymentMsg::Lease(terms), expires_by, HOLDBACK, Amount::ZERO).await?;
+    let Some(Purpose::Lease(lease_id)) = context.rpc.view(&context.compute().purpose(escrow_id)).await? else {
+        bail!("escrow {escrow_id} is open but no lease belongs to it: run `starling reclaim {escrow_id}`");
+    };
+    let view = follow_lease(context, &api, &meter, lease_id, out).await?;
+    if let Some(failure) = view.failure {
+        bail!("the node could not do it: {failure}. What was not earned is back on your balance");
+    }
+    acknowledge(context, escrow_id, out).await?;
+    out.say("generated", &json!({"lease_id": lease_id, "output": view.output, "earned": view.earned}), &format!("\nCost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near()));
+    Ok(())
+}
+
+async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, out: Output) -> Result<LeaseView> {
+    let path = path::fill(path::LEASE_EVENTS, &[&lease_id]);
+    loop {
+        let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path).await?);
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
+            match event {
+                LeaseEvent::Output { text } if !out.is_json() => print!("{text}"),
+                LeaseEvent::Output { .. } => {}
+                LeaseEvent::StatementReady { pending } => co_sign(context, api, meter, &pending).await?,
+                LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => return Ok(*view),
+                LeaseEvent::Changed { .. } => {}
+            }
+        }
+        if let Some(pending) = api.find::<PendingLeaseStatement>(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await? {
+            co_sign(context, api, meter, &pending).await?;
+        }
+    }
+}
+
+/// Signs what the node claims, if the store really has the output and no more time is claimed than passed.
+async fn co_sign(context: &Context, api: &Api, meter: &Signer, pending: &PendingLeaseStatement) -> Result<()> {
+    let statement = &pending.statement;
+    api.download(statement.output).await.context("the output that the node claims is not in the store")?;
+    let lease = context.rpc.view(&context.compute().lease(statement.lease_id)).await?.context("the lease is not on chain")?;
+    if let LeaseState::Active { since, .. } = lease.state
+        && statement.metered_ms > now().since(since).0
+    {
+        bail!("the node claims {} of work, and less time has passed: not signed", DurationMs(statement.metered_ms));
+    }
+    let signature = meter.sign_bytes(&statement.signing_bytes(&context.profile.deployment.compute_domain(), Role::Meter));
+    let body = LeaseMeterSignature { seq: statement.seq, signature };
+    api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await
+}
+
+pub(crate) async fn node(args: &[String]) -> Result<()> {
+    let status = tokio::process::Command::new(crate::up::sibling("gpu-node")?).args(args).status().await?;
+    if !status.success() {
+        bail!("gpu-node ended with {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! The tenant's road: upload, prepare, pay, co-sign, watch, acknowledge.
+
+use crate::{
+    api::Api,
+    corpus::Corpus,
+    meter::{Meter, RoundChecker},
+    output::Output,
+    pay::pay,
+    profile::Context,
+};
+use anyhow::{Context as _, Result, bail};
+use futures_util::StreamExt as _;
+use serde_json::json;
+use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
+use starling_http_api::{
+    path,
+    problem::Problem,
+    run::{Base, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RunEvent, RunView},
+};
+use starling_primitives::{Amount, EscrowId, RunId, TimestampMs};
+use starling_protocol::{price::HOLDBACK, run::RunState};
+use starling_rounds::{Plan, recipe::Recipe};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long nodes are waited for before a run is prepared.
+const NODE_WAIT: Duration = Duration::from_secs(90);
+/// How long the result is waited for after the last round.
+const RESULT_WAIT: Duration = Duration::from_secs(300);
+
+/// What to train.
+pub(crate) struct TrainOptions {
+    pub(crate) recipe: Recipe,
+    pub(crate) corpus: Corpus,
+    pub(crate) base: Base,
+    pub(crate) min_nodes: u16,
+    pub(crate) max_nodes: u16,
+    pub(crate) price_per_million_tokens: Amount,
+    /// Whether the result is acknowledged as soon as it was checked.
+    pub(crate) acknowledge: bool,
+}
+
+/// A run that was paid for and watched to its end.
+pub(crate) struct Trained {
+    pub(crate) run_id: RunId,
+    pub(crate) escrow_id: EscrowId,
+    pub(crate) view: RunView,
+    /// From the start of the command to the first loss.
+    pub(crate) first_loss_after: Option<Duration>,
+    /// From the first loss to the end of the last round.
+    pub(crate) training_time: Duration,
+}
+
+/// Uploads, prepares and pays; gives the run.
+pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, out: Output) -> Result<(RunId, EscrowId)> {
+    context.check_network().await?;
+    let data = api.upload(&options.corpus.train).await.context("the training data could not be uploaded")?;
+    let held_out = if options.corpus.held_out.is_empty() { None } else { Some(api.upload(&options.corpus.held_out).await.context("the held-out data could not be uploaded")?) };
+    let meter = Signer::generate(context.signer.account().clone())?;
+    let request = PrepareRun {
+        recipe: options.recipe.to_toml()?,
+        data,
+        held_out,
+        base: options.base.clone(),
+        max_nodes: options.max_nodes,
+        min_nodes: options.min_nodes,
+        price_per_million_tokens: options.price_per_million_tokens,
+        meter: meter.public_key(),
+    };
+    let prepared = prepare(api, &request, options.max_nodes, out).await?;
+    // Kept before the money moves: without this key nobody can co-sign the run.
+    let key_file = context.home.meter_key(&meter.public_key().to_string().replace("ed25519:", ""));
+    std::fs::create_dir_all(key_file.parent().context("a key file needs a folder")?)?;
+    meter.write_file(&key_file)?;
+    out.say(
+        "quote",
+        &json!({"at_most": prepared.quote.at_most, "fee_at_most": prepared.quote.fee_at_most, "nodes": prepared.willing_nodes}),
+        &format!(
+            "Quote: at most {} for {} rounds on {} nodes ({} parameters); of it at most {} fee, and a tenth waits for your acknowledgement. What is not earned comes back.",
+            prepared.quote.at_most.display_near(),
+            prepared.terms.rounds,
+            prepared.terms.max_nodes,
+            prepared.parameters,
+            prepared.quote.fee_at_most.display_near()
+        ),
+    );
+    let expires_by = prepared.terms.expires_at(now()).after(starling_primitives::DurationMs::from_hours(1));
+    let target = context.profile.deployment.compute.clone();
+    let escrow_id = pay(context, &target, prepared.quote.at_most, PaymentMsg::Run(prepared.terms), expires_by, HOLDBACK, Amount::ZERO).await?;
+    match context.rpc.view(&context.compute().purpose(escrow_id)).await? {
+        Some(Purpose::Run(run_id)) => {
+            out.say("paid", &json!({"run_id": run_id, "escrow_id": escrow_id}), &format!("Paid into escrow {escrow_id}. This is run {run_id}."));
+            Ok((run_id, escrow_id))
+        }
+        _ => bail!("escrow {escrow_id} is open but no run belongs to it: run `starling reclaim {escrow_id}`"),
+    }
+}
+
+async fn prepare(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Result<PreparedRun> {
+    let spinner = out.spinner("waiting for nodes");
+    let started = Instant::now();
+    loop {
+        let answer: Result<PreparedRun> = api.post(path::PREPARE_RUN, request).await;
+        let patient = started.elapsed() < NODE_WAIT;
+        match answer {
+            Ok(prepared) if prepared.willing_nodes.len() >= usize::from(wanted) || !patient => {
+                spinner.finish_and_clear();
+                if prepared.willing_nodes.len() < usize::from(request.min_nodes) {
+                    bail!("{} of at least {} nodes take this price. Nothing was paid. Raise --price or lower --min-nodes", prepared.willing_nodes.len(), request.min_nodes);
+                }
+                return Ok(prepared);
+            }
+            Err(error) if !(patient && error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "no_nodes_connected")) => return Err(error),
+            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+/// Watches a run to its end and co-signs its rounds with the key that `start` kept.
+pub(crate) async fn watch(context: &Context, api: &Api, run_id: RunId, escrow_id: EscrowId, started: Instant, out: Output) -> Result<Trained> {
+    let mut watcher = Watcher::new(context, api, run_id, escrow_id, started, out);
+    let path = path::fill(path::RUN_EVENTS, &[&run_id]);
+    loop {
+        match api.events::<RunEvent>(&path).await {
+            Ok(events) => {
+                let mut events = std::pin::pin!(events);
+                // Silence is not the end: ask again, so that a lost event costs a moment only.
+                while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
+                    if let Some(trained) = watcher.take(event).await? {
+                        return Ok(trained);
+                    }
+                }
+            }
+            Err(error) => out.say("reconnecting", &json!({"reason": error.to_string()}), &format!("The coordinator is away ({error}); trying again. The money is safe in escrow {escrow_id}.")),
+        }
+        if let Some(trained) = watcher.poll().await? {
+            return Ok(trained);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+struct Watcher<'a> {
+    context: &'a Context,
+    api: &'a Api,
+    run_id: RunId,
+    escrow_id: EscrowId,
+    out: Output,
+    started: Instant,
+    meter: Option<Meter>,
+    first_loss: Option<Instant>,
+    rounds_done: u32,
+    ended: Option<Instant>,
+    bar: indicatif::ProgressBar,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, started: Instant, out: Output) -> Self {
+        let bar = out.bar(0, "{spinner} {bar:30} round {pos}/{len}  {msg}");
+        Self { context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
+    }
+
+    async fn poll(&mut self) -> Result<Option<Trained>> {
+        let pending: Option<PendingStatement> = match self.api.find(&path::fill(path::RUN_STATEMENT, &[&self.run_id])).await {
+            Ok(pending) => pending,
+            Err(_) => return Ok(None),
+        };
+        if let Some(pending) = pending {
+            self.sign(&pending).await?;
+        }
+        match self.api.get::<RunView>(&path::fill(path::RUN, &[&self.run_id])).await {
+            Ok(view) => self.changed(view).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn take(&mut self, event: RunEvent) -> Result<Option<Trained>> {
+        match event {
+            RunEvent::Changed { view } => return self.changed(*view).await,
+            RunEvent::StatementReady { pending } => self.sign(&pending).await?,
+            RunEvent::Metric { point } => self.point(point),
+            RunEvent::Log { node_id, line, .. } => {
+                let who = node_id.map_or_else(String::new, |node| format!("node {node}: "));
+                self.bar.suspend(|| self.out.say("log", &json!({"node_id": node_id, "line": line}), &format!("  {who}{line}")));
+            }
+            RunEvent::Round { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn point(&mut self, point: MetricPoint) {
+        match point {
+            MetricPoint::Train { node_id, step, loss, .. } => {
+                if self.first_loss.is_none() {
+                    self.first_loss = Some(Instant::now());
+                    let after = self.started.elapsed();
+                    self.bar.suspend(|| self.out.say("first_loss", &json!({"loss": loss, "after_ms": millis(after)}), &format!("First loss {loss:.3} nats a byte after {:.1} s.", after.as_secs_f64())));
+                }
+                self.bar.set_message(format!("loss {loss:.3} (node {node_id}, step {step})"));
+                if self.out.is_json() {
+                    self.out.say("loss", &json!({"node_id": node_id, "step": step, "loss": loss}), "");
+                }
+            }
+            MetricPoint::HeldOut { round, bits_per_byte, .. } => {
+                self.bar.suspend(|| self.out.say("held_out", &json!({"round": round, "bits_per_byte": bits_per_byte}), &format!("  held out after {round} rounds: {bits_per_byte:.3} bits a byte")));
+            }
+        }
+    }
+
+    async fn sign(&mut self, pending: &PendingStatement) -> Result<()> {
+        let run = self.context.rpc.view(&self.context.compute().run(self.run_id)).await?.context("the run is not on chain")?;
+        if run.rounds_done != pending.statement.round {
+            return Ok(());
+        }
+        if self.meter.is_none() {
+            self.meter = Some(open_meter(self.context, self.api, &run).await?);
+        }
+        let Some(meter) = self.meter.as_mut() else { return Ok(()) };
+        let signature = meter.sign(self.api, &self.context.profile.deployment, &run, pending).await?;
+        self.api.post_quietly(&path::fill(path::RUN_STATEMENT, &[&self.run_id]), &signature).await.or_else(|error| {
+            // Another copy of the same signature may have been there first.
+            if error.downcast_ref::<Problem>().is_some() { Ok(()) } else { Err(error) }
+        })
+    }
+
+    async fn changed(&mut self, view: RunView) -> Result<Option<Trained>> {
+        self.bar.set_length(u64::from(view.run.terms.rounds));
+        self.bar.set_position(u64::from(view.run.rounds_done));
+        if view.run.rounds_done > self.rounds_done {
+            self.rounds_done = view.run.rounds_done;
+            let earned = view.earned.display_near();
+            let line = format!("  round {} counted: {earned} of at most {} earned, state root {}", self.rounds_done, view.run.deposit.display_near(), view.run.state_root.short());
+            self.bar.suspend(|| self.out.say("round", &json!({"rounds_done": self.rounds_done, "earned": view.earned, "state_root": view.run.state_root}), &line));
+        }
+        let RunState::Ended { settled, .. } = view.run.state else {
+            return Ok(None);
+        };
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        let expects_result = view.run.rounds_done > 0 && view.result.is_none();
+        if !settled || (expects_result && ended.elapsed() < RESULT_WAIT) {
+            self.bar.set_message("finishing: settlement and model file");
+            return Ok(None);
+        }
+        self.bar.finish_and_clear();
+        let training_time = self.first_loss.map_or(Duration::ZERO, |first| ended.duration_since(first));
+        let first_loss_after = self.first_loss.map(|first| first.duration_since(self.started));
+        Ok(Some(Trained { run_id: self.run_id, escrow_id: self.escrow_id, view, first_loss_after, training_time }))
+    }
+}
+
+/// The plan of a run's recipe, read from the artifact that its terms name.
+pub(crate) fn plan(recipe: &[u8]) -> Result<Plan> {
+    let recipe = Recipe::from_json(std::str::from_utf8(recipe).context("the recipe is no text")?)?;
+    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+}
+
+async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {
+    let key_file = context.home.meter_key(&run.terms.meter.to_string().replace("ed25519:", ""));
+    let signer = Signer::from_file(&key_file).context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
+    let plan = plan(&api.download(run.terms.recipe).await?)?;
+    let base = api.download(run.terms.base).await?;
+    let mut checker = RoundChecker::new(run, &base, plan)?;
+    crate::verify::replay(api, run, &mut checker).await?;
+    Ok(Meter::new(signer, checker))
+}
+
+/// The time by this machine's clock.
+pub(crate) fn now() -> TimestampMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(millis(since))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Acknowledges a result: the tenth that was held back is earned.
+pub(crate) async fn acknowledge(context: &Context, escrow_id: EscrowId, out: Output) -> Result<()> {
+    context.rpc.call(&context.signer, &context.billing().acknowledge(escrow_id)).await?;
+    out.say("acknowledged", &json!({"escrow_id": escrow_id}), "Result acknowledged: what was held back is earned.");
+    Ok(())
+}
