@@ -2,6 +2,7 @@
 
 use crate::{OrPanic, require};
 use near_sdk::env;
+use serde::de::DeserializeOwned;
 use starling_primitives::{AccountId, Amount, TimestampMs};
 
 /// The account that calls: the signer of a transaction, or the contract that made a promise.
@@ -22,6 +23,12 @@ pub fn now() -> TimestampMs {
 /// The attached yoctoNEAR.
 pub fn attached() -> Amount {
     Amount(env::attached_deposit().as_yoctonear())
+}
+
+/// The call's JSON arguments as one record, for a method that takes none by name.
+pub fn input<T: DeserializeOwned>() -> T {
+    let bytes = env::input().or_panic_with("the method wants arguments");
+    serde_json::from_slice(&bytes).or_panic()
 }
 
 /// Panics unless exactly one yocto is attached: a function-call key cannot attach any, so a full-access key signed.

@@ -25,8 +25,13 @@ pub fn call(call: &Call) -> Promise {
 
 /// Sends what was attached too much back to the caller; detached.
 pub fn refund(amount: Amount) {
+    send(&predecessor(), amount);
+}
+
+/// Sends an amount to an account, or nothing at all if it is 0; detached. If the account is gone the amount stays here.
+pub fn send(account: &AccountId, amount: Amount) {
     if !amount.is_zero() {
-        Promise::new(to_near(&predecessor())).transfer(NearToken::from_yoctonear(amount.0)).detach();
+        Promise::new(to_near(account)).transfer(NearToken::from_yoctonear(amount.0)).detach();
     }
 }
 

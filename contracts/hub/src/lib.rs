@@ -1,1 +1,11 @@
-//! hub
+//! `hub`: models with versions, lineage and licences.
+//!
+//! Its entry methods are those of every listing contract ([`starling_contract_common::listings`]); it takes models.
+
+use starling_contract_common::{listing_contract, listings::prelude::*};
+
+listing_contract! {
+    standard: HUB_STANDARD,
+    kinds: [Kind::Model],
+    own: |deployment| &deployment.hub,
+}

@@ -1,1 +1,11 @@
-//! market
+//! `market`: research tools (declarative: prompts and an evaluation, never code) and data sets.
+//!
+//! Its entry methods are those of every listing contract ([`starling_contract_common::listings`]); it takes tools and data sets.
+
+use starling_contract_common::{listing_contract, listings::prelude::*};
+
+listing_contract! {
+    standard: MARKET_STANDARD,
+    kinds: [Kind::Tool, Kind::Dataset],
+    own: |deployment| &deployment.market,
+}

@@ -4,7 +4,42 @@ use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, EscrowId, RunId, Text, TimestampMs};
-use starling_protocol::listing::{Category, File, Kind, Listing};
+use starling_protocol::listing::{Category, File, Kind, Listing, Version};
+
+/// The standard's name in `hub`'s events.
+pub const HUB_STANDARD: &str = "starling-hub";
+/// The standard's name in `market`'s events.
+pub const MARKET_STANDARD: &str = "starling-market";
+/// Bytes of a listing with one version at their largest, indexes included.
+pub const LISTING_BYTES: u64 = 6_000;
+/// The most listings of one answer.
+pub const MAX_LISTINGS_PAGE: u32 = 50;
+/// The most licences of one answer.
+pub const MAX_LICENCES_PAGE: u32 = 100;
+
+/// Events of `hub` and `market` by NEP-297.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
+#[cfg_attr(not(target_arch = "wasm32"), expect(clippy::large_enum_variant, reason = "an event is made, written and dropped"))]
+pub enum ListingEvent {
+    /// Something was published.
+    ListingPublished { listing: Listing },
+    /// A listing got another version, the `number`th counted from 1.
+    VersionAdded { name: AssetName, number: u32, version: Version },
+    /// Licences cost something else from now on.
+    PriceSet { name: AssetName, price: Amount },
+    /// A listing was taken off the list.
+    ListingDelisted { name: AssetName },
+    /// A licence's payment is held; it counts once granted.
+    LicencePaid { licence: Licence },
+    /// A licence holds.
+    LicenceGranted { licence: Licence },
+    /// A payment that never opened was removed.
+    PaymentForgotten { escrow_id: EscrowId },
+    /// New payments and listings are refused, or taken again.
+    PausedSet { paused: bool },
+}
 
 /// What a publisher says of a new listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +130,11 @@ impl Listings {
         Call::new(&self.0, "on_opened", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
     }
 
+    /// Removes a purchase that was accepted here and never opened in `billing`, and sends its storage deposit to who paid; anyone, ten minutes and a margin later.
+    pub fn forget_payment(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "forget_payment", json!({"escrow_id": escrow_id}), 20, Amount::ZERO)
+    }
+
     /// Refuses or takes new payments and listings; owner only.
     pub fn set_paused(&self, paused: bool) -> Call {
         Call::new(&self.0, "set_paused", json!({"paused": paused}), 10, ONE_YOCTO)
@@ -110,14 +150,20 @@ impl Listings {
         View::new(&self.0, "storage_price", json!({}))
     }
 
-    /// A listing.
+    /// A listing with all its versions.
     pub fn listing(&self, name: &AssetName) -> View<Option<Listing>> {
         View::new(&self.0, "listing", json!({"name": name}))
     }
 
-    /// Listings in order of publication, from `from` on, of a category if one is named, delisted ones left out; 50 at most.
+    /// Listings in order of publication, of a category if one is named, each with its last version only: those of the `limit` places from place `from` (counted from 0)
+    /// on that are not delisted. [`MAX_LISTINGS_PAGE`] places at most; ask on by places until [`Listings::listings_count`].
     pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> View<Vec<Listing>> {
         View::new(&self.0, "listings", json!({"category": category, "from": from, "limit": limit}))
+    }
+
+    /// How many places [`Listings::listings`] goes through, delisted ones included.
+    pub fn listings_count(&self, category: Option<Category>) -> View<u64> {
+        View::new(&self.0, "listings_count", json!({"category": category}))
     }
 
     /// What was answered to a payment that is still pending; nothing else.
@@ -130,7 +176,8 @@ impl Listings {
         View::new(&self.0, "licence", json!({"holder": holder, "name": name}))
     }
 
-    /// A holder's licences, from `from` on; 100 at most.
+    /// A holder's licences: those of the `limit` places from place `from` (counted from 0) on that hold. [`MAX_LICENCES_PAGE`] places at most; the answer is shorter where a
+    /// payment is pending.
     pub fn licences_of(&self, holder: &AccountId, from: u64, limit: u32) -> View<Vec<Licence>> {
         View::new(&self.0, "licences_of", json!({"holder": holder, "from": from, "limit": limit}))
     }

@@ -1,0 +1,195 @@
+//! The entry methods that `hub` and `market` share.
+
+/// Writes a listing contract: its state and its entry methods. `standard` names its events, `kinds` is what it takes, `own` its account in the deployment.
+///
+/// An entry method parses, authorises, asks the [`Shelf`](crate::listings::Shelf), which follows the rules of `starling_protocol::listing`, logs, and only then makes promises.
+#[macro_export]
+macro_rules! listing_contract {
+    (standard: $standard:expr, kinds: $kinds:expr, own: $own:expr $(,)?) => {
+        /// What this contract takes.
+        const KINDS: &[::starling_protocol::listing::Kind] = &$kinds;
+
+        /// The state.
+        #[derive(::near_sdk::PanicOnDefault)]
+        #[::near_sdk::near(contract_state, contract_metadata(standard(standard = "nep297", version = "1.0.0")))]
+        pub struct Contract {
+            setup: Setup,
+            shelf: Shelf,
+        }
+
+        #[::near_sdk::near]
+        impl Contract {
+            /// Sets the contract up, once.
+            ///
+            /// Access: whoever deploys, in the same transaction. Deposit: none. State change: owner and deployment; fee and stake are other contracts' matter. Events: none.
+            #[init]
+            pub fn new(owner: AccountId, deployment: Deployment, fee: BasisPoints, min_stake: Amount) -> Self {
+                Self { setup: Setup::new(&InitArgs { owner, deployment, fee, min_stake }, $own), shelf: Shelf::new() }
+            }
+
+            /// Publishes under the caller's name; its ancestors' shares are fixed for good. The arguments are those of [`PublishArgs`]. Answers the name.
+            ///
+            /// Access: anyone; each parent must be on the list here, and the caller licensed where it has a price. Deposit: storage, `storage_price` at most. Gas: 30 T.
+            /// State change: a listing with its first version. Events: `listing_published`. Refund: what storage does not need.
+            #[payable]
+            pub fn publish(&mut self) -> AssetName {
+                self.setup.require_running();
+                let usage = env::storage_usage();
+                let event = self.shelf.publish(input(), predecessor(), KINDS, now()).or_panic();
+                log(&event);
+                charge_growth(usage);
+                match event {
+                    ListingEvent::ListingPublished { listing } => listing.name,
+                    _ => env::panic_str("publishing answers a listing"),
+                }
+            }
+
+            /// Adds a version. Earlier versions stay as they are.
+            ///
+            /// Access: its publisher. Deposit: storage. Gas: 30 T. State change: one more version. Events: `version_added`. Refund: what storage does not need.
+            #[payable]
+            pub fn add_version(&mut self, name: AssetName, files: Vec<File>, run_id: Option<RunId>, note: Text<280>) {
+                self.setup.require_running();
+                let usage = env::storage_usage();
+                log(&self.shelf.add_version(name, files, run_id, note, &predecessor(), now()).or_panic());
+                charge_growth(usage);
+            }
+
+            /// Changes the price of licences to come; payments under way keep theirs.
+            ///
+            /// Access: its publisher. Deposit: 1 yocto. Gas: 10 T. State change: the price. Events: `price_set`. Refund: none.
+            #[payable]
+            pub fn set_price(&mut self, name: AssetName, price: Amount) {
+                require_one_yocto();
+                log(&self.shelf.set_price(name, price, &predecessor()).or_panic());
+            }
+
+            /// Takes a listing off the list for good. Licences stay valid, and what was made from it keeps its shares.
+            ///
+            /// Access: its publisher. Deposit: 1 yocto. Gas: 10 T. State change: no licence is sold and nothing is published from it any more. Events: `listing_delisted`. Refund: none.
+            #[payable]
+            pub fn delist(&mut self, name: AssetName) {
+                require_one_yocto();
+                log(&self.shelf.delist(name, &predecessor()).or_panic());
+            }
+
+            /// Sells a licence or refuses by failing: for another amount than the price, a second time, or of what needs none.
+            ///
+            /// Access: `billing`. Deposit: the licence's storage, forwarded from the payer. Gas: 30 T. State change: a licence that waits for `on_opened`. Events: `licence_paid`.
+            /// Refund: what storage does not need, to the payer's account. Answers the escrow's terms: ancestors' shares and the publisher's rest posted at once, then closed.
+            #[payable]
+            pub fn on_payment(&mut self, escrow_id: EscrowId, payer: AccountId, asset: Asset, amount: Amount, bounds: Bounds, msg: PaymentMsg) -> OpenTerms {
+                self.setup.require_billing();
+                self.setup.require_running();
+                let usage = env::storage_usage();
+                let offered = PaymentOffered { escrow_id, payer: payer.clone(), asset, amount, bounds, msg };
+                let (event, terms) = self.shelf.accept(offered, now()).or_panic();
+                let cost = bytes_cost(env::storage_usage().saturating_sub(usage));
+                let rest = attached().checked_sub(cost).map_err(|_| ShelfError::StorageTooSmall(cost)).or_panic();
+                log(&event);
+                send(&payer, rest);
+                terms
+            }
+
+            /// Hears that an escrow is open: the licence holds. A repeated notice changes nothing.
+            ///
+            /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the licence, and the listing's count of those sold. Events: `licence_granted`.
+            /// Refund: the storage that only the pending payment needed, to the holder's account.
+            pub fn on_opened(&mut self, escrow_id: EscrowId) {
+                self.setup.require_billing();
+                let usage = env::storage_usage();
+                let Some(event) = self.shelf.grant(escrow_id).or_panic() else {
+                    return;
+                };
+                log(&event);
+                if let ListingEvent::LicenceGranted { licence } = event {
+                    send(&licence.holder, bytes_cost(usage.saturating_sub(env::storage_usage())));
+                }
+            }
+
+            /// Removes a purchase that was accepted here and never opened.
+            ///
+            /// Access: anyone, an hour after the hold deadline. Deposit: none. Gas: 20 T. State change: the record goes. Events: `payment_forgotten`.
+            /// Refund: the storage deposit, to the payer's account.
+            pub fn forget_payment(&mut self, escrow_id: EscrowId) {
+                let usage = env::storage_usage();
+                let (event, holder) = self.shelf.forget(escrow_id, now()).or_panic();
+                log(&event);
+                send(&holder, bytes_cost(usage.saturating_sub(env::storage_usage())));
+            }
+
+            /// Refuses or takes new listings, versions and payments. Licences and payments under way go on.
+            ///
+            /// Access: owner. Deposit: 1 yocto. Gas: 10 T. State change: the pause. Events: `paused_set`. Refund: none.
+            #[payable]
+            pub fn set_paused(&mut self, paused: bool) {
+                self.setup.set_paused(paused);
+                log(&ListingEvent::PausedSet { paused });
+            }
+
+            /// How the contract is set up.
+            pub fn config(&self) -> Config {
+                Config { owner: self.setup.owner.clone(), deployment: self.setup.deployment.clone(), paused: self.setup.paused }
+            }
+
+            /// What a listing of one version costs to store at its largest.
+            pub fn storage_price(&self) -> Amount {
+                bytes_cost(LISTING_BYTES)
+            }
+
+            /// A listing with all its versions.
+            pub fn listing(&self, name: AssetName) -> Option<Listing> {
+                self.shelf.listing(&name)
+            }
+
+            /// How many places `listings` goes through, delisted ones included.
+            pub fn listings_count(&self, category: Option<Category>) -> u64 {
+                self.shelf.listings_count(category)
+            }
+
+            /// Listings of the `limit` places from place `from` on that are not delisted, each with its last version only; 50 places at most.
+            pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> Vec<Listing> {
+                self.shelf.listings(category, from, limit)
+            }
+
+            /// What was answered to a payment that is still pending; nothing else.
+            pub fn payment_answer(&self, escrow_id: EscrowId) -> Option<OpenTerms> {
+                self.shelf.answer(escrow_id)
+            }
+
+            /// A holder's licence of a listing.
+            pub fn licence(&self, holder: AccountId, name: AssetName) -> Option<Licence> {
+                self.shelf.licence(holder, name)
+            }
+
+            /// A holder's licences of the `limit` places from place `from` on; 100 places at most.
+            pub fn licences_of(&self, holder: AccountId, from: u64, limit: u32) -> Vec<Licence> {
+                self.shelf.licences_of(&holder, from, limit)
+            }
+        }
+
+        fn log(event: &ListingEvent) {
+            emit($standard, event);
+        }
+    };
+}
+
+/// What the entry methods are written with.
+pub mod prelude {
+    pub use crate::{
+        OrPanic, Setup, attached, bytes_cost, charge_growth, emit, input,
+        listings::{Shelf, ShelfError},
+        now, predecessor, require_one_yocto, send,
+    };
+    pub use near_sdk::env;
+    pub use starling_contract_api::{
+        Deployment, InitArgs,
+        hub::{Config, HUB_STANDARD, LISTING_BYTES, Licence, ListingEvent, MARKET_STANDARD, PublishArgs},
+        payment::{PaymentMsg, PaymentOffered},
+    };
+    pub use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId, RunId, Text};
+    pub use starling_protocol::{
+        escrow::{Bounds, OpenTerms},
+        listing::{Category, File, Kind, Listing},
+    };
+}

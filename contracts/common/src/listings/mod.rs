@@ -1,0 +1,127 @@
+//! What `hub` and `market` share: a shelf of listings and the licences that were sold of them.
+//!
+//! Storage is paid by who causes it: a publisher attaches what a listing or a version needs; a buyer forwards what a licence needs with the payment, and gets back what
+//! was not needed. So no stranger can use up what the contract holds. A listing without a price needs no licence: none is sold or stored.
+
+mod contract;
+mod error;
+mod licences;
+mod publish;
+mod views;
+
+pub use contract::prelude;
+pub use error::ShelfError;
+
+use crate::Table;
+use borsh::{BorshDeserialize, BorshSerialize};
+use starling_contract_api::hub::Licence;
+use starling_primitives::{AccountId, Amount, AssetName, EscrowId, TimestampMs};
+use starling_protocol::listing::{Category, Kind, Listing, Version};
+
+/// Prefixes of the tables. Append only: a prefix is never given anew.
+#[repr(u8)]
+enum StorageKey {
+    Listings = 1,
+    Versions = 2,
+    Order = 3,
+    ByCategory = 4,
+    CategoryCounts = 5,
+    Licences = 6,
+    LicencesOf = 7,
+    LicenceCounts = 8,
+    Purchases = 9,
+}
+
+/// Listings, their versions and licences. Part of a contract's state.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct Shelf {
+    count: u64,
+    listings: Table<AssetName, ListingRecord>,
+    versions: Table<(AssetName, u32), Version>,
+    order: Table<u64, AssetName>,
+    by_category: Table<(Category, u64), AssetName>,
+    category_counts: Table<Category, u64>,
+    licences: Table<(AssetName, AccountId), LicenceRecord>,
+    licences_of: Table<(AccountId, u64), AssetName>,
+    licence_counts: Table<AccountId, u64>,
+    purchases: Table<EscrowId, (AssetName, AccountId)>,
+}
+
+/// A listing as it is kept: its versions lie beside it, so that its cost of reading does not grow with them.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct ListingRecord {
+    /// Without versions.
+    listing: Listing,
+    versions: u32,
+}
+
+/// A licence as it is kept.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct LicenceRecord {
+    price: Amount,
+    escrow_id: EscrowId,
+    bought_at: TimestampMs,
+    /// Place in the holder's list.
+    place: u64,
+    state: LicenceState,
+}
+
+/// Whether a licence holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+enum LicenceState {
+    /// The payment is held; `billing` has not said that the escrow is open.
+    Pending {
+        /// The escrow's expiry, as it was answered.
+        expires_at: TimestampMs,
+    },
+    /// It holds.
+    Granted,
+}
+
+impl Shelf {
+    /// An empty shelf.
+    #[expect(clippy::new_without_default, reason = "a contract's state is made once, by `new`")]
+    pub const fn new() -> Self {
+        Self {
+            count: 0,
+            listings: Table::new(StorageKey::Listings as u8),
+            versions: Table::new(StorageKey::Versions as u8),
+            order: Table::new(StorageKey::Order as u8),
+            by_category: Table::new(StorageKey::ByCategory as u8),
+            category_counts: Table::new(StorageKey::CategoryCounts as u8),
+            licences: Table::new(StorageKey::Licences as u8),
+            licences_of: Table::new(StorageKey::LicencesOf as u8),
+            licence_counts: Table::new(StorageKey::LicenceCounts as u8),
+            purchases: Table::new(StorageKey::Purchases as u8),
+        }
+    }
+
+    fn record(&self, name: &AssetName) -> Result<ListingRecord, ShelfError> {
+        self.listings.get(name).ok_or_else(|| ShelfError::NoSuchListing(name.clone()))
+    }
+
+    /// The listing of the publisher who calls.
+    fn own_record(&self, name: &AssetName, caller: &AccountId) -> Result<ListingRecord, ShelfError> {
+        if name.publisher() != caller {
+            return Err(ShelfError::NotThePublisher(name.publisher().clone()));
+        }
+        self.record(name)
+    }
+
+    /// Whether an account may use a listing: it costs nothing, is its own, or is licensed.
+    fn may_use(&self, account: &AccountId, listing: &Listing) -> bool {
+        let granted = || self.licences.get(&(listing.name.clone(), account.clone())).is_some_and(|record| record.state == LicenceState::Granted);
+        listing.price.is_zero() || listing.name.publisher() == account || granted()
+    }
+}
+
+impl LicenceRecord {
+    fn licence(&self, name: AssetName, holder: AccountId) -> Licence {
+        Licence { holder, name, price: self.price, escrow_id: self.escrow_id, bought_at: self.bought_at }
+    }
+}
+
+/// Whether a contract takes this kind of listing.
+fn takes(kinds: &[Kind], kind: Kind) -> Result<(), ShelfError> {
+    if kinds.contains(&kind) { Ok(()) } else { Err(ShelfError::WrongKind(kind)) }
+}
