@@ -37,7 +37,7 @@ pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
         if is_fused(gradient) {
             let gradient = gradient.contiguous()?;
             for chunk in Host::of(&gradient)?.chunks(CHUNK) {
-                squares += f64::from(vectorized(|| sum(chunk, |g| g * g)));
+                squares += f64::from(vectorized(#[inline(always)] || sum(chunk, |g| g * g)));
             }
         } else {
             squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
@@ -226,7 +226,7 @@ impl InplaceOp2 for OnePass<'_> {
         let [scale, epsilon, keep] = [gradient_scale, epsilon, keep].map(nearest_f32);
         let [rate, correction] = [rate, root_correction].map(nearest_f32);
         let (weights, gradient) = (&mut weights[w1..w2], &gradient[g1..g2]);
-        vectorized(|| {
+        vectorized(#[inline(always)] || {
             let state = first.iter_mut().zip(second.iter_mut());
             for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(state) {
                 let gradient = gradient * scale;

@@ -116,7 +116,7 @@ impl Gradients {
         let slot = &mut self.slots[node];
         *slot = Some(match slot.take() {
             None => gradient,
-            Some(sum) => (sum + gradient)?,
+            Some(sum) => crate::ops::sum(&sum, &gradient)?,
         });
         Ok(())
     }

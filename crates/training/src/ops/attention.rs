@@ -5,7 +5,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::host::{Host, for_chunks, is_fused, map_indices, tensor, vectorized};
+use super::host::{Host, for_chunk_pairs, for_chunks, is_fused, tensor, vectorized};
 use super::math::{exp, max, sum, sum_pairs};
 use super::tile::{Causal, Left, Matrix, PAD, PANEL, Product, padded};
 use crate::error::{Result, TrainingError};
@@ -136,33 +136,28 @@ fn forward(qkv: &Tensor, shape: Shape) -> Result<(Tensor, Vec<RowStatistics>)> {
     let qkv = qkv.contiguous()?;
     let qkv = Host::of(&qkv)?;
     let qkv: &[f32] = &qkv;
-    let windows = map_indices(rows / shape.context, |window| {
-        let size = shape.context * columns;
-        forward_window(&qkv[window * size..(window + 1) * size], shape)
+    let (size, out_size) = (shape.context * columns, shape.context * shape.width());
+    let mut output = vec![0.0; rows * shape.width()];
+    let mut statistics = vec![RowStatistics::default(); rows * shape.heads];
+    let outs = (output.as_mut_slice(), out_size);
+    for_chunk_pairs(outs, (&mut statistics, shape.context * shape.heads), |window, output, statistics| {
+        forward_window(&qkv[window * size..(window + 1) * size], shape, output, statistics);
     });
-    let mut output = Vec::with_capacity(rows * shape.width());
-    let mut statistics = Vec::with_capacity(rows * shape.heads);
-    for (part, part_statistics) in windows {
-        output.extend_from_slice(&part);
-        statistics.extend_from_slice(&part_statistics);
-    }
     Ok((tensor(output, (rows, shape.width()))?, statistics))
 }
 
-/// One window: its output (context, width), and statistics by head and position.
-fn forward_window(qkv: &[f32], shape: Shape) -> (Vec<f32>, Vec<RowStatistics>) {
+/// One window: fills its output (context, width), and statistics by head and position.
+fn forward_window(qkv: &[f32], shape: Shape, output: &mut [f32], statistics: &mut [RowStatistics]) {
     let (width, stride) = (shape.width(), 3 * shape.width());
     let (mut q, mut v, mut o) = (shape.head_buffer(), shape.head_buffer(), shape.head_buffer());
     let (mut kt, mut scores) = (shape.transposed_buffer(), shape.score_buffer());
-    let mut output = vec![0.0; shape.context * width];
-    let mut statistics = vec![RowStatistics::default(); shape.heads * shape.context];
     for (head, statistics) in statistics.chunks_exact_mut(shape.context).enumerate() {
         let first = head * shape.head;
         shape.gather(qkv, stride, first, shape.scale(), &mut q);
         shape.gather_transposed(qkv, stride, width + first, &mut kt);
         shape.gather(qkv, stride, 2 * width + first, 1.0, &mut v);
         score(&q, &kt, shape, &mut scores);
-        vectorized(|| {
+        vectorized(#[inline(always)] || {
             for (position, row) in scores.chunks_exact_mut(shape.score_stride()).take(shape.context).enumerate() {
                 let (seen, hidden) = row.split_at_mut(position + 1);
                 let greatest = max(seen);
@@ -181,7 +176,6 @@ fn forward_window(qkv: &[f32], shape: Shape) -> (Vec<f32>, Vec<RowStatistics>) {
             }
         }
     }
-    (output, statistics)
 }
 
 fn backward(qkv: &Tensor, shape: Shape, statistics: &[RowStatistics], gradient: &Tensor) -> Result<Tensor> {
@@ -214,7 +208,7 @@ fn backward_window(qkv: &[f32], shape: Shape, statistics: &[RowStatistics], grad
         shape.gather(gradient, width, first, 1.0, dout);
         score(q, &kt, shape, &mut weights);
         score(dout, &vt, shape, &mut dscores); // gradients of the weights
-        vectorized(|| {
+        vectorized(#[inline(always)] || {
             let rows = weights.chunks_exact_mut(shape.score_stride());
             let rows = rows.zip(dscores.chunks_exact_mut(shape.score_stride())).zip(statistics);
             for (position, ((weights, dscores), statistics)) in rows.enumerate() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{D, Tensor};
 
-use super::host::{Host, is_fused, map_indices, tensor, vectorized};
+use super::host::{Host, for_chunk_pairs, is_fused, tensor, vectorized};
 use super::math::{exp, max, nearest_f32, sum};
 use crate::error::{Result, TrainingError};
 use crate::tape::{Tape, Value};
@@ -28,7 +28,7 @@ pub fn cross_entropy(tape: &Tape, logits: &Value, targets: &Arc<[u32]>) -> Resul
     Ok(tape.record(&[&logits.clone()], loss, move |gradient, gradients| {
         let scale = gradient.to_scalar::<f32>()? / rows as f32;
         let mut dlogits = probabilities;
-        vectorized(|| {
+        vectorized(#[inline(always)] || {
             for value in &mut dlogits {
                 *value *= scale;
             }
@@ -76,24 +76,20 @@ fn softmax(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, f64)> {
     let logits = logits.contiguous()?;
     let logits = Host::of(&logits)?;
     let logits: &[f32] = &logits;
-    let chunks = map_indices(rows.div_ceil(ROWS_PER_CHUNK), |chunk| {
-        let range = chunk * ROWS_PER_CHUNK..rows.min((chunk + 1) * ROWS_PER_CHUNK);
-        let mut probabilities = logits[range.start * vocab..range.end * vocab].to_vec();
-        let mut loss = 0.0;
-        for (row, target) in probabilities.chunks_exact_mut(vocab).zip(&targets[range]) {
+    let mut probabilities = vec![0.0; rows * vocab];
+    let mut losses = vec![0.0; rows.div_ceil(ROWS_PER_CHUNK)];
+    let size = ROWS_PER_CHUNK * vocab;
+    for_chunk_pairs((&mut probabilities, size), (&mut losses, 1), |chunk, probabilities, loss| {
+        let logits = logits[chunk * size..].chunks_exact(vocab);
+        let rows = probabilities.chunks_exact_mut(vocab).zip(logits).zip(&targets[chunk * ROWS_PER_CHUNK..]);
+        for ((row, logits), target) in rows {
+            row.copy_from_slice(logits);
             let chosen = row[*target as usize];
-            let (greatest, total) = vectorized(|| exponentials(row));
-            loss += f64::from(total).ln() - f64::from(chosen - greatest);
+            let (greatest, total) = vectorized(#[inline(always)] || exponentials(row));
+            loss[0] += f64::from(total).ln() - f64::from(chosen - greatest);
         }
-        (probabilities, loss)
     });
-    let mut probabilities = Vec::with_capacity(rows * vocab);
-    let mut loss = 0.0;
-    for (part, part_loss) in chunks {
-        probabilities.extend_from_slice(&part);
-        loss += part_loss;
-    }
-    Ok((probabilities, loss))
+    Ok((probabilities, losses.iter().sum()))
 }
 
 /// Turns a row of logits into probabilities; gives the greatest logit and the sum of exponentials.

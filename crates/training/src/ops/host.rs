@@ -49,6 +49,8 @@ pub(crate) fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) ->
 }
 
 /// Runs `kernel` with the widest vectors that this machine has.
+///
+/// The closure wants `#[inline(always)]`: where it is not inlined it is compiled for the narrowest machine.
 #[inline(always)]
 pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(kernel)
@@ -63,6 +65,20 @@ pub(crate) fn for_chunks(out: &mut [f32], size: usize, kernel: impl Fn(usize, &m
     }
 }
 
+/// As [`for_chunks`] over two outputs with as many chunks each: `kernel(index, a_chunk, b_chunk)`.
+pub(crate) fn for_chunk_pairs<B: Send>(
+    (a, a_size): (&mut [f32], usize),
+    (b, b_size): (&mut [B], usize),
+    kernel: impl Fn(usize, &mut [f32], &mut [B]) + Sync + Send,
+) {
+    if rayon::current_num_threads() == 1 {
+        a.chunks_mut(a_size).zip(b.chunks_mut(b_size)).enumerate().for_each(|(index, (a, b))| kernel(index, a, b));
+    } else {
+        let pairs = a.par_chunks_mut(a_size).zip(b.par_chunks_mut(b_size));
+        pairs.enumerate().for_each(|(index, (a, b))| kernel(index, a, b));
+    }
+}
+
 /// `map(index)` for each index below `count`, in order, on several threads where there are several.
 pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     if rayon::current_num_threads() == 1 {
@@ -70,6 +86,33 @@ pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync
     } else {
         (0..count).into_par_iter().map(map).collect()
     }
+}
+
+/// `f` of each pair of elements of two tensors of equal shape.
+#[inline(always)]
+pub(crate) fn map_pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy) -> Result<Tensor> {
+    const CHUNK: usize = 8_192;
+    if a.shape() != b.shape() {
+        let (lhs, rhs, op) = (a.shape().clone(), b.shape().clone(), "map_pairs");
+        return Err(candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op }.into());
+    }
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let (from_a, from_b) = (Host::of(&a)?, Host::of(&b)?);
+    let (from_a, from_b): (&[f32], &[f32]) = (&from_a, &from_b);
+    if rayon::current_num_threads() == 1 {
+        let out = vectorized(#[inline(always)] || from_a.iter().zip(from_b).map(|(a, b)| f(*a, *b)).collect());
+        return tensor(out, a.shape());
+    }
+    let mut out = vec![0.0; from_a.len()];
+    for_chunks(&mut out, CHUNK, |index, out| {
+        let (from_a, from_b) = (&from_a[index * CHUNK..], &from_b[index * CHUNK..]);
+        vectorized(#[inline(always)] || {
+            for ((out, a), b) in out.iter_mut().zip(from_a).zip(from_b) {
+                *out = f(*a, *b);
+            }
+        });
+    });
+    tensor(out, a.shape())
 }
 
 /// Rows of one partial sum: fixed, so that sums over rows do not depend on the number of threads.
@@ -95,7 +138,7 @@ pub(crate) fn sum_over_rows(
 
 /// `sum += row`.
 pub(crate) fn add_to(sum: &mut [f32], row: &[f32]) {
-    vectorized(|| {
+    vectorized(#[inline(always)] || {
         for (sum, value) in sum.iter_mut().zip(row) {
             *sum += value;
         }

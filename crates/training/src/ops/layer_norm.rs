@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::host::{Host, for_chunks, is_fused, map_indices, tensor, vectorized};
+use super::host::{Host, add_to, for_chunk_pairs, is_fused, tensor, vectorized};
 use super::math::{nearest_f32, sum, sum_pairs};
 use crate::error::Result;
 use crate::tape::{Tape, Value};
@@ -10,7 +10,7 @@ use crate::tape::{Tape, Value};
 const ROWS_PER_CHUNK: usize = 32;
 
 /// What the forward keeps of each row.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Statistics {
     mean: f32,
     inverse_deviation: f32,
@@ -45,19 +45,14 @@ fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     let (from_x, weight, bias) = (Host::of(&x)?, Host::of(&weight)?, Host::of(&bias)?);
     let (from_x, weight, bias): (&[f32], &[f32], &[f32]) = (&from_x, &weight, &bias);
-    let measure = |row: &[f32]| {
-        let mean = sum(row, |x| x) / width as f32;
-        let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
-        Statistics { mean, inverse_deviation: 1.0 / (variance + epsilon).sqrt() }
-    };
-    let statistics: Vec<Statistics> =
-        vectorized(|| from_x.chunks_exact(width).map(measure).collect());
     let mut y = vec![0.0; rows * width];
-    for_chunks(&mut y, ROWS_PER_CHUNK * width, |chunk, y| {
-        let first = chunk * ROWS_PER_CHUNK;
-        vectorized(|| {
-            let x_rows = from_x[first * width..].chunks_exact(width);
-            for ((y, x), s) in y.chunks_exact_mut(width).zip(x_rows).zip(&statistics[first..]) {
+    let mut statistics = vec![Statistics::default(); rows];
+    let size = ROWS_PER_CHUNK * width;
+    for_chunk_pairs((&mut y, size), (&mut statistics, ROWS_PER_CHUNK), |chunk, y, statistics| {
+        vectorized(#[inline(always)] || {
+            let x_rows = from_x[chunk * size..].chunks_exact(width);
+            for ((y, x), s) in y.chunks_exact_mut(width).zip(x_rows).zip(statistics) {
+                *s = measure(x, epsilon);
                 for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
                     *y = (x - s.mean) * s.inverse_deviation * weight + bias;
                 }
@@ -67,6 +62,13 @@ fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(
     Ok((tensor(y, (rows, width))?, statistics))
 }
 
+#[inline(always)]
+fn measure(row: &[f32], epsilon: f32) -> Statistics {
+    let mean = sum(row, |x| x) / row.len() as f32;
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / row.len() as f32;
+    Statistics { mean, inverse_deviation: 1.0 / (variance + epsilon).sqrt() }
+}
+
 /// Gradients of x, weight and bias.
 fn backward(x: &Tensor, weight: &Tensor, statistics: &[Statistics], dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
     let (rows, width) = x.dims2()?;
@@ -74,25 +76,24 @@ fn backward(x: &Tensor, weight: &Tensor, statistics: &[Statistics], dy: &Tensor)
     let (from_x, weight, from_dy) = (Host::of(&x)?, Host::of(&weight)?, Host::of(&dy)?);
     let (from_x, weight, from_dy): (&[f32], &[f32], &[f32]) = (&from_x, &weight, &from_dy);
     // Chunks of a fixed number of rows, joined in order: nothing depends on the number of threads.
-    let chunks = map_indices(rows.div_ceil(ROWS_PER_CHUNK), |chunk| {
-        let range = chunk * ROWS_PER_CHUNK..rows.min((chunk + 1) * ROWS_PER_CHUNK);
-        let mut dx = vec![0.0; range.len() * width];
-        let (mut dweight, mut dbias) = (vec![0.0; width], vec![0.0; width]);
-        vectorized(|| {
-            for (row, dx) in range.zip(dx.chunks_exact_mut(width)) {
+    let mut dx = vec![0.0; rows * width];
+    let mut parts = vec![0.0; rows.div_ceil(ROWS_PER_CHUNK) * 2 * width];
+    let outs = (dx.as_mut_slice(), ROWS_PER_CHUNK * width);
+    for_chunk_pairs(outs, (&mut parts, 2 * width), |chunk, dx, part| {
+        let first = chunk * ROWS_PER_CHUNK;
+        let (dweight, dbias) = part.split_at_mut(width);
+        vectorized(#[inline(always)] || {
+            for (row, dx) in (first..).zip(dx.chunks_exact_mut(width)) {
                 let at = row * width..(row + 1) * width;
                 let input = Row { x: &from_x[at.clone()], dy: &from_dy[at], statistics: statistics[row] };
-                backward_row(&input, weight, dx, &mut dweight, &mut dbias);
+                backward_row(&input, weight, dx, dweight, dbias);
             }
         });
-        (dx, dweight, dbias)
     });
-    let mut dx = Vec::with_capacity(rows * width);
     let (mut dweight, mut dbias) = (vec![0.0; width], vec![0.0; width]);
-    for (part, dweight_part, dbias_part) in chunks {
-        dx.extend_from_slice(&part);
-        super::host::add_to(&mut dweight, &dweight_part);
-        super::host::add_to(&mut dbias, &dbias_part);
+    for part in parts.chunks_exact(2 * width) {
+        add_to(&mut dweight, &part[..width]);
+        add_to(&mut dbias, &part[width..]);
     }
     Ok((tensor(dx, (rows, width))?, tensor(dweight, width)?, tensor(dbias, width)?))
 }

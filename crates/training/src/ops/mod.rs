@@ -32,12 +32,17 @@ use crate::tape::{Tape, Value};
 /// # Errors
 /// Unequal shapes.
 pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
-    let sum = (a.tensor() + b.tensor())?;
+    let sum = sum(a.tensor(), b.tensor())?;
     let (to_a, to_b) = (a.clone(), b.clone());
     Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
         gradients.add(&to_a, gradient.clone())?;
         gradients.add(&to_b, gradient)
     }))
+}
+
+/// `a + b`; on the CPU without candle's pool of spinning threads.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if host::is_fused(a) { host::map_pairs(a, b, |a, b| a + b) } else { Ok((a + b)?) }
 }
 
 /// An operation made of candle's differentiable primitives; its backward computes the forward again.

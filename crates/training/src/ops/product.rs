@@ -82,7 +82,7 @@ fn pack_columns(b: View<'_>) -> Vec<f32> {
         let width = PANEL.min(b.columns - first);
         if b.column_stride == 1 {
             for (out, row) in out.chunks_exact_mut(PANEL).zip(b.values.chunks_exact(b.row_stride)) {
-                out[..width].copy_from_slice(&row[first..first + width]);
+                copy::<PANEL>(&row[first..first + width], out);
             }
         } else {
             let columns = &b.values[first * b.column_stride..][..width * b.column_stride];
@@ -169,8 +169,17 @@ fn pack_rows<const ROWS: usize>(a: View<'_>, start: usize, count: usize, out: &m
         interleave::<ROWS>(rows, a.row_stride, out);
     } else {
         for (out, column) in out.chunks_exact_mut(ROWS).zip(a.values.chunks_exact(a.column_stride)) {
-            out[..count].copy_from_slice(&column[start..start + count]);
+            copy::<ROWS>(&column[start..start + count], out);
         }
+    }
+}
+
+/// Copies up to `N` values; the full length is known to the compiler.
+#[inline(always)]
+fn copy<const N: usize>(values: &[f32], out: &mut [f32]) {
+    match (values.first_chunk::<N>(), out.first_chunk_mut::<N>()) {
+        (Some(values), Some(out)) => *out = *values,
+        _ => out[..values.len()].copy_from_slice(values),
     }
 }
 
