@@ -3,11 +3,11 @@
 //! The escrow is stored as held before the question leaves. The callback only opens or returns it; if it was lost, `confirm` asks again and `void` returns the money.
 
 use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
-use near_sdk::{Gas, Promise, PromiseOrValue, env, near};
+use near_sdk::{Gas, Promise, PromiseOrValue, env, near, serde_json::Value};
 use starling_contract_api::{
     billing::{Billing, MAX_ESCROWS},
     events::{BillingEvent, Source},
-    payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayResult, PaymentMsg, PaymentOffered, opened_notice, question_again},
+    payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayResult, PaymentOffered, opened_notice, question_again},
 };
 use starling_contract_common::{OrPanic, answer, attached, call, current, next, now, predecessor, require, succeeded};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId};
@@ -25,7 +25,7 @@ struct Payment {
     amount: Amount,
     forwarded: Amount,
     bounds: Bounds,
-    msg: PaymentMsg,
+    msg: Value,
 }
 
 #[near]
@@ -36,7 +36,7 @@ impl Contract {
     /// Gas: 100 T. State change: a held escrow; with the target's answer it opens or goes. Events: `account_registered`, `deposited`, `payment_held`, then `escrow_opened` or
     /// `escrow_refused`. Refund: on a refusal everything, to the caller's balance. Answers a [`PayResult`].
     #[payable]
-    pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: PaymentMsg) -> Promise {
+    pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) -> Promise {
         self.setup.require_running();
         require_gas(ON_PAYMENT_TGAS);
         let payer = predecessor();
@@ -56,7 +56,7 @@ impl Contract {
     /// Access: the account's full-access key with 1 yocto, or a session key of the account without deposit: within its cap and targets, and only where caller and signer are one.
     /// Deposit: 1 yocto or none. Gas: 100 T. State change, events, refund and answer: as `pay`; a refund restores no cap.
     #[payable]
-    pub fn pay_from_balance(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: PaymentMsg) -> Promise {
+    pub fn pay_from_balance(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) -> Promise {
         self.setup.require_running();
         require_gas(ON_PAYMENT_TGAS);
         let payer = predecessor();

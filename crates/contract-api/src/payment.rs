@@ -48,9 +48,11 @@ pub struct PayArgs {
 }
 
 /// What `billing` asks the target: the one argument of `on_payment`.
+///
+/// `billing` passes the payer's words on as it got them, so `M` is any JSON there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PaymentOffered {
+pub struct PaymentOffered<M = PaymentMsg> {
     /// The escrow that holds the money.
     pub escrow_id: EscrowId,
     /// Who pays.
@@ -62,13 +64,13 @@ pub struct PaymentOffered {
     /// What the payer allows.
     pub bounds: Bounds,
     /// What the payer wants.
-    pub msg: PaymentMsg,
+    pub msg: M,
 }
 
 /// The target's answer to `on_payment`; also what its view `payment_answer(escrow_id)` repeats while the payment is pending there (`null` when it is not).
 pub type PaymentAnswer = OpenTerms;
 
-impl PaymentOffered {
+impl<M: Serialize> PaymentOffered<M> {
     /// The question, with the storage deposit that the payer forwards.
     pub fn question(&self, target: &AccountId, storage: Amount) -> Call {
         Call::new(target, "on_payment", json!(self), ON_PAYMENT_TGAS, storage)
