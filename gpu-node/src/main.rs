@@ -1,1 +1,239 @@
-fn main() {}
+//! `gpu-node`: the provider's program. It dials out, works within its owner's limits, and is paid for what others signed too.
+
+mod artifact;
+mod chain;
+mod config;
+mod doctor;
+mod engine;
+mod files;
+mod probe;
+mod session;
+mod setup;
+mod trainer;
+mod work;
+
+use anyhow::{Context as _, Result, bail};
+use chain::Chain;
+use clap::{Parser, Subcommand};
+use config::NodeConfig;
+use starling_contract_api::rpc::Signer;
+use starling_primitives::{AccountId, Amount};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+use tokio::sync::{mpsc, watch};
+
+/// A training step allocates and frees all its activations: this allocator makes it a third faster.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The pools of matrix products and of element-wise work read these when they start.
+const THREAD_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
+/// Rents out this machine: trains shares of runs and serves leases, paid in NEAR.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Order,
+}
+
+#[derive(Subcommand)]
+enum Order {
+    /// Make this machine a node: key, registration, stake, offer, configuration. Repeated, it completes what is missing.
+    Setup(SetupArguments),
+    /// Work.
+    Run {
+        /// The configuration that `setup` wrote.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Measure this machine and print what it can do, as JSON.
+    Probe {
+        /// Threads that work may use.
+        #[arg(long, default_value_t = probe::threads(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+        threads: u16,
+    },
+    /// Look at all that the node needs, and say how to mend what is wrong.
+    Doctor {
+        /// The configuration that `setup` wrote.
+        #[arg(long)]
+        config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct SetupArguments {
+    /// Origin of the coordinator, such as https://starling.example.
+    #[arg(long)]
+    coordinator: String,
+    /// JSON-RPC of the chain.
+    #[arg(long)]
+    rpc: String,
+    /// The provider's full-access key, a NEAR credential file; used by this command only.
+    #[arg(long)]
+    provider_key: PathBuf,
+    /// Who is paid; the provider when left out.
+    #[arg(long)]
+    payout: Option<AccountId>,
+    /// The node's folder.
+    #[arg(long)]
+    home: PathBuf,
+    /// Threads that work may use.
+    #[arg(long, default_value_t = probe::threads(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Memory that work may use, in MiB; all of it when left out.
+    #[arg(long)]
+    memory_mib: Option<u64>,
+    /// NEAR for a million accepted tokens.
+    #[arg(long, default_value = "0.5", value_parser = Amount::parse_near)]
+    price_per_million_tokens: Amount,
+    /// NEAR for an hour.
+    #[arg(long, default_value = "0.6", value_parser = Amount::parse_near)]
+    price_per_hour: Amount,
+    /// NEAR to stake; the least that is asked for when left out.
+    #[arg(long, value_parser = Amount::parse_near)]
+    stake: Option<Amount>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let threads = match &arguments.command {
+        Order::Setup(setup) => setup.threads,
+        Order::Probe { threads } => *threads,
+        Order::Run { config } | Order::Doctor { config, .. } => read_config(config)?.threads,
+    };
+    with_threads(threads)?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).init();
+    // The trainer has a thread of its own; one more carries messages.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(4).enable_all().build()?;
+    runtime.block_on(obey(arguments.command))
+}
+
+/// Starts this program again with the pools' sizes in its environment, unless they are there: a pool that has started does not change.
+fn with_threads(threads: u16) -> Result<()> {
+    let threads = threads.to_string();
+    if THREAD_VARIABLES.iter().all(|variable| std::env::var(variable).is_ok_and(|value| value == threads)) {
+        return Ok(());
+    }
+    let mut command = Command::new(std::env::current_exe().context("this program's own file is not known")?);
+    command.args(std::env::args_os().skip(1)).envs(THREAD_VARIABLES.map(|variable| (variable, &threads)));
+    start_again(command)
+}
+
+#[cfg(unix)]
+fn start_again(mut command: Command) -> Result<()> {
+    // Returns only when it fails; the process keeps its number and its parent.
+    Err(std::os::unix::process::CommandExt::exec(&mut command)).context("this program could not be started again with its thread limit")
+}
+
+#[cfg(not(unix))]
+fn start_again(mut command: Command) -> Result<()> {
+    let status = command.status().context("this program could not be started again with its thread limit")?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+async fn obey(order: Order) -> Result<()> {
+    match order {
+        Order::Setup(arguments) => set_up(arguments).await,
+        Order::Run { config } => run(&config).await,
+        Order::Probe { threads } => {
+            let capability = tokio::task::spawn_blocking(move || probe::probe(threads, None)).await??;
+            println!("{}", serde_json::to_string_pretty(&capability)?);
+            Ok(())
+        }
+        Order::Doctor { config, json } => doctor(&config, json).await,
+    }
+}
+
+async fn set_up(arguments: SetupArguments) -> Result<()> {
+    let setup = setup::Setup {
+        coordinator: arguments.coordinator,
+        rpc_url: arguments.rpc,
+        provider_key: arguments.provider_key,
+        payout: arguments.payout,
+        home: arguments.home,
+        threads: arguments.threads,
+        memory_limit_bytes: arguments.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        price_per_million_tokens: arguments.price_per_million_tokens,
+        price_per_hour: arguments.price_per_hour,
+        stake: arguments.stake,
+    };
+    let config = setup::set_up(&setup).await?;
+    println!("This machine is a node. Start it with: gpu-node run --config {}", config.display());
+    Ok(())
+}
+
+fn read_config(path: &Path) -> Result<NodeConfig> {
+    Ok(NodeConfig::read(path, |name| std::env::var(name).ok())?)
+}
+
+async fn run(path: &Path) -> Result<()> {
+    let config = read_config(path)?;
+    let signer = Signer::from_file(&config.key_file)?;
+    fs::create_dir_all(&config.data_dir).with_context(|| format!("the folder {} cannot be made", config.data_dir.display()))?;
+    let _only_one = lock(&config.data_dir)?;
+    let memory = probe::memory_bytes().context("the system does not tell how much memory it has: set memory_limit_bytes")?;
+    let chain = Chain::new(&config.rpc_url, config.deployment.clone(), config.node_id, signer);
+    let (token, token_seen) = watch::channel(None);
+    let (reports, reports_seen) = mpsc::channel(work::REPORTS);
+    let (stop, stopped) = watch::channel(false);
+    let context = work::Context::open(config, chain, memory, token_seen, reports)?;
+    tracing::info!(node_id = %context.config.node_id, threads = context.config.threads, "the node starts");
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping; work under way goes on at the next start");
+        stop.send_replace(true);
+    });
+    session::run(Arc::new(context), reports_seen, token, stopped).await?;
+    Ok(())
+}
+
+/// Two processes on one data folder would spoil it. The lock goes with the process, however it ends.
+fn lock(data_dir: &Path) -> Result<fs::File> {
+    let file = fs::File::create(data_dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!("another gpu-node works in {}: stop it, or set another data_dir", data_dir.display()),
+    }
+}
+
+async fn wait_for_signal() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    drop(tokio::signal::ctrl_c().await);
+}
+
+async fn doctor(path: &Path, json: bool) -> Result<()> {
+    let findings = doctor::examine(&read_config(path)?).await;
+    let wrong = findings.iter().filter(|finding| finding.outcome.is_err()).count();
+    if json {
+        let list: Vec<_> = findings.iter().map(|finding| serde_json::json!({"subject": finding.subject, "ok": finding.outcome.is_ok(), "words": finding.outcome.as_ref().unwrap_or_else(|mend| mend)})).collect();
+        println!("{}", serde_json::to_string_pretty(&list)?);
+    } else {
+        for finding in &findings {
+            match &finding.outcome {
+                Ok(words) => println!("ok     {:<13} {words}", finding.subject),
+                Err(words) => println!("WRONG  {:<13} {words}", finding.subject),
+            }
+        }
+    }
+    if wrong > 0 {
+        bail!("{wrong} of {} things are wrong", findings.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Tests of the artifact store against a small HTTP server of the test's own.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+/// Answers each connection with the next of `answers` (status line and body), and counts them.
+async fn serve(answers: Vec<(&'static str, Vec<u8>)>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let served = Arc::new(AtomicUsize::new(0));
+    let counter = served.clone();
+    tokio::spawn(async move {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 64 * 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(String::from_utf8_lossy(&request[..read]).contains("Bearer secret"));
+            counter.fetch_add(1, Ordering::SeqCst);
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    });
+    (origin, served)
+}
+
+fn store(folder: &Path, limit_bytes: u64, origin: &str) -> ArtifactStore {
+    let (sender, token) = watch::channel(Some("secret".to_owned()));
+    std::mem::forget(sender);
+    ArtifactStore::open(folder.to_owned(), limit_bytes, origin.to_owned(), token).unwrap()
+}
+
+#[tokio::test]
+async fn get__should_fetch_once_and_then_read_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, served) = serve(vec![("503 Busy", Vec::new()), ("200 OK", b"bytes".to_vec())]).await;
+    let store = store(folder.path(), 1 << 20, &origin);
+    for _ in 0..3 {
+        assert_eq!(&*store.get(hash_of(b"bytes")).await.unwrap(), b"bytes");
+    }
+    assert_eq!(served.load(Ordering::SeqCst), 2, "one refusal that passes, one answer");
+}
+
+#[tokio::test]
+async fn get__should_refuse_changed_bytes_and_keep_none_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, _) = serve(vec![("200 OK", b"other".to_vec())]).await;
+    let error = store(folder.path(), 1 << 20, &origin).get(hash_of(b"bytes")).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::WrongHash { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn get__should_mend_a_damaged_file_and_say_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, _) = serve(vec![("200 OK", b"bytes".to_vec()), ("404 Not Found", Vec::new())]).await;
+    let store = store(folder.path(), 1 << 20, &origin);
+    fs::write(folder.path().join(hash_of(b"bytes").to_string()), b"bytez").unwrap();
+    assert_eq!(&*store.get(hash_of(b"bytes")).await.unwrap(), b"bytes");
+    assert!(matches!(store.get(hash_of(b"gone")).await, Err(ArtifactError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn put__should_compare_what_the_store_received() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = |bytes: &[u8]| serde_json::to_vec(&Stored { hash: hash_of(bytes), bytes: 5 }).unwrap();
+    let (origin, _) = serve(vec![("200 OK", stored(b"bytes")), ("200 OK", stored(b"bytez"))]).await;
+    let store = store(folder.path(), 1 << 20, &origin);
+    assert_eq!(store.put(Arc::from(*b"bytes")).await.unwrap(), hash_of(b"bytes"));
+    assert!(matches!(store.put(Arc::from(*b"bytes")).await, Err(ArtifactError::WrongHash { .. })));
+}
+
+#[test]
+fn evict__should_remove_the_longest_unused_and_never_the_one_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (name, age_s) in [("old", 30), ("middle", 20), ("new", 10), ("used", 40)] {
+        fs::write(path(name), [0; 100]).unwrap();
+        let file = fs::File::options().append(true).open(path(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+    }
+    evict(folder.path(), 250, &path("used")).unwrap();
+    let left = ["old", "middle", "new", "used"].map(|name| path(name).exists());
+    assert_eq!(left, [false, false, true, true]);
+}

@@ -1,0 +1,218 @@
+//! What a node is told by its owner: `node.toml`, and environment variables that override it. Secrets only as paths.
+
+use serde::{Deserialize, Serialize};
+use starling_contract_api::Deployment;
+use starling_primitives::{AccountId, Amount, NodeId};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Bytes of downloaded artifacts that are kept, unless the owner says otherwise: 20 GiB.
+const CACHE_LIMIT_BYTES: u64 = 20 << 30;
+const MAX_CONFIG_BYTES: u64 = 64 * 1024;
+/// More threads than any machine has are a slip of the pen.
+const MAX_THREADS: u16 = 1_024;
+
+/// The configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeConfig {
+    /// Origin of the coordinator, such as `http://127.0.0.1:8080`.
+    pub(crate) coordinator: String,
+    /// The chain's JSON-RPC.
+    pub(crate) rpc_url: String,
+    /// The node's number in `compute`.
+    pub(crate) node_id: NodeId,
+    /// The account that owns the node.
+    pub(crate) provider: AccountId,
+    /// The node's own key, a NEAR credential; relative to the configuration file.
+    pub(crate) key_file: PathBuf,
+    /// Where state and artifacts are kept; relative to the configuration file.
+    pub(crate) data_dir: PathBuf,
+    /// Processor threads that work may use.
+    pub(crate) threads: u16,
+    /// Runs that pay less per million accepted tokens are declined.
+    pub(crate) min_price_per_million_tokens: Amount,
+    /// Leases that pay less an hour are declined.
+    pub(crate) min_price_per_hour: Amount,
+    /// Memory that work may use; what the machine has when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_limit_bytes: Option<u64>,
+    /// Bytes of artifacts that are kept on disk.
+    #[serde(default = "cache_limit_bytes")]
+    pub(crate) cache_limit_bytes: u64,
+    /// Contracts and chain.
+    pub(crate) deployment: Deployment,
+}
+
+fn cache_limit_bytes() -> u64 {
+    CACHE_LIMIT_BYTES
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// No such file, or not readable.
+    #[error("the configuration {path} cannot be read: {source}; write one with `gpu-node setup`")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a configuration.
+    #[error("the configuration {path} is not understood: {reason}")]
+    Syntax {
+        /// Which.
+        path: String,
+        /// Where and why.
+        reason: String,
+    },
+    /// A value outside its limits.
+    #[error("the configuration's `{field}` is wrong: {reason}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+}
+
+impl NodeConfig {
+    /// Reads a file, lets `environment` override it, makes its paths absolute, and checks it.
+    pub(crate) fn read(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let failed = |source| ConfigError::Read { path: name.clone(), source };
+        if fs::metadata(path).map_err(failed)?.len() > MAX_CONFIG_BYTES {
+            return Err(ConfigError::Syntax { path: name, reason: format!("longer than {MAX_CONFIG_BYTES} bytes") });
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: name.clone(), reason: error.to_string() })?;
+        config.override_by(environment)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.key_file = folder.join(&config.key_file);
+        config.data_dir = folder.join(&config.data_dir);
+        config.checked()
+    }
+
+    fn override_by(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        if let Some(value) = environment("STARLING_COORDINATOR") {
+            self.coordinator = value;
+        }
+        if let Some(value) = environment("STARLING_RPC_URL") {
+            self.rpc_url = value;
+        }
+        if let Some(value) = environment("STARLING_DATA_DIR") {
+            self.data_dir = value.into();
+        }
+        if let Some(value) = environment("STARLING_KEY_FILE") {
+            self.key_file = value.into();
+        }
+        if let Some(value) = environment("STARLING_THREADS") {
+            self.threads = value.parse().map_err(|_| field("threads", "STARLING_THREADS must be a number"))?;
+        }
+        Ok(())
+    }
+
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        self.coordinator = checked_origin(&self.coordinator)?;
+        if !(self.rpc_url.starts_with("http://") || self.rpc_url.starts_with("https://")) {
+            return Err(field("rpc_url", "write an address that begins with http:// or https://"));
+        }
+        if !(1..=MAX_THREADS).contains(&self.threads) {
+            return Err(field("threads", &format!("write 1 to {MAX_THREADS}")));
+        }
+        if self.cache_limit_bytes < 1 << 20 {
+            return Err(field("cache_limit_bytes", "write at least 1048576"));
+        }
+        Ok(self)
+    }
+
+    /// The file's text.
+    pub(crate) fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Syntax { path: "node.toml".to_owned(), reason: error.to_string() })
+    }
+}
+
+/// An origin without a path or a slash at its end: scheme, host and perhaps port.
+pub(crate) fn checked_origin(text: &str) -> Result<String, ConfigError> {
+    let origin = text.trim_end_matches('/');
+    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(origin.to_owned()),
+        _ => Err(field("coordinator", "write an origin such as http://127.0.0.1:8080")),
+    }
+}
+
+fn field(field: &'static str, reason: &str) -> ConfigError {
+    ConfigError::Field { field, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    pub(crate) fn sample() -> NodeConfig {
+        let account = |name: &str| AccountId::new(name).unwrap();
+        NodeConfig {
+            coordinator: "http://127.0.0.1:1".to_owned(),
+            rpc_url: "http://127.0.0.1:2".to_owned(),
+            node_id: NodeId(1),
+            provider: account("provider-1.starling"),
+            key_file: "key.json".into(),
+            data_dir: "data".into(),
+            threads: 1,
+            min_price_per_million_tokens: Amount::from_millinear(500),
+            min_price_per_hour: Amount::from_millinear(600),
+            memory_limit_bytes: None,
+            cache_limit_bytes: 1 << 30,
+            deployment: Deployment {
+                chain_id: "starling-embedded-1".to_owned(),
+                instance: 1,
+                billing: account("billing.starling"),
+                compute: account("compute.starling"),
+                hub: account("hub.starling"),
+                market: account("market.starling"),
+            },
+        }
+    }
+
+    fn read(text: &str, environment: impl Fn(&str) -> Option<String>) -> Result<NodeConfig, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.toml");
+        fs::write(&path, text).unwrap();
+        NodeConfig::read(&path, environment)
+    }
+
+    #[test]
+    fn config__should_survive_its_file_and_take_the_environment() {
+        let text = sample().to_toml().unwrap();
+        let config = read(&text, |_| None).unwrap();
+        assert!(config.key_file.is_absolute() && config.key_file.ends_with("key.json"));
+        assert_eq!(NodeConfig { key_file: "key.json".into(), data_dir: "data".into(), ..config }, sample());
+        let config = read(&text, |name| (name == "STARLING_THREADS").then(|| "3".to_owned())).unwrap();
+        assert_eq!(config.threads, 3);
+    }
+
+    #[test]
+    fn config__should_name_what_is_wrong() {
+        let good = sample().to_toml().unwrap();
+        for (from, to, word) in [
+            ("threads = 1", "threads = 0", "threads"),
+            ("threads = 1", "threads = 1\nthread = 1", "unknown field"),
+            ("http://127.0.0.1:1", "127.0.0.1:1", "coordinator"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1/path", "coordinator"),
+            ("http://127.0.0.1:2", "ftp://x", "rpc_url"),
+            ("provider-1.starling", "Provider", "account name"),
+        ] {
+            let text = good.replacen(from, to, 1);
+            assert_ne!(text, good, "{from}");
+            let error = read(&text, |_| None).unwrap_err().to_string();
+            assert!(error.contains(word), "{error} lacks {word}");
+        }
+    }
+}

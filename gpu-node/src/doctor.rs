@@ -1,0 +1,92 @@
+//! Looks at all that a node needs and says how to mend what is wrong.
+
+use crate::{chain::Chain, config::NodeConfig};
+use starling_contract_api::{compute::NODE_METHODS, rpc::Signer};
+use starling_http_api::{network::NetworkInfo, path};
+use starling_primitives::Amount;
+
+/// A key with less than this left for gas will soon stop working: a tenth of a NEAR.
+const LOW_ALLOWANCE: Amount = Amount::from_millinear(100);
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// What.
+    pub(crate) subject: &'static str,
+    /// What is right, or what is wrong and how it is mended.
+    pub(crate) outcome: Result<String, String>,
+}
+
+/// Looks at key, chain, registration and coordinator, in this order.
+pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |subject, outcome: Result<String, String>| findings.push(Finding { subject, outcome });
+    let signer = match Signer::from_file(&config.key_file) {
+        Ok(signer) => signer,
+        Err(error) => {
+            find("key", Err(format!("{error}; run `gpu-node setup` to make one")));
+            return findings;
+        }
+    };
+    find("key", Ok(format!("{} of {}", signer.public_key(), signer.account())));
+    let chain = Chain::new(&config.rpc_url, config.deployment.clone(), config.node_id, signer.clone());
+    let network = chain.check_network().await.map(|()| config.deployment.chain_id.clone());
+    let reachable = network.is_ok();
+    find("chain", network.map_err(|error| format!("{error}; check `rpc_url`")));
+    if reachable {
+        find("registration", chain.own_node().await.map(|node| format!("node {}, paid to {}", node.id, node.payout)).map_err(|error| error.to_string()));
+        find("key on chain", key_on_chain(&chain, config, &signer).await);
+    }
+    find("coordinator", coordinator(config).await);
+    findings
+}
+
+async fn key_on_chain(chain: &Chain, config: &NodeConfig, signer: &Signer) -> Result<String, String> {
+    let key = chain.rpc().access_key(&config.provider, &signer.public_key()).await.map_err(|error| error.to_string())?;
+    let key = key.ok_or("the key is not on the provider's account: run `gpu-node setup`")?;
+    if key.full_access {
+        return Err("the node's key has full access to the account: remove it, and run `gpu-node setup` for a limited one".to_owned());
+    }
+    let may = |method: &&str| key.methods.is_empty() || key.methods.iter().any(|allowed| allowed == method);
+    if key.receiver.as_deref() != Some(config.deployment.compute.as_str()) || !NODE_METHODS.iter().all(|method| may(&method)) {
+        return Err("the node's key is limited to another contract or other methods: remove it and key.json, and run `gpu-node setup`".to_owned());
+    }
+    match key.allowance {
+        Some(left) if left < LOW_ALLOWANCE => Err(format!("the key may spend only {} more on gas: remove it and key.json, and run `gpu-node setup`", left.display_near())),
+        Some(left) => Ok(format!("limited to compute, {} left for gas", left.display_near())),
+        None => Ok("limited to compute, no limit on gas".to_owned()),
+    }
+}
+
+async fn coordinator(config: &NodeConfig) -> Result<String, String> {
+    let explain = |error: reqwest::Error| format!("{error}; check `coordinator`, and that it is running");
+    let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(15)).build().map_err(explain)?;
+    let response = http.get(format!("{}{}", config.coordinator, path::NETWORK)).send().await.map_err(explain)?;
+    let network: NetworkInfo = response.error_for_status().map_err(explain)?.json().await.map_err(explain)?;
+    if network.deployment != config.deployment {
+        return Err(format!("it serves {} on {}, this node is set up for another deployment: run `gpu-node setup`", network.deployment.compute, network.deployment.chain_id));
+    }
+    Ok(format!("{}, version {}", network.name, network.version))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use crate::config::tests::sample;
+    use starling_primitives::AccountId;
+
+    #[tokio::test]
+    async fn doctor__should_say_how_to_mend_each_thing() {
+        let folder = tempfile::tempdir().unwrap();
+        let key_file = folder.path().join("key.json");
+        let config = NodeConfig { key_file: key_file.clone(), coordinator: "http://127.0.0.1:9".to_owned(), rpc_url: "http://127.0.0.1:9".to_owned(), ..sample() };
+        let findings = examine(&config).await;
+        assert!(findings.len() == 1 && findings[0].outcome.as_ref().is_err_and(|mend| mend.contains("gpu-node setup")), "{findings:?}");
+        Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&key_file).unwrap();
+        let findings = examine(&config).await;
+        let subjects: Vec<_> = findings.iter().map(|finding| (finding.subject, finding.outcome.is_ok())).collect();
+        assert_eq!(subjects, [("key", true), ("chain", false), ("coordinator", false)]);
+    }
+}

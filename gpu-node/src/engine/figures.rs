@@ -1,0 +1,137 @@
+//! Figures and files for people: held-out bits per byte, and at the end model file, baselines and a sample.
+
+use super::{EngineError, RunInputs, model_of, weights_of};
+use starling_http_api::run::Baselines;
+use starling_primitives::{Hash32, RunId};
+use starling_rounds::OuterState;
+use starling_training::{Generator, Gpt, Sampling, baselines, evaluate, export_model};
+use std::sync::Arc;
+
+/// Windows of the held-out text on which before, after and baselines are compared.
+const EXPORT_WINDOWS: usize = 512;
+/// Bytes of the held-out text that the sample continues.
+const PROMPT_BYTES: usize = 64;
+/// Bytes of the sample.
+const SAMPLE_BYTES: usize = 480;
+
+/// Bits per byte of a state on at most `windows` windows of the held-out text; 0 takes all.
+pub(crate) fn evaluate_state(inputs: &RunInputs, state: &OuterState, windows: u32) -> Result<f64, EngineError> {
+    let model = model_of(&inputs.recipe, state.weights())?;
+    let windows = if windows == 0 { usize::MAX } else { usize::try_from(windows).unwrap_or(usize::MAX) };
+    Ok(evaluate(&model, &inputs.held_out, windows)?.bits_per_byte)
+}
+
+/// A final state to make files of.
+pub(crate) struct ExportJob {
+    /// The run.
+    pub(crate) run_id: RunId,
+    /// Recipe and texts.
+    pub(crate) inputs: RunInputs,
+    /// The state before the first round.
+    pub(crate) base: OuterState,
+    /// The final state.
+    pub(crate) state: OuterState,
+    /// Its root.
+    pub(crate) state_root: Hash32,
+}
+
+/// What was made of it.
+pub(crate) struct Exported {
+    /// `model.safetensors`.
+    pub(crate) model: Arc<[u8]>,
+    /// `config.json`.
+    pub(crate) config: Arc<[u8]>,
+    /// Before and after training, on the same windows.
+    pub(crate) bits_per_byte: (f64, f64),
+    /// Simple models on the same bytes.
+    pub(crate) baselines: Baselines,
+    /// The beginning of the held-out text and what the model writes after it.
+    pub(crate) sample: String,
+}
+
+/// Makes the files; refuses a state that has another root than was said.
+pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
+    let (recipe, held_out) = (&job.inputs.recipe, &job.inputs.held_out);
+    if job.state.root() != job.state_root {
+        return Err(EngineError::State(format!("its root is {}, not {}", job.state.root(), job.state_root)));
+    }
+    let before = evaluate(&model_of(recipe, job.base.weights())?, held_out, EXPORT_WINDOWS)?.bits_per_byte;
+    let model = model_of(recipe, job.state.weights())?;
+    let after = evaluate(&model, held_out, EXPORT_WINDOWS)?.bits_per_byte;
+    let simple = baselines(job.inputs.text.bytes(), held_out, EXPORT_WINDOWS);
+    let metadata = [
+        ("starling.run", job.run_id.to_string()),
+        ("starling.rounds", job.state.round().to_string()),
+        ("starling.state_root", job.state_root.to_string()),
+        ("starling.data", Hash32(job.inputs.text.hash()).to_string()),
+    ];
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let files = export_model(recipe, &weights_of(recipe, job.state.weights())?, &metadata)?;
+    Ok(Exported {
+        model: files.safetensors.into(),
+        config: files.config_json.into_bytes().into(),
+        bits_per_byte: (before, after),
+        baselines: Baselines { uniform: simple.uniform, bigram: simple.bigram, trigram: simple.trigram },
+        sample: sample(&model, held_out.bytes(), recipe.seed)?,
+    })
+}
+
+fn sample(model: &Gpt, held_out: &[u8], seed: u64) -> Result<String, EngineError> {
+    let prompt = &held_out[..held_out.len().min(PROMPT_BYTES)];
+    let sampling = Sampling { seed, ..Sampling::default() };
+    let mut bytes = prompt.to_vec();
+    for byte in Generator::new(model, prompt, sampling)?.take(SAMPLE_BYTES) {
+        bytes.push(byte?);
+    }
+    Ok(readable(&bytes))
+}
+
+/// Text for people: what is no UTF-8 shows as a replacement character.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use crate::engine::{Base, PrepareJob, RunInputs, prepare, read_state};
+    use starling_training::Recipe;
+
+    fn job() -> ExportJob {
+        let recipe = Recipe::preset("tiny").unwrap();
+        let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
+        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base: Base::Fresh }).unwrap();
+        let inputs = RunInputs::read(&made.files[2], made.files[0].clone(), made.files[1].clone()).unwrap();
+        let base = read_state(&recipe, &made.files[3]).unwrap();
+        let (state, state_root) = (base.clone(), base.root());
+        ExportJob { run_id: RunId(1), inputs, base, state, state_root }
+    }
+
+    #[test]
+    fn export__should_make_a_model_that_can_be_a_base_again() {
+        let job = job();
+        let made = export(&job).unwrap();
+        assert!((made.bits_per_byte.0 - 8.0).abs() < 0.3 && made.bits_per_byte.0 == made.bits_per_byte.1);
+        assert!(made.baselines.uniform == 8.0 && made.baselines.bigram < 8.0, "{:?}", made.baselines);
+        assert!(made.sample.len() > SAMPLE_BYTES / 2);
+        let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
+        let again = PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), data, held_out: None, base: Base::Model(made.model) };
+        assert_eq!(prepare(again).unwrap().prepared.base_root, job.state_root);
+    }
+
+    #[test]
+    fn export__should_refuse_a_state_with_another_root() {
+        let wrong = ExportJob { state_root: Hash32([1; 32]), ..job() };
+        assert!(matches!(export(&wrong), Err(EngineError::State(_))));
+    }
+
+    #[test]
+    fn evaluate__should_take_all_windows_for_zero() {
+        let job = job();
+        let all = evaluate_state(&job.inputs, &job.state, 0).unwrap();
+        assert_eq!(all, evaluate_state(&job.inputs, &job.state, 100_000).unwrap());
+        assert_ne!(all, evaluate_state(&job.inputs, &job.state, 1).unwrap());
+    }
+}

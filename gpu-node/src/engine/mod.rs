@@ -1,0 +1,143 @@
+//! What the trainer thread does: pure work on bytes, no network and no clock but the stopwatch. The only part that calls the training engine.
+
+mod figures;
+mod generate;
+mod prepare;
+mod record;
+mod round;
+mod score;
+mod tool;
+
+pub(crate) use figures::{ExportJob, evaluate_state, export};
+pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_model};
+pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
+pub(crate) use record::{RecordJob, check_and_apply};
+pub(crate) use round::{RoundJob, StepMade, train_round, update_path};
+pub(crate) use score::{ScoreJob, score_updates};
+pub(crate) use tool::{ToolJob, check_tool, run_tool};
+
+use starling_primitives::RunId;
+use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
+use starling_training::{Device, Gpt, Parameters, Recipe, Split, Text, TrainingError, unflatten};
+use std::sync::Arc;
+
+/// Why work gave no result. Nothing of it counts then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// The training engine refused.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    /// The recipe gives no plan that rounds can carry.
+    #[error("the recipe's rounds are out of bounds: {0}")]
+    Plan(#[from] PlanError),
+    /// The model's tensors are out of bounds.
+    #[error("the model's tensors are out of bounds: {0}")]
+    Layout(#[from] LayoutError),
+    /// A state's bytes are not one, or of another model than the recipe's.
+    #[error("the outer state is not usable: {0}")]
+    State(String),
+    /// The update could not be encoded or decoded.
+    #[error("the update is not usable: {0}")]
+    Update(#[from] starling_rounds::CodecError),
+    /// The record deviates from what this node computes.
+    #[error("the round record deviates: {0}")]
+    Record(String),
+    /// A file could not be written or read.
+    #[error("the node's disk failed: {0}")]
+    Disk(#[from] std::io::Error),
+    /// The job was told to stop.
+    #[error("the job was stopped")]
+    Cancelled,
+}
+
+/// What stays on the trainer thread between jobs.
+#[derive(Default)]
+pub(crate) struct Bench {
+    live: Option<round::Live>,
+}
+
+impl Bench {
+    /// Forgets what belongs to a run that is over.
+    pub(crate) fn forget(&mut self, run_id: RunId) {
+        if self.live.as_ref().is_some_and(|live| live.run_id() == run_id) {
+            self.live = None;
+        }
+    }
+}
+
+/// What all jobs of one run share: read once, cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct RunInputs {
+    /// The recipe.
+    pub(crate) recipe: Arc<Recipe>,
+    /// Training text.
+    pub(crate) text: Text,
+    /// Held-out text.
+    pub(crate) held_out: Text,
+}
+
+impl RunInputs {
+    /// Reads the three artifacts of a run.
+    pub(crate) fn read(recipe: &[u8], data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
+        let recipe = recipe_from_json(recipe)?;
+        let context = context(&recipe);
+        let text = Text::new(data, context, Split::Train)?;
+        let held_out = Text::new(held_out, context, Split::HeldOut)?;
+        Ok(Self { recipe: Arc::new(recipe), text, held_out })
+    }
+}
+
+/// Reads a canonical recipe.
+pub(crate) fn recipe_from_json(bytes: &[u8]) -> Result<Recipe, EngineError> {
+    Ok(Recipe::from_json(&String::from_utf8_lossy(bytes)).map_err(TrainingError::from)?)
+}
+
+/// Rounds, windows and tokens by the recipe.
+pub(crate) fn plan(recipe: &Recipe) -> Result<Plan, EngineError> {
+    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+}
+
+/// Bytes that training by this recipe holds at its peak: states and copies of the weights, and the activations of one step.
+pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
+    // Weights, gradients, two moments, feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes), a checkpoint being written (16 bytes).
+    const BYTES_PER_PARAMETER: u64 = 8 * 4 + 8 + 16;
+    // Of each layer: two norms, three projections, attention, its output, the wide layer before and after its function, sums.
+    const FLOATS_PER_LAYER: u64 = 20;
+    let shape = recipe.gpt();
+    let [layers, heads, width, context, vocab, batch] = [shape.layers, shape.heads, shape.width, shape.context, shape.vocab, recipe.batch].map(u64::from);
+    let tokens = batch * context;
+    let activations = tokens * (layers * (FLOATS_PER_LAYER * width + heads * context) + 3 * vocab + 4 * width) * 4;
+    shape.parameter_count() * BYTES_PER_PARAMETER + activations
+}
+
+fn context(recipe: &Recipe) -> usize {
+    usize::try_from(recipe.gpt().context).unwrap_or(usize::MAX)
+}
+
+fn device() -> Result<Device, EngineError> {
+    Ok(starling_training::open_device(Some(0))?)
+}
+
+/// The layout of a recipe's model, as rounds know it.
+fn layout(recipe: &Recipe) -> Result<Layout, EngineError> {
+    let dimension = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let tensors = Gpt::layout(recipe.gpt()).into_iter().map(|(name, shape)| TensorShape { name, shape: shape.into_iter().map(dimension).collect() });
+    Ok(Layout::new(tensors.collect())?)
+}
+
+/// Reads a state and refuses one of another model.
+pub(crate) fn read_state(recipe: &Recipe, bytes: &[u8]) -> Result<OuterState, EngineError> {
+    let state = OuterState::from_bytes(bytes).map_err(|error| EngineError::State(error.to_string()))?;
+    if *state.layout() != layout(recipe)? {
+        return Err(EngineError::State("its tensors are not those of the recipe's model".to_owned()));
+    }
+    Ok(state)
+}
+
+fn weights_of(recipe: &Recipe, flat: &[f32]) -> Result<Parameters, EngineError> {
+    Ok(unflatten(&Gpt::layout(recipe.gpt()), flat)?)
+}
+
+fn model_of(recipe: &Recipe, flat: &[f32]) -> Result<Gpt, EngineError> {
+    Ok(Gpt::new(recipe.gpt(), &weights_of(recipe, flat)?, &device()?)?)
+}

@@ -1,0 +1,209 @@
+//! A share of a round: inner steps from the outer state, then the pseudo-gradient in int4.
+//!
+//! Moments of the inner optimizer and the error feedback stay with the node from round to round. All of it is in one checkpoint file, and the same
+//! round gives the same bytes however often the process dies in it.
+
+use super::{Bench, EngineError, RunInputs, device, plan, weights_of};
+use crate::{artifact::hash_of, files, trainer::Cancel};
+use starling_primitives::{Hash32, RunId};
+use starling_rounds::{OuterState, encode, pseudo_gradient};
+use starling_training::{Array, Parameters, Trainer, flatten};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Time between two checkpoints within a round: what a kill costs at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// Steps over which the rate is measured.
+const RATE_STEPS: usize = 8;
+const FEEDBACK: &str = "feedback";
+const MAGIC: &[u8; 4] = b"SNC1";
+
+/// A share of a round.
+pub(crate) struct RoundJob {
+    /// The run.
+    pub(crate) run_id: RunId,
+    /// The round.
+    pub(crate) round: u32,
+    /// The node's place, which is its slot of the data.
+    pub(crate) place: u16,
+    /// Recipe and texts.
+    pub(crate) inputs: RunInputs,
+    /// The outer state to start from.
+    pub(crate) state: OuterState,
+    /// The run's folder.
+    pub(crate) folder: PathBuf,
+}
+
+/// An inner step that was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct StepMade {
+    /// Within the round, from 1.
+    pub(crate) step: u32,
+    /// Nats a token.
+    pub(crate) loss: f64,
+    /// Of the step.
+    pub(crate) learning_rate: f64,
+    /// Over the last steps.
+    pub(crate) tokens_per_second: f64,
+}
+
+/// What a share of a round made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RoundWork {
+    /// Artifact hash of the encoded update, whose bytes lie at [`update_path`].
+    pub(crate) update: Hash32,
+    /// Inner steps made.
+    pub(crate) steps: u32,
+    /// Hash of the checkpoint file.
+    pub(crate) checkpoint: Hash32,
+}
+
+/// A trainer with what belongs to it.
+pub(super) struct Live {
+    run_id: RunId,
+    trainer: Trainer,
+    feedback: Vec<f32>,
+    /// Root of the state that the round under way started from.
+    root: Hash32,
+}
+
+impl Live {
+    pub(super) fn run_id(&self) -> RunId {
+        self.run_id
+    }
+}
+
+/// Where the encoded update of a round lies.
+pub(crate) fn update_path(folder: &Path, round: u32) -> PathBuf {
+    folder.join(format!("update-{round}.bin"))
+}
+
+fn checkpoint_path(folder: &Path) -> PathBuf {
+    folder.join("checkpoint.bin")
+}
+
+/// Trains the share, or goes on with it where the process died. `report` is called after each step.
+pub(crate) fn train_round(bench: &mut Bench, job: &RoundJob, cancel: &Cancel, mut report: impl FnMut(StepMade)) -> Result<RoundWork, EngineError> {
+    let root = job.state.root();
+    let plan = plan(&job.inputs.recipe)?;
+    let (first, steps) = (job.state.next_inner_step(), plan.inner_steps_per_round());
+    let end = first + u64::from(steps);
+    let mut live = pick_up(bench, job)?;
+    if live.root == root && live.trainer.position() == end {
+        if let Some(done) = finished_before(job, steps)? {
+            bench.live = Some(live);
+            return Ok(done);
+        }
+        // The update is lost and its feedback is spent: the round is made again from its beginning.
+        live.trainer.seek(first);
+    }
+    let under_way = live.root == root && (first..end).contains(&live.trainer.position());
+    if !under_way || live.trainer.position() == first {
+        live.trainer.load_parameters(&weights_of(&job.inputs.recipe, job.state.weights())?)?;
+        live.trainer.seek(first);
+        live.root = root;
+    }
+    let made = steps_until(&mut live, end, first, job, cancel, &mut report);
+    let result = made.and_then(|()| finish(&mut live, job, steps));
+    bench.live = Some(live);
+    result
+}
+
+fn steps_until(live: &mut Live, end: u64, first: u64, job: &RoundJob, cancel: &Cancel, report: &mut impl FnMut(StepMade)) -> Result<(), EngineError> {
+    let mut saved = Instant::now();
+    let mut recent = VecDeque::from([(Instant::now(), 0_u64)]);
+    let mut tokens = 0_u64;
+    while live.trainer.position() < end {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let made = live.trainer.step()?;
+        tokens += made.tokens;
+        recent.push_back((Instant::now(), tokens));
+        if recent.len() > RATE_STEPS + 1 {
+            recent.pop_front();
+        }
+        let step = u32::try_from(made.step + 1 - first).unwrap_or(u32::MAX);
+        report(StepMade { step, loss: made.loss, learning_rate: made.learning_rate, tokens_per_second: rate(&recent) });
+        if saved.elapsed() >= CHECKPOINT_EVERY && live.trainer.position() < end {
+            save(live, &job.folder)?;
+            saved = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+fn rate(recent: &VecDeque<(Instant, u64)>) -> f64 {
+    let (Some((since, before)), Some((until, after))) = (recent.front(), recent.back()) else { return 0.0 };
+    let seconds = until.duration_since(*since).as_secs_f64();
+    if seconds > 0.0 { (after - before) as f64 / seconds } else { 0.0 }
+}
+
+/// Encodes what the steps reached. First the update, then the checkpoint that has spent its feedback: a kill in between repeats the encoding.
+fn finish(live: &mut Live, job: &RoundJob, steps: u32) -> Result<RoundWork, EngineError> {
+    let local = flatten(&live.trainer.parameters()?);
+    let delta = pseudo_gradient(job.state.weights(), &local)?;
+    let update = encode(job.state.layout(), &delta, &mut live.feedback)?;
+    files::write_atomic(&update_path(&job.folder, job.round), &update)?;
+    let checkpoint = save(live, &job.folder)?;
+    if let Some(older) = job.round.checked_sub(2) {
+        files::remove_if_there(&update_path(&job.folder, older))?;
+    }
+    Ok(RoundWork { update: hash_of(&update), steps, checkpoint })
+}
+
+/// What an earlier process made of this round, if its update is still there.
+fn finished_before(job: &RoundJob, steps: u32) -> Result<Option<RoundWork>, EngineError> {
+    let update = files::read_if_there(&update_path(&job.folder, job.round))?;
+    let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
+    let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
+    starling_rounds::decode(job.state.layout(), &update)?;
+    Ok(Some(RoundWork { update: hash_of(&update), steps, checkpoint: hash_of(&checkpoint) }))
+}
+
+/// The trainer from the bench, else from the checkpoint file, else a fresh one.
+fn pick_up(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
+    let slot = u32::from(job.place);
+    if let Some(live) = bench.live.take()
+        && live.run_id == job.run_id
+        && live.trainer.slot() == slot
+    {
+        return Ok(live);
+    }
+    if let Some(file) = files::read_if_there(&checkpoint_path(&job.folder))? {
+        match resume(job, &file) {
+            Ok(live) if live.trainer.slot() == slot => return Ok(live),
+            Ok(_) => tracing::warn!("the checkpoint is of another place in the roster; starting with a fresh optimizer"),
+            Err(error) => tracing::warn!(%error, "the checkpoint cannot be used; starting with a fresh optimizer"),
+        }
+    }
+    let recipe = &job.inputs.recipe;
+    let weights = weights_of(recipe, job.state.weights())?;
+    let trainer = Trainer::new(recipe, &weights, job.inputs.text.clone(), slot, &device()?)?;
+    Ok(Live { run_id: job.run_id, trainer, feedback: vec![0.0; job.state.weights().len()], root: Hash32::default() })
+}
+
+fn resume(job: &RoundJob, file: &[u8]) -> Result<Live, EngineError> {
+    let damaged = || EngineError::State("the checkpoint file is damaged".to_owned());
+    let (root, rest) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<32>).ok_or_else(damaged)?;
+    let (trainer, mut extra) = Trainer::resume(&job.inputs.recipe, rest, job.inputs.text.clone(), &device()?)?;
+    let feedback = extra.remove(FEEDBACK).filter(|array| array.values.len() == job.state.weights().len()).ok_or_else(damaged)?;
+    Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root: Hash32(*root) })
+}
+
+fn save(live: &Live, folder: &Path) -> Result<Hash32, EngineError> {
+    let feedback = Array { shape: vec![live.feedback.len()], values: live.feedback.clone() };
+    let extra: Parameters = [(FEEDBACK.to_owned(), feedback)].into();
+    let mut file = MAGIC.to_vec();
+    file.extend_from_slice(&live.root.0);
+    file.extend_from_slice(&live.trainer.checkpoint(&extra)?);
+    files::write_atomic(&checkpoint_path(folder), &file)?;
+    Ok(hash_of(&file))
+}
+
+#[cfg(test)]
+#[path = "round_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! Tests of a share of a round: it learns, it is the same bytes after a kill at any step, and it carries its optimizer on.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use crate::engine::{prepare, read_state, Base, PrepareJob};
+use starling_training::{Recipe, Split, Text};
+use std::sync::Arc;
+
+const SOURCE: &str = include_str!("round.rs");
+
+fn inputs() -> (RunInputs, OuterState) {
+    let recipe = Recipe::preset("tiny").unwrap();
+    let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
+    let files = prepare(job).unwrap().files;
+    let state = read_state(&recipe, &files[3]).unwrap();
+    let text = Text::new(files[0].clone(), 32, Split::Train).unwrap();
+    let held_out = Text::new(files[1].clone(), 32, Split::HeldOut).unwrap();
+    (RunInputs { recipe: Arc::new(recipe), text, held_out }, state)
+}
+
+fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {
+    RoundJob { run_id: RunId(1), round: state.round(), place: 1, inputs: inputs.clone(), state: state.clone(), folder: folder.to_owned() }
+}
+
+fn whole(bench: &mut Bench, job: &RoundJob) -> RoundWork {
+    train_round(bench, job, &Cancel::default(), |_| ()).unwrap()
+}
+
+/// The state as if the round's update had been the only one, with its mean equal to the update.
+fn next(state: &OuterState, folder: &Path, steps: u32) -> OuterState {
+    let update = starling_rounds::decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
+    let mut next = state.clone();
+    next.step(Some(&update.values()), steps).unwrap();
+    next
+}
+
+#[test]
+fn round__should_make_every_step_and_lower_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inputs, mut state) = inputs();
+    let mut bench = Bench::default();
+    let mut losses = Vec::new();
+    for round in 0..4 {
+        let job = job(folder.path(), &state, &inputs);
+        let mut steps = Vec::new();
+        let work = train_round(&mut bench, &job, &Cancel::default(), |made| {
+            steps.push(made.step);
+            losses.push(made.loss);
+        });
+        assert_eq!(work.unwrap().steps, 5);
+        assert_eq!(steps, [1, 2, 3, 4, 5]);
+        assert_eq!(update_path(folder.path(), round).exists(), true);
+        state = next(&state, folder.path(), 5);
+    }
+    assert!(losses[19] < losses[0] - 0.5, "{losses:?}");
+    assert!(!update_path(folder.path(), 1).exists(), "only the last two updates are kept");
+}
+
+#[test]
+fn round__should_give_the_same_bytes_after_a_kill_at_any_step() {
+    let (inputs, state) = inputs();
+    let reference = tempfile::tempdir().unwrap();
+    let mut bench = Bench::default();
+    let first = whole(&mut bench, &job(reference.path(), &state, &inputs));
+    let second_state = next(&state, reference.path(), 5);
+    let second = whole(&mut bench, &job(reference.path(), &second_state, &inputs));
+    for stop_after in 1..5 {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(whole(&mut Bench::default(), &job(folder.path(), &state, &inputs)), first);
+        let second_job = job(folder.path(), &second_state, &inputs);
+        let cancel = Cancel::default();
+        let mut bench = Bench::default();
+        let stopped = train_round(&mut bench, &second_job, &cancel, |made| {
+            if made.step == stop_after {
+                cancel.cancel();
+            }
+        });
+        assert!(matches!(stopped, Err(EngineError::Cancelled)));
+        // The process saved here and died: only the file is left.
+        save(bench.live.as_ref().unwrap(), folder.path()).unwrap();
+        let mut seen = Vec::new();
+        let resumed = train_round(&mut Bench::default(), &second_job, &Cancel::default(), |made| seen.push(made.step)).unwrap();
+        assert_eq!(resumed, second, "stopped after {stop_after}");
+        assert_eq!(seen.first(), Some(&(stop_after + 1)), "it went on where it was");
+    }
+}
+
+#[test]
+fn round__should_not_be_made_twice_when_it_died_after_its_end() {
+    let (inputs, state) = inputs();
+    let folder = tempfile::tempdir().unwrap();
+    let job = job(folder.path(), &state, &inputs);
+    let work = whole(&mut Bench::default(), &job);
+    let mut steps = 0;
+    let again = train_round(&mut Bench::default(), &job, &Cancel::default(), |_| steps += 1).unwrap();
+    assert_eq!((again, steps), (work, 0));
+}
+
+#[test]
+fn round__should_go_on_from_a_later_state_after_missed_rounds() {
+    let (inputs, state) = inputs();
+    let folder = tempfile::tempdir().unwrap();
+    whole(&mut Bench::default(), &job(folder.path(), &state, &inputs));
+    let mut later = next(&state, folder.path(), 5);
+    later.step(None, 5).unwrap();
+    let mut rates = Vec::new();
+    let work = train_round(&mut Bench::default(), &job(folder.path(), &later, &inputs), &Cancel::default(), |made| rates.push(made.learning_rate)).unwrap();
+    assert_eq!(work.steps, 5);
+    assert!((rates[0] - starling_training::learning_rate(&inputs.recipe, 10)).abs() < 1e-12);
+}

@@ -1,0 +1,128 @@
+//! Scores updates of a round: how much the loss falls at a fifth of each, on the windows it was made from and on windows that nobody was assigned.
+
+use super::{EngineError, RunInputs, plan, weights_of};
+use crate::trainer::Cancel;
+use starling_http_api::node::Score;
+use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, probe_point};
+use starling_training::{Batch, Gpt, mean_loss};
+use std::sync::Arc;
+
+/// Windows that a loss is measured on, at least and at most; else a tenth of what a participant was assigned.
+const MIN_WINDOWS: u32 = 8;
+const MAX_WINDOWS: u32 = 64;
+const ASSIGNED_PART: u32 = 10;
+/// Stands for a loss that is no number: JSON has none, and the gate refuses what is beyond a million nats.
+const NO_LOSS: f64 = 1e12;
+
+/// Updates to score.
+pub(crate) struct ScoreJob {
+    /// Recipe and texts.
+    pub(crate) inputs: RunInputs,
+    /// The outer state before the round.
+    pub(crate) state: OuterState,
+    /// Place and bytes of each.
+    pub(crate) updates: Vec<(u16, Arc<[u8]>)>,
+}
+
+/// One score for each update that is one; what cannot be decoded has losses that no gate lets pass.
+pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
+    let recipe = &job.inputs.recipe;
+    let plan = plan(recipe)?;
+    let assigned = plan.inner_steps_per_round() * plan.windows_per_step();
+    let windows = (assigned / ASSIGNED_PART).clamp(MIN_WINDOWS, MAX_WINDOWS).min(assigned);
+    let mut model = super::model_of(recipe, job.state.weights())?;
+    let unseen = batch_of(job, UNSEEN_SLOT, windows);
+    let unseen_before = mean_loss(&model, &unseen)?;
+    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| batch_of(job, u32::from(*place), windows)).collect();
+    let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
+    let mut scores = Vec::with_capacity(job.updates.len());
+    for (((place, update), own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let after = losses_after(&mut model, job, update, own, &unseen)?;
+        let (own_after, unseen_after) = after.unwrap_or((NO_LOSS, NO_LOSS));
+        scores.push(Score { place: *place, own: (number(own_before), number(own_after)), unseen: (number(unseen_before), number(unseen_after)) });
+    }
+    Ok(scores)
+}
+
+/// Losses at a fifth of the update; nothing where it is no update or leads to weights that are no numbers.
+fn losses_after(model: &mut Gpt, job: &ScoreJob, update: &[u8], own: &Batch, unseen: &Batch) -> Result<Option<(f64, f64)>, EngineError> {
+    let Ok(update) = decode(job.state.layout(), update) else { return Ok(None) };
+    let point = probe_point(job.state.weights(), &update, PROBE_STEP)?;
+    if !point.iter().all(|weight| weight.is_finite()) {
+        return Ok(None);
+    }
+    model.load_parameters(&weights_of(&job.inputs.recipe, &point)?)?;
+    Ok(Some((mean_loss(model, own)?, mean_loss(model, unseen)?)))
+}
+
+/// Windows of a slot's data in this round, spread evenly over its steps.
+fn batch_of(job: &ScoreJob, slot: u32, windows: u32) -> Batch {
+    let recipe = &job.inputs.recipe;
+    let (steps, first) = (recipe.inner_steps_per_round, job.state.next_inner_step());
+    let (mut tokens, mut targets) = (Vec::new(), Vec::new());
+    // Each step gives its first windows; where there are more windows than steps, the first steps give one more.
+    for index in 0..steps.min(windows) {
+        let step = first + u64::from(index) * u64::from(steps) / u64::from(steps.min(windows));
+        let count = windows / steps.min(windows) + u32::from(index < windows % steps.min(windows));
+        let part = job.inputs.text.batch(recipe.seed, slot, step, usize::try_from(count).unwrap_or(1));
+        tokens.extend_from_slice(&part.tokens);
+        targets.extend_from_slice(&part.targets);
+    }
+    let context = job.inputs.text.context();
+    Batch { windows: tokens.len() / context, context, tokens: tokens.into(), targets: targets.into() }
+}
+
+fn number(loss: f64) -> f64 {
+    if loss.is_finite() { loss } else { NO_LOSS }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use crate::engine::{Base, Bench, PrepareJob, RoundJob, prepare, read_state, train_round};
+    use starling_primitives::RunId;
+    use starling_rounds::{Cohort, Verdict, encode, gate};
+    use starling_training::{Recipe, Split, Text};
+
+    const SOURCE: &str = include_str!("../session/desk.rs");
+
+    fn verdicts(job: &ScoreJob) -> Vec<bool> {
+        let scores = score_updates(job, &Cancel::default()).unwrap();
+        let scores: Vec<_> = scores.iter().map(|score| starling_rounds::Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1)).collect();
+        let known: Vec<_> = scores.iter().flatten().copied().collect();
+        scores.iter().map(|score| score.is_some_and(|score| gate(score, Cohort::of(&known)) == Verdict::Pass)).collect()
+    }
+
+    #[test]
+    fn score__should_let_honest_work_pass_and_nothing_else() {
+        let recipe = Recipe::preset("tiny").unwrap();
+        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
+        let files = prepare(job).unwrap().files;
+        let state = read_state(&recipe, &files[3]).unwrap();
+        let text = |index: usize, split| Text::new(files[index].clone(), 32, split).unwrap();
+        let inputs = RunInputs { recipe: Arc::new(recipe), text: text(0, Split::Train), held_out: text(1, Split::HeldOut) };
+        let mut updates: Vec<(u16, Arc<[u8]>)> = Vec::new();
+        for place in 0..3 {
+            let folder = tempfile::tempdir().unwrap();
+            let job = RoundJob { run_id: RunId(1), round: 0, place, inputs: inputs.clone(), state: state.clone(), folder: folder.path().to_owned() };
+            train_round(&mut Bench::default(), &job, &Cancel::default(), |_| ()).unwrap();
+            updates.push((place, std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into()));
+        }
+        let zeros = vec![0.0; state.weights().len()];
+        let honest = decode(state.layout(), &updates[0].1).unwrap().values();
+        let flipped: Vec<f32> = honest.iter().map(|value| -value).collect();
+        let huge: Vec<f32> = honest.iter().map(|value| value * 1e4).collect();
+        for bad in [zeros.clone(), flipped, huge] {
+            let mut feedback = zeros.clone();
+            updates.push((u16::try_from(updates.len()).unwrap(), encode(state.layout(), &bad, &mut feedback).unwrap().into()));
+        }
+        updates.push((6, Arc::from(*b"no update")));
+        let verdicts = verdicts(&ScoreJob { inputs, state, updates });
+        assert_eq!(verdicts, [true, true, true, false, false, false, false]);
+    }
+}

@@ -1,0 +1,103 @@
+//! What this machine can do, measured: threads, memory, and a matrix rate with a deadline. A device's name is only shown, never believed.
+
+use candle_core::{DType, Tensor};
+use starling_primitives::Text;
+use starling_protocol::node::{Capability, DeviceKind};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+/// The probe takes at most so long.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// It measures for so long.
+const MEASURE: Duration = Duration::from_millis(500);
+/// Rows and columns of the matrices: large enough for the cache to matter, small enough for a slow processor.
+const SIDE: usize = 512;
+
+/// Why the machine could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProbeError {
+    /// The device refused.
+    #[error("the device cannot compute: {0}")]
+    Device(#[from] starling_training::TrainingError),
+    /// A matrix product failed.
+    #[error("a matrix product failed: {0}")]
+    Product(#[from] candle_core::Error),
+    /// The deadline passed before one product was made.
+    #[error("not one matrix product was made in {} s: this machine is too slow or too busy", DEADLINE.as_secs())]
+    TooSlow,
+    /// The system does not tell its memory.
+    #[error("the system does not tell how much memory it has")]
+    NoMemory,
+}
+
+/// Measures the machine for work with `threads` threads. Takes at most [`DEADLINE`] and one product.
+pub(crate) fn probe(threads: u16, memory_limit_bytes: Option<u64>) -> Result<Capability, ProbeError> {
+    let device = starling_training::open_device(Some(0))?;
+    let memory = memory_bytes().ok_or(ProbeError::NoMemory)?;
+    Ok(Capability {
+        kind: if device.is_cuda() { DeviceKind::Nvidia } else { DeviceKind::Cpu },
+        device: device_name(),
+        memory_bytes: memory_limit_bytes.map_or(memory, |limit| limit.min(memory)),
+        threads,
+        matrix_gflops: matrix_gflops(&device)?,
+    })
+}
+
+/// Threads that this machine has.
+pub(crate) fn threads() -> u16 {
+    thread::available_parallelism().ok().and_then(|threads| u16::try_from(threads.get()).ok()).unwrap_or(1)
+}
+
+/// Memory of the machine.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1_024)
+}
+
+fn matrix_gflops(device: &candle_core::Device) -> Result<u32, ProbeError> {
+    let matrix = Tensor::ones((SIDE, SIDE), DType::F32, device)?;
+    let start = Instant::now();
+    // The first product warms up pools and caches.
+    matrix.matmul(&matrix)?;
+    device.synchronize()?;
+    if start.elapsed() > DEADLINE {
+        return Err(ProbeError::TooSlow);
+    }
+    let (start, mut products) = (Instant::now(), 0_u32);
+    while start.elapsed() < MEASURE {
+        matrix.matmul(&matrix)?;
+        device.synchronize()?;
+        products += 1;
+    }
+    let operations = 2.0 * (SIDE as f64).powi(3) * f64::from(products);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate below 2^32 and above zero; a float cast saturates")]
+    let gflops = (operations / start.elapsed().as_secs_f64() / 1e9) as u32;
+    Ok(gflops.max(1))
+}
+
+/// The processor's name as the system gives it.
+fn device_name() -> Text<64> {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpus.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(':')).map_or("processor", |(_, name)| name.trim());
+    let short: String = name.chars().filter(char::is_ascii).filter(|character| !character.is_control()).take(64).collect();
+    Text::new(short).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    #[test]
+    fn probe__should_measure_this_machine() {
+        let capability = probe(1, Some(1 << 20)).unwrap();
+        assert!(capability.check().is_ok());
+        assert_eq!((capability.threads, capability.memory_bytes), (1, 1 << 20));
+        assert!(capability.matrix_gflops >= 1);
+        assert!(memory_bytes().unwrap() > 1 << 20);
+    }
+}

@@ -1,0 +1,356 @@
+//! A lease, as one node lives it: accept on chain, work, have each interval co-signed, end.
+//!
+//! The node stops when unsigned work exceeds one interval, and keeps the last co-signed statement: what both signed is never lost.
+
+use super::{
+    Context, Report, TaskError,
+    receipt::{CoSigned, LeaseReceipt},
+};
+use crate::{
+    engine::{self, EngineError, Gate, GenerateJob, Piece, ToolJob},
+    session::desk::Finish,
+    trainer::{Cancel, TrainerError, Urgency},
+};
+use starling_contract_api::rpc::verify;
+use starling_http_api::{
+    job::{JobSpec, MAX_NEW_TOKENS},
+    node::FromNode,
+};
+use starling_primitives::{LeaseId, RunId, Signature};
+use starling_protocol::{
+    lease::{Lease, LeaseState, STATEMENT_INTERVAL},
+    run::RunState,
+    signing::{LeaseStatement, Role},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
+
+/// Time between two statements: a third of the longest, so that one may be missed.
+const STATEMENT_EVERY: Duration = Duration::from_millis(STATEMENT_INTERVAL.0 / 3);
+/// How often the chain is asked whether the lease still runs.
+const CHAIN_EVERY: Duration = Duration::from_secs(10);
+/// How long the node waits for the last signature.
+const LAST_SIGNATURE_WAIT: Duration = Duration::from_secs(110);
+/// The longest prompt.
+const MAX_PROMPT_BYTES: usize = 8 * 1024;
+/// Bytes of output in one message; JSON may write one as six.
+const OUTPUT_BYTES: usize = 16 * 1024;
+/// Pieces that wait for being sent on.
+const PIECES: usize = 256;
+
+/// What the owner loop tells the lease's task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum LeaseNote {
+    /// The meter signed the statement of this number.
+    Signed(u64, Signature),
+    /// Say again what waits for an answer.
+    Repeat,
+    /// The lease is over.
+    Ended,
+}
+
+/// A lease under way.
+struct Work<'a> {
+    context: &'a Context,
+    lease: Lease,
+    receipt: LeaseReceipt,
+    /// All output so far.
+    output: Vec<u8>,
+    /// Units and metered milliseconds so far.
+    units: u64,
+    metered_ms: u64,
+    /// Sent and not co-signed.
+    waiting: Option<(LeaseStatement, Signature)>,
+    /// Number of the last statement made.
+    seq: u64,
+    gate: Arc<Gate>,
+}
+
+/// Serves a lease to its end. Tells the tenant's side why where it cannot.
+pub(super) async fn serve(context: &Arc<Context>, lease_id: LeaseId, last: Option<LeaseStatement>, busy_with: Option<RunId>, cancel: Cancel, notes: mpsc::Receiver<LeaseNote>) -> Finish {
+    let served = serve_accepted(context, lease_id, last, busy_with, &cancel, notes).await;
+    cancel.cancel();
+    match served {
+        Ok(()) => Finish::Quiet,
+        Err(error) => {
+            let reason = error.to_string();
+            tracing::warn!(%lease_id, reason, "the lease could not be served");
+            // What is not served is not kept waiting: the tenant gets the rest back.
+            let active = context.chain.lease(lease_id).await.is_ok_and(|lease| lease.node_id == context.config.node_id && matches!(lease.state, LeaseState::Active { .. }));
+            if active && let Err(error) = context.chain.close_lease(lease_id).await {
+                tracing::warn!(%lease_id, %error, "the lease could not be closed on chain; its deadline will");
+            }
+            Finish::Failed(Some(FromNode::LeaseFailed { lease_id, reason }))
+        }
+    }
+}
+
+async fn serve_accepted(context: &Arc<Context>, lease_id: LeaseId, last: Option<LeaseStatement>, busy_with: Option<RunId>, cancel: &Cancel, notes: mpsc::Receiver<LeaseNote>) -> Result<(), TaskError> {
+    let lease = suitable(context, lease_id, busy_with).await?;
+    // All that is needed is at hand before the clock of the lease runs.
+    let job = gather(context, &lease).await?;
+    if let LeaseState::Pending { .. } = lease.state {
+        context.chain.accept_lease(lease_id).await?;
+    }
+    let receipt = context.receipts.lease(lease_id)?;
+    let from = [receipt.co_signed.as_ref().map(|kept| kept.statement.clone()), last].into_iter().flatten().filter(|kept| kept.lease_id == lease_id).max_by_key(|kept| kept.seq);
+    let (seq, metered_ms, units) = from.map_or((0, 0, 0), |kept| (kept.seq, kept.metered_ms, kept.units));
+    let gate = Arc::new(Gate::default());
+    gate.signed(metered_ms);
+    let mut work = Work { context, lease, receipt, output: Vec::new(), units, metered_ms, waiting: None, seq, gate };
+    work.say(FromNode::LeaseStarted { lease_id }).await;
+    tracing::info!(%lease_id, "working on a lease");
+    let (give, pieces) = mpsc::channel(PIECES);
+    let thread = compute(context.clone(), job, (metered_ms, units), work.gate.clone(), cancel.clone(), give);
+    work.until_end(thread, pieces, notes, cancel).await
+}
+
+/// The lease if this node may work on it: its own, paid enough, the money in an open escrow, no other work.
+async fn suitable(context: &Context, lease_id: LeaseId, busy_with: Option<RunId>) -> Result<Lease, TaskError> {
+    let refused = |reason: String| Err(TaskError::Asked(reason));
+    let lease = context.chain.lease(lease_id).await?;
+    if lease.node_id != context.config.node_id || lease.node_key != context.chain.public_key() {
+        return refused(format!("lease {lease_id} is for another node"));
+    }
+    if !matches!(lease.state, LeaseState::Pending { .. } | LeaseState::Active { .. }) {
+        return refused(format!("the lease is {}", lease.state.name()));
+    }
+    let least = context.config.min_price_per_hour;
+    if lease.price_per_hour < least {
+        return refused(format!("it pays {} an hour, this node asks {}", lease.price_per_hour.exact_near(), least.exact_near()));
+    }
+    if let Some(run_id) = busy_with
+        && !matches!(context.chain.run(run_id).await?.state, RunState::Ended { .. })
+    {
+        return refused(format!("busy with run {run_id}"));
+    }
+    context.chain.open_escrow(lease.escrow_id).await?;
+    Ok(lease)
+}
+
+/// A job with all its files.
+enum Job {
+    Generate(starling_http_api::job::Generate, Arc<[u8]>),
+    Tool(starling_http_api::job::ToolSpec, Arc<[u8]>),
+}
+
+/// Reads the job that was paid for, not the one that was told.
+async fn gather(context: &Context, lease: &Lease) -> Result<Job, TaskError> {
+    let spec = context.store.get(lease.terms.job).await?;
+    let spec: JobSpec = serde_json::from_slice(&spec).map_err(|error| TaskError::Asked(format!("the job's description is not understood: {error}")))?;
+    match spec {
+        JobSpec::Generate(spec) => {
+            if spec.prompt.len() > MAX_PROMPT_BYTES || !(1..=MAX_NEW_TOKENS).contains(&spec.max_new_tokens) {
+                return Err(TaskError::Asked(format!("a prompt has {MAX_PROMPT_BYTES} bytes at most, a generation 1 to {MAX_NEW_TOKENS} tokens")));
+            }
+            let model = context.store.get(spec.model).await?;
+            Ok(Job::Generate(spec, model))
+        }
+        JobSpec::Tool { tool, model } => {
+            let tool = engine::check_tool(&context.store.get(tool).await?)?;
+            Ok(Job::Tool(tool, context.store.get(model).await?))
+        }
+    }
+}
+
+/// Lets the trainer thread do the job; its pieces come by channel.
+async fn compute(context: Arc<Context>, job: Job, before: (u64, u64), gate: Arc<Gate>, cancel: Cancel, give: mpsc::Sender<Piece>) -> Result<Result<(), EngineError>, TrainerError> {
+    let unsigned_limit_ms = STATEMENT_INTERVAL.0;
+    let work = move |_: &mut engine::Bench| {
+        // A receiver that is gone has stopped the job already.
+        let send = |piece| drop(give.blocking_send(piece));
+        match job {
+            Job::Generate(spec, model) => engine::generate(&GenerateJob { spec, model, before, unsigned_limit_ms }, &gate, &cancel, send),
+            Job::Tool(tool, model) => engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send),
+        }
+    };
+    context.trainer.run(Urgency::Work, work).await
+}
+
+impl Work<'_> {
+    async fn until_end(
+        &mut self,
+        thread: impl Future<Output = Result<Result<(), EngineError>, TrainerError>>,
+        mut pieces: mpsc::Receiver<Piece>,
+        mut notes: mpsc::Receiver<LeaseNote>,
+        cancel: &Cancel,
+    ) -> Result<(), TaskError> {
+        let mut thread = std::pin::pin!(thread);
+        let mut statements = tokio::time::interval_at(Instant::now() + STATEMENT_EVERY, STATEMENT_EVERY);
+        let mut looks = tokio::time::interval_at(Instant::now() + CHAIN_EVERY, CHAIN_EVERY);
+        let made = loop {
+            tokio::select! {
+                Some(piece) = pieces.recv() => self.take(piece).await?,
+                Some(note) = notes.recv() => {
+                    if self.note(note).await? {
+                        cancel.cancel();
+                        break None;
+                    }
+                }
+                _ = statements.tick() => self.state(false).await?,
+                _ = looks.tick() => {
+                    if self.is_over().await {
+                        cancel.cancel();
+                        break None;
+                    }
+                }
+                made = &mut thread => break Some(made),
+            }
+        };
+        if let Some(made) = made {
+            made??;
+            while let Ok(piece) = pieces.try_recv() {
+                self.take(piece).await?;
+            }
+            self.state(true).await?;
+            self.wait_for_last(&mut notes).await?;
+        }
+        self.leave().await
+    }
+
+    async fn take(&mut self, piece: Piece) -> Result<(), TaskError> {
+        self.output.extend_from_slice(&piece.bytes);
+        self.units = self.units.max(piece.units);
+        self.metered_ms = self.metered_ms.max(piece.metered_ms);
+        // What an earlier process sent is not sent again, and no letter is cut in two.
+        let sent = usize::try_from(self.receipt.sent_bytes).unwrap_or(usize::MAX);
+        let Some(rest) = self.output.get(sent..) else { return Ok(()) };
+        let whole = whole_letters(&rest[..rest.len().min(OUTPUT_BYTES)]);
+        if whole > 0 {
+            let text = String::from_utf8_lossy(&rest[..whole]).into_owned();
+            self.receipt.sent_bytes = u64::try_from(sent + whole).unwrap_or(u64::MAX);
+            self.say(FromNode::Output { lease_id: self.lease.id, text }).await;
+        }
+        Ok(())
+    }
+
+    /// Makes, keeps and sends a statement of the work so far, its output uploaded first.
+    async fn state(&mut self, is_final: bool) -> Result<(), TaskError> {
+        if is_final {
+            self.flush().await;
+        }
+        let output = self.context.store.put(self.output.clone().into()).await?;
+        self.seq += 1;
+        let statement = LeaseStatement { escrow_id: self.lease.escrow_id, lease_id: self.lease.id, seq: self.seq, metered_ms: self.metered_ms, units: self.units, output, is_final };
+        let signature = self.context.sign(&statement.signing_bytes(&self.context.config.deployment.compute_domain(), Role::Node));
+        self.context.receipts.save_lease(self.lease.id, &self.receipt)?;
+        self.waiting = Some((statement.clone(), signature));
+        self.say(FromNode::Statement { statement, signature }).await;
+        Ok(())
+    }
+
+    /// Sends what is left of the output, half letters too.
+    async fn flush(&mut self) {
+        loop {
+            let sent = usize::try_from(self.receipt.sent_bytes).unwrap_or(usize::MAX);
+            let rest = self.output.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
+            }
+            let part = &rest[..rest.len().min(OUTPUT_BYTES)];
+            let part = if part.len() == rest.len() { part } else { &part[..whole_letters(part).max(1)] };
+            let text = String::from_utf8_lossy(part).into_owned();
+            self.receipt.sent_bytes += u64::try_from(part.len()).unwrap_or(u64::MAX);
+            self.say(FromNode::Output { lease_id: self.lease.id, text }).await;
+        }
+    }
+
+    /// Takes a note; true when the lease is over.
+    async fn note(&mut self, note: LeaseNote) -> Result<bool, TaskError> {
+        match note {
+            LeaseNote::Ended => return Ok(true),
+            LeaseNote::Repeat => {
+                self.say(FromNode::LeaseStarted { lease_id: self.lease.id }).await;
+                if let Some((statement, signature)) = self.waiting.clone() {
+                    self.say(FromNode::Statement { statement, signature }).await;
+                }
+            }
+            LeaseNote::Signed(seq, meter) => self.take_signature(seq, meter)?,
+        }
+        Ok(false)
+    }
+
+    fn take_signature(&mut self, seq: u64, meter: Signature) -> Result<(), TaskError> {
+        let Some((statement, node)) = self.waiting.clone().filter(|(statement, _)| statement.seq == seq) else { return Ok(()) };
+        let bytes = statement.signing_bytes(&self.context.config.deployment.compute_domain(), Role::Meter);
+        if !verify(&self.lease.terms.meter, &bytes, &meter) {
+            tracing::warn!(lease_id = %self.lease.id, seq, "a signature is not the meter's");
+            return Ok(());
+        }
+        self.gate.signed(statement.metered_ms);
+        self.waiting = None;
+        self.receipt.co_signed = Some(CoSigned { statement, node, meter });
+        self.context.receipts.save_lease(self.lease.id, &self.receipt)?;
+        Ok(())
+    }
+
+    async fn wait_for_last(&mut self, notes: &mut mpsc::Receiver<LeaseNote>) -> Result<(), TaskError> {
+        let until = Instant::now() + LAST_SIGNATURE_WAIT;
+        while self.waiting.is_some() {
+            match tokio::time::timeout_at(until, notes.recv()).await {
+                Ok(Some(note)) => {
+                    if self.note(note).await? {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the chain says that the lease no longer runs. No answer is no reason to stop.
+    async fn is_over(&self) -> bool {
+        match self.context.chain.lease(self.lease.id).await {
+            Ok(lease) => match lease.state {
+                LeaseState::Active { deadline, .. } => self.context.chain.now().await.is_ok_and(|now| now > deadline),
+                _ => true,
+            },
+            Err(_) => false,
+        }
+    }
+
+    /// At the end: if the chain lacks what both signed, this node brings it there itself.
+    async fn leave(&self) -> Result<(), TaskError> {
+        let Some(kept) = &self.receipt.co_signed else { return Ok(()) };
+        // The coordinator posts too; who comes second changes nothing.
+        tokio::time::sleep(CHAIN_EVERY).await;
+        let lease = self.context.chain.lease(self.lease.id).await?;
+        let takes = matches!(lease.state, LeaseState::Active { .. } | LeaseState::Closing { .. });
+        if takes && lease.seq < kept.statement.seq {
+            match self.context.chain.post_statement(&kept.statement, &kept.node, &kept.meter).await {
+                Ok(()) => tracing::info!(lease_id = %lease.id, seq = kept.statement.seq, "brought the last co-signed statement to the chain"),
+                Err(error) => tracing::warn!(lease_id = %lease.id, %error, "the last co-signed statement could not be posted; anyone may still post it"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn say(&self, message: FromNode) {
+        drop(self.context.reports.send(Report::Say(message)).await);
+    }
+}
+
+/// How many bytes can be shown without cutting a letter: bytes that are no UTF-8 at all count as shown.
+fn whole_letters(bytes: &[u8]) -> usize {
+    let cut = bytes.utf8_chunks().last().map_or(0, |last| {
+        let invalid = last.invalid();
+        let could_begin = !invalid.is_empty() && bytes.ends_with(invalid) && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+        if could_begin { invalid.len() } else { 0 }
+    });
+    bytes.len() - cut
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    #[test]
+    fn whole_letters__should_not_cut_one_and_not_wait_for_what_is_none() {
+        for (bytes, expected) in [(&b"abc"[..], 3), ("aä".as_bytes(), 3), (&"aä".as_bytes()[..2], 1), (b"a\xff", 2), (b"\xff\xffab", 4), (b"", 0), (&"€".as_bytes()[..2], 0)] {
+            assert_eq!(whole_letters(bytes), expected, "{bytes:?}");
+        }
+    }
+}

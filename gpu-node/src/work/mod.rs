@@ -1,0 +1,182 @@
+//! What the node does when it is asked: each task fetches what it needs, lets the trainer thread compute, and ends with an answer.
+
+mod lease;
+mod prepare;
+mod receipt;
+mod round;
+
+pub(crate) use lease::LeaseNote;
+
+use crate::{
+    artifact::{ArtifactError, ArtifactStore},
+    chain::{Chain, ChainError},
+    config::NodeConfig,
+    engine::{EngineError, RunInputs},
+    session::desk::{Finish, Key},
+    trainer::{Cancel, TrainerError, TrainerThread, Urgency},
+};
+use receipt::Receipts;
+use starling_http_api::node::{FromNode, ToNode};
+use starling_primitives::{Hash32, RunId};
+use starling_protocol::run::RunTerms;
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::{Mutex, mpsc, watch};
+
+/// Reports that wait for the owner loop.
+pub(crate) const REPORTS: usize = 1_024;
+
+/// What a task tells the owner loop.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Report {
+    /// Say this to the coordinator.
+    Say(FromNode),
+    /// A task ended.
+    Finished(Key, Finish),
+}
+
+/// Why a task gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    /// The chain does not say what was asked.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Bytes did not come or go.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The work itself failed, or something in it deviates.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The thread gave no answer.
+    #[error(transparent)]
+    Trainer(#[from] TrainerError),
+    /// The node's own disk failed.
+    #[error("the node's disk failed: {0}")]
+    Disk(#[from] std::io::Error),
+    /// What was asked makes no sense for this node.
+    #[error("{0}")]
+    Asked(String),
+}
+
+/// All that tasks share.
+pub(crate) struct Context {
+    /// What the owner said.
+    pub(crate) config: NodeConfig,
+    /// The chain, with the node's key.
+    pub(crate) chain: Chain,
+    /// Bytes by their hash.
+    pub(crate) store: ArtifactStore,
+    /// The thread that computes.
+    pub(crate) trainer: TrainerThread,
+    /// For requests that are no artifacts.
+    pub(crate) http: reqwest::Client,
+    /// Memory that work may use.
+    memory_bytes: u64,
+    receipts: Receipts,
+    reports: mpsc::Sender<Report>,
+    /// The texts of the run that was worked on last.
+    inputs: Mutex<Option<(RunId, RunInputs)>>,
+}
+
+impl Context {
+    /// Opens all of it below the data folder, apart for each deployment, so that a new chain begins with no memory of an old one.
+    pub(crate) fn open(config: NodeConfig, chain: Chain, memory_bytes: u64, token: watch::Receiver<Option<String>>, reports: mpsc::Sender<Report>) -> Result<Self, TaskError> {
+        let store = ArtifactStore::open(config.data_dir.join("artifacts"), config.cache_limit_bytes, config.coordinator.clone(), token)?;
+        let receipts = Receipts::open(config.data_dir.join(folder_of(&config.deployment)))?;
+        let trainer = TrainerThread::start()?;
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().unwrap_or_default();
+        let memory_bytes = config.memory_limit_bytes.unwrap_or(memory_bytes);
+        Ok(Self { config, chain, store, trainer, http, memory_bytes, receipts, reports, inputs: Mutex::new(None) })
+    }
+
+    /// Recipe and texts of a run, fetched once.
+    async fn inputs(&self, run_id: RunId, terms: &RunTerms) -> Result<RunInputs, TaskError> {
+        let mut kept = self.inputs.lock().await;
+        if let Some((kept_id, inputs)) = &*kept
+            && *kept_id == run_id
+        {
+            return Ok(inputs.clone());
+        }
+        let recipe = self.store.get(terms.recipe).await?;
+        let data = self.store.get(terms.data).await?;
+        let held_out = self.store.get(terms.held_out).await?;
+        let inputs = RunInputs::read(&recipe, data, held_out)?;
+        if crate::engine::plan(&inputs.recipe)?.assigned_tokens() != terms.tokens_per_round {
+            return Err(TaskError::Asked(format!("the terms pay for {} tokens a round, the recipe assigns another number", terms.tokens_per_round)));
+        }
+        *kept = Some((run_id, inputs.clone()));
+        Ok(inputs)
+    }
+
+    /// Removes what is kept of a run that ended.
+    pub(crate) async fn forget_run(&self, run_id: RunId) {
+        let kept = self.inputs.lock().await.take_if(|(kept_id, _)| *kept_id == run_id);
+        drop(kept);
+        if self.trainer.run(Urgency::Figures, move |bench| bench.forget(run_id)).await.is_err() {
+            tracing::debug!(%run_id, "the trainer could not be told that the run ended");
+        }
+        if let Err(error) = self.receipts.forget_run(run_id) {
+            tracing::warn!(%run_id, %error, "the files of the ended run could not be removed");
+        }
+    }
+
+    fn sign(&self, bytes: &[u8]) -> starling_primitives::Signature {
+        self.chain.sign(bytes)
+    }
+}
+
+/// A folder's name for a deployment.
+fn folder_of(deployment: &starling_contract_api::Deployment) -> PathBuf {
+    let plain = |character: char| if character.is_ascii_alphanumeric() || character == '-' { character } else { '_' };
+    let name: String = deployment.chain_id.chars().take(100).map(plain).collect();
+    PathBuf::from(format!("{name}-{}-{}", deployment.compute, deployment.instance))
+}
+
+/// Does what was asked and reports how it ended.
+pub(crate) async fn perform(context: Arc<Context>, key: Key, message: ToNode, busy_with: Option<RunId>, cancel: Cancel, notes: mpsc::Receiver<LeaseNote>) {
+    let result = match message {
+        ToNode::LeaseOpen { lease_id, last, .. } => {
+            let finish = lease::serve(&context, lease_id, last, busy_with, cancel, notes).await;
+            Ok(finish)
+        }
+        ToNode::Prepare { request_id, recipe, data, held_out, base } => Ok(prepare::prepare(&context, request_id, recipe, data, held_out, base).await),
+        ToNode::RunOpen { run_id, terms } => prepare::enroll(&context, run_id, &terms, busy_with).await,
+        ToNode::StartRound { run_id, terms, round, place, state, state_root, .. } => {
+            round::train(&context, round::Share { run_id, terms: *terms, round, place, state, state_root }, cancel).await
+        }
+        ToNode::Reveal { run_id, round } => round::reveal(&context, run_id, round).await,
+        ToNode::Score { run_id, round, state, updates } => round::score(&context, run_id, round, state, &updates, cancel).await,
+        ToNode::Record { run_id, round, record, state, updates, statement } => round::record(&context, round::Proposal { run_id, round, record, state, updates, statement: *statement }).await,
+        ToNode::Evaluate { run_id, round, state, windows } => round::evaluate(&context, run_id, round, state, windows).await,
+        ToNode::Export { run_id, terms, state, state_root } => round::export(&context, run_id, &terms, state, state_root).await,
+        _ => Ok(Finish::Quiet),
+    };
+    let finish = result.unwrap_or_else(|error| {
+        tracing::warn!(?key, %error, "could not be done");
+        Finish::Failed(refusal(key, &error))
+    });
+    if context.reports.send(Report::Finished(key, finish)).await.is_err() {
+        tracing::debug!(?key, "the session has ended before the task");
+    }
+}
+
+/// How a failure is told, where the coordinator waits for an answer.
+fn refusal(key: Key, error: &TaskError) -> Option<FromNode> {
+    let reason = error.to_string();
+    match key {
+        Key::Round(run_id, round) | Key::Reveal(run_id, round) | Key::Score(run_id, round) | Key::Record(run_id, round, _) => Some(FromNode::RoundRefused { run_id, round, reason }),
+        Key::Enroll(run_id) => Some(FromNode::RunDeclined { run_id, reason }),
+        Key::Lease(lease_id) => Some(FromNode::LeaseFailed { lease_id, reason }),
+        Key::Prepare(_) | Key::Evaluate(..) | Key::Export(_) => None,
+    }
+}
+
+/// Reads the state behind an artifact and refuses one with another root than was said.
+async fn state_of(context: &Context, inputs: &RunInputs, state: Hash32, root: Hash32) -> Result<starling_rounds::OuterState, TaskError> {
+    let bytes = context.store.get(state).await?;
+    let state = crate::engine::read_state(&inputs.recipe, &bytes)?;
+    let found = state.root();
+    if found != root {
+        return Err(TaskError::Asked(format!("the state's root is {found}, not {root}")));
+    }
+    Ok(state)
+}

@@ -1,0 +1,100 @@
+//! Before a run: making it ready for a tenant, and joining it where its terms suit this node.
+
+use super::{Context, TaskError};
+use crate::{
+    artifact::ArtifactError,
+    engine::{self, PrepareJob, PreparedFiles},
+    session::desk::Finish,
+};
+use starling_http_api::{
+    node::{FromNode, PrepareRefused, Prepared},
+    run::Base,
+};
+use starling_primitives::{Hash32, RunId};
+use starling_protocol::run::{RunState, RunTerms};
+
+/// Recipes are texts of a page or two.
+const MAX_RECIPE_BYTES: usize = 64 * 1024;
+
+/// Answers `Prepare` in any case: with what was made, or why not.
+pub(super) async fn prepare(context: &Context, request_id: u64, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Finish {
+    let outcome = make(context, recipe, data, held_out, base).await;
+    if let Err(refused) = &outcome {
+        tracing::info!(request_id, code = refused.code, detail = refused.detail, "a run cannot be made ready");
+    }
+    Finish::Answer(FromNode::Prepared { request_id, outcome })
+}
+
+async fn make(context: &Context, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Result<Prepared, PrepareRefused> {
+    if recipe.len() > MAX_RECIPE_BYTES {
+        return Err(refused("recipe_invalid", &format!("the recipe has {} bytes, {MAX_RECIPE_BYTES} are allowed", recipe.len())));
+    }
+    let job = gather(context, recipe, data, held_out, base).await.map_err(|error| refused("data_unavailable", &error))?;
+    // Short, and a tenant waits: not behind the trainer's queue.
+    let made = tokio::task::spawn_blocking(move || engine::prepare(job)).await;
+    let PreparedFiles { prepared, files } = made.map_err(|_| refused("preparation_failed", &"the node could not finish; try again"))??;
+    for file in files {
+        context.store.put(file).await.map_err(|error| refused("upload_failed", &error))?;
+    }
+    Ok(prepared)
+}
+
+async fn gather(context: &Context, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Result<PrepareJob, ArtifactError> {
+    let data = context.store.get(data).await?;
+    let held_out = match held_out {
+        Some(hash) => Some(context.store.get(hash).await?),
+        None => None,
+    };
+    let base = match base {
+        Base::Fresh => engine::Base::Fresh,
+        Base::Model { model, .. } => engine::Base::Model(context.store.get(model).await?),
+    };
+    Ok(PrepareJob { recipe, data, held_out, base })
+}
+
+fn refused(code: &str, detail: &dyn std::fmt::Display) -> PrepareRefused {
+    PrepareRefused { code: code.to_owned(), detail: detail.to_string() }
+}
+
+/// Joins a run if its price is enough, its money lies in an open escrow, its model fits, and the node is free.
+pub(super) async fn enroll(context: &Context, run_id: RunId, terms: &RunTerms, busy_with: Option<RunId>) -> Result<Finish, TaskError> {
+    if let Some(reason) = objection(context, run_id, terms, busy_with).await? {
+        tracing::info!(%run_id, reason, "declined a run");
+        return Ok(Finish::Failed(Some(FromNode::RunDeclined { run_id, reason })));
+    }
+    context.chain.enroll(run_id).await?;
+    tracing::info!(%run_id, "enrolled");
+    Ok(Finish::Quiet)
+}
+
+async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with: Option<RunId>) -> Result<Option<String>, TaskError> {
+    let least = context.config.min_price_per_million_tokens;
+    if terms.price_per_million_tokens < least {
+        return Ok(Some(format!("it pays {} for a million tokens, this node asks {}", terms.price_per_million_tokens.exact_near(), least.exact_near())));
+    }
+    if !terms.invited.is_empty() && !terms.invited.contains(&context.config.node_id) {
+        return Ok(Some("this node is not invited".to_owned()));
+    }
+    if let Some(other) = busy_with
+        && !matches!(context.chain.run(other).await?.state, RunState::Ended { .. })
+    {
+        return Ok(Some(format!("busy with run {other}")));
+    }
+    let run = context.chain.run(run_id).await?;
+    if run.terms != *terms {
+        return Ok(Some("the terms are not those that were paid for".to_owned()));
+    }
+    context.chain.open_escrow(run.escrow_id).await?;
+    // Before it is in the roster a node may not be allowed to read the recipe; then its memory is checked with the first round.
+    match context.store.get(terms.recipe).await {
+        Ok(recipe) => fits(context, &recipe),
+        Err(ArtifactError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fits(context: &Context, recipe: &[u8]) -> Result<Option<String>, TaskError> {
+    let needed = engine::memory_needed(&engine::recipe_from_json(recipe)?);
+    let there = context.memory_bytes;
+    Ok((needed > there).then(|| format!("it needs {} MiB of memory, this node has {}", needed >> 20, there >> 20)))
+}

@@ -1,0 +1,192 @@
+//! A round, as one node lives it: train and commit, reveal, score, check and sign; and the figures and files for people.
+
+use super::{Context, Report, TaskError, state_of};
+use crate::{
+    artifact::hash_of,
+    engine::{self, ExportJob, RecordJob, RoundJob, ScoreJob, StepMade},
+    files,
+    session::desk::Finish,
+    trainer::{Cancel, Urgency},
+};
+use starling_http_api::{
+    node::{FromNode, PlacedUpdate},
+    run::RunResult,
+};
+use starling_primitives::{Hash32, RunId};
+use starling_protocol::{
+    run::{MAX_ROSTER, RunTerms},
+    signing::{Commitment, Role, RoundStatement},
+};
+use starling_rounds::RoundRecord;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// A round record of the largest roster is a few kilobytes.
+const MAX_RECORD_BYTES: usize = 256 * 1024;
+
+/// A share of a round, as it was asked for.
+pub(super) struct Share {
+    pub(super) run_id: RunId,
+    pub(super) terms: RunTerms,
+    pub(super) round: u32,
+    pub(super) place: u16,
+    pub(super) state: Hash32,
+    pub(super) state_root: Hash32,
+}
+
+/// Trains a share and commits to its update. A round that was committed to already is only said again.
+pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Result<Finish, TaskError> {
+    let Share { run_id, terms, round, place, state, state_root } = share;
+    let folder = context.receipts.run_folder(run_id)?;
+    if let Some((commitment, signature)) = context.receipts.run(run_id)?.committed
+        && commitment.round == round
+        && engine_update_is_there(&folder, &commitment)?
+    {
+        return Ok(Finish::Answer(FromNode::Committed { commitment, signature }));
+    }
+    let run = context.chain.run_at_round(run_id, &terms, round, place).await?;
+    if run.state_root != state_root {
+        return Err(TaskError::Asked(format!("the chain's state root before round {round} is {}, not {state_root}", run.state_root)));
+    }
+    let inputs = context.inputs(run_id, &terms).await?;
+    let needed = engine::memory_needed(&inputs.recipe);
+    if needed > context.memory_bytes {
+        return Err(TaskError::Asked(format!("the model needs {} MiB of memory, this node has {}", needed >> 20, context.memory_bytes >> 20)));
+    }
+    let state = state_of(context, &inputs, state, state_root).await?;
+    if state.round() != round {
+        return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
+    }
+    tracing::info!(%run_id, round, place, "training");
+    let job = RoundJob { run_id, round, place, inputs, state, folder };
+    let progress = Progress { run_id, round, reports: context.reports.clone() };
+    let work = context.trainer.run(Urgency::Work, move |bench| engine::train_round(bench, &job, &cancel, |made| progress.tell(made))).await??;
+    let commitment = Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
+    let signature = context.sign(&commitment.signing_bytes(&context.config.deployment.compute_domain()));
+    context.receipts.change_run(run_id, |receipt| receipt.committed = Some((commitment.clone(), signature)))?;
+    tracing::info!(%run_id, round, update = work.update.short(), "committed");
+    Ok(Finish::Answer(FromNode::Committed { commitment, signature }))
+}
+
+fn engine_update_is_there(folder: &std::path::Path, commitment: &Commitment) -> Result<bool, TaskError> {
+    let update = files::read_if_there(&engine::update_path(folder, commitment.round))?;
+    Ok(update.is_some_and(|bytes| hash_of(&bytes) == commitment.update))
+}
+
+struct Progress {
+    run_id: RunId,
+    round: u32,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Progress {
+    /// A step that cannot be told in time is not told: the next one is.
+    fn tell(&self, made: StepMade) {
+        let StepMade { step, loss, learning_rate, tokens_per_second } = made;
+        let message = FromNode::Progress { run_id: self.run_id, round: self.round, step, loss, learning_rate, tokens_per_second };
+        drop(self.reports.try_send(Report::Say(message)));
+    }
+}
+
+/// Uploads the update that was committed to.
+pub(super) async fn reveal(context: &Context, run_id: RunId, round: u32) -> Result<Finish, TaskError> {
+    let committed = context.receipts.run(run_id)?.committed.filter(|(commitment, _)| commitment.round == round);
+    let (commitment, _) = committed.ok_or_else(|| TaskError::Asked(format!("this node committed to nothing in round {round}")))?;
+    let path = engine::update_path(&context.receipts.run_folder(run_id)?, round);
+    let update: Arc<[u8]> = tokio::fs::read(path).await?.into();
+    let bytes = u64::try_from(update.len()).unwrap_or(u64::MAX);
+    let stored = context.store.put(update).await?;
+    if stored != commitment.update {
+        return Err(TaskError::Asked("the update on disk is not the one that was committed to".to_owned()));
+    }
+    Ok(Finish::Answer(FromNode::Revealed { run_id, round, bytes }))
+}
+
+/// Scores the updates of a round.
+pub(super) async fn score(context: &Context, run_id: RunId, round: u32, state: Hash32, updates: &[PlacedUpdate], cancel: Cancel) -> Result<Finish, TaskError> {
+    let run = context.chain.run_in_round(run_id, round).await?;
+    let inputs = context.inputs(run_id, &run.terms).await?;
+    let state = state_of(context, &inputs, state, run.state_root).await?;
+    let updates = fetch(context, updates).await?;
+    let job = ScoreJob { inputs, state, updates };
+    let scores = context.trainer.run(Urgency::Round, move |_| engine::score_updates(&job, &cancel)).await??;
+    Ok(Finish::Answer(FromNode::Scored { run_id, round, scores }))
+}
+
+/// The updates' bytes; each must fit its hash.
+async fn fetch(context: &Context, updates: &[PlacedUpdate]) -> Result<Vec<(u16, Arc<[u8]>)>, TaskError> {
+    if updates.len() > usize::from(MAX_ROSTER) {
+        return Err(TaskError::Asked(format!("{} updates are more than a roster holds", updates.len())));
+    }
+    let mut fetched = Vec::with_capacity(updates.len());
+    for PlacedUpdate { place, update } in updates {
+        fetched.push((*place, context.store.get(*update).await?));
+    }
+    Ok(fetched)
+}
+
+/// A round record with what is to be signed.
+pub(super) struct Proposal {
+    pub(super) run_id: RunId,
+    pub(super) round: u32,
+    pub(super) record: Hash32,
+    pub(super) state: Hash32,
+    pub(super) updates: Vec<PlacedUpdate>,
+    pub(super) statement: RoundStatement,
+}
+
+/// Checks a record, applies it, and signs its statement if nothing deviates.
+pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Finish, TaskError> {
+    let Proposal { run_id, round, record, state, updates, statement } = proposal;
+    let run = context.chain.run_in_round(run_id, round).await?;
+    let place = run.roster.iter().position(|member| member.node_id == context.config.node_id && !member.left);
+    let place = place.and_then(|place| u16::try_from(place).ok()).ok_or_else(|| TaskError::Asked(format!("this node is not in run {run_id}")))?;
+    let inputs = context.inputs(run_id, &run.terms).await?;
+    let record = read_record(&context.store.get(record).await?)?;
+    let state = state_of(context, &inputs, state, run.state_root).await?;
+    let updates = fetch(context, &updates).await?;
+    let receipt = context.receipts.run(run_id)?;
+    let previous_digest = receipt.signed.and_then(|(signed, digest)| (signed.checked_add(1) == Some(round)).then_some(digest));
+    let own = receipt.committed.filter(|(commitment, _)| commitment.round == round).map(|(commitment, _)| (place, commitment.update));
+    let signed = statement.clone();
+    let job = RecordJob { inputs, run, state, record, updates, statement, previous_digest, own };
+    let confirmed = context.trainer.run(Urgency::Round, move |_| engine::check_and_apply(job)).await??;
+    let signature = context.sign(&signed.signing_bytes(&context.config.deployment.compute_domain(), Role::Node));
+    context.receipts.change_run(run_id, |receipt| receipt.signed = Some((round, confirmed.digest)))?;
+    tracing::info!(%run_id, round, state_root = confirmed.state_root.short(), "signed");
+    Ok(Finish::Answer(FromNode::RoundSigned { run_id, round, place, state_root: confirmed.state_root, signature }))
+}
+
+/// A record in borsh, or in JSON where it begins like that.
+fn read_record(bytes: &[u8]) -> Result<RoundRecord, TaskError> {
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(TaskError::Asked("the round record is larger than any record".to_owned()));
+    }
+    let read = if bytes.first() == Some(&b'{') { serde_json::from_slice(bytes).map_err(|error| error.to_string()) } else { borsh::from_slice(bytes).map_err(|error| error.to_string()) };
+    read.map_err(|error| TaskError::Asked(format!("the round record is not understood: {error}")))
+}
+
+/// A held-out figure of a state.
+pub(super) async fn evaluate(context: &Context, run_id: RunId, round: Option<u32>, state: Hash32, windows: u32) -> Result<Finish, TaskError> {
+    let run = context.chain.run(run_id).await?;
+    let inputs = context.inputs(run_id, &run.terms).await?;
+    let state = engine::read_state(&inputs.recipe, &context.store.get(state).await?)?;
+    let bits_per_byte = context.trainer.run(Urgency::Figures, move |_| engine::evaluate_state(&inputs, &state, windows)).await??;
+    Ok(Finish::Answer(FromNode::Evaluated { run_id, round, bits_per_byte }))
+}
+
+/// Model file, configuration, baselines and sample of the final state.
+pub(super) async fn export(context: &Context, run_id: RunId, terms: &RunTerms, state: Hash32, state_root: Hash32) -> Result<Finish, TaskError> {
+    let inputs = context.inputs(run_id, terms).await?;
+    let base = state_of(context, &inputs, terms.base, terms.base_root).await?;
+    let state = state_of(context, &inputs, state, state_root).await?;
+    let job = ExportJob { run_id, inputs, base, state, state_root };
+    let made = context.trainer.run(Urgency::Figures, move |_| engine::export(&job)).await??;
+    let model_bytes = u64::try_from(made.model.len()).unwrap_or(u64::MAX);
+    let model = context.store.put(made.model).await?;
+    let config = context.store.put(made.config).await?;
+    let node_id = context.config.node_id;
+    let result = RunResult { model, model_bytes, config, state_root, bits_per_byte: made.bits_per_byte, baselines: made.baselines, sample: made.sample, node_id };
+    tracing::info!(%run_id, model = model.short(), "exported");
+    Ok(Finish::Answer(FromNode::Exported { run_id, result: Box::new(result) }))
+}
