@@ -1,0 +1,221 @@
+//! History: walks final blocks in order and keeps the events of our contracts.
+
+use super::Chain;
+use crate::db::{Db, DbError, NewEvent};
+use serde::Deserialize as _;
+use starling_contract_api::{
+    Deployment,
+    events::{BillingEvent, Moved},
+    payment::PaymentMsg,
+    rpc::{BlockRef, Event, RpcError},
+};
+use starling_http_api::network::{Change, HistoryEntry};
+use starling_primitives::{AccountId, Amount, EscrowId, TimestampMs};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+const CURSOR: &str = "history";
+/// A chain of fewer blocks is read from its first.
+const YOUNG_CHAIN: u64 = 200_000;
+/// Receipts of a transaction end some blocks after it; its outcome is asked for that often.
+const OUTCOME_TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(700);
+
+/// Reads blocks and writes history. Its loop has one owner.
+pub struct Historian {
+    chain: Arc<dyn Chain>,
+    db: Db,
+    deployment: Deployment,
+    from: Option<u64>,
+    /// Payer and purpose of escrows that were seen; rebuilt from events.
+    escrows: BTreeMap<EscrowId, (AccountId, String)>,
+}
+
+/// Why reading stopped; it goes on from the cursor.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The chain gave no answer.
+    #[error(transparent)]
+    Chain(#[from] RpcError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Historian {
+    /// Starts where it stopped, or at `from`.
+    pub fn new(chain: Arc<dyn Chain>, db: Db, deployment: Deployment, from: Option<u64>) -> Self {
+        Self { chain, db, deployment, from, escrows: BTreeMap::new() }
+    }
+
+    /// Reads for ever.
+    pub async fn run(mut self) {
+        match self.db.payments().await {
+            Ok(payments) => self.escrows.extend(payments.into_iter().map(|(escrow, payer, purpose)| (escrow, (payer, purpose)))),
+            Err(error) => tracing::warn!(%error, "earlier payments cannot be read"),
+        }
+        loop {
+            if let Err(error) = self.catch_up().await {
+                tracing::debug!(%error, "history pauses");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Reads up to the last final block.
+    pub async fn catch_up(&mut self) -> Result<(), HistoryError> {
+        let head = self.chain.block(BlockRef::Final).await?.height;
+        let start = self.from.unwrap_or(if head < YOUNG_CHAIN { 0 } else { head });
+        let mut next = self.db.cursor(CURSOR).await?.map_or(start, |done| done + 1);
+        let mut gap = next;
+        while next <= head {
+            match self.chain.block(BlockRef::Height(next)).await {
+                Ok(block) => {
+                    let mut events = Vec::new();
+                    for transaction in &block.transactions {
+                        if self.concerns(&transaction.receiver) {
+                            self.read_transaction(&transaction.hash, &transaction.signer, TimestampMs(block.timestamp_ms), &mut events).await?;
+                        }
+                    }
+                    if !events.is_empty() || next.saturating_sub(gap) >= 50 || next == head {
+                        self.db.add_history(CURSOR, next, &events).await?;
+                        gap = next;
+                    }
+                }
+                // Heights are skipped, and old blocks are collected.
+                Err(RpcError::Refused { name, .. }) if name == "UNKNOWN_BLOCK" || name == "GARBAGE_COLLECTED_BLOCK" => {}
+                Err(error) => return Err(error.into()),
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    fn concerns(&self, receiver: &str) -> bool {
+        let Deployment { billing, compute, hub, market, .. } = &self.deployment;
+        [billing, compute, hub, market].into_iter().any(|contract| contract.as_str() == receiver)
+    }
+
+    async fn read_transaction(&mut self, tx: &str, signer: &str, at: TimestampMs, events: &mut Vec<NewEvent>) -> Result<(), HistoryError> {
+        let Ok(signer) = AccountId::new(signer) else { return Ok(()) };
+        let mut outcome = None;
+        for _ in 0..OUTCOME_TRIES {
+            outcome = self.chain.outcome(tx, &signer).await?;
+            if outcome.is_some() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let Some(outcome) = outcome else { return Ok(()) };
+        let billing = self.deployment.billing.clone();
+        for (place, event) in outcome.events.iter().enumerate().filter(|(_, event)| event.contract == billing.as_str()) {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            events.extend(self.read_event(event).map(|(escrow_id, purpose, accounts)| NewEvent {
+                entry: HistoryEntry { seq: 0, at, event: event.event.clone(), change: None, escrow_id, purpose, tx: tx.to_owned() },
+                place,
+                accounts,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Whom an event of `billing` concerns, and how it changed their free balances.
+    fn read_event(&mut self, event: &Event) -> Option<Told> {
+        let json = serde_json::json!({"event": event.event, "data": event.data});
+        let event: BillingEvent = serde_json::from_value(json).ok()?;
+        if let BillingEvent::PaymentHeld { escrow_id, payer, msg, .. } = &event {
+            self.escrows.insert(*escrow_id, (payer.clone(), purpose(msg)));
+        }
+        Some(tell(event, &self.escrows))
+    }
+}
+
+/// Escrow, purpose and changes.
+type Told = (Option<EscrowId>, Option<String>, Vec<(AccountId, Option<Change>)>);
+
+fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) -> Told {
+    use BillingEvent as E;
+    let one = |account: AccountId, change: Option<Change>| (None, None, vec![(account, change)]);
+    let of_escrow = |escrow_id: EscrowId, moved: Option<&Moved>| {
+        let known = escrows.get(&escrow_id);
+        let mut accounts: BTreeMap<AccountId, Amount> = BTreeMap::new();
+        let mut add = |account: &AccountId, amount: Amount| {
+            let sum = accounts.entry(account.clone()).or_default();
+            *sum = sum.checked_add(amount).unwrap_or(*sum);
+        };
+        for (account, amount) in moved.into_iter().flat_map(|moved| &moved.credits) {
+            add(account, *amount);
+        }
+        if let Some((payer, _)) = known {
+            add(payer, Amount::ZERO);
+            for amount in moved.into_iter().flat_map(|moved| [moved.refund, moved.storage]) {
+                add(payer, amount);
+            }
+        }
+        let accounts = accounts.into_iter().map(|(account, sum)| (account, (!sum.is_zero()).then_some(Change::Plus(sum)))).collect();
+        (Some(escrow_id), known.map(|(_, purpose)| purpose.clone()), accounts)
+    };
+    match event {
+        E::Deposited { account, amount } | E::TransferFailed { account, amount } => one(account, Some(Change::Plus(amount))),
+        E::Withdrawn { account, amount } => one(account, Some(Change::Minus(amount))),
+        E::AccountRegistered { account, .. }
+        | E::AccountUnregistered { account, .. }
+        | E::StorageDeposited { account, .. }
+        | E::StorageWithdrawn { account, .. }
+        | E::SessionKeyAdded { account, .. }
+        | E::SessionKeyRemoved { account, .. } => one(account, None),
+        E::PaymentHeld { escrow_id, payer, amount, storage, forwarded, source, msg, .. } => {
+            let total = Amount::sum([amount, storage, forwarded]).unwrap_or(amount);
+            // What was attached never was on the balance.
+            let from_balance = !matches!(source, starling_contract_api::events::Source::Attached);
+            (Some(escrow_id), Some(purpose(&msg)), vec![(payer, from_balance.then_some(Change::Minus(total)))])
+        }
+        E::EscrowOpened { escrow_id, moved, .. }
+        | E::EscrowRefused { escrow_id, moved, .. }
+        | E::EscrowVoided { escrow_id, moved }
+        | E::EscrowPosted { escrow_id, moved, .. }
+        | E::HoldbackDecided { escrow_id, moved, .. }
+        | E::EscrowClosed { escrow_id, moved } => of_escrow(escrow_id, Some(&moved)),
+        E::EarningsClaimed { escrow_id, moved, .. } => of_escrow(escrow_id, Some(&moved)),
+        E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, Some(Change::Plus(amount)))]),
+        E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
+        E::FeesWithdrawn { owner, .. } => one(owner, None),
+        E::FeesReturned { .. } | E::PausedSet { .. } => (None, None, Vec::new()),
+    }
+}
+
+/// What the payer wanted, in a few words.
+fn purpose(msg: &serde_json::Value) -> String {
+    match PaymentMsg::deserialize(msg) {
+        Ok(PaymentMsg::Run(terms)) => format!("a run of {} rounds", terms.rounds),
+        Ok(PaymentMsg::Lease(terms)) => format!("a lease of offer {}", terms.offer_id),
+        Ok(PaymentMsg::Stake { node_id }) => format!("the stake of node {node_id}"),
+        Ok(PaymentMsg::Licence { name }) => format!("a licence of {name}"),
+        Err(_) => "a payment".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    fn account(name: &str) -> AccountId {
+        AccountId::new(name).unwrap()
+    }
+
+    #[test]
+    fn history__should_show_who_gained_by_a_post_and_a_refund() {
+        let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a run of 3 rounds".to_owned()))]);
+        let moved = Moved { credits: vec![(account("bob.starling"), Amount(70))], fee: Amount(2), refund: Amount(20), storage: Amount(8), state: "closed".to_owned(), removed: true };
+        let (escrow, purpose, accounts) = tell(BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }, &escrows);
+        assert_eq!((escrow, purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
+        assert_eq!(accounts, vec![(account("alice.starling"), Some(Change::Plus(Amount(28)))), (account("bob.starling"), Some(Change::Plus(Amount(70))))]);
+    }
+
+    #[test]
+    fn history__should_show_money_that_left() {
+        let told = tell(BillingEvent::Withdrawn { account: account("alice.starling"), amount: Amount(5) }, &BTreeMap::new());
+        assert_eq!(told.2, vec![(account("alice.starling"), Some(Change::Minus(Amount(5))))]);
+    }
+}

@@ -1,0 +1,173 @@
+//! Configuration: a TOML file, with `STARLING_COORDINATOR_*` from the environment on top.
+
+use serde::Deserialize;
+use starling_contract_api::Deployment;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// What the service needs to know. Secrets are named by the path of their file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The origin that browsers and nodes dial, such as `https://starling.example`. A port of 0 stands for the one taken.
+    pub public_origin: String,
+    /// NEAR JSON-RPC for this service.
+    pub rpc_url: String,
+    /// NEAR JSON-RPC for browsers.
+    pub public_rpc_url: String,
+    /// The network's name for people.
+    pub network_name: String,
+    /// Contracts and chain.
+    pub deployment: Deployment,
+    /// NEAR credential file of the account that pays gas of rounds and posts.
+    pub key_file: PathBuf,
+    /// Where database and artifacts lie.
+    pub data_dir: PathBuf,
+    /// The built dashboard; none serves the API only.
+    pub dashboard_dir: Option<PathBuf>,
+    /// Origin of the development wallet, on the embedded chain only.
+    pub dev_wallet_url: Option<String>,
+    /// Whether the chain's RPC offers `POST /faucet`.
+    #[serde(default)]
+    pub faucet: bool,
+    /// Explorer address with `{tx}` in it.
+    pub explorer_url: Option<String>,
+    /// First block whose events are read; when left out, the first of a young chain, else the newest.
+    pub history_from: Option<u64>,
+    /// Bounds on what strangers may ask.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Bounds on what strangers may ask.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The most bytes that one account may store.
+    pub account_bytes: u64,
+    /// The most bytes that one node may store.
+    pub node_bytes: u64,
+    /// Logins begun from one address in a minute.
+    pub logins_per_minute: u32,
+    /// Connected nodes.
+    pub nodes: usize,
+    /// Open event streams.
+    pub streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { account_bytes: 8 << 30, node_bytes: 64 << 30, logins_per_minute: 60, nodes: 4_096, streams: 1_024 }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key or a wrong value.
+    #[error("the configuration {path}: {message}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The origin is no `http` or `https` origin.
+    #[error("public_origin must be http://HOST[:PORT] or https://HOST[:PORT] without a path, not {0:?}")]
+    Origin(String),
+}
+
+const FROM_ENVIRONMENT: &[&str] =
+    &["listen", "public_origin", "rpc_url", "public_rpc_url", "network_name", "key_file", "data_dir", "dashboard_dir", "dev_wallet_url", "explorer_url"];
+
+impl Config {
+    /// Reads the file and what the environment says instead.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::parse(&text, path, |name| std::env::var(name).ok())
+    }
+
+    fn parse(text: &str, path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let syntax = |message: String| ConfigError::Syntax { path: path.to_owned(), message };
+        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
+        for key in FROM_ENVIRONMENT {
+            if let Some(value) = environment(&format!("STARLING_COORDINATOR_{}", key.to_uppercase())) {
+                table.insert((*key).to_owned(), toml::Value::String(value));
+            }
+        }
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
+        let host = config.public_origin.strip_prefix("http://").or_else(|| config.public_origin.strip_prefix("https://"));
+        match host {
+            Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(config),
+            _ => Err(ConfigError::Origin(config.public_origin)),
+        }
+    }
+
+    /// The origin once the port is known.
+    pub fn origin(&self, port: u16) -> String {
+        match self.public_origin.strip_suffix(":0") {
+            Some(host) => format!("{host}:{port}"),
+            None => self.public_origin.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    const TEXT: &str = r#"
+listen = "127.0.0.1:0"
+public_origin = "http://127.0.0.1:0"
+rpc_url = "http://127.0.0.1:1"
+public_rpc_url = "http://127.0.0.1:1"
+network_name = "embedded chain"
+key_file = "key.json"
+data_dir = "data"
+faucet = true
+[deployment]
+chain_id = "starling-embedded-1"
+instance = 1
+billing = "billing.starling"
+compute = "compute.starling"
+hub = "hub.starling"
+market = "market.starling"
+"#;
+
+    fn parse(text: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("coordinator.toml"), environment)
+    }
+
+    #[test]
+    fn config__should_take_file_then_environment() {
+        let config = parse(TEXT, |_| None).unwrap();
+        assert_eq!((config.origin(81).as_str(), config.limits.nodes, config.faucet), ("http://127.0.0.1:81", 4_096, true));
+        let config = parse(TEXT, |name| (name == "STARLING_COORDINATOR_DATA_DIR").then(|| "elsewhere".to_owned())).unwrap();
+        assert_eq!(config.data_dir, Path::new("elsewhere"));
+    }
+
+    #[test]
+    fn config__should_refuse_what_it_does_not_know() {
+        let unknown = parse(&format!("spped = 1\n{TEXT}"), |_| None).unwrap_err().to_string();
+        assert!(unknown.contains("spped"), "{unknown}");
+        for origin in ["127.0.0.1", "http://", "https://a/b", "ftp://a"] {
+            let changed = TEXT.replace("http://127.0.0.1:0", origin);
+            assert!(matches!(parse(&changed, |_| None), Err(ConfigError::Origin(_))), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Facts: the projection of the chain, one JSON record each.
+
+use super::{Db, DbError, from_json, signed, to_json};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What a fact is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactKind {
+    /// A node.
+    Node,
+    /// An offer.
+    Offer,
+    /// A run.
+    Run,
+    /// A lease.
+    Lease,
+}
+
+impl FactKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Offer => "offer",
+            Self::Run => "run",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+impl Db {
+    /// Replaces a fact.
+    pub async fn set_fact<T: Serialize>(&self, kind: FactKind, id: u64, fact: &T) -> Result<(), DbError> {
+        let sql = "INSERT INTO facts (kind, id, json) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
+        sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json(kind.name(), fact)?).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The newest 10,000 facts of a kind, by number.
+    pub async fn facts<T: DeserializeOwned>(&self, kind: FactKind) -> Result<Vec<T>, DbError> {
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT json FROM (SELECT id, json FROM facts WHERE kind = ? ORDER BY id DESC LIMIT 10000) ORDER BY id").bind(kind.name()).fetch_all(&self.pool).await?;
+        rows.iter().map(|(json,)| from_json(kind.name(), json)).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! History: events of final blocks and whom they concern.
+
+use super::{Db, DbError, from_json, signed, to_json, unsigned};
+use starling_http_api::network::{Change, HistoryEntry};
+use starling_primitives::AccountId;
+
+/// An event to be kept; `entry.seq` is given by the database.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// What is shown, without the change.
+    pub entry: HistoryEntry,
+    /// Its place among the events of its transaction.
+    pub place: u32,
+    /// Whom it concerns, and what it did to that balance.
+    pub accounts: Vec<(AccountId, Option<Change>)>,
+}
+
+impl Db {
+    /// Keeps the events of a block and moves the cursor past it, both or neither. Events that are there already are left alone.
+    pub async fn add_history(&self, cursor: &str, height: u64, events: &[NewEvent]) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
+        for event in events {
+            let added = sqlx::query("INSERT OR IGNORE INTO history (tx, place, height, json) VALUES (?, ?, ?, ?)")
+                .bind(&event.entry.tx)
+                .bind(i64::from(event.place))
+                .bind(signed(height))
+                .bind(to_json("event", &event.entry)?)
+                .execute(&mut *tx)
+                .await?;
+            if added.rows_affected() == 0 {
+                continue;
+            }
+            for (account, change) in &event.accounts {
+                sqlx::query("INSERT OR IGNORE INTO history_accounts (account_id, seq, change) VALUES (?, ?, ?)")
+                    .bind(account.as_str())
+                    .bind(added.last_insert_rowid())
+                    .bind(change.as_ref().map(|change| to_json("change", change)).transpose()?)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        sqlx::query("INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value").bind(cursor).bind(signed(height)).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Payer and purpose of the newest escrows that were seen, from the payments that opened them.
+    pub async fn payments(&self) -> Result<Vec<(starling_primitives::EscrowId, AccountId, String)>, DbError> {
+        let sql = "SELECT a.account_id, h.json FROM history h JOIN history_accounts a ON a.seq = h.seq WHERE json_extract(h.json, '$.event') = 'payment_held' ORDER BY h.seq DESC LIMIT 10000";
+        let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
+        let mut payments = Vec::with_capacity(rows.len());
+        for (account, json) in rows {
+            let entry: HistoryEntry = from_json("event", &json)?;
+            payments.extend(entry.escrow_id.zip(AccountId::new(account).ok()).map(|(escrow, account)| (escrow, account, entry.purpose.unwrap_or_default())));
+        }
+        Ok(payments)
+    }
+
+    /// An account's history, newest first.
+    pub async fn history(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<HistoryEntry>, DbError> {
+        let sql = "SELECT a.seq, h.json, a.change FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = ? AND a.seq < ? ORDER BY a.seq DESC LIMIT ?";
+        let rows: Vec<(i64, String, Option<String>)> =
+            sqlx::query_as(sql).bind(account.as_str()).bind(before.map_or(i64::MAX, signed)).bind(i64::from(limit)).fetch_all(&self.pool).await?;
+        rows.into_iter()
+            .map(|(seq, json, change)| {
+                let entry: HistoryEntry = from_json("event", &json)?;
+                let change = change.map(|change| from_json("change", &change)).transpose()?;
+                Ok(HistoryEntry { seq: unsigned(seq), change, ..entry })
+            })
+            .collect()
+    }
+}

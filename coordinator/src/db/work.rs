@@ -1,0 +1,71 @@
+//! Work under way: the state of each run and lease, finished rounds, and the points of the curves.
+
+use super::{Db, DbError, from_json, signed, to_json};
+use serde::{Serialize, de::DeserializeOwned};
+use starling_http_api::run::{MetricPoint, RoundView};
+use starling_primitives::{RunId, TimestampMs};
+
+/// Run or lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// A run.
+    Run,
+    /// A lease.
+    Lease,
+}
+
+impl WorkKind {
+    /// Its name in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+impl Db {
+    /// Replaces the state of a run or lease.
+    pub async fn set_work<T: Serialize>(&self, kind: WorkKind, id: u64, state: &T, now: TimestampMs) -> Result<(), DbError> {
+        let sql = "INSERT INTO works (work, id, json, updated_at) VALUES (?, ?, ?, ?) ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at";
+        sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json("work", state)?).bind(signed(now.0)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The states of all runs or leases; the newest 10,000.
+    pub async fn works<T: DeserializeOwned>(&self, kind: WorkKind) -> Result<Vec<T>, DbError> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT json FROM works WHERE work = ? ORDER BY id DESC LIMIT 10000").bind(kind.name()).fetch_all(&self.pool).await?;
+        rows.iter().map(|(json,)| from_json("work", json)).collect()
+    }
+
+    /// Replaces what is shown of a round.
+    pub async fn set_round(&self, run_id: RunId, round: &RoundView) -> Result<(), DbError> {
+        let sql = "INSERT INTO rounds (run_id, round, json) VALUES (?, ?, ?) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
+        sqlx::query(sql).bind(signed(run_id.0)).bind(i64::from(round.round)).bind(to_json("round", round)?).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// What is shown of a run's rounds, in order; the last 10,000.
+    pub async fn rounds(&self, run_id: RunId) -> Result<Vec<RoundView>, DbError> {
+        let sql = "SELECT json FROM (SELECT round, json FROM rounds WHERE run_id = ? ORDER BY round DESC LIMIT 10000) ORDER BY round";
+        let rows: Vec<(String,)> = sqlx::query_as(sql).bind(signed(run_id.0)).fetch_all(&self.pool).await?;
+        rows.iter().map(|(json,)| from_json("round", json)).collect()
+    }
+
+    /// Adds points to the curves.
+    pub async fn add_metrics(&self, points: &[(RunId, MetricPoint)]) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
+        for (run_id, point) in points {
+            sqlx::query("INSERT INTO metrics (run_id, json) VALUES (?, ?)").bind(signed(run_id.0)).bind(to_json("metric", point)?).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The points of a run's curves in order; the last 50,000.
+    pub async fn metrics(&self, run_id: RunId) -> Result<Vec<MetricPoint>, DbError> {
+        let sql = "SELECT json FROM (SELECT seq, json FROM metrics WHERE run_id = ? ORDER BY seq DESC LIMIT 50000) ORDER BY seq";
+        let rows: Vec<(String,)> = sqlx::query_as(sql).bind(signed(run_id.0)).fetch_all(&self.pool).await?;
+        rows.iter().map(|(json,)| from_json("metric", json)).collect()
+    }
+}

@@ -1,0 +1,161 @@
+//! The HTTP side: handlers validate, read the board and the database, and enqueue; they do no work themselves.
+
+mod artifact;
+mod dashboard;
+mod events;
+mod lease;
+mod login;
+mod market;
+mod node;
+mod prepare;
+mod run;
+
+use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Command, engine::Tools, problem::Fault};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    middleware,
+    routing::{get, post, put},
+};
+use starling_http_api::{artifact::MAX_BYTES, network::NetworkInfo, path};
+use starling_primitives::AccountId;
+use starling_rounds::Refusal;
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+
+/// The longest JSON body.
+const MAX_JSON: usize = 256 * 1024;
+/// Uploads under way at once.
+const MAX_UPLOADS: usize = 32;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// Database, chain, nodes, bytes and rights.
+    pub tools: Tools,
+    /// Sessions.
+    pub auth: Auth,
+    /// The engine's ear.
+    pub engine: mpsc::Sender<Command>,
+    /// Configuration.
+    pub config: Arc<Config>,
+    /// This service's own origin.
+    pub origin: Arc<str>,
+    /// The account that pays gas.
+    pub account: AccountId,
+    /// Becomes true when the service stops: streams end then.
+    pub stopping: watch::Receiver<bool>,
+    streams: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    prepared: Arc<Mutex<HashMap<prepare::Key, prepare::Cached>>>,
+}
+
+impl App {
+    /// Puts it together.
+    pub fn new(tools: Tools, auth: Auth, engine: mpsc::Sender<Command>, config: Arc<Config>, origin: &str, account: AccountId, stopping: watch::Receiver<bool>) -> Self {
+        let streams = Arc::new(Semaphore::new(config.limits.streams));
+        Self { tools, auth, engine, config, origin: origin.into(), account, stopping, streams, uploads: Arc::new(Semaphore::new(MAX_UPLOADS)), prepared: Arc::default() }
+    }
+
+    /// The newest facts.
+    pub fn facts(&self) -> &FactsReader {
+        &self.tools.facts
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let api = Router::new()
+        .route(path::NETWORK, get(network))
+        .route(path::HEALTH, get(|| async { "ok" }))
+        .route(path::READY, get(ready))
+        .route(path::LOGIN_CHALLENGE, post(login::challenge))
+        .route(path::LOGIN, post(login::login))
+        .route(path::LOGOUT, post(login::logout))
+        .route(path::SESSION, get(login::session))
+        .route(path::RECIPES, get(run::recipes))
+        .route(path::PREPARE_RUN, post(prepare::prepare))
+        .route(path::RUNS, get(run::runs))
+        .route(path::RUN, get(run::run))
+        .route(path::RUN_EVENTS, get(events::run))
+        .route(path::RUN_METRICS, get(run::metrics))
+        .route(path::RUN_ROUNDS, get(run::rounds))
+        .route(path::RUN_STATEMENT, get(run::statement).post(run::sign))
+        .route(path::NODES, get(market::nodes))
+        .route(path::OFFERS, get(market::offers))
+        .route(path::NODE_CONNECT, get(node::connect))
+        .route(path::LEASES, get(lease::leases))
+        .route(path::LEASE, get(lease::lease))
+        .route(path::LEASE_EVENTS, get(events::lease))
+        .route(path::LEASE_STATEMENT, get(lease::statement).post(lease::sign))
+        .route(path::HISTORY, get(market::history))
+        .layer(DefaultBodyLimit::max(MAX_JSON));
+    let limit = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
+    let artifacts = Router::new().route(path::ARTIFACT, put(artifact::put).get(artifact::get)).layer(DefaultBodyLimit::max(limit));
+    Router::new()
+        .merge(api)
+        .merge(artifacts)
+        .route("/api/{*rest}", axum::routing::any(|| async { Fault::not_found("path") }))
+        .merge(dashboard::routes(&app))
+        .layer(middleware::from_fn_with_state(app.clone(), dashboard::headers))
+        .with_state(app)
+}
+
+async fn network(State(app): State<App>) -> Json<NetworkInfo> {
+    let config = &app.config;
+    Json(NetworkInfo {
+        name: config.network_name.clone(),
+        deployment: config.deployment.clone(),
+        rpc_url: config.public_rpc_url.clone(),
+        dev_wallet_url: config.dev_wallet_url.clone(),
+        faucet: config.faucet,
+        explorer_url: config.explorer_url.clone(),
+        coordinator: app.account.clone(),
+        fee: app.facts().borrow().fee,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+async fn ready(State(app): State<App>) -> Result<&'static str, Fault> {
+    let facts = app.facts().borrow().clone();
+    let fresh = crate::clock::now().since(facts.head.seen_at).0 < 30_000;
+    if facts.complete && fresh {
+        return Ok("ready");
+    }
+    Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready yet", "The chain is being read. Try again in a moment."))
+}
+
+/// A refusal in words for people.
+pub fn refusal_words(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::Late => "it came too late",
+        Refusal::NotFinite => "it holds values that are no numbers",
+        Refusal::WrongShape => "it has not the shape of this model",
+        Refusal::GateRefused => "it does not lower the loss as work does",
+        Refusal::Copied => "it is a copy, or was not made from the assigned data",
+        Refusal::LossSpike => "it raises the loss by much",
+    }
+}
+
+/// Paging and filters of lists.
+#[derive(Debug, Default, serde::Deserialize)]
+pub struct ListQuery {
+    /// Only of this tenant.
+    pub tenant: Option<AccountId>,
+    /// Only of this provider.
+    pub provider: Option<AccountId>,
+    /// Only of this account.
+    pub account: Option<AccountId>,
+    /// Only below this number.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+impl ListQuery {
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit.unwrap_or(50).min(200)).unwrap_or(200)
+    }
+}
+

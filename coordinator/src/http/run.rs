@@ -1,0 +1,109 @@
+//! Runs: lists, views, curves, rounds, and the meter's signature.
+
+use super::{App, ListQuery};
+use crate::{
+    board::{pending_statement, run_view},
+    clock,
+    engine::Command,
+    problem::Fault,
+};
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use starling_http_api::run::{ExplainedField, MeterSignature, MetricPoint, PendingStatement, RecipePreset, RoundView, RunView};
+use starling_primitives::RunId;
+use starling_protocol::run::Run;
+use starling_rounds::recipe::Recipe;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
+    let preset = |name: &str| {
+        let recipe = Recipe::preset(name).map_err(Fault::internal)?;
+        let tokens_per_round = u32::try_from(recipe.tokens_per_round()).map_err(Fault::internal)?;
+        Ok(RecipePreset {
+            name: recipe.name.clone(),
+            title: title(&recipe),
+            recipe: recipe.to_toml().map_err(Fault::internal)?,
+            parameters: recipe.gpt().parameter_count(),
+            rounds: recipe.rounds,
+            tokens_per_round,
+            explained: explain(&recipe),
+        })
+    };
+    Recipe::preset_names().into_iter().map(preset).collect::<Result<Vec<_>, Fault>>().map(Json)
+}
+
+fn title(recipe: &Recipe) -> String {
+    let gpt = recipe.gpt();
+    format!("A byte-level language model: {} layers, {} wide, sees {} bytes", gpt.layers, gpt.width, gpt.context)
+}
+
+fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
+    let (gpt, optimizer, outer) = (recipe.gpt(), &recipe.optimizer, &recipe.outer);
+    let field = |field: &str, value: String, meaning: &str| ExplainedField { field: field.to_owned(), value, meaning: meaning.to_owned() };
+    vec![
+        field("seed", recipe.seed.to_string(), "Fixes the first weights and which text each step reads."),
+        field("rounds", recipe.rounds.to_string(), "How often the nodes' work is merged, checked and paid."),
+        field("inner_steps_per_round", recipe.inner_steps_per_round.to_string(), "Steps that each node makes between two merges."),
+        field("batch", recipe.batch.to_string(), "Pieces of text in one step."),
+        field("clip_norm", recipe.clip_norm.to_string(), "Longer gradients are shortened to this."),
+        field("model.layers", gpt.layers.to_string(), "Transformer blocks."),
+        field("model.heads", gpt.heads.to_string(), "Attention heads of each block."),
+        field("model.width", gpt.width.to_string(), "Numbers that stand for each byte inside the model."),
+        field("model.context", gpt.context.to_string(), "Bytes that the model sees at once."),
+        field("optimizer.peak_learning_rate", optimizer.peak_learning_rate.to_string(), "The longest step, reached after the warm-up."),
+        field("optimizer.floor_learning_rate", optimizer.floor_learning_rate.to_string(), "The step at the end."),
+        field("optimizer.warmup_steps", optimizer.warmup_steps.to_string(), "Steps until the longest."),
+        field("optimizer.weight_decay", optimizer.weight_decay.to_string(), "Pulls weights towards zero."),
+        field("outer.momentum", outer.momentum.to_string(), "How much of the last merge's direction is kept."),
+        field("outer.learning_rate", outer.learning_rate.to_string(), "How far a merge goes along the nodes' mean."),
+    ]
+}
+
+pub(super) async fn runs(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Vec<RunView>> {
+    let facts = app.facts().borrow().clone();
+    let (shown, now) = (app.tools.board.read(), clock::now());
+    let wanted = |run: &&Arc<Run>| query.before.is_none_or(|before| run.id.0 < before) && query.tenant.as_ref().is_none_or(|tenant| run.tenant == *tenant);
+    Json(facts.runs.values().rev().filter(wanted).take(query.limit()).map(|run| run_view(run, &shown, &app.tools.hub, now)).collect())
+}
+
+pub(super) async fn run(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<RunView>, Fault> {
+    let run = find(&app, run_id).await?;
+    let shown = app.tools.board.read();
+    Ok(Json(run_view(&run, &shown, &app.tools.hub, clock::now())))
+}
+
+pub(super) async fn metrics(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<Vec<MetricPoint>>, Fault> {
+    find(&app, run_id).await?;
+    Ok(Json(app.tools.db.metrics(run_id).await?))
+}
+
+pub(super) async fn rounds(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<Vec<RoundView>>, Fault> {
+    find(&app, run_id).await?;
+    Ok(Json(app.tools.db.rounds(run_id).await?))
+}
+
+pub(super) async fn statement(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<PendingStatement>, Fault> {
+    let pending = app.tools.board.read().runs.get(&run_id).and_then(pending_statement);
+    pending.map(Json).ok_or_else(|| Fault::not_found("statement that waits"))
+}
+
+/// Anyone may bring the meter's signature: it proves itself.
+pub(super) async fn sign(State(app): State<App>, Path(run_id): Path<RunId>, Json(signed): Json<MeterSignature>) -> Result<StatusCode, Fault> {
+    let (answer, outcome) = oneshot::channel();
+    app.engine.send(Command::RunMeter { run_id, round: signed.round, signature: signed.signature, answer }).await.map_err(Fault::internal)?;
+    outcome.await.map_err(Fault::internal)??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A run by the facts, or by the chain when it is newer.
+pub(super) async fn find(app: &App, run_id: RunId) -> Result<Arc<Run>, Fault> {
+    let known = app.facts().borrow().runs.get(&run_id).cloned();
+    match known {
+        Some(run) => Ok(run),
+        None => app.tools.chain.run(run_id).await?.map(Arc::new).ok_or_else(|| Fault::not_found("run")),
+    }
+}

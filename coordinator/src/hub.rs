@@ -1,0 +1,253 @@
+//! The hub: which nodes are connected, and the way to each. Messages go out once per connection and key, so a plan may be made again at any time.
+
+use crate::{clock, runs::Presence, secret};
+use starling_http_api::node::{FromNode, PrepareRefused, Prepared, ToNode};
+use starling_primitives::{Hash32, NodeId, TimestampMs};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that wait for a slow node; one that lets more pile up is cut off.
+const QUEUE: usize = 256;
+/// Tokens of earlier connections that still move artifacts.
+const TOKENS_PER_NODE: usize = 4;
+
+/// What nodes do, in order.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A node connected.
+    Joined(NodeId),
+    /// A node went.
+    Left(NodeId),
+    /// A node said something.
+    Said(NodeId, FromNode),
+}
+
+/// The answer to a `Prepare`.
+pub type PrepareAnswer = Result<Prepared, PrepareRefused>;
+
+/// The hub. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    state: Arc<Mutex<State>>,
+    events: mpsc::Sender<NodeEvent>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    connections: BTreeMap<NodeId, Connection>,
+    presence: BTreeMap<NodeId, Presence>,
+    heard_at: BTreeMap<NodeId, TimestampMs>,
+    tokens: HashMap<Hash32, NodeId>,
+    token_order: BTreeMap<NodeId, VecDeque<Hash32>>,
+    prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
+}
+
+struct Connection {
+    number: u64,
+    queue: mpsc::Sender<ToNode>,
+    sent: HashSet<String>,
+}
+
+/// A connection's own end.
+pub struct Line {
+    /// Which connection of the node it is.
+    pub number: u64,
+    /// What is to be said to the node.
+    pub queue: mpsc::Receiver<ToNode>,
+    /// For `Authorization: Bearer`.
+    pub token: String,
+}
+
+impl Hub {
+    /// A hub for at most so many nodes, and what they do.
+    pub fn new(limit: usize) -> (Self, mpsc::Receiver<NodeEvent>) {
+        let (events, receiver) = mpsc::channel(4_096);
+        (Self { state: Arc::default(), events, limit }, receiver)
+    }
+
+    /// Takes a node's new connection; an older one of the same node is dropped. Nothing when the hub is full.
+    pub async fn join(&self, node: NodeId) -> Option<Line> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let token = secret::random_hex::<32>();
+        let number = {
+            let mut state = self.lock();
+            if state.connections.len() >= self.limit && !state.connections.contains_key(&node) {
+                return None;
+            }
+            state.next += 1;
+            let number = state.next;
+            state.connections.insert(node, Connection { number, queue: sender, sent: HashSet::new() });
+            let now = clock::now();
+            state.presence.insert(node, Presence { connected: true, since: now });
+            state.heard_at.insert(node, now);
+            state.add_token(node, secret::token_hash(&token));
+            number
+        };
+        self.tell(NodeEvent::Joined(node)).await;
+        Some(Line { number, queue, token })
+    }
+
+    /// A connection ended; does nothing if the node has a newer one.
+    pub async fn leave(&self, node: NodeId, number: u64) {
+        {
+            let mut state = self.lock();
+            if state.connections.get(&node).is_none_or(|connection| connection.number != number) {
+                return;
+            }
+            state.connections.remove(&node);
+            state.presence.insert(node, Presence { connected: false, since: clock::now() });
+            // Whoever waits for this node is told by the closed channel.
+            state.prepares.retain(|_, (asked, _)| *asked != node);
+        }
+        self.tell(NodeEvent::Left(node)).await;
+    }
+
+    /// A node said something on its connection.
+    pub async fn hear(&self, node: NodeId, message: FromNode) {
+        let asked = {
+            let mut state = self.lock();
+            state.heard_at.insert(node, clock::now());
+            match &message {
+                FromNode::Prepared { request_id, .. } if state.prepares.get(request_id).is_some_and(|(asked, _)| *asked == node) => state.prepares.remove(request_id),
+                _ => None,
+            }
+        };
+        match (message, asked) {
+            (FromNode::Prepared { outcome, .. }, Some((_, waiting))) => drop(waiting.send(outcome)),
+            (FromNode::Prepared { .. } | FromNode::Alive | FromNode::Hello { .. }, _) => {}
+            (message, _) => self.tell(NodeEvent::Said(node, message)).await,
+        }
+    }
+
+    /// Says something to a node once per connection and key. Says whether it was said now.
+    pub fn send_once(&self, node: NodeId, key: &str, message: ToNode) -> bool {
+        let mut state = self.lock();
+        let Some(connection) = state.connections.get_mut(&node) else { return false };
+        if connection.sent.contains(key) {
+            return false;
+        }
+        if connection.queue.try_send(message).is_err() {
+            // The node takes nothing more: dropping the queue ends its connection, and a new one is told everything again.
+            let (closed, _) = mpsc::channel(1);
+            connection.queue = closed;
+            return false;
+        }
+        connection.sent.insert(key.to_owned());
+        true
+    }
+
+    /// Forgets that something was said, so that it is said again.
+    pub fn forget_sent(&self, node: NodeId, key: &str) {
+        if let Some(connection) = self.lock().connections.get_mut(&node) {
+            connection.sent.remove(key);
+        }
+    }
+
+    /// Asks a node to prepare; the answer comes by the receiver, which closes when the node goes.
+    pub fn prepare(&self, node: NodeId, message: impl FnOnce(u64) -> ToNode) -> oneshot::Receiver<PrepareAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        state.next += 1;
+        let request_id = state.next;
+        if let Some(connection) = state.connections.get(&node)
+            && connection.queue.try_send(message(request_id)).is_ok()
+        {
+            state.prepares.insert(request_id, (node, sender));
+        }
+        receiver
+    }
+
+    /// Nodes that are or were connected since the start.
+    pub fn presence(&self) -> BTreeMap<NodeId, Presence> {
+        self.lock().presence.clone()
+    }
+
+    /// Whether a node is connected.
+    pub fn is_connected(&self, node: NodeId) -> bool {
+        self.lock().connections.contains_key(&node)
+    }
+
+    /// Connected nodes.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.lock().connections.keys().copied().collect()
+    }
+
+    /// A node's last sign of life.
+    pub fn heard_at(&self, node: NodeId) -> Option<TimestampMs> {
+        self.lock().heard_at.get(&node).copied()
+    }
+
+    /// Whose token it is.
+    pub fn token_owner(&self, token: &str) -> Option<NodeId> {
+        self.lock().tokens.get(&secret::token_hash(token)).copied()
+    }
+
+    async fn tell(&self, event: NodeEvent) {
+        // Only a stopping service has nobody who listens.
+        if self.events.send(event).await.is_err() {
+            tracing::debug!("nobody listens to nodes any more");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add_token(&mut self, node: NodeId, hash: Hash32) {
+        self.tokens.insert(hash, node);
+        let order = self.token_order.entry(node).or_default();
+        order.push_back(hash);
+        if order.len() > TOKENS_PER_NODE
+            && let Some(oldest) = order.pop_front()
+        {
+            self.tokens.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use starling_primitives::RunId;
+
+    #[tokio::test]
+    async fn hub__should_say_each_thing_once_per_connection() {
+        let (hub, mut events) = Hub::new(1);
+        let node = NodeId(1);
+        let message = || ToNode::RunEnded { run_id: RunId(1) };
+        assert!(!hub.send_once(node, "a", message()), "nobody is there");
+        let mut first = hub.join(node).await.unwrap();
+        assert!(hub.send_once(node, "a", message()));
+        assert!(!hub.send_once(node, "a", message()));
+        assert_eq!(first.queue.recv().await, Some(message()));
+        let second = hub.join(node).await.unwrap();
+        assert!(hub.send_once(node, "a", message()), "a new connection is told again");
+        assert_eq!(first.queue.recv().await, None, "the older connection ends");
+        hub.leave(node, first.number).await;
+        assert!(hub.is_connected(node), "the older one's end does not end the newer");
+        assert_eq!(hub.token_owner(&second.token), Some(node));
+        assert!(hub.join(NodeId(2)).await.is_none(), "the hub is full");
+        hub.leave(node, second.number).await;
+        assert!(!hub.presence()[&node].connected);
+        assert!(matches!(events.recv().await, Some(NodeEvent::Joined(NodeId(1)))));
+    }
+
+    #[tokio::test]
+    async fn prepare__should_end_when_the_node_goes() {
+        let (hub, _events) = Hub::new(1);
+        let line = hub.join(NodeId(1)).await.unwrap();
+        let waiting = hub.prepare(NodeId(1), |_| ToNode::RunEnded { run_id: RunId(1) });
+        hub.leave(NodeId(1), line.number).await;
+        assert!(waiting.await.is_err());
+        assert!(hub.prepare(NodeId(9), |_| ToNode::RunEnded { run_id: RunId(1) }).await.is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! Problems: every refusal as RFC 9457 JSON with a stable code. The one place where an error becomes an HTTP answer.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use starling_http_api::problem::Problem;
+use std::fmt::Display;
+
+/// A refusal on its way to an answer.
+#[derive(Debug)]
+pub struct Fault {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+impl Fault {
+    /// A refusal with its stable code, its kind in a few words, and what happened and what to do.
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Display) -> Self {
+        Self { status, code, title, detail: detail.to_string() }
+    }
+
+    /// The request is not understood.
+    pub fn bad(code: &'static str, detail: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, "The request is not understood", detail)
+    }
+
+    /// Nothing is there, or it is not for this caller: the two are not told apart.
+    pub fn not_found(what: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", format_args!("There is no {what} here that you may see."))
+    }
+
+    /// Nobody is logged in.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "login_needed", "Sign in first", "This needs a session. Sign in with your wallet and try again.")
+    }
+
+    /// Something here failed; what, stands in the log.
+    pub fn internal(error: impl Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something failed here", error)
+    }
+
+    /// The chain does not answer.
+    pub fn chain(error: impl Display) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "chain_unreachable", "The chain does not answer", format_args!("{error}. No money has moved. Try again in a moment."))
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let id = crate::secret::random_hex::<8>();
+        let detail = if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(id, error = %self.detail, "a request failed");
+            format!("Nothing was lost and no money has moved. Try again; if it stays, tell the operator this number: {id}.")
+        } else {
+            tracing::debug!(id, code = self.code, detail = %self.detail, "a request was refused");
+            self.detail
+        };
+        let problem = Problem { kind: format!("about:starling/{}", self.code), title: self.title.to_owned(), status: self.status.as_u16(), detail, code: self.code.to_owned(), id };
+        let mut response = (self.status, axum::Json(problem)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+impl From<crate::db::DbError> for Fault {
+    fn from(error: crate::db::DbError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<starling_contract_api::rpc::RpcError> for Fault {
+    fn from(error: starling_contract_api::rpc::RpcError) -> Self {
+        Self::chain(error)
+    }
+}
+
+impl From<crate::artifacts::ArtifactError> for Fault {
+    fn from(error: crate::artifacts::ArtifactError) -> Self {
+        use crate::artifacts::ArtifactError as E;
+        match &error {
+            E::HashMismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "hash_mismatch", "The upload is damaged", error),
+            E::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "artifact_too_large", "The upload is too large", error),
+            E::Quota { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", "Your storage is full", error),
+            E::Body(_) => Self::bad("upload_broken", error),
+            E::Missing(_) => Self::not_found("artifact"),
+            E::Store(_) | E::Db(_) => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What an event changes. Anything that does not fit the stage or the round is ignored: messages are repeated and reordered.
+
+use super::{
+    advance,
+    state::{Committed, Event, RunWork, Scored, Stage, View},
+};
+use starling_protocol::run::RunState;
+use starling_rounds::scorer_order;
+
+/// Applies an event, then what time and chain demand. Says whether anything changed.
+pub fn apply(work: &mut RunWork, event: Event, view: &View<'_>) -> bool {
+    let before = work.clone();
+    take(work, event, view);
+    // Each step goes one stage further; the number of stages bounds it.
+    for _ in 0..8 {
+        if !advance::step(work, view) {
+            break;
+        }
+    }
+    *work != before
+}
+
+fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
+    let current = work.rounds_done;
+    let training = matches!(view.run.state, RunState::Training { .. });
+    match (event, &mut work.stage) {
+        (Event::Committed { place, round, update, steps }, Stage::Collecting { commitments, .. }) if round == current && training => {
+            // The first commitment binds.
+            commitments.entry(place).or_insert(Committed { update, steps, at: view.now });
+        }
+        (Event::Revealed { place, round, bytes }, Stage::Revealing { frozen, revealed, .. }) if round == current && frozen.commitments.contains_key(&place) => {
+            revealed.entry(place).or_insert(bytes);
+        }
+        (Event::SeedDrawn { round, seed: drawn }, Stage::Revealing { seed, .. }) if round == current => {
+            seed.get_or_insert(drawn);
+        }
+        (Event::Inspected { round, valid, refused }, Stage::Inspecting { frozen, revealed, seed }) if round == current => {
+            let scored = Scored { frozen: frozen.clone(), revealed: revealed.clone(), seed: *seed, skipped: 0, valid, refused, scores: Default::default() };
+            work.stage = if scored.valid.is_empty() { Stage::Recording { scored } } else { Stage::Scoring { scoring: scored, asked_at: view.now } };
+        }
+        (Event::Scored { place, round, scores }, Stage::Scoring { scoring, .. }) if round == current => {
+            let complete = scoring.valid.len() == scores.len() && scoring.valid.iter().all(|place| scores.contains_key(place));
+            if scorer(scoring) == Some(place) && complete {
+                let mut scored = scoring.clone();
+                scored.scores = scores;
+                work.stage = Stage::Recording { scored };
+            }
+        }
+        (Event::RecordMade(made), Stage::Recording { .. }) if made.statement.round == current => {
+            work.bytes_exchanged = work.bytes_exchanged.saturating_add(made.bytes);
+            work.last_scorer = made.scorer;
+            work.stage = Stage::Signing { made, signatures: Default::default(), quorum_at: None, meter: None };
+        }
+        (Event::Signed { place, round, signature }, Stage::Signing { made, signatures, .. }) if round == made.statement.round => {
+            signatures.entry(place).or_insert(signature);
+        }
+        (Event::Meter { round, signature }, Stage::Signing { made, quorum_at: Some(_), meter, .. }) if round == made.statement.round => {
+            meter.get_or_insert(signature);
+        }
+        (Event::Evaluated { rounds_done, bits_per_byte }, _) if bits_per_byte.is_finite() && work.evaluated.is_none_or(|last| rounds_done > last) => {
+            work.evaluated = Some(rounds_done);
+            let first = work.held_out.map_or(bits_per_byte, |(first, _)| first);
+            work.held_out = Some((first, bits_per_byte));
+        }
+        (Event::Exported(result), Stage::Exporting { asked, .. }) if *asked == Some(result.node_id) && result.state_root == work.state_root => {
+            work.held_out = Some(result.bits_per_byte);
+            work.result = Some(*result);
+            work.stage = Stage::Done;
+        }
+        (Event::Admitted { inner_steps_per_round }, _) => work.admitted = Some(inner_steps_per_round),
+        (Event::Refuse(reason), _) => {
+            work.not_served = Some(reason);
+        }
+        _ => {}
+    }
+}
+
+/// The place that is asked to score.
+pub(super) fn scorer(scoring: &Scored) -> Option<u16> {
+    let order = drawn_order(scoring);
+    order.get(usize::from(scoring.skipped)).copied()
+}
+
+/// All who committed, in drawn order.
+pub(super) fn drawn_order(scoring: &Scored) -> Vec<u16> {
+    let commitments: Vec<_> = scoring.frozen.commitments.iter().map(|(place, committed)| (*place, committed.update)).collect();
+    let places: Vec<u16> = scoring.frozen.commitments.keys().copied().collect();
+    scorer_order(&scoring.seed, &commitments, &places)
+}

@@ -1,0 +1,180 @@
+//! Decodes updates and makes the round record from them. Pure: bytes in, bytes out; runs on a thread of its own.
+
+use super::state::{Made, Scored};
+use starling_primitives::{EscrowId, Hash32, RunId};
+use starling_protocol::signing::RoundStatement;
+use starling_rounds::{
+    ApplyError, COPY_OVERLAP, Candidate, CodecError, OuterState, Outcome, Plan, PlanError, Previous, Refusal, StateError, Update, Updates, Work, apply_round, artifact_hash, decode, overlap,
+    propose,
+    recipe::{Recipe, RecipeError},
+};
+use std::collections::BTreeMap;
+
+/// What a record is made from, artifacts aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordInput {
+    /// The run.
+    pub run_id: RunId,
+    /// Its escrow.
+    pub escrow_id: EscrowId,
+    /// The round.
+    pub round: u32,
+    /// Artifact of the outer state before it.
+    pub state: Hash32,
+    /// Its root.
+    pub state_root: Hash32,
+    /// Digest of the record before.
+    pub previous_digest: Hash32,
+    /// The run's hash chain on chain.
+    pub previous_chain: Hash32,
+    /// Artifact of the recipe.
+    pub recipe: Hash32,
+    /// Places in the roster.
+    pub roster: u16,
+    /// Places that left.
+    pub left: Vec<u16>,
+    /// Assigned to each node, by the terms.
+    pub tokens_per_round: u32,
+    /// Commitments and scores.
+    pub scored: Scored,
+}
+
+/// Why no record can be made of what is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The state's bytes are no state.
+    #[error("the outer state before the round is damaged: {0}")]
+    State(#[from] StateError),
+    /// An update that was valid before no longer is.
+    #[error("an update is damaged: {0}")]
+    Update(#[from] CodecError),
+    /// The recipe's artifact is no recipe.
+    #[error("the recipe is not understood: {0}")]
+    Recipe(#[from] RecipeError),
+    /// The recipe's numbers are impossible.
+    #[error("the recipe gives no plan: {0}")]
+    Plan(#[from] PlanError),
+    /// Terms and recipe disagree.
+    #[error("the terms assign {terms} tokens a round and the recipe {recipe}")]
+    Tokens {
+        /// By the terms.
+        terms: u32,
+        /// By the recipe.
+        recipe: u32,
+    },
+    /// What was made does not pass the check that every node makes.
+    #[error("the record does not pass its own check: {0}")]
+    Check(#[from] starling_rounds::RecordError),
+    /// The outer step failed.
+    #[error("the outer step failed: {0}")]
+    Apply(#[from] ApplyError),
+    /// The record cannot be written.
+    #[error("the record cannot be written: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+/// Which updates are to be scored, and which are refused before.
+pub type InspectOutcome = (Vec<u16>, BTreeMap<u16, Refusal>);
+
+/// Decodes updates in order of commitment; of two that are one the later is the copy.
+pub fn inspect(state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) -> Result<InspectOutcome, RecordError> {
+    let state = OuterState::from_bytes(state)?;
+    let mut valid: Vec<(u16, Update)> = Vec::new();
+    let mut refused = BTreeMap::new();
+    for (place, bytes) in updates {
+        let refusal = match bytes.as_deref().map(|bytes| decode(state.layout(), bytes)) {
+            None => Refusal::Late,
+            Some(Err(error)) => Refusal::from(&error),
+            Some(Ok(update)) if valid.iter().any(|(_, other)| overlap(other, &update) >= COPY_OVERLAP) => Refusal::Copied,
+            Some(Ok(update)) => {
+                valid.push((*place, update));
+                continue;
+            }
+        };
+        refused.insert(*place, refusal);
+    }
+    let mut places: Vec<u16> = valid.into_iter().map(|(place, _)| place).collect();
+    places.sort_unstable();
+    Ok((places, refused))
+}
+
+/// Bytes of a round that is ready: the record's and the next state's.
+pub struct MadeBytes {
+    /// What is kept of it.
+    pub made: Made,
+    /// Borsh of the round record.
+    pub record: Vec<u8>,
+    /// The outer state after the round.
+    pub state: Vec<u8>,
+}
+
+/// Judges, makes the record, checks it as every node will, applies it and writes the statement.
+pub fn make_record(input: &RecordInput, state: &[u8], recipe: &[u8], updates: &BTreeMap<u16, Vec<u8>>) -> Result<MadeBytes, RecordError> {
+    let plan = plan_of(recipe)?;
+    if plan.assigned_tokens() != input.tokens_per_round {
+        return Err(RecordError::Tokens { terms: input.tokens_per_round, recipe: plan.assigned_tokens() });
+    }
+    let mut state = OuterState::from_bytes(state)?;
+    let mut decoded = Updates::new();
+    for (place, bytes) in updates.iter().filter(|(place, _)| input.scored.valid.contains(place)) {
+        decoded.insert(*place, decode(state.layout(), bytes)?);
+    }
+    let previous = Previous { run: input.run_id, round: input.round, digest: input.previous_digest, state_root: input.state_root, roster_size: input.roster };
+    let record = propose(&previous, plan, input.scored.seed, input.scored.skipped, &candidates(input, plan, &decoded));
+    let accepted: Vec<u16> = record.accepted().collect();
+    decoded.retain(|place, _| accepted.contains(place));
+    record.check(&previous, plan, &decoded)?;
+    let root = apply_round(&mut state, &record, &decoded)?;
+    let (record_bytes, state_bytes) = (borsh::to_vec(&record)?, state.to_bytes());
+    let statement = RoundStatement {
+        escrow_id: input.escrow_id,
+        run_id: input.run_id,
+        round: input.round,
+        previous: input.previous_chain,
+        record: record.digest(),
+        state_root: root,
+        tokens: record.tokens_by_place(),
+    };
+    let mut made = Made {
+        since: input.scored.frozen.since,
+        record: artifact_hash(&record_bytes),
+        statement,
+        state: artifact_hash(&state_bytes),
+        updates: vec![None; usize::from(input.roster)],
+        refused: vec![None; usize::from(input.roster)],
+        bytes: input.scored.revealed.values().sum(),
+        scorer: record.scorer.map(|draw| draw.scorer),
+    };
+    for entry in &record.entries {
+        let place = usize::from(entry.participant);
+        match &entry.outcome {
+            Outcome::Accepted { update_hash, .. } => made.updates.get_mut(place).into_iter().for_each(|slot| *slot = Some(*update_hash)),
+            Outcome::Refused { reason, .. } => made.refused.get_mut(place).into_iter().for_each(|slot| *slot = Some(*reason)),
+        }
+    }
+    Ok(MadeBytes { made, record: record_bytes, state: state_bytes })
+}
+
+/// All who committed, in order of commitment.
+fn candidates<'a>(input: &RecordInput, plan: Plan, decoded: &'a Updates) -> Vec<Candidate<'a>> {
+    let scored = &input.scored;
+    let mut committed: Vec<_> = scored.frozen.commitments.iter().collect();
+    committed.sort_by_key(|(place, committed)| (committed.at, **place));
+    let candidate = |(place, committed): (&u16, &super::Committed)| {
+        // Fewer steps than assigned are not the round's work.
+        let in_time = !input.left.contains(place) && scored.revealed.contains_key(place) && committed.steps >= plan.inner_steps_per_round();
+        let work = match (scored.refused.get(place), decoded.get(place)) {
+            _ if !in_time => Work::Unusable(Refusal::Late),
+            (Some(reason), _) => Work::Unusable(*reason),
+            (None, None) => Work::Unusable(Refusal::Late),
+            (None, Some(update)) => Work::Scored { update, score: scored.scores.get(place).copied().flatten() },
+        };
+        Candidate { participant: *place, commitment: Some(committed.update), work }
+    };
+    committed.into_iter().map(candidate).collect()
+}
+
+fn plan_of(recipe: &[u8]) -> Result<Plan, RecordError> {
+    let recipe = Recipe::from_json(&String::from_utf8_lossy(recipe))?;
+    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+}

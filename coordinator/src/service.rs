@@ -1,0 +1,135 @@
+//! The service as a whole: opens everything, listens, and stops in order.
+
+use crate::{
+    artifacts::{Access, Artifacts},
+    auth::Auth,
+    board::Board,
+    chain::{Chain, Historian, Observer, RpcChain},
+    clock,
+    config::Config,
+    db::Db,
+    engine::{Engine, Tools},
+    http::{App, router},
+    hub::Hub,
+    outbox::Outbox,
+    streams::Streams,
+};
+use anyhow::{Context as _, Result, bail};
+use starling_contract_api::rpc::Signer;
+use std::{
+    future::IntoFuture as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+
+/// Open requests have so long to end when the service stops.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Runs until `stop` resolves.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("the folder {} cannot be made", config.data_dir.display()))?;
+    let signer = Signer::from_file(&config.key_file).context("the coordinator's key cannot be read")?;
+    let account = signer.account().clone();
+    let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&config.rpc_url, signer, config.deployment.clone()));
+    check_network(&*chain, &config).await?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let origin = config.origin(address.port());
+
+    let db = Db::open(&config.data_dir.join("db.sqlite")).await?;
+    let folder = config.data_dir.join("artifacts");
+    std::fs::create_dir_all(&folder)?;
+    let artifacts = Artifacts::local(&folder, db.clone())?;
+    let wake = Arc::new(Notify::new());
+    let listings = [config.deployment.hub.clone(), config.deployment.market.clone()];
+    let (observer, facts) = Observer::new(chain.clone(), db.clone(), listings, wake.clone()).await?;
+    let (hub, nodes) = Hub::new(config.limits.nodes);
+    let outbox = Outbox::new(db.clone(), chain.clone(), wake);
+    let historian = Historian::new(chain.clone(), db.clone(), config.deployment.clone(), config.history_from);
+    let tools = Tools {
+        access: Access::new(db.clone(), chain.clone(), facts.clone()),
+        streams: Streams::new(clock::now().0),
+        board: Board::default(),
+        deployment: config.deployment.clone(),
+        db: db.clone(),
+        chain: chain.clone(),
+        facts,
+        hub: hub.clone(),
+        artifacts,
+        outbox: outbox.clone(),
+    };
+    let (engine, commands) = Engine::new(tools.clone(), nodes).await?;
+    let auth = Auth::new(db, chain, hub, &origin, &config.deployment.chain_id, config.limits.logins_per_minute);
+    let (stopping, stopped) = watch::channel(false);
+    let data_dir = config.data_dir.clone();
+    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, stopped.clone());
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(observer.run());
+    tasks.spawn(outbox.run());
+    tasks.spawn(historian.run());
+    tasks.spawn(engine.run());
+    write_address(&data_dir, address)?;
+    tracing::info!(%address, origin, "listening");
+
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let mut stopped_too = stopped;
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped_too.wait_for(|stopped| *stopped).await) });
+    let mut server = std::pin::pin!(server.into_future());
+    tokio::select! {
+        outcome = &mut server => return outcome.context("the service ended"),
+        Some(ended) = tasks.join_next() => bail!("a part of the service ended: {ended:?}"),
+        () = stop => {}
+    }
+    tracing::info!("stopping");
+    stopping.send_replace(true);
+    if tokio::time::timeout(STOP_TIME, server).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    Ok(())
+}
+
+/// Contracts of one chain on another would be read as empty: better to say so.
+async fn check_network(chain: &dyn Chain, config: &Config) -> Result<()> {
+    let mut said = false;
+    loop {
+        match chain.chain_id().await {
+            Ok(found) if found == config.deployment.chain_id => return Ok(()),
+            Ok(found) => bail!(
+                "wrong network: the RPC at {} is {found}, the configured deployment is on {}. Correct `rpc_url` or `deployment`.",
+                config.rpc_url,
+                config.deployment.chain_id
+            ),
+            Err(error) if !said => {
+                said = true;
+                tracing::warn!(%error, "waiting for the chain");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("port in use: something listens on {address} already. Stop it, or set another `listen` (port 0 takes a free one).")
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+/// Where programs on this machine find the service.
+fn write_address(folder: &std::path::Path, address: SocketAddr) -> Result<()> {
+    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let part = folder.join("address.part");
+    std::fs::write(&part, SocketAddr::new(ip, address.port()).to_string())?;
+    std::fs::rename(&part, folder.join("address")).context("the address cannot be written")
+}
