@@ -224,12 +224,7 @@ impl LocalnetBuilder {
         Ok(config)
     }
 
-    fn open_cache(
-        &self,
-    ) -> std::io::Result<(
-        Box<dyn ContractRuntimeCache>,
-        Option<Arc<tempfile::TempDir>>,
-    )> {
+    fn open_cache(&self) -> std::io::Result<Cache> {
         let folder = match (&self.contract_cache, &self.data_dir) {
             (Some(folder), _) => folder.clone(),
             (None, Some(folder)) => folder.join("contracts"),
@@ -252,16 +247,19 @@ fn file_cache(folder: &Path) -> std::io::Result<FilesystemContractRuntimeCache> 
     )
 }
 
+/// A cache of compiled contracts, and the temporary folder it lies in, if it does.
+type Cache = (
+    Box<dyn ContractRuntimeCache>,
+    Option<Arc<tempfile::TempDir>>,
+);
+
 /// The cache that all chains in memory share; the folder goes with the last of them.
 struct SharedCache {
     cache: FilesystemContractRuntimeCache,
     folder: Weak<tempfile::TempDir>,
 }
 
-fn shared_cache() -> std::io::Result<(
-    Box<dyn ContractRuntimeCache>,
-    Option<Arc<tempfile::TempDir>>,
-)> {
+fn shared_cache() -> std::io::Result<Cache> {
     static SHARED: Mutex<Option<SharedCache>> = Mutex::new(None);
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(SharedCache { cache, folder }) = shared.as_ref()

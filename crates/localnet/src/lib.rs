@@ -62,4 +62,4 @@ pub use error::{LocalnetError, StateError, StoreError};
 pub use faucet::Faucet;
 pub use node::Localnet;
 pub use rpc::{RpcOptions, RpcServer, serve};
-pub use view::TransactionStatus;
+pub use view::{ContractRecords, TransactionStatus};

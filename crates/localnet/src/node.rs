@@ -186,14 +186,16 @@ impl Localnet {
         }
     }
 
+    /// The chain is always locked before the pool: a block in the making holds both.
     fn enqueue(&self, transaction: SignedTransaction) -> Result<(), LocalnetError> {
+        let chain = (self.inner.mode != BlockMode::OnDemand).then(|| self.read());
         let mut pool = self.pool();
         if pool.len() >= POOL_LIMIT {
             return Err(LocalnetError::PoolFull(pool.len()));
         }
         let key: PoolKey = self.inner.next_pool_key.fetch_add(1, Ordering::Relaxed);
-        if self.inner.mode != BlockMode::OnDemand {
-            self.read().store.keep_waiting(key, &transaction)?;
+        if let Some(chain) = chain {
+            chain.store.keep_waiting(key, &transaction)?;
         }
         pool.push((key, transaction));
         Ok(())

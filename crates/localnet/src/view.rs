@@ -23,6 +23,9 @@ use crate::store::StoredOutcome;
 /// Greatest state of a contract that is shown at once, in bytes, as on public nodes.
 const STATE_VIEW_LIMIT_BYTES: u64 = 50_000;
 
+/// Keys and values of a contract's storage, in order of the keys.
+pub type ContractRecords = Vec<(Vec<u8>, Vec<u8>)>;
+
 impl Chain {
     pub(crate) fn account(&self, account_id: &AccountId) -> Result<Option<Account>, LocalnetError> {
         let key = TrieKey::Account {
@@ -239,7 +242,7 @@ impl Localnet {
         &self,
         account_id: &AccountId,
         prefix: &[u8],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LocalnetError> {
+    ) -> Result<ContractRecords, LocalnetError> {
         let chain = self.read();
         let account = chain
             .account(account_id)?

@@ -6,6 +6,7 @@ use near_primitives::views::EpochValidatorInfo;
 use serde_json::{Value, json};
 
 use super::{Answer, Rpc, internal, to_value};
+use crate::chain::Chain;
 
 /// Who is named as the author of blocks; no such account need exist.
 pub(super) const PRODUCER: &str = "localnet";
@@ -82,7 +83,7 @@ impl Rpc {
         let chain = self.localnet.read();
         let settings = &chain.settings;
         let runtime_config = to_value(&RuntimeConfigView::from((*settings.config).clone()))?;
-        let mut config = self.genesis_fields(settings)?;
+        let mut config = genesis_fields(&chain)?;
         if let Value::Object(config) = &mut config {
             config.insert("runtime_config".to_owned(), runtime_config);
         }
@@ -92,7 +93,7 @@ impl Rpc {
     pub(super) fn genesis_config(&self) -> Answer {
         let chain = self.localnet.read();
         let genesis = chain.store.block(0).map_err(|error| internal(&error))?;
-        let mut config = self.genesis_fields(&chain.settings)?;
+        let mut config = genesis_fields(&chain)?;
         if let Value::Object(config) = &mut config {
             let supply = genesis.map(|block| block.total_supply).unwrap_or_default();
             for (name, value) in [
@@ -106,46 +107,47 @@ impl Rpc {
         }
         Ok(config)
     }
+}
 
-    fn genesis_fields(&self, settings: &crate::chain::Settings) -> Answer {
-        let genesis = self.localnet.block(0).map_err(|error| internal(&error))?;
-        Ok(json!({
-            "protocol_version": settings.protocol_version,
-            "genesis_time": iso_time(genesis.map_or(0, |block| block.timestamp_ns)),
-            "chain_id": &*settings.chain_id,
-            "genesis_height": 0,
-            "num_block_producer_seats": 1,
-            "dynamic_resharding": false,
-            "protocol_upgrade_stake_threshold": [4, 5],
-            "epoch_length": settings.epoch_length_blocks,
-            "gas_limit": settings.gas_limit,
-            "min_gas_price": settings.gas_price,
-            "max_gas_price": settings.gas_price,
-            "block_producer_kickout_threshold": 0,
-            "chunk_producer_kickout_threshold": 0,
-            "chunk_validator_only_kickout_threshold": 0,
-            "target_validator_mandates_per_shard": 0,
-            "online_min_threshold": [9, 10],
-            "online_max_threshold": [99, 100],
-            "gas_price_adjustment_rate": [0, 1],
-            "transaction_validity_period": settings.transaction_validity_blocks,
-            "protocol_reward_rate": [0, 1],
-            "max_inflation_rate": [0, 1],
-            "num_blocks_per_year": 31_536_000,
-            "protocol_treasury_account": PRODUCER,
-            "fishermen_threshold": "0",
-            "minimum_stake_divisor": 10,
-            "minimum_stake_ratio": [0, 1],
-            "max_kickout_stake_perc": 100,
-            "minimum_validators_per_shard": 1,
-            "num_chunk_only_producer_seats": 0,
-            "num_chunk_producer_seats": 1,
-            "num_chunk_validator_seats": 0,
-            "shuffle_shard_assignment_for_chunk_producers": false,
-            "use_production_config": false,
-            "shard_layout": { "V0": { "num_shards": 1, "version": 0 } },
-        }))
-    }
+fn genesis_fields(chain: &Chain) -> Answer {
+    let settings = &chain.settings;
+    let genesis = chain.store.block(0).map_err(|error| internal(&error))?;
+    Ok(json!({
+        "protocol_version": settings.protocol_version,
+        "genesis_time": iso_time(genesis.map_or(0, |block| block.timestamp_ns)),
+        "chain_id": &*settings.chain_id,
+        "genesis_height": 0,
+        "num_block_producer_seats": 1,
+        "dynamic_resharding": false,
+        "protocol_upgrade_stake_threshold": [4, 5],
+        "epoch_length": settings.epoch_length_blocks,
+        "gas_limit": settings.gas_limit,
+        "min_gas_price": settings.gas_price,
+        "max_gas_price": settings.gas_price,
+        "block_producer_kickout_threshold": 0,
+        "chunk_producer_kickout_threshold": 0,
+        "chunk_validator_only_kickout_threshold": 0,
+        "target_validator_mandates_per_shard": 0,
+        "online_min_threshold": [9, 10],
+        "online_max_threshold": [99, 100],
+        "gas_price_adjustment_rate": [0, 1],
+        "transaction_validity_period": settings.transaction_validity_blocks,
+        "protocol_reward_rate": [0, 1],
+        "max_inflation_rate": [0, 1],
+        "num_blocks_per_year": 31_536_000,
+        "protocol_treasury_account": PRODUCER,
+        "fishermen_threshold": "0",
+        "minimum_stake_divisor": 10,
+        "minimum_stake_ratio": [0, 1],
+        "max_kickout_stake_perc": 100,
+        "minimum_validators_per_shard": 1,
+        "num_chunk_only_producer_seats": 0,
+        "num_chunk_producer_seats": 1,
+        "num_chunk_validator_seats": 0,
+        "shuffle_shard_assignment_for_chunk_producers": false,
+        "use_production_config": false,
+        "shard_layout": { "V0": { "num_shards": 1, "version": 0 } },
+    }))
 }
 
 /// RFC 3339 in UTC with nanoseconds.

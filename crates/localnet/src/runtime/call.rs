@@ -23,12 +23,12 @@ use super::promises::Promises;
 use super::receipts::ActionResult;
 use super::{BlockContext, BlockRun, add, convert};
 use crate::error::StateError;
-use crate::state::{State, StateUpdate};
+use crate::state::{State, StateUpdate, Value};
 
 /// The code of an account, loaded only when no compiled form is at hand.
 struct AccountCode {
     hash: CryptoHash,
-    code: Option<Arc<ContractCode>>,
+    bytes: Option<Value>,
 }
 
 impl AccountCode {
@@ -38,11 +38,10 @@ impl AccountCode {
             account_id: account_id.clone(),
         }
         .to_vec();
-        let code = update
+        let bytes = update
             .get_raw(&key)
-            .filter(|_| hash != CryptoHash::default())
-            .map(|bytes| Arc::new(ContractCode::new(bytes.to_vec(), Some(hash))));
-        Self { hash, code }
+            .filter(|_| hash != CryptoHash::default());
+        Self { hash, bytes }
     }
 }
 
@@ -52,7 +51,8 @@ impl Contract for AccountCode {
     }
 
     fn get_code(&self) -> Option<Arc<ContractCode>> {
-        self.code.clone()
+        let bytes = self.bytes.as_ref()?;
+        Some(Arc::new(ContractCode::new(bytes.to_vec(), Some(self.hash))))
     }
 }
 

@@ -133,8 +133,8 @@ fn names(method_names: Vec<Vec<u8>>) -> VmResult<Vec<String>> {
 }
 
 impl External for ChainExternal<'_, '_> {
-    fn storage_set<'a>(
-        &'a mut self,
+    fn storage_set(
+        &mut self,
         tracker: &mut dyn StorageAccessTracker,
         key: &[u8],
         value: &[u8],
