@@ -21,7 +21,7 @@ use starling_primitives::{AccountId, Amount};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
     sync::Arc,
 };
 use tokio::sync::{mpsc, watch};
@@ -102,7 +102,26 @@ struct SetupArguments {
     stake: Option<Amount>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", in_words(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its causes, none said twice.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |words, cause| match words.as_str() {
+        "" => cause,
+        words if words.contains(&cause) => words.to_owned(),
+        words => format!("{words}: {cause}"),
+    })
+}
+
+fn start() -> Result<()> {
     let arguments = Arguments::parse();
     let threads = match &arguments.command {
         Order::Setup(setup) => setup.threads,

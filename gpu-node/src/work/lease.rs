@@ -50,8 +50,8 @@ pub(crate) enum LeaseNote {
 }
 
 /// A lease under way.
-struct Work<'a> {
-    context: &'a Context,
+struct Work {
+    context: Arc<Context>,
     lease: Lease,
     receipt: LeaseReceipt,
     /// All output so far.
@@ -97,7 +97,7 @@ async fn serve_accepted(context: &Arc<Context>, lease_id: LeaseId, last: Option<
     let (seq, metered_ms, units) = from.map_or((0, 0, 0), |kept| (kept.seq, kept.metered_ms, kept.units));
     let gate = Arc::new(Gate::default());
     gate.signed(metered_ms);
-    let mut work = Work { context, lease, receipt, output: Vec::new(), units, metered_ms, waiting: None, seq, gate };
+    let mut work = Work { context: context.clone(), lease, receipt, output: Vec::new(), units, metered_ms, waiting: None, seq, gate };
     work.say(FromNode::LeaseStarted { lease_id }).await;
     tracing::info!(%lease_id, "working on a lease");
     let (give, pieces) = mpsc::channel(PIECES);
@@ -167,7 +167,7 @@ async fn compute(context: Arc<Context>, job: Job, before: (u64, u64), gate: Arc<
     context.trainer.run(Urgency::Work, work).await
 }
 
-impl Work<'_> {
+impl Work {
     async fn until_end(
         &mut self,
         thread: impl Future<Output = Result<Result<(), EngineError>, TrainerError>>,
@@ -205,7 +205,11 @@ impl Work<'_> {
             self.state(true).await?;
             self.wait_for_last(&mut notes).await?;
         }
-        self.leave().await
+        if let Some(kept) = self.receipt.co_signed.clone() {
+            // The node is free for other work meanwhile.
+            tokio::spawn(bring_to_chain(self.context.clone(), kept));
+        }
+        Ok(())
     }
 
     async fn take(&mut self, piece: Piece) -> Result<(), TaskError> {
@@ -310,24 +314,28 @@ impl Work<'_> {
         }
     }
 
-    /// At the end: if the chain lacks what both signed, this node brings it there itself.
-    async fn leave(&self) -> Result<(), TaskError> {
-        let Some(kept) = &self.receipt.co_signed else { return Ok(()) };
-        // The coordinator posts too; who comes second changes nothing.
-        tokio::time::sleep(CHAIN_EVERY).await;
-        let lease = self.context.chain.lease(self.lease.id).await?;
-        let takes = matches!(lease.state, LeaseState::Active { .. } | LeaseState::Closing { .. });
-        if takes && lease.seq < kept.statement.seq {
-            match self.context.chain.post_statement(&kept.statement, &kept.node, &kept.meter).await {
-                Ok(()) => tracing::info!(lease_id = %lease.id, seq = kept.statement.seq, "brought the last co-signed statement to the chain"),
-                Err(error) => tracing::warn!(lease_id = %lease.id, %error, "the last co-signed statement could not be posted; anyone may still post it"),
-            }
-        }
-        Ok(())
-    }
-
     async fn say(&self, message: FromNode) {
         drop(self.context.reports.send(Report::Say(message)).await);
+    }
+}
+
+/// After the end: if the chain lacks what both signed, this node brings it there itself. The coordinator posts too; who comes second changes nothing.
+async fn bring_to_chain(context: Arc<Context>, kept: CoSigned) {
+    tokio::time::sleep(CHAIN_EVERY).await;
+    let lease_id = kept.statement.lease_id;
+    let lacks = match context.chain.lease(lease_id).await {
+        Ok(lease) => lease.seq < kept.statement.seq && matches!(lease.state, LeaseState::Active { .. } | LeaseState::Closing { .. }),
+        Err(error) => {
+            tracing::warn!(%lease_id, %error, "the lease could not be read after its end");
+            true
+        }
+    };
+    if !lacks {
+        return;
+    }
+    match context.chain.post_statement(&kept.statement, &kept.node, &kept.meter).await {
+        Ok(()) => tracing::info!(%lease_id, seq = kept.statement.seq, "brought the last co-signed statement to the chain"),
+        Err(error) => tracing::warn!(%lease_id, %error, "the last co-signed statement could not be posted; anyone may still post it"),
     }
 }
 

@@ -19,11 +19,16 @@ use receipt::Receipts;
 use starling_http_api::node::{FromNode, ToNode};
 use starling_primitives::{Hash32, RunId};
 use starling_protocol::run::RunTerms;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc, watch};
 
 /// Reports that wait for the owner loop.
 pub(crate) const REPORTS: usize = 1_024;
+
+/// Tries of a part of a round.
+const TRIES: u32 = 4;
+/// The wait before the second try; it grows.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// What a task tells the owner loop.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +62,17 @@ pub(crate) enum TaskError {
     Asked(String),
 }
 
+impl TaskError {
+    /// Whether the same may succeed a moment later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Chain(ChainError::Rpc(error)) => error.is_passing(),
+            Self::Artifact(ArtifactError::Unreachable { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// All that tasks share.
 pub(crate) struct Context {
     /// What the owner said.
@@ -83,7 +99,7 @@ impl Context {
         let store = ArtifactStore::open(config.data_dir.join("artifacts"), config.cache_limit_bytes, config.coordinator.clone(), token)?;
         let receipts = Receipts::open(config.data_dir.join(folder_of(&config.deployment)))?;
         let trainer = TrainerThread::start()?;
-        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().unwrap_or_default();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap_or_default();
         let memory_bytes = config.memory_limit_bytes.unwrap_or(memory_bytes);
         Ok(Self { config, chain, store, trainer, http, memory_bytes, receipts, reports, inputs: Mutex::new(None) })
     }
@@ -131,31 +147,46 @@ fn folder_of(deployment: &starling_contract_api::Deployment) -> PathBuf {
     PathBuf::from(format!("{name}-{}-{}", deployment.compute, deployment.instance))
 }
 
-/// Does what was asked and reports how it ended.
+/// Does what was asked, again if what failed may pass by itself, and reports how it ended.
 pub(crate) async fn perform(context: Arc<Context>, key: Key, message: ToNode, busy_with: Option<RunId>, cancel: Cancel, notes: mpsc::Receiver<LeaseNote>) {
-    let result = match message {
-        ToNode::LeaseOpen { lease_id, last, .. } => {
-            let finish = lease::serve(&context, lease_id, last, busy_with, cancel, notes).await;
-            Ok(finish)
+    let finish = match message {
+        ToNode::LeaseOpen { lease_id, last, .. } => lease::serve(&context, lease_id, last, busy_with, cancel, notes).await,
+        ToNode::Prepare { request_id, recipe, data, held_out, base } => prepare::prepare(&context, request_id, recipe, data, held_out, base).await,
+        message => {
+            let mut tries = 1;
+            loop {
+                match do_round_part(&context, message.clone(), busy_with, cancel.clone()).await {
+                    Ok(finish) => break finish,
+                    Err(error) if tries < TRIES && error.is_passing() => tracing::warn!(?key, %error, tries, "trying again"),
+                    Err(error) => {
+                        tracing::warn!(?key, %error, "could not be done");
+                        break Finish::Failed(refusal(key, &error));
+                    }
+                }
+                tokio::time::sleep(RETRY_WAIT * tries).await;
+                tries += 1;
+            }
         }
-        ToNode::Prepare { request_id, recipe, data, held_out, base } => Ok(prepare::prepare(&context, request_id, recipe, data, held_out, base).await),
-        ToNode::RunOpen { run_id, terms } => prepare::enroll(&context, run_id, &terms, busy_with).await,
-        ToNode::StartRound { run_id, terms, round, place, state, state_root, .. } => {
-            round::train(&context, round::Share { run_id, terms: *terms, round, place, state, state_root }, cancel).await
-        }
-        ToNode::Reveal { run_id, round } => round::reveal(&context, run_id, round).await,
-        ToNode::Score { run_id, round, state, updates } => round::score(&context, run_id, round, state, &updates, cancel).await,
-        ToNode::Record { run_id, round, record, state, updates, statement } => round::record(&context, round::Proposal { run_id, round, record, state, updates, statement: *statement }).await,
-        ToNode::Evaluate { run_id, round, state, windows } => round::evaluate(&context, run_id, round, state, windows).await,
-        ToNode::Export { run_id, terms, state, state_root } => round::export(&context, run_id, &terms, state, state_root).await,
-        _ => Ok(Finish::Quiet),
     };
-    let finish = result.unwrap_or_else(|error| {
-        tracing::warn!(?key, %error, "could not be done");
-        Finish::Failed(refusal(key, &error))
-    });
     if context.reports.send(Report::Finished(key, finish)).await.is_err() {
         tracing::debug!(?key, "the session has ended before the task");
+    }
+}
+
+async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<RunId>, cancel: Cancel) -> Result<Finish, TaskError> {
+    match message {
+        ToNode::RunOpen { run_id, terms } => prepare::enroll(context, run_id, &terms, busy_with).await,
+        ToNode::StartRound { run_id, terms, round, place, state, state_root, .. } => {
+            round::train(context, round::Share { run_id, terms: *terms, round, place, state, state_root }, cancel).await
+        }
+        ToNode::Reveal { run_id, round } => round::reveal(context, run_id, round).await,
+        ToNode::Score { run_id, round, state, updates } => round::score(context, run_id, round, state, &updates, cancel).await,
+        ToNode::Record { run_id, round, record, state, updates, statement } => {
+            round::record(context, round::Proposal { run_id, round, record, state, updates, statement: *statement }).await
+        }
+        ToNode::Evaluate { run_id, round, state, windows } => round::evaluate(context, run_id, round, state, windows).await,
+        ToNode::Export { run_id, terms, state, state_root } => round::export(context, run_id, &terms, state, state_root).await,
+        _ => Ok(Finish::Quiet),
     }
 }
 
