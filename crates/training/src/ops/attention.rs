@@ -247,7 +247,7 @@ fn score(rows: &[f32], columns: &[f32], shape: Shape, out: &mut [f32]) {
         left: Left::Rows(Matrix { values: rows, stride: shape.head_stride() }),
         right: Matrix { values: columns, stride: shape.score_stride() },
         inner: shape.head,
-        causal: Causal::ColumnsToRow,
+        causal: Causal::Columns,
         out,
         out_stride: shape.score_stride(),
     });
@@ -259,7 +259,7 @@ fn weighted(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
         left: Left::Rows(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
-        causal: Causal::InnerToRow,
+        causal: Causal::InnerBefore,
         out,
         out_stride: shape.head_stride(),
     });
@@ -271,7 +271,7 @@ fn transposed(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
         left: Left::Columns(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
-        causal: Causal::InnerFromRow,
+        causal: Causal::InnerAfter,
         out,
         out_stride: shape.head_stride(),
     });

@@ -5,7 +5,7 @@ use super::math::sigmoid;
 use crate::error::Result;
 use crate::tape::{Tape, Value};
 
-const SLOPE: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+const SLOPE: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const CUBIC: f32 = 0.044_715;
 
 /// GELU of each element.

@@ -37,11 +37,11 @@ pub(super) enum Left<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Causal {
     /// Columns up to the panel's last row: scores.
-    ColumnsToRow,
+    Columns,
     /// Inner indices up to the panel's last row: weights times values.
-    InnerToRow,
+    InnerBefore,
     /// Inner indices from the panel's first row on: transposed weights times queries or gradients.
-    InnerFromRow,
+    InnerAfter,
 }
 
 /// `out = left * right`, where `inner` is the length of the inner index and `out` has whole panels of rows.
@@ -64,9 +64,9 @@ impl WithSimd for Product<'_> {
         for (panel, out) in out.chunks_exact_mut(PANEL * out_stride).enumerate() {
             let (first, end) = (panel * PANEL, (panel + 1) * PANEL);
             let (inner, columns) = match causal {
-                Causal::ColumnsToRow => (0..inner, padded(end, wide).min(out_stride)),
-                Causal::InnerToRow => (0..end.min(inner), out_stride),
-                Causal::InnerFromRow => (first.min(inner)..inner, out_stride),
+                Causal::Columns => (0..inner, padded(end, wide).min(out_stride)),
+                Causal::InnerBefore => (0..end.min(inner), out_stride),
+                Causal::InnerAfter => (first.min(inner)..inner, out_stride),
             };
             for column in (0..columns).step_by(wide) {
                 let accumulators = match left {
@@ -154,7 +154,7 @@ mod tests {
     fn product__should_equal_the_plain_one_where_causality_asks_for_it() {
         let (rows, columns, inner) = (44, 64, 41);
         for transposed in [false, true] {
-            for causal in [Causal::ColumnsToRow, Causal::InnerToRow, Causal::InnerFromRow] {
+            for causal in [Causal::Columns, Causal::InnerBefore, Causal::InnerAfter] {
                 let (left_rows, left_stride) = if transposed { (inner, 64) } else { (rows, 48) };
                 let (a, b) = (random(left_rows * left_stride, 1), random(inner * columns, 2));
                 let at = |row: usize, k: usize| a[if transposed { k * left_stride + row } else { row * left_stride + k }];
@@ -171,9 +171,9 @@ mod tests {
                 for row in 0..rows {
                     let panel = row / PANEL * PANEL;
                     let (range, valid) = match causal {
-                        Causal::ColumnsToRow => (0..inner, row + 1),
-                        Causal::InnerToRow => (0..inner.min(panel + PANEL), columns),
-                        Causal::InnerFromRow => (panel.min(inner)..inner, columns),
+                        Causal::Columns => (0..inner, row + 1),
+                        Causal::InnerBefore => (0..inner.min(panel + PANEL), columns),
+                        Causal::InnerAfter => (panel.min(inner)..inner, columns),
                     };
                     for column in 0..valid {
                         let expected = range.clone().fold(0.0, |sum, k| at(row, k).mul_add(b[k * columns + column], sum));

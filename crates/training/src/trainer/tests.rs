@@ -122,3 +122,20 @@ fn trainer__should_refuse_a_text_cut_for_another_context() {
     let error = Trainer::new(&recipe, &Gpt::initial(recipe.gpt(), 1), text, 0, &Device::Cpu).err().expect("refused");
     assert!(error.to_string().contains("windows of 16 bytes"), "{error}");
 }
+
+#[test]
+fn trainer__should_give_the_same_bits_on_any_number_of_threads() {
+    let after_three_steps = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let mut trainer = trainer(0);
+            let losses: Vec<f64> = (0..3).map(|_| trainer.step().expect("finite").loss).collect();
+            let bits = trainer.evaluate(&text(Split::HeldOut), 40).expect("evaluates").bits_per_byte;
+            (losses, bits.to_bits(), trainer.checkpoint(&Parameters::new()).expect("writable"))
+        })
+    };
+    let one = after_three_steps(1);
+    for threads in [2, 3, 7] {
+        assert!(after_three_steps(threads) == one, "{threads} threads");
+    }
+}
