@@ -9,6 +9,7 @@ mod paths;
 mod prove;
 mod tidy;
 mod toolchain;
+mod tools;
 mod wasm;
 
 use std::{env, process::ExitCode};
@@ -25,10 +26,17 @@ cargo xtask COMMAND
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
   assets                make what `trunk` and `cargo leptos` copy beside the compiled dashboard
+  with-tools PROGRAM    run PROGRAM (trunk, cargo leptos) with the pinned Tailwind and wasm-bindgen on its path
   wasm-cargo -- ARGS    run cargo for wasm32 with the compiler that has its library, in target/wasm";
 
 fn main() -> ExitCode {
-    match run(env::args().skip(1).collect()) {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let result = if tools::is_wasm_bindgen() {
+        tools::wasm_bindgen(&args)
+    } else {
+        run(args)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -51,6 +59,7 @@ fn run(mut args: Vec<String>) -> Result<()> {
         "prove" => prove::prove(&args),
         "dashboard" => dashboard::build(),
         "assets" => dashboard::assets(),
+        "with-tools" => tools::with_tools(&args),
         "wasm-cargo" => wasm::cargo(args),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -5,11 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The checkout's top folder: cargo tells a running package where its manifest is.
+/// The checkout's top folder: cargo tells a program that it runs where the manifest is; for others it is above them.
 pub(crate) fn root() -> PathBuf {
-    let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| "xtask".into());
-    Path::new(&manifest_dir)
-        .parent()
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .or_else(|| env::current_dir().ok())
+        .unwrap_or_default();
+    here.ancestors()
+        .find(|folder| folder.join("xtask/Cargo.toml").exists())
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 

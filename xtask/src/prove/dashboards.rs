@@ -1,7 +1,6 @@
 //! The developers' roads to the dashboard, Trunk and cargo-leptos, make one that a person can sign in to.
 
 use std::{
-    env,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -15,7 +14,7 @@ use crate::{
     command::{command, output, run},
     freshness::files_below,
     paths,
-    toolchain::WasmToolchain,
+    tools::tool,
 };
 
 /// The tests that a dashboard must pass, however it was built.
@@ -24,7 +23,7 @@ const TESTS: [&str; 2] = ["build.test.mjs", "sign-in.test.mjs"];
 pub(super) fn trunk() -> Result<Vec<Figure>> {
     let version = version(
         command("trunk").arg("--version"),
-        "cargo install trunk --locked, cargo install wasm-bindgen-cli",
+        "cargo install trunk --locked",
     )?;
     check::build_all()?;
     let seconds = timed(tool("trunk")?.args(["build", "--release", "--offline"]))?;
@@ -34,11 +33,11 @@ pub(super) fn trunk() -> Result<Vec<Figure>> {
 pub(super) fn leptos() -> Result<Vec<Figure>> {
     let version = version(
         command("cargo").args(["leptos", "--version"]),
-        "cargo install cargo-leptos",
+        "cargo install cargo-leptos --locked",
     )?;
     check::build_all()?;
     crate::dashboard::assets()?;
-    let seconds = timed(tool("cargo")?.args(["leptos", "build", "--release", "--frontend-only"]))?;
+    let seconds = timed(tool("cargo")?.args(["leptos", "build", "--frontend-only"]))?;
     figures(version, seconds, &paths::target().join("site"))
 }
 
@@ -53,16 +52,6 @@ fn figures(version: String, seconds: f64, dashboard: &Path) -> Result<Vec<Figure
         Figure::new("wasm", format!("{} bytes", wasm_bytes(dashboard)?)),
         Figure::new("passed", TESTS.join(", ")),
     ])
-}
-
-/// A tool that calls cargo, Tailwind and wasm-bindgen by itself: finds what this checkout uses.
-fn tool(name: &str) -> Result<Command> {
-    let mut tool = command(name);
-    let mut folders = vec![paths::root().join("node_modules/.bin")];
-    folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    tool.env("PATH", env::join_paths(folders)?);
-    WasmToolchain::find()?.environment(&mut tool);
-    Ok(tool)
 }
 
 fn version(asked: &mut Command, install: &str) -> Result<String> {
