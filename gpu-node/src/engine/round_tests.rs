@@ -49,7 +49,7 @@ fn round__should_make_every_step_and_lower_the_loss() {
         });
         assert_eq!(work.unwrap().steps, 5);
         assert_eq!(steps, [1, 2, 3, 4, 5]);
-        assert_eq!(update_path(folder.path(), round).exists(), true);
+        assert!(update_path(folder.path(), round).exists());
         state = next(&state, folder.path(), 5);
     }
     assert!(losses[19] < losses[0] - 0.5, "{losses:?}");

@@ -33,7 +33,7 @@ struct Running {
 /// What the owner loop takes up next.
 enum Action {
     Heard(Heard),
-    Reported(Report),
+    Reported(Box<Report>),
     Heartbeat,
     Stop,
 }
@@ -54,18 +54,20 @@ pub(crate) async fn run(context: Arc<Context>, mut reports: mpsc::Receiver<Repor
     loop {
         let action = tokio::select! {
             heard = session.link.next() => Action::Heard(heard?),
-            Some(report) = reports.recv() => Action::Reported(report),
+            Some(report) = reports.recv() => Action::Reported(Box::new(report)),
             _ = heartbeat.tick() => Action::Heartbeat,
             _ = stop.wait_for(|stop| *stop) => Action::Stop,
         };
         match action {
             Action::Heard(Heard::Message(message)) => session.apply(Event::Heard(*message)).await,
             Action::Heard(Heard::Opened | Heard::Closed) => {}
-            Action::Reported(Report::Say(message)) => session.link.say(&message).await,
-            Action::Reported(Report::Finished(key, finish)) => {
-                session.running.remove(&key);
-                session.apply(Event::Finished(key, finish)).await;
-            }
+            Action::Reported(report) => match *report {
+                Report::Say(message) => session.link.say(&message).await,
+                Report::Finished(key, finish) => {
+                    session.running.remove(&key);
+                    session.apply(Event::Finished(key, finish)).await;
+                }
+            },
             Action::Heartbeat => session.link.beat().await,
             Action::Stop => break,
         }
