@@ -1,0 +1,20 @@
+//! `billing` and `compute` on the embedded chain, reached by near-workspaces: every balance to the yocto.
+
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+mod authority;
+mod balances;
+mod books;
+mod escrows;
+mod keys;
+mod leases;
+mod records;
+mod rosters;
+mod runs;
+
+use starling_tests::Harness;
+
+/// A chain with the two contracts that these tests need.
+async fn money() -> anyhow::Result<Harness> {
+    Harness::start_with(&["billing", "compute"]).await
+}
