@@ -1,0 +1,104 @@
+// Transactions in plain words: what happens, what it can cost at most, and every argument as it is.
+import type { Action, Transaction } from "./protocol.ts";
+
+const YOCTO_PER_NEAR = 10n ** 24n;
+const STEP = YOCTO_PER_NEAR / 10_000n;
+
+/** NEAR to four places, rounded up: for amounts that are a ceiling. */
+export function near(yocto: bigint): string {
+  if (yocto > 0n && yocto < STEP) return "less than 0.0001 NEAR";
+  const steps = (yocto + STEP - 1n) / STEP;
+  return `${(steps / 10_000n).toLocaleString("en")}.${(steps % 10_000n).toString().padStart(4, "0")} NEAR`;
+}
+
+/** Every digit that is not zero. */
+export function exactNear(yocto: bigint): string {
+  const decimals = (yocto % YOCTO_PER_NEAR).toString().padStart(24, "0").replace(/0+$/, "");
+  return `${(yocto / YOCTO_PER_NEAR).toLocaleString("en")}${decimals === "" ? "" : `.${decimals}`} NEAR`;
+}
+
+export interface Line {
+  /** What happens, as a sentence. */
+  what: string;
+  attached: bigint;
+  gas: bigint;
+  /** The method's name and arguments, or nothing. */
+  detail?: { method: string; args: string };
+}
+
+/** One line for each action. */
+export function describe({ receiverId, actions }: Transaction): Line[] {
+  return actions.map((action) => line(receiverId, action));
+}
+
+function line(receiver: string, action: Action): Line {
+  switch (action.type) {
+    case "FunctionCall": {
+      const { methodName, args, gas, deposit } = action.params;
+      const detail = { method: methodName, args: JSON.stringify(args, null, 2) };
+      return { what: call(receiver, methodName, args as Arguments), attached: BigInt(deposit), gas: BigInt(gas), detail };
+    }
+    case "Transfer":
+      return { what: `Send NEAR to ${receiver}. It does not come back.`, attached: BigInt(action.params.deposit), gas: 0n };
+    case "AddKey": {
+      const { permission } = action.params.accessKey;
+      if (permission === "FullAccess") return { what: "Give away full control of your account.", attached: 0n, gas: 0n };
+      const methods = permission.methodNames?.length ? permission.methodNames.join(", ") : "every method";
+      const cap = permission.allowance === undefined ? "no limit on gas" : `at most ${near(BigInt(permission.allowance))} of gas`;
+      return { what: `Let a key call ${methods} of ${permission.receiverId} in your name, without asking again, with ${cap}. It can attach no NEAR.`, attached: 0n, gas: 0n };
+    }
+    case "DeleteKey":
+      return { what: `Take the key ${action.params.publicKey} away from your account.`, attached: 0n, gas: 0n };
+  }
+}
+
+type Arguments = Record<string, unknown>;
+
+/** The calls that Starling makes, in words; any other by its name. */
+function call(receiver: string, method: string, args: Arguments): string {
+  const amount = (name: string) => (typeof args[name] === "string" && /^\d+$/.test(args[name]) ? near(BigInt(args[name])) : "an amount that is not understood");
+  switch (method) {
+    case "pay":
+      return `Pay at most ${amount("amount")} for ${purpose(args)}.`;
+    case "pay_from_balance":
+      return `Pay at most ${amount("amount")} from your balance for ${purpose(args)}.`;
+    case "deposit":
+      return "Put the attached NEAR on your balance.";
+    case "withdraw":
+      return args["amount"] === null || args["amount"] === undefined ? "Take all of your balance out, to your account." : `Take ${amount("amount")} of your balance out, to your account.`;
+    case "acknowledge":
+      return `Accept the result of escrow ${String(args["escrow_id"])}: what was held back is paid.`;
+    case "refuse":
+      return `Refuse the result of escrow ${String(args["escrow_id"])}: what was held back returns to you, and the refusal is public.`;
+    case "ask_closing":
+      return `Ask that escrow ${String(args["escrow_id"])} be closed; seven days later the rest returns to you.`;
+    case "stop_run":
+      return `Stop run ${String(args["run_id"])}. What is not earned returns to you.`;
+    case "close_lease":
+      return `End lease ${String(args["lease_id"])}. What is not earned returns to you.`;
+    case "publish":
+      return `Publish ${String(args["slug"] ?? args["name"] ?? "a listing")} under your account.`;
+    case "set_price":
+      return `Change the price of ${String(args["name"])}.`;
+    case "delist":
+      return `Take ${String(args["name"])} off the list.`;
+    default:
+      return `Call ${method} of ${receiver}.`;
+  }
+}
+
+function purpose({ msg, target }: Arguments): string {
+  const [kind, terms] = Object.entries((typeof msg === "object" && msg !== null ? msg : {}) as Record<string, Arguments>)[0] ?? [];
+  switch (kind) {
+    case "run":
+      return `a training run of ${String(terms?.["rounds"])} rounds on up to ${String(terms?.["max_nodes"])} nodes`;
+    case "lease":
+      return `renting offer ${String(terms?.["offer_id"])}`;
+    case "licence":
+      return `the licence of ${String(terms?.["name"])}`;
+    case "stake":
+      return `the stake of node ${String(terms?.["node_id"])}`;
+    default:
+      return `something that ${String(target)} sells`;
+  }
+}
