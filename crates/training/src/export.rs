@@ -32,7 +32,10 @@ pub fn export_model(
     let mut metadata = metadata.clone();
     metadata.insert("format".to_owned(), "pt".to_owned());
     metadata.insert("starling.recipe".to_owned(), recipe.canonical_json());
-    metadata.insert("starling.recipe_hash".to_owned(), blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string());
+    metadata.insert(
+        "starling.recipe_hash".to_owned(),
+        blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string(),
+    );
     Ok(ModelFiles {
         safetensors: arrays_file::write(parameters, &metadata),
         config_json: config_json(recipe.gpt()),
@@ -85,9 +88,15 @@ mod tests {
         let (read, metadata) = import_model(&files.safetensors).expect("readable");
         assert_eq!(read, parameters);
         assert_eq!(metadata["starling.run"], "7");
-        assert_eq!(Recipe::from_json(&metadata["starling.recipe"]).expect("valid"), recipe);
+        assert_eq!(
+            Recipe::from_json(&metadata["starling.recipe"]).expect("valid"),
+            recipe
+        );
         let config: serde_json::Value = serde_json::from_str(&files.config_json).expect("JSON");
-        assert_eq!((&config["n_embd"], &config["vocab_size"]), (&32.into(), &256.into()));
+        assert_eq!(
+            (&config["n_embd"], &config["vocab_size"]),
+            (&32.into(), &256.into())
+        );
     }
 
     #[test]
