@@ -24,20 +24,23 @@ pub(super) fn find(name: &str) -> Result<Recipe, RecipeError> {
 }
 
 /// A byte model of Rust for three participants of one thread each.
+///
+/// Chosen by `crates/training/examples/rust_small.rs` on equal processor time: two layers beat three and four, a context
+/// of 64 beats 128, and a peak of 1e-3 beats 6e-4, 1.5e-3 and everything above it by far.
 fn rust_small() -> Recipe {
     Recipe {
         version: RECIPE_VERSION,
         name: "rust-small".to_owned(),
         seed: 1,
-        rounds: 20,
-        inner_steps_per_round: 20,
+        rounds: 24,
+        inner_steps_per_round: 100,
         batch: 8,
         clip_norm: 1.0,
-        model: gpt(4, 4, 160, 128),
+        model: gpt(2, 4, 128, 64),
         optimizer: OptimizerRecipe {
-            peak_learning_rate: 2e-3,
-            floor_learning_rate: 2e-4,
-            warmup_steps: 40,
+            peak_learning_rate: 1e-3,
+            floor_learning_rate: 1e-4,
+            warmup_steps: 60,
             beta1: 0.9,
             beta2: 0.98,
             epsilon: 1e-8,
