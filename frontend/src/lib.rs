@@ -1,10 +1,16 @@
 //! Starling's dashboard: a single-page application compiled to wasm.
 
-use leptos::prelude::*;
+#![expect(unreachable_pub, reason = "the component macro makes its functions public")]
+
+mod api;
+mod app;
+mod components;
+mod pages;
+
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Called once by the page's start script, when the module is loaded.
 #[wasm_bindgen(start)]
 pub fn start() {
-    mount_to_body(|| view! { <main class="p-4"><h1>"Starling"</h1></main> });
+    leptos::mount::mount_to_body(app::App);
 }

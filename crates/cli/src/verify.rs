@@ -6,9 +6,9 @@ use crate::{api::Api, meter::RoundChecker, profile::Context, story::Story};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use starling_http_api::{path, run::RoundView};
-use starling_primitives::{AccountId, Amount, Hash32, RunId};
+use starling_primitives::{AccountId, Amount, Hash32, RunId, TimestampMs};
 use starling_protocol::{
-    escrow::MAX_FEE,
+    escrow::{HOLD_PERIOD, MAX_FEE},
     price::{HOLDBACK, tokens_earned},
     run::{Run, RunState},
     signing::RoundStatement,
@@ -61,7 +61,9 @@ pub(crate) struct Verified {
 pub(crate) async fn verify(context: &Context, artifacts: &impl Artifacts, rounds: &[RoundView], run_id: RunId) -> Result<Verified> {
     context.check_network().await?;
     let run = context.rpc.view(&context.compute().run(run_id)).await?.with_context(|| format!("there is no run {run_id} on {}", context.profile.deployment.chain_id))?;
-    let story = Story::read(&context.rpc, &context.profile.deployment, run.created_at).await?;
+    // The payment's transaction entered the chain a few blocks before the run was recorded.
+    let since = TimestampMs(run.created_at.0.saturating_sub(HOLD_PERIOD.0));
+    let story = Story::read(&context.rpc, &context.profile.deployment, since).await?;
     let statements = story.rounds(run_id);
     check_chain(context, &run, &statements)?;
     let root = check_rounds(artifacts, &run, &statements, rounds).await?;

@@ -12,7 +12,7 @@ use starling_contract_api::{
 };
 use starling_localnet::{Faucet, Localnet, RpcOptions, RpcServer, serve};
 use starling_primitives::{AccountId, Amount, BasisPoints};
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 const ROOT: &str = "starling";
 const CONTRACTS: [&str; 4] = ["billing.starling", "compute.starling", "hub.starling", "market.starling"];
@@ -24,6 +24,8 @@ const FAUCET_LIMIT: u64 = 1_000;
 /// 2 %.
 const FEE_BASIS_POINTS: u16 = 200;
 const MIN_STAKE_NEAR: u64 = 1;
+/// NEAR's own blocks come about as often.
+const BLOCK_TIME: Duration = Duration::from_millis(600);
 /// Accounts of providers that exist from the first block.
 const PROVIDERS: u16 = super::MAX_NODES;
 
@@ -42,6 +44,7 @@ impl EmbeddedChain {
         let chain_id = chain_id(home)?;
         let faucet = signer(home, "faucet.starling")?;
         let localnet = open(home, &chain_id)?;
+        keep_time(&localnet);
         let secret = faucet.secret_text().parse().context("the faucet's key is damaged")?;
         let gift = near_balance(FAUCET_GIFT_NEAR);
         let options = RpcOptions { faucet: Some(Faucet::new(near_account(faucet.account())?, secret, gift, FAUCET_LIMIT)), ..RpcOptions::default() };
@@ -94,6 +97,21 @@ fn open(home: &Home, chain_id: &str) -> Result<Localnet> {
         builder = builder.account(near_account(signer.account())?, key, near_balance(near));
     }
     builder.build().with_context(|| format!("the chain in {} cannot be opened: is another `starling up` using this home?", home.path().display()))
+}
+
+/// A transaction makes its blocks at once; besides, blocks come steadily, as on any network, so that whoever waits for one does not wait for a stranger.
+fn keep_time(localnet: &Localnet) {
+    let localnet = localnet.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(BLOCK_TIME);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = localnet.produce_block() {
+                tracing::error!(%error, "the embedded chain cannot make a block");
+            }
+        }
+    });
 }
 
 /// The key of an account of this home, made on first use.

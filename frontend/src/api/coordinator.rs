@@ -1,0 +1,65 @@
+//! The coordinator: same-origin requests with the session's cookie.
+
+use super::{Failure, Outcome};
+use gloo_net::http::{Request, Response};
+use js_sys::Uint8Array;
+use serde::{Serialize, de::DeserializeOwned};
+use starling_http_api::{artifact::Stored, path, problem::Problem};
+use starling_primitives::Hash32;
+
+fn away(error: impl std::fmt::Display) -> Failure {
+    Failure::new("coordinator_away", format!("The coordinator does not answer. Your money is safe on the chain; this page tries again. ({error})"))
+}
+
+async fn check(response: Response) -> Outcome<Response> {
+    if response.ok() {
+        return Ok(response);
+    }
+    let status = response.status();
+    match response.json::<Problem>().await {
+        Ok(problem) => Err(problem.into()),
+        Err(_) => Err(Failure::new("http_status", format!("The coordinator answered {status}. Try again in a moment."))),
+    }
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Outcome<T> {
+    check(response).await?.json().await.map_err(|error| Failure::new("answer_not_understood", format!("The coordinator's answer is not understood; reload the page. ({error})")))
+}
+
+pub(crate) async fn get<T: DeserializeOwned>(path: &str) -> Outcome<T> {
+    read(Request::get(path).send().await.map_err(away)?).await
+}
+
+/// As [`get`]; nothing on 404.
+pub(crate) async fn find<T: DeserializeOwned>(path: &str) -> Outcome<Option<T>> {
+    let response = Request::get(path).send().await.map_err(away)?;
+    if response.status() == 404 { Ok(None) } else { read(response).await.map(Some) }
+}
+
+pub(crate) async fn post<T: DeserializeOwned>(path: &str, body: &impl Serialize) -> Outcome<T> {
+    read(Request::post(path).json(body).map_err(away)?.send().await.map_err(away)?).await
+}
+
+pub(crate) async fn post_quietly(path: &str, body: &impl Serialize) -> Outcome<()> {
+    check(Request::post(path).json(body).map_err(away)?.send().await.map_err(away)?).await.map(|_| ())
+}
+
+pub(crate) async fn upload(bytes: &[u8]) -> Outcome<Stored> {
+    let hash = Hash32(*blake3::hash(bytes).as_bytes());
+    let body = Uint8Array::from(bytes);
+    let stored: Stored = read(Request::put(&path::fill(path::ARTIFACT, &[&hash])).body(body).map_err(away)?.send().await.map_err(away)?).await?;
+    if stored.hash != hash {
+        return Err(Failure::new("upload_damaged", "The upload was damaged on its way. Nothing was charged; try again."));
+    }
+    Ok(stored)
+}
+
+/// An artifact, checked against its name.
+pub(crate) async fn download(hash: Hash32) -> Outcome<Vec<u8>> {
+    let response = check(Request::get(&path::fill(path::ARTIFACT, &[&hash])).send().await.map_err(away)?).await?;
+    let bytes = response.binary().await.map_err(away)?;
+    if blake3::hash(&bytes).as_bytes() != &hash.0 {
+        return Err(Failure::new("hash_differs", format!("What was downloaded has another hash than {hash}. Do not use it; try again.")));
+    }
+    Ok(bytes)
+}

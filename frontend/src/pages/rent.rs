@@ -1,0 +1,178 @@
+//! Rent a node: what it should do, for how long, the quote, one approval.
+
+use super::{param, polled};
+use crate::{
+    api::{
+        Failure, Outcome, chain, coordinator, meter,
+        pay::{Payment, now, pay},
+    },
+    app::{Shared, shared},
+    components::{
+        quote::QuoteCard,
+        ui::{MaybeProblem, NeedsLogin},
+    },
+    pages::models::listings,
+};
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::hooks::{use_navigate, use_query_map};
+use starling_contract_api::{
+    compute::{Compute, Offer, Purpose},
+    payment::PaymentMsg,
+};
+use starling_http_api::{
+    job::{Generate, JobSpec},
+    path,
+    run::RunView,
+};
+use starling_primitives::{Amount, DurationMs, Hash32, OfferId};
+use starling_protocol::{
+    lease::LeaseTerms,
+    listing::{Kind, Listing},
+    price::{HOLDBACK, quote_lease},
+};
+use std::time::Duration;
+
+#[component]
+pub(crate) fn Rent() -> impl IntoView {
+    let shared = shared();
+    let Ok(id) = param("offer").parse::<OfferId>() else { return view! { <super::missing::Missing /> }.into_any() };
+    let (offer, failure) = polled(Duration::from_secs(10), move || {
+        let network = shared.network.get();
+        async move {
+            let Some(network) = network else { return Ok(None) };
+            chain::view(&network.rpc_url, &Compute(network.deployment.compute).offer(id)).await
+        }
+    });
+    view! {
+        <header><div><h1>"Rent a node"</h1><p>"The node works on one job of yours. You can stop at any time; what was not used comes back."</p></div></header>
+        <MaybeProblem failure />
+        <NeedsLogin what="rent a node">{move || offer.get().flatten().map(|offer| view! { <Form offer /> })}</NeedsLogin>
+    }
+    .into_any()
+}
+
+#[derive(Clone, Copy)]
+struct Fields {
+    model: RwSignal<String>,
+    tool: RwSignal<String>,
+    prompt: RwSignal<String>,
+    tokens: RwSignal<String>,
+    minutes: RwSignal<String>,
+}
+
+impl Fields {
+    fn job(self) -> Outcome<JobSpec> {
+        let wrong = |what: &str| Failure::new("field", what.to_owned());
+        let model: Hash32 = self.model.get_untracked().parse().map_err(|_| wrong("Choose a model."))?;
+        let tool = self.tool.get_untracked();
+        if !tool.is_empty() {
+            return Ok(JobSpec::Tool { tool: tool.parse().map_err(|_| wrong("The tool in the address is no hash."))?, model });
+        }
+        let max_new_tokens = self.tokens.get_untracked().parse().ok().filter(|tokens| (1..=starling_http_api::job::MAX_NEW_TOKENS).contains(tokens)).ok_or_else(|| wrong("Tokens: a whole number from 1 to 100000."))?;
+        Ok(JobSpec::Generate(Generate { model, prompt: self.prompt.get_untracked(), max_new_tokens, temperature: 0.8, top_k: 40, seed: now().0 }))
+    }
+
+    fn duration(self) -> Option<DurationMs> {
+        let minutes: u64 = self.minutes.get().trim().parse().ok()?;
+        Some(DurationMs::from_secs(minutes.checked_mul(60)?))
+    }
+}
+
+#[component]
+fn Form(offer: Offer) -> impl IntoView {
+    let shared = shared();
+    let query = use_query_map();
+    let from_address = |name: &'static str| RwSignal::new(query.with_untracked(|query| query.get(name).unwrap_or_default()));
+    let fields = Fields { model: from_address("model"), tool: from_address("tool"), prompt: RwSignal::new("fn main() {\n".to_owned()), tokens: RwSignal::new("200".to_owned()), minutes: RwSignal::new("2".to_owned()) };
+    let (runs, _) = polled(Duration::from_secs(10), move || {
+        let account = shared.account();
+        async move {
+            let Some(account) = account else { return Ok(Vec::new()) };
+            coordinator::get::<Vec<RunView>>(&format!("{}?tenant={account}", path::RUNS)).await
+        }
+    });
+    let (hub, _) = polled(Duration::from_secs(30), move || {
+        let network = shared.network.get();
+        async move {
+            let Some(network) = network else { return Ok(Vec::new()) };
+            chain::view(&network.rpc_url, &listings(&network, Kind::Model).listings(None, 0, 50)).await
+        }
+    });
+    let models = move || {
+        let mine = runs.get().unwrap_or_default().into_iter().filter_map(|view| view.result.map(|result| (result.model, format!("Model of my run {}", view.run.id))));
+        let published = hub.get().unwrap_or_default().into_iter().filter_map(|listing: Listing| {
+            let file = listing.versions.last()?.files.iter().find(|file| file.name.as_str() == "model.safetensors")?.hash;
+            Some((file, listing.name.to_string()))
+        });
+        mine.chain(published).collect::<Vec<_>>()
+    };
+    let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
+    let price = offer.terms.price_per_hour;
+    let (least, most) = (offer.terms.min_lease, offer.terms.max_lease);
+    let quote = move || {
+        let fee = shared.network.get()?.fee;
+        let duration = fields.duration().filter(|duration| (least..=most).contains(duration))?;
+        quote_lease(price, duration, fee).ok()
+    };
+    let navigate = use_navigate();
+    let provider = offer.provider.to_string();
+    let start = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let (offer, navigate) = (offer.clone(), navigate.clone());
+        let Some(quote) = quote() else { return failure.set(Some(Failure::new("duration", format!("This offer takes {least} to {most}.")))) };
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            match rent(shared, fields, &offer, quote.at_most).await {
+                Ok(address) => navigate(&address, leptos_router::NavigateOptions::default()),
+                Err(error) => failure.set(Some(error)),
+            }
+            busy.set(false);
+        });
+    };
+    view! {
+        <form class="split" on:submit=start>
+            <div class="card">
+                <label class="field">"Model"
+                    <select required prop:value=move || fields.model.get() on:change:target=move |event| fields.model.set(event.target().value())>
+                        <option value="">"Choose a model"</option>
+                        {move || models().into_iter().map(|(hash, name)| { let value = hash.to_string(); let key = value.clone(); view! { <option value=value selected=move || fields.model.get() == key>{name}</option> }}).collect_view()}
+                    </select>
+                </label>
+                {move || if fields.tool.get().is_empty() { view! {
+                    <label class="field">"Text to continue"<textarea name="prompt" maxlength="8192" prop:value=move || fields.prompt.get() on:input:target=move |event| fields.prompt.set(event.target().value())></textarea></label>
+                    <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>
+                }.into_any() } else { view! { <p class="note">"Runs the research tool "<span class="mono">{fields.tool.get()}</span></p> }.into_any() }}
+                <label class="field">"Minutes, at most"<input type="number" min="1" required prop:value=move || fields.minutes.get() on:input:target=move |event| fields.minutes.set(event.target().value()) /><span class="hint">{format!("This offer takes {least} to {most}. Time that is not used comes back.")}</span></label>
+                <p class="faint">"The provider can read the prompt and the model."</p>
+            </div>
+            <div class="stack" style="gap: 16px">
+                {move || quote().map(|quote| view! { <QuoteCard quote what=format!("{} of one node", fields.duration().unwrap_or_default()) paid="by the time that you and the node both signed" to=provider.clone() back="what was not used, when it ends or you stop" storage=storage_of() /> })}
+                <MaybeProblem failure />
+                <button class="button primary" disabled=move || busy.get()>{move || match (busy.get(), quote()) { (true, _) => "Waiting for your wallet".to_owned(), (false, Some(quote)) => format!("Rent for at most {}", quote.at_most.display_near()), (false, None) => "Choose a time that the offer takes".to_owned() }}</button>
+            </div>
+        </form>
+    }
+}
+
+/// What a lease's records ask for storage, at most.
+fn storage_of() -> Amount {
+    let lease = starling_contract_api::payment::storage_cost(starling_contract_api::payment::LEASE_BYTES);
+    Amount(lease.0.saturating_add(starling_contract_api::billing::Billing::pay_storage().0))
+}
+
+async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
+    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
+    let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
+    let stored = coordinator::upload(&job).await?;
+    let terms = LeaseTerms { offer_id: offer.id, duration, job: stored.hash, meter: meter::make_key()?, availability: DurationMs::from_hours(24) };
+    let msg = PaymentMsg::Lease(terms);
+    let payment = Payment { target: network.deployment.compute.clone(), amount: at_most, msg, expires_by: now().after(duration).after(DurationMs::from_hours(48)), holdback: HOLDBACK, post_at_once: Amount::ZERO };
+    let escrow = pay(&network, &account, payment).await?;
+    shared.refresh_balance();
+    match chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
+        Some(Purpose::Lease(id)) => Ok(format!("/leases/{id}")),
+        _ => Err(Failure::new("no_lease", format!("Escrow {escrow} is open but no lease belongs to it. Ask for closing in Billing to get it back."))),
+    }
+}

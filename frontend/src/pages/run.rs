@@ -1,0 +1,284 @@
+//! A run: its state in a sentence, the curve, the cost against its cap, nodes, rounds, log; this tab co-signs.
+
+use super::{param, polled};
+use crate::{
+    api::{Failure, chain, coordinator, meter, wallet},
+    app::shared,
+    components::{
+        chart::LossCurve,
+        ui::{Ago, Ceiling, Empty, Id, MaybeProblem, Near, save},
+    },
+};
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::components::A;
+use starling_contract_api::{billing::Billing, compute::Compute};
+use starling_http_api::{
+    path,
+    run::{MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView},
+};
+use starling_primitives::{Hash32, RunId};
+use starling_protocol::run::{Ending, RunState};
+use std::time::Duration;
+
+fn state_chip(view: &RunView) -> (&'static str, &'static str) {
+    match view.run.state {
+        RunState::Pending => ("chip warn", "payment held"),
+        RunState::Enrolling { .. } => ("chip alive", "enrolling"),
+        RunState::Training { .. } => ("chip alive", "training"),
+        RunState::Ended { ending: Ending::Finished, .. } => ("chip good", "finished"),
+        RunState::Ended { ending: Ending::Stopped, .. } => ("chip warn", "stopped"),
+        RunState::Ended { ending: Ending::Failed(_), .. } => ("chip bad", "failed"),
+    }
+}
+
+#[component]
+pub(crate) fn RunCard(view: RunView) -> impl IntoView {
+    let (class, word) = state_chip(&view);
+    let id = view.run.id;
+    view! {
+        <article class="card">
+            <div class="row between"><h2><A href=format!("/runs/{id}")>"Run "{id.0}</A></h2><span class=class>{word}</span></div>
+            <p class="soft">{view.sentence.clone()}</p>
+            <p class="num">"Round "{view.run.rounds_done}" of "{view.run.terms.rounds}</p>
+            <Ceiling part=view.earned whole=view.run.deposit />
+        </article>
+    }
+}
+
+#[component]
+pub(crate) fn Run() -> impl IntoView {
+    let shared = shared();
+    let Ok(id) = param("id").parse::<RunId>() else { return view! { <super::missing::Missing /> }.into_any() };
+    let every = Duration::from_millis(1_000);
+    let (view, failure) = polled(every, move || async move { coordinator::get::<RunView>(&path::fill(path::RUN, &[&id])).await });
+    let (metrics, _) = polled(every, move || async move { coordinator::get::<Vec<MetricPoint>>(&path::fill(path::RUN_METRICS, &[&id])).await });
+    let (rounds, _) = polled(every, move || async move { coordinator::get::<Vec<RoundView>>(&path::fill(path::RUN_ROUNDS, &[&id])).await });
+    let points = RwSignal::new(Vec::new());
+    Effect::new(move |_| points.set(metrics.get().unwrap_or_default()));
+    let signing = RwSignal::new(None::<Failure>);
+    co_sign(id, view, signing);
+    view! {
+        {move || match view.get() {
+            None => view! { <div class="skeleton" style="height: 200px" aria-label="Loading the run"></div> }.into_any(),
+            Some(view) => view! { <Head view /> }.into_any(),
+        }}
+        <MaybeProblem failure />
+        <MaybeProblem failure=signing />
+        <div class="split">
+            <div class="stack" style="gap: 16px">
+                <LossCurve points />
+                <section class="card" aria-label="Rounds">
+                    <h2>"Rounds"</h2>
+                    {move || rounds.get().map(|rounds| view! { <Rounds rounds /> })}
+                </section>
+            </div>
+            <div class="stack" style="gap: 16px">
+                {move || view.get().map(|view| view! { <Side view owner=shared.account() /> })}
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+/// While this tab is open it signs each round that waits for the meter, if the key is here.
+fn co_sign(id: RunId, view: RwSignal<Option<RunView>>, problem: RwSignal<Option<Failure>>) {
+    let shared = shared();
+    let busy = StoredValue::new(false);
+    let round = move || {
+        let Some(network) = shared.network_now() else { return };
+        let holds_key = view.try_get_untracked().flatten().is_some_and(|view| matches!(view.run.state, RunState::Training { .. }) && meter::key(&view.run.terms.meter).is_some());
+        if !holds_key || busy.try_get_value() != Some(false) {
+            return;
+        }
+        busy.set_value(true);
+        spawn_local(async move {
+            let outcome = match coordinator::find::<PendingStatement>(&path::fill(path::RUN_STATEMENT, &[&id])).await {
+                Ok(Some(pending)) => meter::sign_round(&network, id, &pending).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            problem.try_set(outcome.err());
+            busy.try_update_value(|busy| *busy = false);
+        });
+    };
+    if let Ok(handle) = set_interval_with_handle(round, Duration::from_millis(400)) {
+        on_cleanup(move || handle.clear());
+    }
+}
+
+#[component]
+fn Head(view: RunView) -> impl IntoView {
+    let (class, word) = state_chip(&view);
+    let here = meter::key(&view.run.terms.meter).is_some();
+    let running = !matches!(view.run.state, RunState::Ended { .. });
+    view! {
+        <header>
+            <div><div class="row"><h1>"Run "{view.run.id.0}</h1><span class=class>{word}</span></div><p>{view.sentence.clone()}</p></div>
+            <Ago at=Some(view.at) />
+        </header>
+        {(running && here).then(|| view! { <p class="note">"This tab co-signs each round: keep it open until the run ends. If you close it, the run waits for you until the round's deadline, then ends, and what is not earned comes back."</p> })}
+    }
+}
+
+#[component]
+fn Side(view: RunView, owner: Option<starling_primitives::AccountId>) -> impl IntoView {
+    let mine = owner.as_ref() == Some(&view.run.tenant);
+    let ended = matches!(view.run.state, RunState::Ended { .. });
+    let run = view.run.clone();
+    let result = view.result.clone();
+    view! {
+        <section class="card" aria-label="Cost">
+            <h2>"Cost against its cap"</h2>
+            <Ceiling part=view.earned whole=run.deposit />
+            <p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p>
+            {(mine && !ended).then(|| view! { <Stop id=run.id /> })}
+            {(mine && ended).then(|| view! { <Accept escrow=run.escrow_id /> })}
+        </section>
+        <section class="card" aria-label="Nodes">
+            <h2>"Nodes"</h2>
+            {if view.members.is_empty() { view! { <p class="soft">"Nodes are joining."</p> }.into_any() } else { view.members.iter().cloned().map(|member| view! { <MemberRow member /> }).collect_view().into_any() }}
+            {view.tokens_per_second.map(|rate| view! { <p class="faint num">{format!("{rate:.0} accepted tokens a second over the last round, {} bytes of updates so far", view.bytes_exchanged)}</p> })}
+        </section>
+        {result.map(|result| view! { <ResultCard result mine run_id=run.id /> })}
+        {(view.result.is_none() && ended).then(|| view.checkpoint.map(|hash| view! {
+            <section class="card"><h2>"Last paid checkpoint"</h2><p class="soft">"The outer state after the last round that counted."</p><Download hash name=format!("checkpoint-{}.bin", run.id) label="Download checkpoint" /></section>
+        }))}
+        <section class="card" aria-label="Identifiers">
+            <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Near amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl>
+        </section>
+    }
+}
+
+#[component]
+fn MemberRow(member: MemberView) -> impl IntoView {
+    let alive = member.activity != "lost";
+    view! {
+        <div class="row between">
+            <span class=if alive { "chip alive" } else { "chip bad" }>"Node "{member.node_id.0}": "{member.activity}</span>
+            <span class="faint num">{member.tokens_per_second.map(|rate| format!("{rate:.0} tokens/s, "))}{member.accepted_tokens}" accepted"</span>
+            <Ago at=member.heard_at />
+        </div>
+    }
+}
+
+#[component]
+fn Rounds(rounds: Vec<RoundView>) -> impl IntoView {
+    if rounds.is_empty() {
+        return view! { <p class="soft">"The first round appears when nodes have joined."</p> }.into_any();
+    }
+    let took_part = |round: &RoundView| round.updates.iter().filter(|update| update.is_some()).count();
+    view! {
+        <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("round {}: {} updates accepted, {} bytes", round.round, took_part(round), round.bytes)>{round.round}{if round.tx.is_some() { " ✓" } else { "" }}</span> }).collect_view()}</div>
+        <details><summary class="faint">"Rounds as a table"</summary><div class="scroll"><table>
+            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th class="num">"Bytes"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
+            <tbody>{rounds.into_iter().map(|round| { let updates = took_part(&round); view! { <tr>
+                <td class="num">{round.round}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().cloned().collect::<Vec<_>>().join(", ")}</td><td class="num">{round.bytes}</td>
+                <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
+            </tr> }}).collect_view()}</tbody></table></div></details>
+    }
+    .into_any()
+}
+
+#[component]
+fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
+    let (before, after) = result.bits_per_byte;
+    view! {
+        <section class="card" aria-label="Result">
+            <h2>"Result"</h2>
+            <dl class="pairs">
+                <dt>"Held out, before"</dt><dd class="num">{format!("{before:.3} bits a byte")}</dd>
+                <dt>"Held out, after"</dt><dd class="num">{format!("{after:.3} bits a byte")}</dd>
+                <dt>"Kneser-Ney bigram"</dt><dd class="num">{format!("{:.3}", result.baselines.bigram)}</dd>
+                <dt>"Kneser-Ney trigram"</dt><dd class="num">{format!("{:.3}", result.baselines.trigram)}</dd>
+                <dt>"Model file"</dt><dd><Id text=result.model.to_string() /></dd>
+            </dl>
+            <div class="log" aria-label="Sample text">{result.sample.clone()}</div>
+            {mine.then(|| view! { <Download hash=result.model name="model.safetensors".to_owned() label="Download model" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A> })}
+        </section>
+    }
+}
+
+/// Downloads an artifact and says that its hash was compared.
+#[component]
+pub(crate) fn Download(hash: Hash32, name: String, label: &'static str) -> impl IntoView {
+    let (failure, done) = (RwSignal::new(None), RwSignal::new(None::<usize>));
+    let run = move |_| {
+        let name = name.clone();
+        spawn_local(async move {
+            match coordinator::download(hash).await {
+                Ok(bytes) => {
+                    save(&bytes, &name);
+                    done.set(Some(bytes.len()));
+                    failure.set(None);
+                }
+                Err(error) => failure.set(Some(error)),
+            }
+        });
+    };
+    view! {
+        <button class="button" on:click=run>{label}</button>
+        {move || done.get().map(|bytes| view! { <p class="note good" role="status">"Downloaded "{bytes}" bytes; the hash computed here equals the published one."</p> })}
+        <MaybeProblem failure />
+    }
+}
+
+#[component]
+fn Stop(id: RunId) -> impl IntoView {
+    let shared = shared();
+    let (asked, failure) = (RwSignal::new(false), RwSignal::new(None));
+    let stop = move |_| {
+        let Some(network) = shared.network_now() else { return };
+        spawn_local(async move {
+            failure.set(wallet::send(&Compute(network.deployment.compute).stop_run(id)).await.err());
+            asked.set(false);
+            shared.refresh_balance();
+        });
+    };
+    view! {
+        {move || if asked.get() {
+            view! { <p>"Stop run "{id.0}"? Rounds that counted stay paid, the rest comes back at once. It cannot be resumed."</p><div class="row"><button class="button danger" on:click=stop>"Stop the run"</button><button class="button" on:click=move |_| asked.set(false)>"Keep it running"</button></div> }.into_any()
+        } else {
+            view! { <button class="button danger" on:click=move |_| asked.set(true)>"Stop"</button> }.into_any()
+        }}
+        <MaybeProblem failure />
+    }
+}
+
+/// What became of an escrow, and the choice about what is held back.
+#[component]
+pub(crate) fn Accept(escrow: starling_primitives::EscrowId) -> impl IntoView {
+    let shared = shared();
+    let failure = RwSignal::new(None);
+    let (state, problem) = polled(Duration::from_secs(2), move || async move {
+        let Some(network) = shared.network_now() else { return Ok(None) };
+        chain::view(&network.rpc_url, &Billing(network.deployment.billing).escrow(escrow)).await
+    });
+    let decide = move |accept: bool| {
+        let Some(network) = shared.network_now() else { return };
+        spawn_local(async move {
+            let billing = Billing(network.deployment.billing);
+            let call = if accept { billing.acknowledge(escrow) } else { billing.refuse(escrow) };
+            failure.set(wallet::send(&call).await.err());
+            shared.refresh_balance();
+        });
+    };
+    view! {
+        {move || match state.get() {
+            Some(Some(view)) if !view.pending.is_zero() => view! {
+                <p>{view.pending.display_near()}" waits for you to accept the result; "{view.escrow.refunded.display_near()}" was returned to your balance."</p>
+                <div class="row"><button class="button primary" on:click=move |_| decide(true)>"Accept the result"</button><button class="button danger" on:click=move |_| decide(false)>"Refuse it"</button></div>
+            }.into_any(),
+            Some(Some(view)) => view! { <p class="soft">{view.escrow.refunded.display_near()}" was returned to your balance."</p> }.into_any(),
+            Some(None) => view! { <p class="note good" role="status">"Settled: all of the escrow was paid or returned. See Billing for the figures."</p> }.into_any(),
+            None => ().into_any(),
+        }}
+        <MaybeProblem failure />
+        <MaybeProblem failure=problem />
+    }
+}
+
+/// Nothing is shown for a run that was never started from here.
+#[component]
+pub(crate) fn NoRuns() -> impl IntoView {
+    view! { <Empty><p>"You have no finished run yet."</p><A href="/train" attr:class="button">"Start one"</A></Empty> }
+}

@@ -1,0 +1,156 @@
+//! Start a run: recipe, data, base, nodes, a quote that cannot be exceeded, one approval.
+
+use super::polled;
+use crate::{
+    api::{
+        Failure, Outcome, coordinator, meter,
+        pay::{Payment, deposit, now, pay},
+    },
+    app::{Shared, shared},
+    components::{
+        quote::QuoteCard,
+        ui::{MaybeProblem, NeedsLogin, chosen_file},
+    },
+};
+use leptos::{html, prelude::*, task::spawn_local};
+use leptos_router::hooks::{use_navigate, use_query_map};
+use starling_contract_api::{compute::Compute, compute::Purpose, payment::PaymentMsg};
+use starling_http_api::{
+    path,
+    run::{Base, PrepareRun, PreparedRun, RecipePreset},
+};
+use starling_primitives::{Amount, AssetName, DurationMs, Hash32};
+use starling_protocol::price::HOLDBACK;
+use std::time::Duration;
+
+#[component]
+pub(crate) fn Train() -> impl IntoView {
+    view! {
+        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged."</p></div></header>
+        <NeedsLogin what="start a run"><Form /></NeedsLogin>
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Fields {
+    recipe: RwSignal<String>,
+    nodes: RwSignal<String>,
+    price: RwSignal<String>,
+    file: NodeRef<html::Input>,
+}
+
+#[component]
+fn Form() -> impl IntoView {
+    let shared = shared();
+    let fields = Fields { recipe: RwSignal::new(String::new()), nodes: RwSignal::new("3".to_owned()), price: RwSignal::new("0.5".to_owned()), file: NodeRef::new() };
+    let (presets, presets_failure) = polled(Duration::from_secs(60), || coordinator::get::<Vec<RecipePreset>>(path::RECIPES));
+    let (failure, busy, prepared) = (RwSignal::new(None::<Failure>), RwSignal::new(None::<&'static str>), RwSignal::new(None::<(PreparedRun, Amount)>));
+    let query = use_query_map();
+    let base = query.with_untracked(|query| Some((query.get("model")?.parse::<Hash32>().ok()?, query.get("name").and_then(|name| name.parse::<AssetName>().ok()))));
+    let chosen = move || presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned());
+    let base_for_quote = base.clone();
+    let ask = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let (Some(preset), base) = (chosen(), base_for_quote.clone()) else { return };
+        failure.set(None);
+        spawn_local(async move {
+            busy.set(Some("Uploading and checking your data"));
+            match prepare(shared, fields, &preset, base).await {
+                Ok(ready) => prepared.set(Some(ready)),
+                Err(error) => failure.set(Some(error)),
+            }
+            busy.set(None);
+        });
+    };
+    let navigate = use_navigate();
+    let start = move |_| {
+        let (Some((run, _)), navigate) = (prepared.get_untracked(), navigate.clone()) else { return };
+        failure.set(None);
+        spawn_local(async move {
+            busy.set(Some("Waiting for your wallet"));
+            match pay_for(shared, run).await {
+                Ok(address) => navigate(&address, leptos_router::NavigateOptions::default()),
+                Err(error) => failure.set(Some(error)),
+            }
+            busy.set(None);
+        });
+    };
+    view! {
+        <div class="split">
+            <form class="card" on:submit=ask on:change=move |_| prepared.set(None)>
+                <label class="field">"Recipe"
+                    <select prop:value=move || fields.recipe.get() on:change:target=move |event| fields.recipe.set(event.target().value())>
+                        {move || presets.get().unwrap_or_default().into_iter().map(|preset| view! { <option value=preset.name.clone()>{format!("{} ({} parameters)", preset.title, preset.parameters)}</option> }).collect_view()}
+                    </select>
+                </label>
+                {move || chosen().map(|preset| view! { <Explained preset /> })}
+                {base.map(|(hash, name)| view! { <p class="note">"Starts from "{name.map_or_else(|| hash.to_string(), |name| name.to_string())}"; the shape of the recipe must be that model's."</p> })}
+                <label class="field">"Text to train on"
+                    <input type="file" name="data" required node_ref=fields.file />
+                    <span class="hint">"One file. The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
+                </label>
+                <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
+                <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
+                <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some()>{move || busy.get().unwrap_or("Get the quote")}</button>
+                <MaybeProblem failure=presets_failure />
+            </form>
+            <div class="stack" style="gap: 16px" aria-live="polite">
+                <MaybeProblem failure />
+                {move || prepared.get().map(|(run, storage)| {
+                    let start = start.clone();
+                    view! {
+                    <QuoteCard quote=run.quote what=format!("{} rounds on up to {} nodes", run.terms.rounds, run.terms.max_nodes) paid="for each round that counts, by its accepted tokens" to=format!("the nodes that did the work ({} willing now)", run.willing_nodes.len()) back="all that is not earned, at the end or when you stop" storage />
+                    {run.expected_duration.map(|duration| view! { <p class="soft">"Expected to take "{duration.to_string()}", by the rates measured last."</p> })}
+                    <button class="button primary" disabled=move || busy.get().is_some() on:click=start>{format!("Train for at most {}", run.quote.at_most.display_near())}</button>
+                }})}
+            </div>
+        </div>
+    }
+}
+
+#[component]
+fn Explained(preset: RecipePreset) -> impl IntoView {
+    view! {
+        <details><summary class="faint">{format!("{} rounds, {} tokens a node and round: every field", preset.rounds, preset.tokens_per_round)}</summary>
+        <div class="scroll"><table><tbody>{preset.explained.into_iter().map(|field| view! { <tr><td class="mono">{field.field}</td><td class="num">{field.value}</td><td class="soft">{field.meaning}</td></tr> }).collect_view()}</tbody></table></div></details>
+    }
+}
+
+async fn prepare(shared: Shared, fields: Fields, preset: &RecipePreset, base: Option<(Hash32, Option<AssetName>)>) -> Outcome<(PreparedRun, Amount)> {
+    let input = fields.file.get_untracked().ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
+    let (_, bytes) = chosen_file(&input).await.ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
+    if bytes.is_empty() {
+        return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with text in it."));
+    }
+    let max_nodes: u16 = fields.nodes.get_untracked().trim().parse().map_err(|_| Failure::new("nodes", "Nodes must be a whole number from 1 to 64."))?;
+    let price = Amount::parse_near(&fields.price.get_untracked()).map_err(|error| Failure::new("price", format!("The price cap is {error}.")))?;
+    let data = coordinator::upload(&bytes).await?.hash;
+    let base = base.map_or(Base::Fresh, |(model, name)| Base::Model { model, name });
+    let request = PrepareRun { recipe: preset.recipe.clone(), data, held_out: None, base, max_nodes, min_nodes: 1, price_per_million_tokens: price, meter: meter::make_key()? };
+    let prepared: PreparedRun = coordinator::post(path::PREPARE_RUN, &request).await?;
+    if prepared.willing_nodes.is_empty() {
+        return Err(Failure::new("no_willing_nodes", "No connected node takes this price. Nothing was charged; raise the cap or come back later."));
+    }
+    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
+    let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
+    Ok((prepared, storage))
+}
+
+async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
+    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let payment = Payment {
+        target: network.deployment.compute.clone(),
+        amount: run.quote.at_most,
+        expires_by: run.terms.expires_at(now()).after(DurationMs::from_hours(1)),
+        msg: PaymentMsg::Run(run.terms),
+        holdback: HOLDBACK,
+        post_at_once: Amount::ZERO,
+    };
+    let escrow = pay(&network, &account, payment).await?;
+    shared.refresh_balance();
+    match crate::api::chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
+        Some(Purpose::Run(id)) => Ok(format!("/runs/{id}")),
+        _ => Err(Failure::new("no_run", format!("Escrow {escrow} is open but no run belongs to it. Ask for closing in Billing to get it back."))),
+    }
+}
