@@ -13,19 +13,20 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{
     command::{command, output, run},
-    paths,
+    dashboard, paths,
     toolchain::WasmToolchain,
 };
 
 /// The name under which xtask stands in for wasm-bindgen's own program.
 const WASM_BINDGEN: &str = "wasm-bindgen";
 
-/// Runs a program and its arguments with the pinned tools first on the path, and with the compiler that has the wasm32 library.
+/// Makes the assets, then runs a program and its arguments with the pinned tools first on the path, and with the compiler that has the wasm32 library.
 pub(crate) fn with_tools(args: &[String]) -> Result<()> {
     let mut words = args.iter().skip_while(|arg| *arg == "--");
     let Some(program) = words.next() else {
         bail!("with-tools wants a program, as in: cargo xtask with-tools trunk serve");
     };
+    dashboard::assets()?;
     run(tool(program)?.args(words))
 }
 

@@ -12,6 +12,7 @@ use super::Figure;
 use crate::{
     browser, check,
     command::{command, output, run},
+    dashboard,
     freshness::files_below,
     paths,
     tools::tool,
@@ -26,6 +27,7 @@ pub(super) fn trunk() -> Result<Vec<Figure>> {
         "cargo install trunk --locked",
     )?;
     check::build_all()?;
+    dashboard::assets()?;
     let seconds = timed(tool("trunk")?.args(["build", "--release", "--offline"]))?;
     figures(version, seconds, &paths::target().join("trunk"))
 }
@@ -36,7 +38,7 @@ pub(super) fn leptos() -> Result<Vec<Figure>> {
         "cargo install cargo-leptos --locked",
     )?;
     check::build_all()?;
-    crate::dashboard::assets()?;
+    dashboard::assets()?;
     let seconds = timed(tool("cargo")?.args(["leptos", "build", "--frontend-only"]))?;
     figures(version, seconds, &paths::target().join("site"))
 }
