@@ -5,7 +5,7 @@ use starling_contract_api::{
     Call, ONE_YOCTO, TGAS, View,
     billing::{ACCOUNT_BYTES, Billing},
     events,
-    hub::{HUB_STANDARD, LISTING_BYTES, Listings, ListingEvent, PublishArgs},
+    hub::{HUB_STANDARD, LISTING_BYTES, ListingEvent, Listings, PublishArgs},
     payment::{PayArgs, PayResult, PaymentMsg, PaymentOffered, storage_cost},
 };
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, Hash32, RunId, Text};
@@ -50,7 +50,14 @@ async fn buy(harness: &Harness, shop: &Listings, buyer: &Actor, name: &AssetName
     buy_within(harness, shop, buyer, name, amount, amount).await
 }
 
-async fn buy_within(harness: &Harness, shop: &Listings, buyer: &Actor, name: &AssetName, amount: Amount, post_at_once: Amount) -> anyhow::Result<Answer> {
+async fn buy_within(
+    harness: &Harness,
+    shop: &Listings,
+    buyer: &Actor,
+    name: &AssetName,
+    amount: Amount,
+    post_at_once: Amount,
+) -> anyhow::Result<Answer> {
     let msg = PaymentMsg::Licence { name: name.clone() };
     let mut bounds = harness.bounds().await?;
     bounds.post_at_once = post_at_once;
@@ -126,13 +133,16 @@ async fn publish__should_list_a_model_and_take_only_what_storage_costs() -> anyh
     assert_eq!(by_category(Some(Category::Vision)).await?, []);
 
     publish(&harness, &hub, &alice, &model("rust-small", PRICE)).await?.refused("is published already")?;
-    publish(&harness, &hub, &alice, &PublishArgs { kind: Kind::Tool, ..model("tool", PRICE) }).await?.refused("takes no listing of kind Tool")?;
+    publish(&harness, &hub, &alice, &PublishArgs { kind: Kind::Tool, ..model("tool", PRICE) })
+        .await?
+        .refused("takes no listing of kind Tool")?;
     publish(&harness, &market, &alice, &model("rust-small", PRICE)).await?.refused("takes no listing of kind Model")?;
     publish(&harness, &hub, &alice, &PublishArgs { files: vec![], ..model("empty", PRICE) }).await?.refused("1 to 16 files")?;
     publish(&harness, &hub, &alice, &PublishArgs { title: Text::default(), ..model("empty", PRICE) }).await?.refused("needs a title")?;
     publish(&harness, &hub, &alice, &model("Bad Name", PRICE)).await?.refused("is no asset name")?;
     harness.call(&alice, &hub.publish(&model("poor", PRICE), Amount(1))).await?.refused("yoctoNEAR for storage")?;
-    let tool: AssetName = publish(&harness, &market, &alice, &PublishArgs { kind: Kind::Tool, ..model("judge", PRICE) }).await?.ok()?.json()?;
+    let tool: AssetName =
+        publish(&harness, &market, &alice, &PublishArgs { kind: Kind::Tool, ..model("judge", PRICE) }).await?.ok()?.json()?;
     assert_eq!(harness.view(&market.listing(&tool)).await?.map(|listing| listing.kind), Some(Kind::Tool));
     Ok(())
 }
@@ -328,7 +338,8 @@ async fn purchase__should_leave_nothing_behind_when_the_payers_bounds_forbid_it(
     harness.call(&alice, &hub.forget_payment(result.escrow_id)).await?.refused("waits for nothing here")?;
     let storage = stored(&harness, &hub.0).await? - stored_before;
     assert_eq!(worth_before - worth(&harness, &carol.account).await?, PRICE.0 + storage + burnt, "the forgotten one's storage came back");
-    let held: Vec<AssetName> = harness.view(&hub.licences_of(&carol.account, 0, 100)).await?.into_iter().map(|licence| licence.name).collect();
+    let held: Vec<AssetName> =
+        harness.view(&hub.licences_of(&carol.account, 0, 100)).await?.into_iter().map(|licence| licence.name).collect();
     assert_eq!(held, [other]);
 
     // A stale one that nobody removed does not stand in the way of a new payment.
@@ -372,7 +383,11 @@ async fn storage__should_be_covered_at_its_largest() -> anyhow::Result<()> {
     let before = stored(&harness, &hub.0).await?;
     let bought = buy(&harness, &hub, &buyer, &name, PRICE).await?;
     assert!(bought.clone().ok()?.json::<PayResult>()?.opened);
-    println!("the largest licence: {} bytes, {} Tgas in all", (stored(&harness, &hub.0).await? - before) / storage_cost(1).0, bought.total_tgas);
+    println!(
+        "the largest licence: {} bytes, {} Tgas in all",
+        (stored(&harness, &hub.0).await? - before) / storage_cost(1).0,
+        bought.total_tgas
+    );
     // The ancestors are not registered in billing: what they earned waits for them.
     let parts = listing::split(&harness.view(&hub.listing(&name)).await?.expect("it is listed"), PRICE);
     assert_eq!(parts.len(), 5);

@@ -20,7 +20,12 @@ pub fn to_near(account: &AccountId) -> near_sdk::AccountId {
 
 /// The promise of a call with its own gas and deposit. Detach it, or chain a callback.
 pub fn call(call: &Call) -> Promise {
-    Promise::new(to_near(&call.contract)).function_call(call.method.as_str(), call.args_bytes(), NearToken::from_yoctonear(call.deposit.0), Gas::from_gas(call.gas))
+    Promise::new(to_near(&call.contract)).function_call(
+        call.method.as_str(),
+        call.args_bytes(),
+        NearToken::from_yoctonear(call.deposit.0),
+        Gas::from_gas(call.gas),
+    )
 }
 
 /// Sends what was attached too much back to the caller; detached.

@@ -53,4 +53,3 @@ impl Setup {
         self.paused = paused;
     }
 }
-

@@ -267,7 +267,15 @@ pub enum EscrowError {
 
 impl Escrow {
     /// A payment that came in: `Held` for the arbiter.
-    pub fn hold(payer: AccountId, arbiter: AccountId, asset: Asset, deposited: Amount, bounds: Bounds, fee: BasisPoints, now: TimestampMs) -> Result<Self, EscrowError> {
+    pub fn hold(
+        payer: AccountId,
+        arbiter: AccountId,
+        asset: Asset,
+        deposited: Amount,
+        bounds: Bounds,
+        fee: BasisPoints,
+        now: TimestampMs,
+    ) -> Result<Self, EscrowError> {
         if fee > MAX_FEE || fee > bounds.fee {
             return Err(EscrowError::OutOfBounds("fee"));
         }
@@ -279,7 +287,12 @@ impl Escrow {
     }
 
     /// Applies an event. `is_registered` says whether an account can be credited; what it can't is kept as unclaimed.
-    pub fn apply(&self, event: Event, now: TimestampMs, is_registered: impl Fn(&AccountId) -> bool) -> Result<(Self, Effects), EscrowError> {
+    pub fn apply(
+        &self,
+        event: Event,
+        now: TimestampMs,
+        is_registered: impl Fn(&AccountId) -> bool,
+    ) -> Result<(Self, Effects), EscrowError> {
         let mut next = self.clone();
         let mut effects = Effects { changed: true, ..Effects::default() };
         match (event, &mut next.state) {
@@ -377,7 +390,9 @@ impl Escrow {
 
     /// What is earned for good, fee included: credited, unclaimed and fee.
     pub fn posted(&self) -> Amount {
-        self.state.opened().map_or(Amount::ZERO, |opened| Amount(opened.payees.iter().map(|payee| payee.credited.0 + payee.unclaimed.0 + payee.fee.0).sum()))
+        self.state.opened().map_or(Amount::ZERO, |opened| {
+            Amount(opened.payees.iter().map(|payee| payee.credited.0 + payee.unclaimed.0 + payee.fee.0).sum())
+        })
     }
 
     /// What lies in this escrow: all that neither was credited, nor taken as fee, nor returned.
@@ -391,7 +406,13 @@ impl Escrow {
         matches!(self.state, State::Closed(_) | State::Voided) && self.locked().is_zero()
     }
 
-    fn open(&mut self, terms: OpenTerms, now: TimestampMs, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+    fn open(
+        &mut self,
+        terms: OpenTerms,
+        now: TimestampMs,
+        is_registered: &impl Fn(&AccountId) -> bool,
+        effects: &mut Effects,
+    ) -> Result<(), EscrowError> {
         check_terms(&terms, &self.bounds, now)?;
         let mut opened = Opened {
             authority: terms.authority,
@@ -523,7 +544,14 @@ fn decide_holdback(opened: &mut Opened, decision: Holdback) -> Result<(), Escrow
     Ok(())
 }
 
-fn post(opened: &mut Opened, deposited: Amount, fee: BasisPoints, postings: Vec<Posting>, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+fn post(
+    opened: &mut Opened,
+    deposited: Amount,
+    fee: BasisPoints,
+    postings: Vec<Posting>,
+    is_registered: &impl Fn(&AccountId) -> bool,
+    effects: &mut Effects,
+) -> Result<(), EscrowError> {
     if postings.len() > usize::from(opened.max_payees) {
         return Err(EscrowError::Payees);
     }
@@ -534,7 +562,13 @@ fn post(opened: &mut Opened, deposited: Amount, fee: BasisPoints, postings: Vec<
         match opened.payees.iter_mut().find(|payee| payee.account == posting.payee) {
             Some(payee) if posting.total < payee.total => return Err(EscrowError::TotalFalls(posting.payee.clone())),
             Some(payee) => payee.total = posting.total,
-            None => opened.payees.push(Payee { account: posting.payee.clone(), total: posting.total, credited: Amount::ZERO, unclaimed: Amount::ZERO, fee: Amount::ZERO }),
+            None => opened.payees.push(Payee {
+                account: posting.payee.clone(),
+                total: posting.total,
+                credited: Amount::ZERO,
+                unclaimed: Amount::ZERO,
+                fee: Amount::ZERO,
+            }),
         }
     }
     if opened.payees.len() > usize::from(opened.max_payees) {
@@ -547,7 +581,12 @@ fn post(opened: &mut Opened, deposited: Amount, fee: BasisPoints, postings: Vec<
 }
 
 /// Brings credits and fees up to what is earned. The fee is the ceiling of the cumulative figure, so that many small posts cost no more than one.
-fn credit(opened: &mut Opened, fee: BasisPoints, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+fn credit(
+    opened: &mut Opened,
+    fee: BasisPoints,
+    is_registered: &impl Fn(&AccountId) -> bool,
+    effects: &mut Effects,
+) -> Result<(), EscrowError> {
     let earned: Vec<Amount> = opened.payees.iter().map(|payee| opened.earned(payee.total)).collect();
     for (payee, earned) in opened.payees.iter_mut().zip(earned) {
         let fee_total = earned.fraction_ceil(fee);

@@ -27,7 +27,16 @@ fn held() -> Escrow {
 }
 
 fn terms() -> OpenTerms {
-    OpenTerms { authority: Authority::Arbiter, expires_at: EXPIRES, grace: GRACE, holdback: bps(1_000), availability: AVAILABILITY, max_payees: 3, postings: vec![], close: false }
+    OpenTerms {
+        authority: Authority::Arbiter,
+        expires_at: EXPIRES,
+        grace: GRACE,
+        holdback: bps(1_000),
+        availability: AVAILABILITY,
+        max_payees: 3,
+        postings: vec![],
+        close: false,
+    }
 }
 
 fn everyone(_: &AccountId) -> bool {
@@ -115,7 +124,9 @@ fn states__should_take_exactly_their_events() {
                     assert!(taken.contains(event_name), "{state} took {event_name}");
                     check_step(escrow, &next, &effects);
                 }
-                Err(EscrowError::WrongState { state: said }) => assert!(!taken.contains(event_name) && said == state, "{state} refused {event_name}"),
+                Err(EscrowError::WrongState { state: said }) => {
+                    assert!(!taken.contains(event_name) && said == state, "{state} refused {event_name}")
+                }
                 Err(EscrowError::NothingToClaim(_)) => assert!(*event_name == "claim" && escrow.state.opened().is_some(), "{state}"),
                 Err(error) => panic!("{state}, {event_name}: {error}"),
             }
@@ -130,7 +141,10 @@ fn hold__should_keep_its_limits() {
     assert_eq!(hold(Bounds { fee: bps(100), ..bounds() }, bps(101)), Err(EscrowError::OutOfBounds("fee")), "what the payer signed");
     assert_eq!(hold(Bounds { expires_by: NOW, ..bounds() }, bps(1)), Err(EscrowError::OutOfBounds("expires_by")));
     assert!(hold(Bounds { expires_by: NOW.after(MAX_LIFE), ..bounds() }, bps(1)).is_ok());
-    assert_eq!(hold(Bounds { expires_by: NOW.after(MAX_LIFE).after(DurationMs(1)), ..bounds() }, bps(1)), Err(EscrowError::OutOfBounds("expires_by")));
+    assert_eq!(
+        hold(Bounds { expires_by: NOW.after(MAX_LIFE).after(DurationMs(1)), ..bounds() }, bps(1)),
+        Err(EscrowError::OutOfBounds("expires_by"))
+    );
 }
 
 #[test]
@@ -276,7 +290,12 @@ fn closing__should_be_possible_seven_days_after_the_payer_asked() {
 
 #[test]
 fn extend__should_only_move_later_before_expiry_and_within_the_longest_life() {
-    for (until, now) in [(EXPIRES, NOW), (NOW, NOW), (NOW.after(MAX_LIFE).after(DurationMs(1)), NOW), (EXPIRES.after(DurationMs(9)), EXPIRES.after(DurationMs(1)))] {
+    for (until, now) in [
+        (EXPIRES, NOW),
+        (NOW, NOW),
+        (NOW.after(MAX_LIFE).after(DurationMs(1)), NOW),
+        (EXPIRES.after(DurationMs(9)), EXPIRES.after(DurationMs(1))),
+    ] {
         assert_eq!(open().apply(Event::Extend(until), now, everyone), Err(EscrowError::Extension));
     }
     let later = EXPIRES.after(DurationMs(1));
@@ -303,7 +322,12 @@ fn unregistered_payee__should_keep_what_it_earned_until_it_claims() {
 
 #[test]
 fn purchase__should_post_and_close_at_once() {
-    let purchase = OpenTerms { holdback: BasisPoints::ZERO, postings: vec![posting("ancestor", 100_000), posting("publisher", 900_000)], close: true, ..terms() };
+    let purchase = OpenTerms {
+        holdback: BasisPoints::ZERO,
+        postings: vec![posting("ancestor", 100_000), posting("publisher", 900_000)],
+        close: true,
+        ..terms()
+    };
     let (escrow, effects) = step(&held(), Event::Open(purchase), NOW);
     assert_eq!(effects.credits, vec![(name("ancestor"), Amount(97_500)), (name("publisher"), Amount(877_500))]);
     assert_eq!((effects.fee, effects.refund), (Amount(25_000), Amount(3)));
@@ -343,9 +367,14 @@ fn draw() -> impl Strategy<Value = Draw> {
 fn event_of(draw: Draw, now: TimestampMs) -> Event {
     let named = |postings: Vec<(usize, u128)>| postings.into_iter().map(|(index, total)| posting(NAMES[index], total)).collect();
     match draw {
-        Draw::Open { holdback, postings, close } => Event::Open(OpenTerms { holdback: bps(holdback), postings: named(postings), close, ..terms() }),
+        Draw::Open { holdback, postings, close } => {
+            Event::Open(OpenTerms { holdback: bps(holdback), postings: named(postings), close, ..terms() })
+        }
         Draw::Post { seq, postings, close } => Event::Post { seq, postings: named(postings), close },
-        Draw::Plain(index) => [Event::Refuse, Event::Void, Event::Acknowledge, Event::RefuseHoldback, Event::AskClosing, Event::Close, Event::Vest][index].clone(),
+        Draw::Plain(index) => {
+            [Event::Refuse, Event::Void, Event::Acknowledge, Event::RefuseHoldback, Event::AskClosing, Event::Close, Event::Vest][index]
+                .clone()
+        }
         Draw::Extend(hours) => Event::Extend(now.after(DurationMs::from_hours(hours))),
         Draw::Claim(index) => Event::Claim(name(NAMES[index])),
     }
@@ -354,7 +383,8 @@ fn event_of(draw: Draw, now: TimestampMs) -> Event {
 /// From any state, the payer alone: what is not earned for good comes back within the time that is promised.
 fn check_payer_gets_out(escrow: &Escrow, now: TimestampMs) {
     let (mut escrow, mut at) = (escrow.clone(), now);
-    let (earned, natural_end) = (escrow.posted(), escrow.state.opened().map(|opened| opened.expires_at.after(opened.grace).after(DurationMs(1))));
+    let (earned, natural_end) =
+        (escrow.posted(), escrow.state.opened().map(|opened| opened.expires_at.after(opened.grace).after(DurationMs(1))));
     loop {
         let (event, possible_at) = match &escrow.state {
             State::Held { hold_deadline } => (Event::Void, *hold_deadline),

@@ -183,8 +183,12 @@ impl Lease {
         let mut next = self.at(now);
         match (event, next.state) {
             (Event::Opened, LeaseState::Unpaid) => next.state = LeaseState::Pending { accept_by: now.after(ACCEPT_PERIOD) },
-            (Event::Accept, LeaseState::Pending { .. }) => next.state = LeaseState::Active { since: now, deadline: now.after(self.terms.duration) },
-            (Event::Accept, LeaseState::Closing { cause: Cause::NotAccepted, ended_at, .. }) => return Err(LeaseError::AcceptedTooLate(ended_at)),
+            (Event::Accept, LeaseState::Pending { .. }) => {
+                next.state = LeaseState::Active { since: now, deadline: now.after(self.terms.duration) }
+            }
+            (Event::Accept, LeaseState::Closing { cause: Cause::NotAccepted, ended_at, .. }) => {
+                return Err(LeaseError::AcceptedTooLate(ended_at));
+            }
             (Event::Statement(statement), LeaseState::Active { since, .. }) => {
                 next.take(&statement, since, now)?;
                 if statement.is_final {
@@ -201,7 +205,9 @@ impl Lease {
             (Event::CloseByProvider, LeaseState::Pending { .. }) => next.state = ended(Cause::ProviderClosed, None, now),
             (Event::CloseByTenant, LeaseState::Active { since, .. }) => next.state = ended(Cause::TenantClosed, Some(since), now),
             (Event::CloseByProvider, LeaseState::Active { since, .. }) => next.state = ended(Cause::ProviderClosed, Some(since), now),
-            (Event::Tick, LeaseState::Pending { accept_by: due } | LeaseState::Active { deadline: due, .. }) => return Err(LeaseError::NothingDue(due)),
+            (Event::Tick, LeaseState::Pending { accept_by: due } | LeaseState::Active { deadline: due, .. }) => {
+                return Err(LeaseError::NothingDue(due));
+            }
             // What was due is done by now.
             (Event::Tick, LeaseState::Closing { .. }) if next.state != self.state => {}
             (Event::Settled, LeaseState::Closing { cause, ended_at, post_until, .. }) => {

@@ -15,7 +15,13 @@ fn name(text: &str) -> AccountId {
 }
 
 fn unpaid() -> Lease {
-    let terms = LeaseTerms { offer_id: OfferId(1), duration: DURATION, job: Hash32([1; 32]), meter: PublicKey([2; 32]), availability: DurationMs::from_hours(2) };
+    let terms = LeaseTerms {
+        offer_id: OfferId(1),
+        duration: DURATION,
+        job: Hash32([1; 32]),
+        meter: PublicKey([2; 32]),
+        availability: DurationMs::from_hours(2),
+    };
     Lease {
         id: LeaseId(7),
         tenant: name("tenant"),

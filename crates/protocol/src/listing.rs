@@ -142,7 +142,9 @@ pub enum ListingError {
 
 /// The parts that a work made from `parents` owes: each parent's royalty, split along that parent's own shares, equal accounts added up.
 pub fn flatten(parents: &[&Listing]) -> Result<Vec<Share>, ListingError> {
-    if parents.len() > MAX_PARENTS || parents.iter().enumerate().any(|(index, parent)| parents[..index].iter().any(|other| other.name == parent.name)) {
+    if parents.len() > MAX_PARENTS
+        || parents.iter().enumerate().any(|(index, parent)| parents[..index].iter().any(|other| other.name == parent.name))
+    {
         return Err(ListingError::Parents);
     }
     let mut parts = std::collections::BTreeMap::<&AccountId, u32>::new();

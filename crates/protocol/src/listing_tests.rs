@@ -49,7 +49,15 @@ fn lineage__should_flatten_over_generations() {
     assert_eq!(grandchild.shares, vec![share("child", 1_800), share("root", 200)]);
     let fourth = child_of("fourth", 0, &[&grandchild]);
     assert_eq!(fourth.shares, vec![share("child", 900), share("grandchild", 4_000), share("root", 100)]);
-    assert_eq!(split(&fourth, Amount(10_000)), vec![(name("child"), Amount(900)), (name("grandchild"), Amount(4_000)), (name("root"), Amount(100)), (name("fourth"), Amount(5_000))]);
+    assert_eq!(
+        split(&fourth, Amount(10_000)),
+        vec![
+            (name("child"), Amount(900)),
+            (name("grandchild"), Amount(4_000)),
+            (name("root"), Amount(100)),
+            (name("fourth"), Amount(5_000))
+        ]
+    );
 }
 
 #[test]
@@ -60,7 +68,10 @@ fn lineage__should_add_up_one_account_on_several_paths() {
     let join = child_of("root", 0, &[&left, &right]);
     assert_eq!(join.shares, vec![share("left", 1_800), share("right", 2_700), share("root", 500)]);
     // The publisher is an ancestor too: it gets its share and the rest in one posting.
-    assert_eq!(split(&join, Amount(10_000)), vec![(name("left"), Amount(1_800)), (name("right"), Amount(2_700)), (name("root"), Amount(5_500))]);
+    assert_eq!(
+        split(&join, Amount(10_000)),
+        vec![(name("left"), Amount(1_800)), (name("right"), Amount(2_700)), (name("root"), Amount(5_500))]
+    );
 }
 
 #[test]
@@ -96,7 +107,9 @@ fn buy__should_want_the_price_and_a_listing_on_the_list() {
 
 #[test]
 fn files__should_be_one_to_sixteen_with_names_of_their_own() {
-    let files = |names: &[&str]| -> Vec<File> { names.iter().map(|name| File { name: name.parse().expect("short"), hash: Hash32([1; 32]), bytes: 9 }).collect() };
+    let files = |names: &[&str]| -> Vec<File> {
+        names.iter().map(|name| File { name: name.parse().expect("short"), hash: Hash32([1; 32]), bytes: 9 }).collect()
+    };
     assert_eq!(check_files(&[]), Err(ListingError::Files));
     assert_eq!(check_files(&files(&["a", "a"])), Err(ListingError::Files));
     assert_eq!(check_files(&files(&[""])), Err(ListingError::Files), "a file has a name");

@@ -240,10 +240,16 @@ impl RunTerms {
         let refused = |what| Err(RunError::Terms(what));
         match self {
             terms if terms.rounds == 0 || terms.rounds > MAX_ROUNDS => refused("rounds must be 1 to 100000"),
-            terms if terms.min_nodes == 0 || terms.min_nodes > terms.max_nodes || terms.max_nodes > MAX_ROSTER => refused("nodes must satisfy 1 <= min_nodes <= max_nodes <= 64"),
+            terms if terms.min_nodes == 0 || terms.min_nodes > terms.max_nodes || terms.max_nodes > MAX_ROSTER => {
+                refused("nodes must satisfy 1 <= min_nodes <= max_nodes <= 64")
+            }
             terms if terms.tokens_per_round == 0 => refused("tokens_per_round must not be 0"),
-            terms if terms.round_time < DurationMs::from_secs(1) || terms.round_time > MAX_ROUND_TIME => refused("round_time must be 1 s to 24 h"),
-            terms if terms.enroll_time < DurationMs::from_secs(1) || terms.enroll_time > MAX_ENROLL_TIME => refused("enroll_time must be 1 s to 24 h"),
+            terms if terms.round_time < DurationMs::from_secs(1) || terms.round_time > MAX_ROUND_TIME => {
+                refused("round_time must be 1 s to 24 h")
+            }
+            terms if terms.enroll_time < DurationMs::from_secs(1) || terms.enroll_time > MAX_ENROLL_TIME => {
+                refused("enroll_time must be 1 s to 24 h")
+            }
             terms if terms.invited.len() > usize::from(MAX_ROSTER) => refused("at most 64 nodes may be invited"),
             _ => Ok(()),
         }
@@ -258,14 +264,34 @@ impl RunTerms {
 
 impl Run {
     /// A run whose payment is held.
-    pub fn new(id: RunId, tenant: AccountId, escrow_id: EscrowId, deposit: Amount, terms: RunTerms, now: TimestampMs) -> Result<Self, RunError> {
+    pub fn new(
+        id: RunId,
+        tenant: AccountId,
+        escrow_id: EscrowId,
+        deposit: Amount,
+        terms: RunTerms,
+        now: TimestampMs,
+    ) -> Result<Self, RunError> {
         terms.check()?;
         let needed = crate::price::quote_run(&terms, starling_primitives::BasisPoints::ZERO)?.at_most;
         if deposit < needed {
             return Err(RunError::DepositTooSmall(needed));
         }
         let (chain, state_root) = (Hash32::default(), terms.base_root);
-        Ok(Self { id, tenant, escrow_id, deposit, terms, roster: Vec::new(), rounds_done: 0, chain, state_root, post_seq: 0, created_at: now, state: RunState::Pending })
+        Ok(Self {
+            id,
+            tenant,
+            escrow_id,
+            deposit,
+            terms,
+            roster: Vec::new(),
+            rounds_done: 0,
+            chain,
+            state_root,
+            post_seq: 0,
+            created_at: now,
+            state: RunState::Pending,
+        })
     }
 
     /// Applies an event. `domain` is that of `compute`, for the hash chain.

@@ -122,7 +122,10 @@ fn enrolling__should_start_when_full_and_else_when_its_time_is_over() {
     assert_eq!(two.apply(Event::Enroll(member(3)), until, &domain()), Err(RunError::WrongState("enrolling")));
     assert!(two.apply(Event::Enroll(member(3)), TimestampMs(until.0 - 1), &domain()).is_ok());
     let one = step(&enrolling(), Event::Enroll(member(1)), NOW);
-    assert_eq!(step(&one, Event::Tick, until).state, RunState::Ended { ending: Ending::Failed(FailReason::TooFewNodes), at: until, settled: false });
+    assert_eq!(
+        step(&one, Event::Tick, until).state,
+        RunState::Ended { ending: Ending::Failed(FailReason::TooFewNodes), at: until, settled: false }
+    );
 }
 
 #[test]
@@ -260,7 +263,10 @@ fn round__should_be_taken_until_its_deadline_to_the_millisecond() {
     assert_eq!(deadline(&next), last.after(ROUND));
     let late = last.after(MS);
     assert_eq!(run.apply(round(&run, &[1; 4], 15), late, &domain()), Err(RunError::RoundOver));
-    assert_eq!(step(&run, Event::Tick, late).state, RunState::Ended { ending: Ending::Failed(FailReason::RoundTimedOut), at: late, settled: false });
+    assert_eq!(
+        step(&run, Event::Tick, late).state,
+        RunState::Ended { ending: Ending::Failed(FailReason::RoundTimedOut), at: late, settled: false }
+    );
 }
 
 #[test]
@@ -301,7 +307,10 @@ fn escrow__should_outlive_the_longest_run() {
         now = deadline;
         run = step(&run, round(&run, &[1; 3], 7), now);
     }
-    assert!(now.after(DurationMs::from_secs(600)) < terms.expires_at(NOW), "opened at the last moment, every round at its deadline, and time is left to settle");
+    assert!(
+        now.after(DurationMs::from_secs(600)) < terms.expires_at(NOW),
+        "opened at the last moment, every round at its deadline, and time is left to settle"
+    );
 }
 
 proptest! {

@@ -78,7 +78,15 @@ macro_rules! listing_contract {
             /// Access: `billing`. Deposit: the licence's storage, forwarded from the payer. Gas: 30 T. State change: a licence that waits for `on_opened`. Events: `licence_paid`.
             /// Refund: what storage does not need, to the payer's account. Answers the escrow's terms: ancestors' shares and the publisher's rest posted at once, then closed.
             #[payable]
-            pub fn on_payment(&mut self, escrow_id: EscrowId, payer: AccountId, asset: Asset, amount: Amount, bounds: Bounds, msg: PaymentMsg) -> OpenTerms {
+            pub fn on_payment(
+                &mut self,
+                escrow_id: EscrowId,
+                payer: AccountId,
+                asset: Asset,
+                amount: Amount,
+                bounds: Bounds,
+                msg: PaymentMsg,
+            ) -> OpenTerms {
                 self.setup.require_billing();
                 self.setup.require_running();
                 let usage = env::storage_usage();

@@ -86,7 +86,9 @@ impl Shelf {
                 Ok(place)
             }
             Some(licence) if licence.state == LicenceState::Granted => Err(ShelfError::LicensedAlready(name.clone())),
-            Some(licence) if now <= may_open_until(&licence) => Err(ShelfError::UnderWay { name: name.clone(), until: may_open_until(&licence).after(DurationMs(1)) }),
+            Some(licence) if now <= may_open_until(&licence) => {
+                Err(ShelfError::UnderWay { name: name.clone(), until: may_open_until(&licence).after(DurationMs(1)) })
+            }
             Some(stale) => {
                 self.purchases.remove(&stale.escrow_id);
                 Ok(stale.place)

@@ -110,7 +110,8 @@ impl Shelf {
 
     /// Whether an account may use a listing: it costs nothing, is its own, or is licensed.
     fn may_use(&self, account: &AccountId, listing: &Listing) -> bool {
-        let granted = || self.licences.get(&(listing.name.clone(), account.clone())).is_some_and(|record| record.state == LicenceState::Granted);
+        let granted =
+            || self.licences.get(&(listing.name.clone(), account.clone())).is_some_and(|record| record.state == LicenceState::Granted);
         listing.price.is_zero() || listing.name.publisher() == account || granted()
     }
 }

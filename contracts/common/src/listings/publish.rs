@@ -7,7 +7,13 @@ use starling_protocol::listing::{self, File, Kind, Listing, ListingError, MAX_PA
 
 impl Shelf {
     /// Publishes under the caller's name, with the shares of its ancestors fixed for good.
-    pub fn publish(&mut self, args: PublishArgs, publisher: AccountId, kinds: &[Kind], now: TimestampMs) -> Result<ListingEvent, ShelfError> {
+    pub fn publish(
+        &mut self,
+        args: PublishArgs,
+        publisher: AccountId,
+        kinds: &[Kind],
+        now: TimestampMs,
+    ) -> Result<ListingEvent, ShelfError> {
         let PublishArgs { slug, kind, category, title, summary, licence, price, parents, royalty, files, run_id } = args;
         let name = AssetName::new(publisher, &slug)?;
         takes(kinds, kind)?;
@@ -22,13 +28,36 @@ impl Shelf {
         let ancestors = self.parents(&parents, name.publisher())?;
         let shares = listing::flatten(&ancestors.iter().collect::<Vec<_>>())?;
         let version = Version { files, run_id, note: Text::default(), published_at: now };
-        let listing = Listing { name, kind, category, title, summary, licence, price, parents, shares, royalty, versions: Vec::new(), sold: 0, delisted: false, published_at: now };
+        let listing = Listing {
+            name,
+            kind,
+            category,
+            title,
+            summary,
+            licence,
+            price,
+            parents,
+            shares,
+            royalty,
+            versions: Vec::new(),
+            sold: 0,
+            delisted: false,
+            published_at: now,
+        };
         self.store(&listing, &version);
         Ok(ListingEvent::ListingPublished { listing: Listing { versions: vec![version], ..listing } })
     }
 
     /// Adds a version to the caller's listing. Earlier ones stay as they are.
-    pub fn add_version(&mut self, name: AssetName, files: Vec<File>, run_id: Option<RunId>, note: Text<280>, caller: &AccountId, now: TimestampMs) -> Result<ListingEvent, ShelfError> {
+    pub fn add_version(
+        &mut self,
+        name: AssetName,
+        files: Vec<File>,
+        run_id: Option<RunId>,
+        note: Text<280>,
+        caller: &AccountId,
+        now: TimestampMs,
+    ) -> Result<ListingEvent, ShelfError> {
         let mut record = self.own_record(&name, caller)?;
         if record.listing.delisted {
             return Err(ListingError::Delisted.into());
