@@ -1,0 +1,233 @@
+//! The road from a wallet to a trained model and a paid provider, with real processes that are killed on the way.
+
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+mod running;
+
+use running::{Running, refuse, run, said, starling, succeed};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Stdio},
+};
+
+fn status(home: &Path, run_id: &str) -> Value {
+    said(&succeed(home, &["status", run_id]), "run")
+}
+
+fn amount(value: &Value) -> u128 {
+    value.as_str().expect("an amount").parse().expect("digits")
+}
+
+/// What was paid, kept as fee, returned and held back is what was escrowed.
+fn assert_sums(verified: &Value) {
+    let paid: u128 = verified["paid"].as_array().expect("payees").iter().map(|pair| amount(&pair[1])).sum();
+    assert_eq!(paid + amount(&verified["fee"]) + amount(&verified["refunded"]) + amount(&verified["pending"]), amount(&verified["deposited"]));
+}
+
+#[test]
+fn verify__should_pass_and_fail_for_each_kind_of_byte_changed() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(Path::new("tiny"), &[]);
+    let run_id = training.run_id();
+    training.finish();
+    assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
+    let folder = home.join("pulled");
+    let pulled = said(&succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]), "pulled");
+    let model = fs::read(folder.join("model.safetensors")).expect("the model was written");
+    assert_eq!(pulled["hash"], blake3::hash(&model).to_hex().to_string());
+    let proof = folder.join("proof");
+    let verify = ["verify", &run_id, "--artifacts", &proof.display().to_string()];
+    succeed(home, &verify);
+
+    let view = status(home, &run_id);
+    let rounds: Value = serde_json::from_slice(&fs::read(proof.join("rounds.json")).expect("the list was written")).expect("JSON");
+    let update = rounds[0]["updates"].as_array().expect("updates").iter().find_map(Value::as_str).expect("one was accepted");
+    let kinds = [("recipe", &view["run"]["terms"]["recipe"]), ("base", &view["run"]["terms"]["base"]), ("record", &rounds[1]["record"]), ("update", &Value::from(update))];
+    for (kind, hash) in kinds {
+        let path = proof.join(hash.as_str().expect("a hash"));
+        let original = fs::read(&path).expect("the artifact was written");
+        let mut changed = original.clone();
+        let middle = changed.len() / 2;
+        changed[middle] ^= 1;
+        fs::write(&path, &changed).expect("a file is written");
+        assert!(refuse(home, &verify).contains("was changed"), "{kind}");
+        fs::write(&path, &original).expect("a file is written");
+    }
+    // A list that names another round's artifacts is found too.
+    let mut swapped = rounds.clone();
+    swapped[0]["record"] = rounds[1]["record"].clone();
+    fs::write(proof.join("rounds.json"), swapped.to_string()).expect("a file is written");
+    assert!(refuse(home, &verify).contains("round 0"));
+    fs::write(proof.join("rounds.json"), rounds.to_string()).expect("a file is written");
+    succeed(home, &verify);
+
+    let generated = said(&succeed(home, &["generate", "--run", &run_id, "fn main", "--tokens", "20"]), "generated");
+    assert!(!generated["output"].as_str().expect("text").is_empty());
+}
+
+#[test]
+fn run__should_end_without_a_node_that_was_killed() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(&system.recipe(12, 40), &[]);
+    let run_id = training.run_id();
+    training.wait_for_round(3);
+    system.kill("node-2/pid");
+    let ended = training.finish();
+    assert!(ended["result"].is_object(), "{ended}");
+    let view = status(home, &run_id);
+    let terms = &view["run"]["terms"];
+    let full = terms["rounds"].as_u64().expect("rounds") * terms["tokens_per_round"].as_u64().expect("tokens");
+    let roster = view["run"]["roster"].as_array().expect("a roster");
+    let dead = roster.iter().find(|member| member["payout"] == "provider-2.starling").expect("node 2 was enrolled");
+    let tokens = dead["tokens"].as_u64().expect("tokens");
+    assert!(tokens > 0 && tokens < full, "{tokens} of {full}");
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!(verified["rounds"], 12);
+    assert!(amount(&verified["refunded"]) > 0);
+    assert_sums(&verified);
+}
+
+#[test]
+fn coordinator__should_resume_within_its_round_and_repeat_none() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(&system.recipe(10, 40), &[]);
+    let run_id = training.run_id();
+    for round in [2, 5] {
+        training.wait_for_round(round);
+        system.kill("coordinator/pid");
+    }
+    training.finish();
+    // The statements form one chain from round 0 to 9, each once: verification recomputes it.
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!(verified["rounds"], 10);
+    assert_sums(&verified);
+}
+
+#[test]
+fn stopped_run__should_leave_the_last_paid_checkpoint() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(&system.recipe(200, 40), &["--no-acknowledge"]);
+    let run_id = training.run_id();
+    training.wait_for_round(2);
+    succeed(home, &["stop", &run_id]);
+    training.finish();
+    let view = status(home, &run_id);
+    let checkpoint = view["checkpoint"].as_str().expect("a checkpoint");
+    let folder = home.join("pulled");
+    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    assert_sums(&said(&succeed(home, &["verify", &run_id, "--artifacts", &folder.join("proof").display().to_string()]), "verified"));
+    assert!(!checkpoint.is_empty());
+    succeed(home, &["reclaim", "--acknowledge"]);
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!(amount(&verified["pending"]), 0);
+    assert!(amount(&verified["refunded"]) > 0);
+    assert_sums(&verified);
+    succeed(home, &["withdraw"]);
+}
+
+/// `starling chain` by itself.
+struct Chain {
+    child: Child,
+    rpc: String,
+}
+
+impl Chain {
+    fn start(home: &Path, chain_id: &str) -> Self {
+        let mut child = starling(home, &["chain", "--chain-id", chain_id, "--port", "0"]).stdout(Stdio::piped()).spawn().expect("starling starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output is piped")).read_line(&mut line).expect("it speaks");
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));
+        Self { child, rpc: ready["rpc"].as_str().expect("an address").to_owned() }
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn reclaim__should_free_an_escrow_with_everything_but_the_chain_gone() {
+    let system = Running::start(3);
+    let mut training = system.train(&system.recipe(300, 40), &["--no-acknowledge"]);
+    let run_id = training.run_id();
+    training.wait_for_round(2);
+    let home = system.kill_everything();
+    drop(training);
+    for gone in ["coordinator", "node-1", "node-2", "node-3", "meter"] {
+        fs::remove_dir_all(home.path().join(gone)).expect("a folder is removed");
+    }
+    let chain_id = fs::read_to_string(home.path().join("chain-id")).expect("the chain has a name");
+    let chain = Chain::start(home.path(), &chain_id);
+    let path = home.path().join("profile.json");
+    let mut profile: Value = serde_json::from_slice(&fs::read(&path).expect("a profile")).expect("JSON");
+    profile["rpc_url"] = chain.rpc.clone().into();
+    profile["coordinator"] = "".into();
+    fs::write(&path, profile.to_string()).expect("a file is written");
+    let freed = run(home.path(), &["reclaim", "--acknowledge"]);
+    assert!(freed.status.success(), "{}", String::from_utf8_lossy(&freed.stdout));
+    assert_eq!(said(&freed, "free")["event"], "free");
+    assert!(amount(&said(&freed, "balance")["amount"]) > 0, "run {run_id}");
+    succeed(home.path(), &["withdraw"]);
+}
+
+#[test]
+fn deploy__should_work_on_another_chain_and_refuse_a_wrong_one() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let chain = Chain::start(home.path(), "another-chain");
+    let file = home.path().join("network.toml");
+    let network = |chain_id: &str| {
+        format!("chain_id = \"{chain_id}\"\nrpc_url = \"{}\"\nowner = \"owner.near\"\nowner_key_file = \"keys/owner.near.json\"\nfee = 200\nmin_stake = \"1000000000000000000000000\"\n", chain.rpc)
+    };
+    let args = ["deploy", "--network", &file.display().to_string(), "--yes"];
+    fs::write(&file, network("mainnet")).expect("a file is written");
+    assert!(refuse(home.path(), &args).contains("wrong network"));
+    fs::write(&file, network("another-chain")).expect("a file is written");
+    let done = said(&succeed(home.path(), &args), "done");
+    assert_eq!(done["billing"], "billing.owner.near");
+    assert!(refuse(home.path(), &args).contains("exists already"));
+}
+
+#[test]
+fn bad_input__should_be_answered_with_what_to_do() {
+    let system = Running::start(1);
+    let home = system.home();
+    let file = |name: &str, text: &str| {
+        let path = home.join(name);
+        fs::write(&path, text).expect("a file is written");
+        path.display().to_string()
+    };
+    let text = system.text().display().to_string();
+    let empty = file("empty.txt", "");
+    assert!(refuse(home, &["train", &empty]).contains("0 bytes of text"));
+    let preset = starling_rounds::recipe::Recipe::preset("tiny").expect("the preset is there").to_toml().expect("TOML");
+    let unknown_key = file("unknown.toml", &format!("speed = 3\n{preset}"));
+    assert!(refuse(home, &["train", &text, "--recipe", &unknown_key]).contains("speed"));
+    let impossible = file("impossible.toml", &preset.replace("heads = 2", "heads = 3"));
+    assert!(refuse(home, &["train", &text, "--recipe", &impossible]).contains("heads"));
+    assert!(refuse(home, &["train", &text, "--recipe", "no-such"]).contains("rust-small"));
+    assert!(refuse(home, &["train", &text, "--recipe", "tiny", "--from", "nobody.starling/nothing"]).contains("no model"));
+    assert!(refuse(home, &["train", &text, "--recipe", "tiny", "--nodes", "1", "--price", "100000000"]).contains("over the balance"));
+    assert!(refuse(home, &["status", "99"]).contains("99"));
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let other = tempfile::tempdir().expect("a temporary folder");
+    let said = refuse(other.path(), &["up", "--serve", "--port", &port.to_string()]);
+    assert!(said.contains("in use") && said.contains("--port"), "{said}");
+
+    let path = home.join("profile.json");
+    let mut profile: Value = serde_json::from_slice(&fs::read(&path).expect("a profile")).expect("JSON");
+    profile["deployment"]["chain_id"] = "testnet".into();
+    fs::write(&path, profile.to_string()).expect("a file is written");
+    assert!(refuse(home, &["train", &text, "--recipe", "tiny"]).contains("wrong network"));
+}

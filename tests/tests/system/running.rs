@@ -1,0 +1,193 @@
+//! The whole system as real processes, each test in a home of its own.
+
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Three nodes share two cores: one system at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Nothing here takes longer on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// `starling up --serve` and its children; all are killed with it.
+pub(crate) struct Running {
+    pub(crate) home: tempfile::TempDir,
+    up: Child,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().nth(2).expect("tests lie in target/debug/deps");
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} is not built: run `cargo xtask test`", path.display());
+    path
+}
+
+/// A command of `starling` in a home.
+pub(crate) fn starling(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program("starling"));
+    command.current_dir(top()).args(["--home", &home.display().to_string(), "--json"]).args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(home: &Path, args: &[&str]) -> Output {
+    starling(home, args).output().expect("starling starts")
+}
+
+/// The last JSON line of a kind that a command printed.
+pub(crate) fn said(output: &Output, event: &str) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).rfind(|line| line["event"] == event);
+    found.unwrap_or_else(|| panic!("no {event} in: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn succeed(home: &Path, args: &[&str]) -> Output {
+    let output = run(home, args);
+    assert!(output.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Runs a command that must fail, and gives what it said.
+pub(crate) fn refuse(home: &Path, args: &[&str]) -> String {
+    let output = run(home, args);
+    assert!(!output.status.success(), "{args:?} should have been refused: {}", String::from_utf8_lossy(&output.stdout));
+    said(&output, "error")["message"].as_str().expect("a message").to_owned()
+}
+
+impl Running {
+    pub(crate) fn start(nodes: u16) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut up = starling(home.path(), &["up", "--serve", "--port", "0", "--nodes", &nodes.to_string()]).stdout(Stdio::piped()).spawn().expect("starling starts");
+        let mut line = String::new();
+        let mut reader = BufReader::new(up.stdout.take().expect("its output is piped"));
+        reader.read_line(&mut line).expect("starling speaks");
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));
+        assert_eq!(ready["event"], "ready", "{line}");
+        // What comes after is drained, so that nobody waits for a reader.
+        std::thread::spawn(move || for _ in reader.lines() {});
+        Self { home, up, _turn: turn }
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A text to train on: enough for the recipes used here.
+    pub(crate) fn text(&self) -> PathBuf {
+        let path = self.home().join("text.rs");
+        if !path.exists() {
+            let source = fs::read_to_string(top().join("crates/protocol/src/escrow.rs")).expect("our own source");
+            fs::write(&path, source.repeat(4)).expect("a file is written");
+        }
+        path
+    }
+
+    /// A small recipe with so many rounds, each of about a second.
+    pub(crate) fn recipe(&self, rounds: u32, inner_steps: u32) -> PathBuf {
+        let mut recipe = starling_rounds::recipe::Recipe::preset("tiny").expect("the preset is there");
+        recipe.rounds = rounds;
+        recipe.inner_steps_per_round = inner_steps;
+        let path = self.home().join(format!("recipe-{rounds}.toml"));
+        fs::write(&path, recipe.to_toml().expect("a recipe is TOML")).expect("a file is written");
+        path
+    }
+
+    /// Starts `starling train` and gives its lines as they come.
+    pub(crate) fn train(&self, recipe: &Path, more: &[&str]) -> Training {
+        let (text, recipe) = (self.text().display().to_string(), recipe.display().to_string());
+        let mut args = vec!["train", &text, "--recipe", &recipe, "--nodes", "3", "--min-nodes", "3"];
+        args.extend(more);
+        let mut child = starling(self.home(), &args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("starling starts");
+        let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
+        Training { child, lines, seen: Vec::new() }
+    }
+
+    /// `kill -9` of a process whose number stands in a file of the home.
+    pub(crate) fn kill(&self, pid_file: &str) {
+        let pid = fs::read_to_string(self.home().join(pid_file)).expect("the process is known");
+        let status = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill starts");
+        assert!(status.success(), "{pid_file} was not running");
+    }
+
+    /// Ends chain, coordinator, nodes and all, at once.
+    pub(crate) fn kill_everything(mut self) -> tempfile::TempDir {
+        let _ = self.up.kill();
+        let _ = self.up.wait();
+        let Self { home, .. } = &mut self;
+        std::mem::replace(home, tempfile::tempdir().expect("a temporary folder"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.up.kill();
+        let _ = self.up.wait();
+        if std::thread::panicking() {
+            for log in fs::read_dir(self.home().join("logs")).into_iter().flatten().flatten() {
+                let text = fs::read_to_string(log.path()).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                eprintln!("== {}\n{}", log.path().display(), lines[lines.len().saturating_sub(12)..].join("\n"));
+            }
+        }
+    }
+}
+
+/// A `starling train` under way.
+pub(crate) struct Training {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    seen: Vec<Value>,
+}
+
+impl Training {
+    /// Reads on until a line fits.
+    pub(crate) fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let mut line = String::new();
+            let length = self.lines.read_line(&mut line).expect("starling speaks");
+            assert!(length > 0 && started.elapsed() < PATIENCE, "starling train ended or was silent; it had said {:?}", self.seen.iter().rev().take(5).collect::<Vec<_>>());
+            let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
+            self.seen.push(value.clone());
+            if fits(&value) {
+                return value;
+            }
+        }
+    }
+
+    pub(crate) fn wait_for_round(&mut self, round: u64) {
+        self.wait_for(|line| line["event"] == "round" && line["rounds_done"].as_u64() >= Some(round));
+    }
+
+    pub(crate) fn run_id(&mut self) -> String {
+        self.wait_for(|line| line["event"] == "paid")["run_id"].to_string()
+    }
+
+    pub(crate) fn finish(mut self) -> Value {
+        let ended = self.wait_for(|line| line["event"] == "ended");
+        assert!(self.child.wait().expect("starling ends").success(), "starling train failed");
+        ended
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
