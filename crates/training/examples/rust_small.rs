@@ -40,9 +40,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         baselines(train.bytes(), &held_out, HELD_OUT_WINDOWS)
     );
     let model = run(&recipe, &train, &held_out, participants)?;
-    let sample = Generator::new(&model, b"fn main() {\n", Sampling::default())?;
-    let bytes = sample.take(400).collect::<Result<Vec<u8>, _>>()?;
-    println!("fn main() {{\n{}", String::from_utf8_lossy(&bytes));
+    for prompt in ["fn main() {\n    let ", "/// Returns ", "use std::"] {
+        for temperature in [0.5, 0.8, 1.0] {
+            let sampling = Sampling {
+                temperature,
+                ..Sampling::default()
+            };
+            let sample = Generator::new(&model, prompt.as_bytes(), sampling)?;
+            let bytes = sample.take(300).collect::<Result<Vec<u8>, _>>()?;
+            println!(
+                "--- {temperature}\n{prompt}{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
     Ok(())
 }
 

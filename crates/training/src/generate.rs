@@ -26,7 +26,7 @@ pub struct Generator<'a> {
 impl Default for Sampling {
     fn default() -> Self {
         Self {
-            temperature: 0.7,
+            temperature: 0.8,
             top_k: 64,
             seed: 1,
         }

@@ -26,7 +26,8 @@ pub(super) fn find(name: &str) -> Result<Recipe, RecipeError> {
 /// A byte model of Rust for three participants of one thread each.
 ///
 /// Chosen by `crates/training/examples/rust_small.rs` on equal processor time: two layers beat three and four, a context
-/// of 64 beats 128, and a peak of 1e-3 beats 6e-4, 1.5e-3 and everything above it by far.
+/// of 64 beats 128, and a peak of 1e-3 beats 6e-4, 1.5e-3 and everything above it by far. With uncompressed updates: 2.4685 held-out bits
+/// per byte after 97 processor seconds, where Kneser-Ney has 3.84 from one byte before and 2.97 from two.
 fn rust_small() -> Recipe {
     Recipe {
         version: RECIPE_VERSION,

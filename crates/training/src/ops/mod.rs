@@ -1,6 +1,6 @@
 //! The operations that train: each with its backward, each fused on the CPU.
 //!
-//! On any other device an operation is composed of candle's own differentiable primitives ([`composed`]); the same
+//! On any other device an operation is composed of candle's own differentiable primitives (`composed`); the same
 //! composition is what the fused one is tested against. Reductions have a fixed order, so that results do not depend
 //! on the number of threads.
 
