@@ -38,8 +38,7 @@ pub(crate) fn all_tests() -> Result<Vec<PathBuf>> {
 /// A test failed, or Node or Chromium is missing.
 pub(crate) fn test(files: &[PathBuf], dashboard: Option<&Path>) -> Result<()> {
     let mut node = command("node");
-    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(files);
+    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
     node.env("STARLING_BROWSER", chromium()?);
     if let Some(dashboard) = dashboard {
         node.env("STARLING_DASHBOARD", dashboard);
@@ -48,17 +47,11 @@ pub(crate) fn test(files: &[PathBuf], dashboard: Option<&Path>) -> Result<()> {
 }
 
 fn chromium() -> Result<PathBuf> {
-    const NAMES: [&str; 4] = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ];
+    const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
     let chosen = env::var_os("STARLING_BROWSER").map(PathBuf::from);
     let search_path = env::var_os("PATH").unwrap_or_default();
-    let installed =
-        env::split_paths(&search_path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    let installed = env::split_paths(&search_path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
     chosen
         .into_iter()
         .chain(installed)

@@ -45,17 +45,10 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
 /// The first step that failed.
 pub(crate) fn check() -> Result<()> {
     let mut steps = Steps::default();
-    steps.run(
-        "formatting",
-        || run(cargo("fmt").args(["--all", "--check"])),
-    )?;
+    steps.run("formatting", || run(cargo("fmt").args(["--all", "--check"])))?;
     steps.run("tidy", tidy)?;
-    steps.run("clippy", || {
-        run(cargo("clippy").args(["--quiet", "--all-targets", "--", "--deny", "warnings"]))
-    })?;
-    steps.run("clippy for wasm32", || {
-        run(wasm_packages(&mut WasmToolchain::find()?.clippy()).args(["--", "--deny", "warnings"]))
-    })?;
+    steps.run("clippy", || run(cargo("clippy").args(["--quiet", "--all-targets", "--", "--deny", "warnings"])))?;
+    steps.run("clippy for wasm32", || run(wasm_packages(&mut WasmToolchain::find()?.clippy()).args(["--", "--deny", "warnings"])))?;
     steps.run("documentation", || run(document(&mut cargo("doc"))))?;
     steps.run("documentation for wasm32", || {
         let mut cargo = WasmToolchain::find()?.cargo();
@@ -69,9 +62,7 @@ pub(crate) fn check() -> Result<()> {
 fn run_tests(steps: &mut Steps, args: &[String]) -> Result<()> {
     steps.run("build", build_all)?;
     steps.run("tests", || run(cargo("test").args(args)))?;
-    steps.run("browser tests", || {
-        browser::test(&browser::all_tests()?, None)
-    })
+    steps.run("browser tests", || browser::test(&browser::all_tests()?, None))
 }
 
 /// Builds contracts, dashboard and native programs.
@@ -80,12 +71,9 @@ fn run_tests(steps: &mut Steps, args: &[String]) -> Result<()> {
 /// directories differ.
 pub(crate) fn build_all() -> Result<()> {
     thread::scope(|scope| {
-        let browser_side =
-            scope.spawn(|| wasm::build_contracts().and_then(|()| dashboard::build()));
+        let browser_side = scope.spawn(|| wasm::build_contracts().and_then(|()| dashboard::build()));
         let native = run(&mut cargo("build"));
-        let browser_side = browser_side
-            .join()
-            .map_err(|_| anyhow!("the wasm32 build panicked"))?;
+        let browser_side = browser_side.join().map_err(|_| anyhow!("the wasm32 build panicked"))?;
         native.and(browser_side)
     })
 }
@@ -97,13 +85,7 @@ fn cargo(subcommand: &str) -> Command {
 }
 
 fn wasm_packages(cargo: &mut Command) -> &mut Command {
-    cargo.args([
-        "--quiet",
-        "--target",
-        WASM_TARGET,
-        "--package",
-        "starling-frontend",
-    ]);
+    cargo.args(["--quiet", "--target", WASM_TARGET, "--package", "starling-frontend"]);
     cargo.args(["--package", "starling-contract-common"]);
     for name in wasm::CONTRACTS {
         cargo.args(["--package", &format!("starling-{name}")]);
@@ -112,16 +94,13 @@ fn wasm_packages(cargo: &mut Command) -> &mut Command {
 }
 
 fn document(cargo: &mut Command) -> &mut Command {
-    cargo
-        .args(["--quiet", "--no-deps"])
-        .env("RUSTDOCFLAGS", "--deny warnings")
+    cargo.args(["--quiet", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings")
 }
 
 #[cfg(unix)]
 fn become_program(mut program: Command) -> Result<()> {
     use std::os::unix::process::CommandExt;
-    Err(program.exec())
-        .with_context(|| format!("cannot start {}", program.get_program().to_string_lossy()))
+    Err(program.exec()).with_context(|| format!("cannot start {}", program.get_program().to_string_lossy()))
 }
 
 #[cfg(not(unix))]
@@ -145,9 +124,7 @@ impl Steps {
         match result {
             Ok(()) => println!("--- {name}: {:.0} s", took.as_secs_f64()),
             Err(error) => {
-                return Err(
-                    error.context(format!("{name} failed after {:.0} s", took.as_secs_f64()))
-                );
+                return Err(error.context(format!("{name} failed after {:.0} s", took.as_secs_f64())));
             }
         }
         Ok(())

@@ -12,15 +12,7 @@ use crate::paths;
 
 /// What cargo and rustup set for the program they run, and what must not reach the cargo that xtask runs:
 /// it would pick another compiler or make build scripts run again.
-const INHERITED: [&str; 7] = [
-    "CARGO",
-    "LD_LIBRARY_PATH",
-    "OUT_DIR",
-    "RUSTC",
-    "RUSTDOC",
-    "RUSTUP_TOOLCHAIN",
-    "RUST_RECURSION_COUNT",
-];
+const INHERITED: [&str; 7] = ["CARGO", "LD_LIBRARY_PATH", "OUT_DIR", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"];
 
 /// A command in the checkout's top folder with a clean environment.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
@@ -40,9 +32,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Runs a command that speaks for itself on the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", show(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", show(command)))?;
     if !status.success() {
         bail!("{} ended with {status}", show(command));
     }
@@ -51,24 +41,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command for what it prints on standard output; its errors stay on the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let result = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot start {}", show(command)))?;
+    let result = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", show(command)))?;
     if !result.status.success() {
         bail!("{} ended with {}", show(command), result.status);
     }
-    String::from_utf8(result.stdout)
-        .with_context(|| format!("{} printed something that is not text", show(command)))
+    String::from_utf8(result.stdout).with_context(|| format!("{} printed something that is not text", show(command)))
 }
 
 /// A command as a person would type it.
 pub(crate) fn show(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|arg| arg.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     format!("`{}`", words.join(" "))
 }

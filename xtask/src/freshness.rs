@@ -18,8 +18,7 @@ impl Inputs {
         let mut files = files_below(path)?;
         files.sort();
         for file in files {
-            let bytes =
-                fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             self = self.text(&file.to_string_lossy());
             self.0.update((bytes.len() as u64).to_le_bytes());
             self.0.update(&bytes);

@@ -31,11 +31,7 @@ cargo xtask COMMAND
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
-    let result = if tools::is_wasm_bindgen() {
-        tools::wasm_bindgen(&args)
-    } else {
-        run(args)
-    };
+    let result = if tools::is_wasm_bindgen() { tools::wasm_bindgen(&args) } else { run(args) };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,13 +7,8 @@ use std::{
 
 /// The checkout's top folder: cargo tells a program that it runs where the manifest is; for others it is above them.
 pub(crate) fn root() -> PathBuf {
-    let here = env::var_os("CARGO_MANIFEST_DIR")
-        .map(PathBuf::from)
-        .or_else(|| env::current_dir().ok())
-        .unwrap_or_default();
-    here.ancestors()
-        .find(|folder| folder.join("xtask/Cargo.toml").exists())
-        .map_or_else(PathBuf::new, Path::to_path_buf)
+    let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).or_else(|| env::current_dir().ok()).unwrap_or_default();
+    here.ancestors().find(|folder| folder.join("xtask/Cargo.toml").exists()).map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Everything that is built goes here.

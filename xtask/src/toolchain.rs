@@ -58,11 +58,7 @@ impl WasmToolchain {
     pub(crate) fn environment(&self, command: &mut Command) {
         command.env("CARGO_TARGET_DIR", paths::wasm_target());
         if *self == Self::Packaged {
-            for (variable, program) in [
-                ("CARGO", "cargo"),
-                ("RUSTC", "rustc"),
-                ("RUSTDOC", "rustdoc"),
-            ] {
+            for (variable, program) in [("CARGO", "cargo"), ("RUSTC", "rustc"), ("RUSTDOC", "rustdoc")] {
                 command.env(variable, self.program(program));
             }
         }
@@ -78,10 +74,7 @@ impl WasmToolchain {
 
 /// Whether `rustc` has a core library for wasm32.
 fn has_library(rustc: &Path) -> bool {
-    let asked = command(rustc)
-        .args(["--print", "target-libdir", "--target", WASM_TARGET])
-        .stderr(Stdio::null())
-        .output();
+    let asked = command(rustc).args(["--print", "target-libdir", "--target", WASM_TARGET]).stderr(Stdio::null()).output();
     let Ok(answer) = asked else { return false };
     let folder = String::from_utf8_lossy(&answer.stdout);
     let Ok(files) = fs::read_dir(folder.trim()) else {

@@ -46,11 +46,7 @@ pub(crate) fn tool(program: &str) -> Result<Command> {
 
 /// Whether this process was started as wasm-bindgen.
 pub(crate) fn is_wasm_bindgen() -> bool {
-    env::args_os().next().is_some_and(|program| {
-        Path::new(&program)
-            .file_stem()
-            .is_some_and(|stem| stem == WASM_BINDGEN)
-    })
+    env::args_os().next().is_some_and(|program| Path::new(&program).file_stem().is_some_and(|stem| stem == WASM_BINDGEN))
 }
 
 /// Does what wasm-bindgen's program does for the arguments that Trunk and cargo-leptos give.
@@ -61,12 +57,7 @@ pub(crate) fn wasm_bindgen(args: &[String]) -> Result<()> {
     }
     let call = parse(args)?;
     let mut bindgen = Bindgen::new();
-    bindgen
-        .input_path(&call.input)
-        .web(true)?
-        .typescript(call.typescript)
-        .keep_debug(call.keep_debug)
-        .demangle(call.demangle);
+    bindgen.input_path(&call.input).web(true)?.typescript(call.typescript).keep_debug(call.keep_debug).demangle(call.demangle);
     if let Some(name) = &call.out_name {
         bindgen.out_name(name);
     }
@@ -87,10 +78,7 @@ fn parse(args: &[String]) -> Result<Call> {
     let (mut input, mut out_dir, mut out_name) = (None, None, None);
     let (mut typescript, mut keep_debug, mut demangle) = (true, false, true);
     for arg in args {
-        match arg
-            .split_once('=')
-            .map_or((arg.as_str(), None), |(name, value)| (name, Some(value)))
-        {
+        match arg.split_once('=').map_or((arg.as_str(), None), |(name, value)| (name, Some(value))) {
             ("--target", Some("web")) => {}
             ("--out-dir", Some(folder)) => out_dir = Some(folder.into()),
             ("--out-name", Some(name)) => out_name = Some(name.to_owned()),
@@ -113,23 +101,11 @@ fn parse(args: &[String]) -> Result<Call> {
 
 /// The version of the library that xtask was built with: the one in Cargo.lock.
 fn wasm_bindgen_version() -> Result<String> {
-    let text = output(command("cargo").args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--offline",
-        "--locked",
-    ]))?;
+    let text = output(command("cargo").args(["metadata", "--format-version", "1", "--offline", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("metadata names no packages")?;
-    let library = packages
-        .iter()
-        .find(|package| package["name"] == "wasm-bindgen-cli-support");
-    let version = library
-        .and_then(|package| package["version"].as_str())
-        .context("Cargo.lock has no wasm-bindgen-cli-support")?;
+    let packages = metadata["packages"].as_array().context("metadata names no packages")?;
+    let library = packages.iter().find(|package| package["name"] == "wasm-bindgen-cli-support");
+    let version = library.and_then(|package| package["version"].as_str()).context("Cargo.lock has no wasm-bindgen-cli-support")?;
     Ok(version.to_owned())
 }
 
@@ -155,37 +131,16 @@ mod tests {
 
     #[test]
     fn parse__should_read_what_trunk_and_cargo_leptos_say() {
-        let trunk = parse(&words(
-            "--target=web --out-dir=/a --out-name=x /b/x.wasm --no-typescript",
-        ))
-        .unwrap();
-        assert_eq!(
-            (trunk.input, trunk.out_dir),
-            ("/b/x.wasm".into(), "/a".into())
-        );
-        assert_eq!(
-            (
-                trunk.out_name.as_deref(),
-                trunk.typescript,
-                trunk.keep_debug
-            ),
-            (Some("x"), false, false)
-        );
-        let leptos = parse(&words(
-            "--target=web --out-name=starling --out-dir=pkg a.wasm",
-        ))
-        .unwrap();
+        let trunk = parse(&words("--target=web --out-dir=/a --out-name=x /b/x.wasm --no-typescript")).unwrap();
+        assert_eq!((trunk.input, trunk.out_dir), ("/b/x.wasm".into(), "/a".into()));
+        assert_eq!((trunk.out_name.as_deref(), trunk.typescript, trunk.keep_debug), (Some("x"), false, false));
+        let leptos = parse(&words("--target=web --out-name=starling --out-dir=pkg a.wasm")).unwrap();
         assert!(leptos.typescript && leptos.demangle);
     }
 
     #[test]
     fn parse__should_refuse_what_it_cannot_do() {
-        for line in [
-            "--target=nodejs --out-dir=a b.wasm",
-            "--out-dir=a --reference-types b.wasm",
-            "b.wasm",
-            "--out-dir=a",
-        ] {
+        for line in ["--target=nodejs --out-dir=a b.wasm", "--out-dir=a --reference-types b.wasm", "b.wasm", "--out-dir=a"] {
             assert!(parse(&words(line)).is_err(), "{line}");
         }
     }

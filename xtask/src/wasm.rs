@@ -22,14 +22,7 @@ const MAX_CONTRACT_BYTES: u64 = 550_000;
 /// Cargo failed, or a contract is larger than 550 kB.
 pub(crate) fn build_contracts() -> Result<()> {
     let mut cargo = WasmToolchain::find()?.cargo();
-    cargo.args([
-        "build",
-        "--quiet",
-        "--profile",
-        "contract",
-        "--target",
-        WASM_TARGET,
-    ]);
+    cargo.args(["build", "--quiet", "--profile", "contract", "--target", WASM_TARGET]);
     for name in CONTRACTS {
         cargo.args(["--package", &format!("starling-{name}")]);
     }
@@ -38,10 +31,7 @@ pub(crate) fn build_contracts() -> Result<()> {
     let built = paths::wasm_target().join(WASM_TARGET).join("contract");
     fs::create_dir_all(paths::contracts())?;
     for name in CONTRACTS {
-        let bytes = install(
-            &built.join(format!("starling_{name}.wasm")),
-            &paths::contracts().join(format!("{name}.wasm")),
-        )?;
+        let bytes = install(&built.join(format!("starling_{name}.wasm")), &paths::contracts().join(format!("{name}.wasm")))?;
         println!("{name:8} {bytes:>8} bytes");
         if bytes > MAX_CONTRACT_BYTES {
             bail!("the contract {name} has {bytes} bytes; the limit is {MAX_CONTRACT_BYTES}");
@@ -55,9 +45,7 @@ pub(crate) fn cargo(args: Vec<String>) -> Result<()> {
     let mut args: Vec<String> = args.into_iter().skip_while(|arg| arg == "--").collect();
     let toolchain = WasmToolchain::find()?;
     if args.is_empty() {
-        bail!(
-            "wasm-cargo wants cargo's arguments, as in: cargo xtask wasm-cargo -- check --package starling-billing"
-        );
+        bail!("wasm-cargo wants cargo's arguments, as in: cargo xtask wasm-cargo -- check --package starling-billing");
     }
     let subcommand = args.remove(0);
     let mut cargo = if subcommand == "clippy" {
@@ -72,8 +60,7 @@ pub(crate) fn cargo(args: Vec<String>) -> Result<()> {
 
 /// Copies a built file when its bytes changed, so that what depends on it stays fresh; returns its size.
 fn install(built: &Path, wanted: &Path) -> Result<u64> {
-    let bytes =
-        fs::read(built).with_context(|| format!("cargo did not make {}", built.display()))?;
+    let bytes = fs::read(built).with_context(|| format!("cargo did not make {}", built.display()))?;
     if fs::read(wanted).ok().as_deref() != Some(bytes.as_slice()) {
         fs::write(wanted, &bytes).with_context(|| format!("cannot write {}", wanted.display()))?;
     }

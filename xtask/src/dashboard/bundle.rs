@@ -37,58 +37,36 @@ pub(super) fn bindings(wasm: &Path, name: &str) -> Result<Bindings> {
         .context("wasm-bindgen failed")?;
     let bundled = folder.join("bundled.js");
     esbuild(&folder.join(format!("{name}.js")), &bundled, "esm")?;
-    Ok(Bindings {
-        js: fs::read(bundled)?,
-        wasm: fs::read(folder.join(format!("{name}_bg.wasm")))?,
-    })
+    Ok(Bindings { js: fs::read(bundled)?, wasm: fs::read(folder.join(format!("{name}_bg.wasm")))? })
 }
 
 /// Compiles `style/main.css` with Tailwind.
 pub(super) fn style() -> Result<Vec<u8>> {
     let out = paths::target().join("style.css");
     let mut tailwind = tool("tailwindcss");
-    tailwind
-        .arg("--input")
-        .arg(paths::root().join("style/main.css"))
-        .arg("--output")
-        .arg(&out)
-        .arg("--minify");
+    tailwind.arg("--input").arg(paths::root().join("style/main.css")).arg("--output").arg(&out).arg("--minify");
     quietly(&mut tailwind)?;
     Ok(fs::read(out)?)
 }
 
 /// Bundles each of [`SCRIPTS`] into `folder` as `NAME.js`, a module.
 pub(super) fn scripts(folder: &Path) -> Result<()> {
-    SCRIPTS.iter().try_for_each(|(name, start)| {
-        esbuild(&script(start)?, &folder.join(format!("{name}.js")), "esm")
-    })
+    SCRIPTS.iter().try_for_each(|(name, start)| esbuild(&script(start)?, &folder.join(format!("{name}.js")), "esm"))
 }
 
 /// Builds the development wallet: the script of its window, and the executor that the wallet connector runs in a frame of
 /// its own (so not a module).
 pub(super) fn development_wallet(folder: &Path) -> Result<()> {
     let source = "frontend/wallet/dev-wallet";
-    fs::copy(
-        paths::root().join(source).join("index.html"),
-        folder.join("index.html"),
-    )
-    .with_context(|| format!("{source}/index.html is missing"))?;
-    esbuild(
-        &script(&format!("{source}/wallet"))?,
-        &folder.join("wallet.js"),
-        "esm",
-    )?;
-    esbuild(
-        &script(&format!("{source}/executor"))?,
-        &folder.join("executor.js"),
-        "iife",
-    )
+    fs::copy(paths::root().join(source).join("index.html"), folder.join("index.html"))
+        .with_context(|| format!("{source}/index.html is missing"))?;
+    esbuild(&script(&format!("{source}/wallet"))?, &folder.join("wallet.js"), "esm")?;
+    esbuild(&script(&format!("{source}/executor"))?, &folder.join("executor.js"), "iife")
 }
 
 /// Inter, variable weight, latin letters.
 pub(super) fn font_file() -> PathBuf {
-    paths::root()
-        .join("node_modules/@fontsource-variable/inter/files/inter-latin-wght-normal.woff2")
+    paths::root().join("node_modules/@fontsource-variable/inter/files/inter-latin-wght-normal.woff2")
 }
 
 /// A script's source by its path without ending: TypeScript or JavaScript.
@@ -104,13 +82,7 @@ fn esbuild(entry: &Path, out: &Path, format: &str) -> Result<()> {
     let mut esbuild = tool("esbuild");
     esbuild
         .arg(entry)
-        .args([
-            "--bundle",
-            "--minify",
-            "--target=es2022",
-            "--charset=utf8",
-            "--log-level=warning",
-        ])
+        .args(["--bundle", "--minify", "--target=es2022", "--charset=utf8", "--log-level=warning"])
         .arg(format!("--format={format}"))
         .arg(format!("--outfile={}", out.display()));
     quietly(&mut esbuild)
@@ -123,16 +95,9 @@ fn tool(name: &str) -> Command {
 /// Runs a tool and shows what it said only when it failed.
 fn quietly(tool: &mut Command) -> Result<()> {
     let name = tool.get_program().to_string_lossy().into_owned();
-    let result = tool
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {name}: run `./bootstrap setup`"))?;
+    let result = tool.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}: run `./bootstrap setup`"))?;
     if !result.status.success() {
-        bail!(
-            "{name} failed:\n{}{}",
-            String::from_utf8_lossy(&result.stdout),
-            String::from_utf8_lossy(&result.stderr)
-        );
+        bail!("{name} failed:\n{}{}", String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
     }
     Ok(())
 }

@@ -42,14 +42,7 @@ pub(crate) fn build() -> Result<()> {
     let style = bundle::style()?;
     replace(&paths::dashboard(), |folder| {
         copy_folder(&paths::assets(), folder)?;
-        page::write(
-            folder,
-            &page::Parts {
-                bindings: &bindings.js,
-                module: &bindings.wasm,
-                style: &style,
-            },
-        )
+        page::write(folder, &page::Parts { bindings: &bindings.js, module: &bindings.wasm, style: &style })
     })?;
     replace(&paths::wallet(), |folder| {
         copy_folder(&paths::assets().join("fonts"), &folder.join("fonts"))?;
@@ -57,12 +50,7 @@ pub(crate) fn build() -> Result<()> {
         bundle::development_wallet(folder)
     })?;
     fs::write(&stamp, digest)?;
-    println!(
-        "dashboard {} bytes of wasm, {} of style, in {:.1} s",
-        bindings.wasm.len(),
-        style.len(),
-        started.elapsed().as_secs_f64()
-    );
+    println!("dashboard {} bytes of wasm, {} of style, in {:.1} s", bindings.wasm.len(), style.len(), started.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -74,8 +62,7 @@ pub(crate) fn assets() -> Result<()> {
         copy_folder(&frontend.join("public"), folder)?;
         fs::copy(frontend.join("boot.js"), folder.join("boot.js"))?;
         fs::create_dir_all(folder.join("fonts"))?;
-        fs::copy(bundle::font_file(), folder.join("fonts/inter.woff2"))
-            .context("the font is missing: run `./bootstrap setup`")?;
+        fs::copy(bundle::font_file(), folder.join("fonts/inter.woff2")).context("the font is missing: run `./bootstrap setup`")?;
         bundle::scripts(folder)
     })?;
     replace(&paths::leptos_assets(), |folder| {
@@ -88,31 +75,15 @@ pub(crate) fn assets() -> Result<()> {
 /// Compiles the crate and returns the raw wasm's path.
 fn compile() -> Result<PathBuf> {
     let mut cargo = WasmToolchain::find()?.cargo();
-    cargo.args([
-        "build",
-        "--quiet",
-        "--profile",
-        "browser",
-        "--target",
-        WASM_TARGET,
-        "--package",
-        CRATE,
-    ]);
+    cargo.args(["build", "--quiet", "--profile", "browser", "--target", WASM_TARGET, "--package", CRATE]);
     run(&mut cargo)?;
-    Ok(paths::wasm_target()
-        .join(WASM_TARGET)
-        .join("browser/starling_frontend.wasm"))
+    Ok(paths::wasm_target().join(WASM_TARGET).join("browser/starling_frontend.wasm"))
 }
 
 fn inputs(wasm: &Path) -> Result<String> {
     let root = paths::root();
     let mut inputs = Inputs::default().path(wasm)?;
-    for part in [
-        "frontend",
-        "style",
-        "package-lock.json",
-        "xtask/src/dashboard",
-    ] {
+    for part in ["frontend", "style", "package-lock.json", "xtask/src/dashboard"] {
         inputs = inputs.path(&root.join(part))?;
     }
     Ok(inputs.digest())
@@ -130,8 +101,7 @@ fn replace(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> 
 
 fn remove(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
 }

@@ -27,8 +27,7 @@ struct Names {
 /// the page last.
 pub(super) fn write(folder: &Path, parts: &Parts<'_>) -> Result<()> {
     let font = hash_file(folder, "fonts/inter.woff2")?;
-    let style =
-        String::from_utf8(parts.style.to_vec())?.replace("/fonts/inter.woff2", &format!("/{font}"));
+    let style = String::from_utf8(parts.style.to_vec())?.replace("/fonts/inter.woff2", &format!("/{font}"));
     let mut scripts = Vec::new();
     for (name, _) in SCRIPTS {
         scripts.push((name, hash_file(folder, &format!("{name}.js"))?));
@@ -40,10 +39,7 @@ pub(super) fn write(folder: &Path, parts: &Parts<'_>) -> Result<()> {
         style: write_hashed(folder, "style.css", style.as_bytes())?,
         scripts,
     };
-    fs::write(
-        folder.join("index.html"),
-        render(&template()?, &names, true)?,
-    )?;
+    fs::write(folder.join("index.html"), render(&template()?, &names, true)?)?;
     Ok(())
 }
 
@@ -54,17 +50,13 @@ pub(super) fn for_leptos() -> Result<String> {
         bindings: "pkg/starling.js".to_owned(),
         module: "pkg/starling.wasm".to_owned(),
         style: "pkg/starling.css".to_owned(),
-        scripts: SCRIPTS
-            .iter()
-            .map(|(name, _)| (*name, format!("{name}.js")))
-            .collect(),
+        scripts: SCRIPTS.iter().map(|(name, _)| (*name, format!("{name}.js"))).collect(),
     };
     render(&template()?, &names, false)
 }
 
 fn template() -> Result<String> {
-    fs::read_to_string(paths::root().join("frontend/index.html"))
-        .context("frontend/index.html is missing")
+    fs::read_to_string(paths::root().join("frontend/index.html")).context("frontend/index.html is missing")
 }
 
 /// The template with Trunk's own lines taken out, and with these names instead of Trunk's.
@@ -75,15 +67,9 @@ fn render(template: &str, names: &Names, preload: bool) -> Result<String> {
         let indent = &line[..line.len() - line.trim_start().len()];
         if line.contains("data-bindings=") {
             booted = true;
-            page.push_str(&format!(
-                "{indent}<link rel=\"stylesheet\" href=\"/{}\" />\n",
-                names.style
-            ));
+            page.push_str(&format!("{indent}<link rel=\"stylesheet\" href=\"/{}\" />\n", names.style));
             if preload {
-                page.push_str(&format!(
-                    "{indent}<link rel=\"modulepreload\" href=\"/{}\" />\n",
-                    names.bindings
-                ));
+                page.push_str(&format!("{indent}<link rel=\"modulepreload\" href=\"/{}\" />\n", names.bindings));
                 page.push_str(&format!(
                     "{indent}<link rel=\"preload\" href=\"/{}\" as=\"fetch\" type=\"application/wasm\" crossorigin />\n",
                     names.module
@@ -156,12 +142,6 @@ mod tests {
     fn template__should_have_no_inline_script() {
         // The coordinator's content security policy would block it.
         let template = template().unwrap();
-        assert!(
-            template.split("<script").skip(1).all(|script| script
-                .split('>')
-                .next()
-                .unwrap()
-                .contains("src="))
-        );
+        assert!(template.split("<script").skip(1).all(|script| script.split('>').next().unwrap().contains("src=")));
     }
 }

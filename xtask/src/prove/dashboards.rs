@@ -22,10 +22,7 @@ use crate::{
 const TESTS: [&str; 2] = ["build.test.mjs", "sign-in.test.mjs"];
 
 pub(super) fn trunk() -> Result<Vec<Figure>> {
-    let version = version(
-        command("trunk").arg("--version"),
-        "cargo install trunk --locked",
-    )?;
+    let version = version(command("trunk").arg("--version"), "cargo install trunk --locked")?;
     check::build_all()?;
     dashboard::assets()?;
     let seconds = timed(tool("trunk")?.args(["build", "--release", "--offline"]))?;
@@ -33,10 +30,7 @@ pub(super) fn trunk() -> Result<Vec<Figure>> {
 }
 
 pub(super) fn leptos() -> Result<Vec<Figure>> {
-    let version = version(
-        command("cargo").args(["leptos", "--version"]),
-        "cargo install cargo-leptos --locked",
-    )?;
+    let version = version(command("cargo").args(["leptos", "--version"]), "cargo install cargo-leptos --locked")?;
     check::build_all()?;
     dashboard::assets()?;
     let seconds = timed(tool("cargo")?.args(["leptos", "build", "--frontend-only"]))?;
@@ -69,15 +63,7 @@ fn timed(command: &mut Command) -> Result<f64> {
 
 fn wasm_bytes(folder: &Path) -> Result<u64> {
     let files = files_below(folder)?;
-    let wasm: Vec<_> = files
-        .iter()
-        .filter(|file| file.extension().is_some_and(|ending| ending == "wasm"))
-        .collect();
-    ensure!(
-        wasm.len() == 1,
-        "{} holds {} wasm files, not one",
-        folder.display(),
-        wasm.len()
-    );
+    let wasm: Vec<_> = files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "wasm")).collect();
+    ensure!(wasm.len() == 1, "{} holds {} wasm files, not one", folder.display(), wasm.len());
     Ok(wasm[0].metadata()?.len())
 }

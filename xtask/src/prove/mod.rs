@@ -32,19 +32,12 @@ struct Figure {
 
 impl Figure {
     fn new(what: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            value: value.into(),
-        }
+        Self { what: what.into(), value: value.into() }
     }
 }
 
 const PROOFS: &[Proof] = &[
-    Proof {
-        name: "trunk",
-        claim: "The dashboard that `trunk build` makes passes the sign-in browser test.",
-        run: dashboards::trunk,
-    },
+    Proof { name: "trunk", claim: "The dashboard that `trunk build` makes passes the sign-in browser test.", run: dashboards::trunk },
     Proof {
         name: "leptos",
         claim: "The dashboard that `cargo leptos build` makes passes the sign-in browser test.",
@@ -60,24 +53,14 @@ pub(crate) fn prove(names: &[String]) -> Result<()> {
     for name in names {
         if !PROOFS.iter().any(|proof| proof.name == name) {
             let known: Vec<_> = PROOFS.iter().map(|proof| proof.name).collect();
-            bail!(
-                "there is no proof `{name}`; there are: {}",
-                known.join(", ")
-            );
+            bail!("there is no proof `{name}`; there are: {}", known.join(", "));
         }
     }
-    for proof in PROOFS
-        .iter()
-        .filter(|proof| names.is_empty() || names.iter().any(|name| name == proof.name))
-    {
+    for proof in PROOFS.iter().filter(|proof| names.is_empty() || names.iter().any(|name| name == proof.name)) {
         println!("--- {}: {}", proof.name, proof.claim);
         let started = Instant::now();
-        let mut figures =
-            (proof.run)().with_context(|| format!("the proof `{}` failed", proof.name))?;
-        figures.push(Figure::new(
-            "the proof took",
-            format!("{:.0} s", started.elapsed().as_secs_f64()),
-        ));
+        let mut figures = (proof.run)().with_context(|| format!("the proof `{}` failed", proof.name))?;
+        figures.push(Figure::new("the proof took", format!("{:.0} s", started.elapsed().as_secs_f64())));
         record_proof(proof, &figures)?;
         for figure in &figures {
             println!("{}: {}", figure.what, figure.value);
@@ -91,40 +74,21 @@ fn record_proof(proof: &Proof, figures: &[Figure]) -> Result<()> {
     let text = fs::read_to_string(&path).unwrap_or_else(|_| record::EMPTY.to_owned());
     let section = record::section(proof, figures, &circumstances()?);
     fs::create_dir_all(paths::root().join("docs"))?;
-    fs::write(&path, record::with_section(&text, proof.name, &section))
-        .context("cannot write docs/PROOF.md")
+    fs::write(&path, record::with_section(&text, proof.name, &section)).context("cannot write docs/PROOF.md")
 }
 
 /// Date, commit and machine, without which a figure means little.
 fn circumstances() -> Result<String> {
     let date = output(command("date").args(["-u", "+%Y-%m-%d"]))?;
     let commit = output(command("git").args(["rev-parse", "--short=12", "HEAD"]))?;
-    let changed = !output(
-        command("git")
-            .args(["status", "--porcelain", "--untracked-files=no"])
-            .stderr(Stdio::null()),
-    )?
-    .is_empty();
+    let changed = !output(command("git").args(["status", "--porcelain", "--untracked-files=no"]).stderr(Stdio::null()))?.is_empty();
     let cores = thread::available_parallelism()?;
-    let changed = if changed {
-        " with uncommitted changes"
-    } else {
-        ""
-    };
-    Ok(format!(
-        "{}, commit {}{changed}, {cores} cores{}",
-        date.trim(),
-        commit.trim(),
-        processor()
-    ))
+    let changed = if changed { " with uncommitted changes" } else { "" };
+    Ok(format!("{}, commit {}{changed}, {cores} cores{}", date.trim(), commit.trim(), processor()))
 }
 
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| {
-        line.strip_prefix("model name")?
-            .split_once(':')
-            .map(|(_, name)| name.trim())
-    });
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     model.map_or_else(String::new, |name| format!(" of {name}"))
 }

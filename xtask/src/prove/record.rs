@@ -12,10 +12,7 @@ What Starling claims, the command that shows it, and what was measured when it l
 
 /// One proof's section, between marks that [`with_section`] finds again.
 pub(super) fn section(proof: &Proof, figures: &[Figure], circumstances: &str) -> String {
-    let rows: String = figures
-        .iter()
-        .map(|figure| format!("| {} | {} |\n", cell(&figure.what), cell(&figure.value)))
-        .collect();
+    let rows: String = figures.iter().map(|figure| format!("| {} | {} |\n", cell(&figure.what), cell(&figure.value))).collect();
     format!(
         "{}\n## {}\n\n{}\n\n| measured | value |\n|---|---|\n{rows}\n`cargo xtask prove {}`; {circumstances}.\n{}\n",
         opening(proof.name),
@@ -32,10 +29,7 @@ pub(super) fn with_section(text: &str, name: &str, section: &str) -> String {
     if let Some((before, rest)) = text.split_once(&opening)
         && let Some((_, after)) = rest.split_once(&closing)
     {
-        return format!(
-            "{before}{section}{}",
-            after.strip_prefix('\n').unwrap_or(after)
-        );
+        return format!("{before}{section}{}", after.strip_prefix('\n').unwrap_or(after));
     }
     format!("{}\n\n{section}", text.trim_end())
 }
@@ -58,11 +52,7 @@ fn cell(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const PROOF: Proof = Proof {
-        name: "one",
-        claim: "It holds.",
-        run: || Ok(Vec::new()),
-    };
+    const PROOF: Proof = Proof { name: "one", claim: "It holds.", run: || Ok(Vec::new()) };
 
     fn measured(value: &str) -> String {
         section(&PROOF, &[Figure::new("a|b", value)], "today")

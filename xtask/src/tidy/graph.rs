@@ -29,61 +29,16 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("http-api", &["primitives", "protocol", "contract-api"]),
     ("training", &["primitives", "rounds"]),
     ("localnet", &["primitives"]),
-    (
-        "contract-common",
-        &["primitives", "protocol", "contract-api"],
-    ),
+    ("contract-common", &["primitives", "protocol", "contract-api"]),
     ("billing", CONTRACT),
     ("compute", CONTRACT),
     ("hub", CONTRACT),
     ("market", CONTRACT),
-    (
-        "frontend",
-        &["primitives", "protocol", "contract-api", "http-api"],
-    ),
-    (
-        "coordinator",
-        &[
-            "primitives",
-            "protocol",
-            "rounds",
-            "contract-api",
-            "http-api",
-        ],
-    ),
-    (
-        "gpu-node",
-        &[
-            "primitives",
-            "protocol",
-            "rounds",
-            "contract-api",
-            "http-api",
-            "training",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "primitives",
-            "protocol",
-            "rounds",
-            "contract-api",
-            "http-api",
-            "localnet",
-        ],
-    ),
-    (
-        "tests",
-        &[
-            "primitives",
-            "protocol",
-            "rounds",
-            "contract-api",
-            "http-api",
-            "localnet",
-        ],
-    ),
+    ("frontend", &["primitives", "protocol", "contract-api", "http-api"]),
+    ("coordinator", &["primitives", "protocol", "rounds", "contract-api", "http-api"]),
+    ("gpu-node", &["primitives", "protocol", "rounds", "contract-api", "http-api", "training"]),
+    ("cli", &["primitives", "protocol", "rounds", "contract-api", "http-api", "localnet"]),
+    ("tests", &["primitives", "protocol", "rounds", "contract-api", "http-api", "localnet"]),
     ("xtask", &["training"]),
 ];
 
@@ -101,28 +56,18 @@ const OWNED: &[(&str, &[&str])] = &[
     ("leptos", &["frontend"]),
     ("near-vm-runner", &["localnet"]),
     // One typed error per boundary; only programs and tests may forget what an error was.
-    (
-        "anyhow",
-        &["coordinator", "gpu-node", "cli", "tests", "xtask"],
-    ),
+    ("anyhow", &["coordinator", "gpu-node", "cli", "tests", "xtask"]),
 ];
 
 /// Reads the members out of what `cargo metadata --no-deps` prints.
 pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
-    let packages = metadata["packages"]
-        .as_array()
-        .context("metadata names no packages")?;
+    let packages = metadata["packages"].as_array().context("metadata names no packages")?;
     packages
         .iter()
         .map(|package| {
-            let dependencies = package["dependencies"]
-                .as_array()
-                .context("a package names no dependencies")?;
+            let dependencies = package["dependencies"].as_array().context("a package names no dependencies")?;
             Ok(Package {
-                name: package["name"]
-                    .as_str()
-                    .context("a package has no name")?
-                    .to_owned(),
+                name: package["name"].as_str().context("a package has no name")?.to_owned(),
                 dependencies: dependencies.iter().map(dependency).collect::<Result<_>>()?,
             })
         })
@@ -130,13 +75,7 @@ pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
 }
 
 fn dependency(value: &Value) -> Result<Dependency> {
-    Ok(Dependency {
-        name: value["name"]
-            .as_str()
-            .context("a dependency has no name")?
-            .to_owned(),
-        dev: value["kind"] == "dev",
-    })
+    Ok(Dependency { name: value["name"].as_str().context("a dependency has no name")?.to_owned(), dev: value["kind"] == "dev" })
 }
 
 /// One sentence for each edge that should not be.
@@ -145,10 +84,7 @@ pub(super) fn check(packages: &[Package]) -> Vec<String> {
     for package in packages {
         let short = short(&package.name);
         let Some((_, allowed)) = MEMBERS.iter().find(|(member, _)| *member == short) else {
-            findings.push(format!(
-                "{}: has no place in the order of dependencies (xtask/src/tidy/graph.rs)",
-                package.name
-            ));
+            findings.push(format!("{}: has no place in the order of dependencies (xtask/src/tidy/graph.rs)", package.name));
             continue;
         };
         for dependency in &package.dependencies {
@@ -162,20 +98,15 @@ fn edge_finding(member: &str, allowed: &[&str], dependency: &Dependency) -> Opti
     let name = dependency.name.as_str();
     if let Some(other) = name.strip_prefix("starling-") {
         let fine = allowed.contains(&other) || (dependency.dev && FOR_TESTS.contains(&other));
-        return (!fine)
-            .then(|| format!("{member}: must not depend on {other}; it may on {allowed:?}"));
+        return (!fine).then(|| format!("{member}: must not depend on {other}; it may on {allowed:?}"));
     }
-    let (_, owners) = OWNED
-        .iter()
-        .find(|(family, _)| is_of_family(name, family))?;
-    (!owners.contains(&member))
-        .then(|| format!("{member}: must not depend on {name}; only {owners:?} may"))
+    let (_, owners) = OWNED.iter().find(|(family, _)| is_of_family(name, family))?;
+    (!owners.contains(&member)).then(|| format!("{member}: must not depend on {name}; only {owners:?} may"))
 }
 
 /// `sqlx` and `sqlx-core` are of the family `sqlx`; `sqlxmq` is not.
 fn is_of_family(name: &str, family: &str) -> bool {
-    name.strip_prefix(family)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+    name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
 }
 
 fn short(name: &str) -> &str {
@@ -191,66 +122,28 @@ mod tests {
 
     /// The findings for one member that names these dependencies, as `(name, kind)`.
     fn findings(member: &str, dependencies: &[(&str, Option<&str>)]) -> Vec<String> {
-        let dependencies: Vec<Value> = dependencies
-            .iter()
-            .map(|(name, kind)| json!({ "name": name, "kind": kind }))
-            .collect();
-        check(
-            &packages(&json!({ "packages": [{ "name": member, "dependencies": dependencies }] }))
-                .unwrap(),
-        )
+        let dependencies: Vec<Value> = dependencies.iter().map(|(name, kind)| json!({ "name": name, "kind": kind })).collect();
+        check(&packages(&json!({ "packages": [{ "name": member, "dependencies": dependencies }] })).unwrap())
     }
 
     #[test]
     fn check__should_accept_the_allowed_direction() {
-        assert_eq!(
-            findings(
-                "starling-protocol",
-                &[("starling-primitives", None), ("serde", None)]
-            ),
-            [""; 0]
-        );
-        assert_eq!(
-            findings(
-                "starling-billing",
-                &[("near-sdk", None), ("starling-protocol", None)]
-            ),
-            [""; 0]
-        );
-        assert_eq!(
-            findings(
-                "starling-gpu-node",
-                &[("starling-training", None), ("candle-core", None)]
-            ),
-            [""; 0]
-        );
+        assert_eq!(findings("starling-protocol", &[("starling-primitives", None), ("serde", None)]), [""; 0]);
+        assert_eq!(findings("starling-billing", &[("near-sdk", None), ("starling-protocol", None)]), [""; 0]);
+        assert_eq!(findings("starling-gpu-node", &[("starling-training", None), ("candle-core", None)]), [""; 0]);
     }
 
     #[test]
     fn check__should_refuse_the_other_direction() {
-        assert_eq!(
-            findings("starling-primitives", &[("starling-protocol", None)]).len(),
-            1
-        );
-        assert_eq!(
-            findings("starling-protocol", &[("starling-rounds", None)]).len(),
-            1
-        );
+        assert_eq!(findings("starling-primitives", &[("starling-protocol", None)]).len(), 1);
+        assert_eq!(findings("starling-protocol", &[("starling-rounds", None)]).len(), 1);
     }
 
     #[test]
     fn check__should_refuse_a_program_that_depends_on_a_program() {
         for program in ["starling-coordinator", "starling-gpu-node", "starling-cli"] {
-            assert_eq!(
-                findings("starling-tests", &[(program, None)]).len(),
-                1,
-                "{program}"
-            );
-            assert_eq!(
-                findings("starling-tests", &[(program, Some("dev"))]).len(),
-                1,
-                "{program}"
-            );
+            assert_eq!(findings("starling-tests", &[(program, None)]).len(), 1, "{program}");
+            assert_eq!(findings("starling-tests", &[(program, Some("dev"))]).len(), 1, "{program}");
         }
     }
 
@@ -264,27 +157,14 @@ mod tests {
             ("starling-tests", "near-vm-runner"),
             ("starling-rounds", "anyhow"),
         ] {
-            assert_eq!(
-                findings(member, &[(library, Some("dev"))]).len(),
-                1,
-                "{member} {library}"
-            );
+            assert_eq!(findings(member, &[(library, Some("dev"))]).len(), 1, "{member} {library}");
         }
     }
 
     #[test]
     fn check__should_let_tests_start_the_embedded_chain() {
-        assert_eq!(
-            findings(
-                "starling-coordinator",
-                &[("starling-localnet", Some("dev"))]
-            ),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("starling-coordinator", &[("starling-localnet", None)]).len(),
-            1
-        );
+        assert_eq!(findings("starling-coordinator", &[("starling-localnet", Some("dev"))]), [""; 0]);
+        assert_eq!(findings("starling-coordinator", &[("starling-localnet", None)]).len(), 1);
     }
 
     #[test]

@@ -10,26 +10,18 @@ const OWN_FEATURES: &[(&str, &str)] = &[
 pub(super) fn check(path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let mut section = String::new();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_matches(['[', ']']).to_owned();
             if section.starts_with("profile") || section.starts_with("patch") {
-                findings.push(format!(
-                    "{path}: [{section}] belongs into the root manifest"
-                ));
+                findings.push(format!("{path}: [{section}] belongs into the root manifest"));
             }
         } else if section.ends_with("dependencies") {
             findings.extend(dependency_finding(path, line));
         }
     }
     if !text.contains("[lints]\nworkspace = true") {
-        findings.push(format!(
-            "{path}: takes no lints from the workspace ([lints] workspace = true)"
-        ));
+        findings.push(format!("{path}: takes no lints from the workspace ([lints] workspace = true)"));
     }
     findings
 }
@@ -41,9 +33,7 @@ fn dependency_finding(path: &str, line: &str) -> Option<String> {
         return None;
     }
     if !value.starts_with('{') || !value.contains("workspace = true") {
-        return Some(format!(
-            "{path}: `{key}` must come from the root manifest (`{key}.workspace = true`)"
-        ));
+        return Some(format!("{path}: `{key}` must come from the root manifest (`{key}.workspace = true`)"));
     }
     let may = key.starts_with("starling-") || OWN_FEATURES.contains(&(path, key));
     (value.contains("features") && !may)
@@ -56,23 +46,14 @@ mod tests {
     use super::*;
 
     fn findings(dependency_lines: &str) -> Vec<String> {
-        check(
-            "crates/x/Cargo.toml",
-            &format!("[lints]\nworkspace = true\n\n[dependencies]\n{dependency_lines}\n"),
-        )
+        check("crates/x/Cargo.toml", &format!("[lints]\nworkspace = true\n\n[dependencies]\n{dependency_lines}\n"))
     }
 
     #[test]
     fn check__should_accept_what_comes_from_the_root() {
         assert_eq!(findings("serde.workspace = true"), [""; 0]);
-        assert_eq!(
-            findings("tokio = { workspace = true, optional = true }"),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("starling-contract-api = { workspace = true, features = [\"rpc\"] }"),
-            [""; 0]
-        );
+        assert_eq!(findings("tokio = { workspace = true, optional = true }"), [""; 0]);
+        assert_eq!(findings("starling-contract-api = { workspace = true, features = [\"rpc\"] }"), [""; 0]);
     }
 
     #[test]
@@ -89,9 +70,6 @@ mod tests {
 
     #[test]
     fn check__should_refuse_profiles_and_missing_lints() {
-        assert_eq!(
-            check("x/Cargo.toml", "[profile.dev]\nopt-level = 0\n").len(),
-            2
-        );
+        assert_eq!(check("x/Cargo.toml", "[profile.dev]\nopt-level = 0\n").len(), 2);
     }
 }

@@ -41,21 +41,13 @@ pub(crate) fn tidy() -> Result<()> {
 }
 
 fn dependency_findings() -> Result<Vec<String>> {
-    let text = output(command("cargo").args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--no-deps",
-        "--offline",
-    ]))?;
-    let metadata =
-        serde_json::from_str(&text).context("cargo metadata is not the JSON it promises")?;
+    let text = output(command("cargo").args(["metadata", "--format-version", "1", "--no-deps", "--offline"]))?;
+    let metadata = serde_json::from_str(&text).context("cargo metadata is not the JSON it promises")?;
     Ok(graph::check(&graph::packages(&metadata)?))
 }
 
 /// Files under version control, and new ones that are not ignored.
 fn tracked_files() -> Result<Vec<String>> {
-    let list =
-        output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let list = output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
     Ok(list.lines().map(str::to_owned).collect())
 }

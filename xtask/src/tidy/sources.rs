@@ -6,20 +6,11 @@ const REASON: &str = "//! Long because ";
 
 /// What has no place in a file of this repository, in pieces so that this file passes its own rule, and why.
 const FORBIDDEN: &[(&[&str], &str)] = &[
-    (
-        &["registry.", "npmjs.org"],
-        "names a package registry's host",
-    ),
-    (
-        &["registry.", "yarnpkg.com"],
-        "names a package registry's host",
-    ),
+    (&["registry.", "npmjs.org"], "names a package registry's host"),
+    (&["registry.", "yarnpkg.com"], "names a package registry's host"),
     (&["static.", "crates.io"], "names a package registry's host"),
     (&["index.", "crates.io"], "names a package registry's host"),
-    (
-        &["files.", "pythonhosted.org"],
-        "names a package registry's host",
-    ),
+    (&["files.", "pythonhosted.org"], "names a package registry's host"),
     (&["deb.", "debian.org"], "names a package registry's host"),
     (&["/ro", "ot/"], "names a path of one machine"),
     (&["/ho", "me/"], "names a path of one machine"),
@@ -38,26 +29,18 @@ pub(super) fn check(path: &str, text: &str) -> Vec<String> {
     }
     let mut findings = Vec::new();
     for (pieces, what) in FORBIDDEN {
-        findings
-            .extend(places(path, text, &pieces.concat()).map(|place| format!("{place}: {what}")));
+        findings.extend(places(path, text, &pieces.concat()).map(|place| format!("{place}: {what}")));
     }
     if path.ends_with(".rs") {
         if !text.starts_with("//!") {
-            findings.push(format!(
-                "{path}:1: the first line says what the file is (`//! ...`)"
-            ));
+            findings.push(format!("{path}:1: the first line says what the file is (`//! ...`)"));
         }
         if text.lines().count() > MAX_LINES && !text.lines().any(|line| line.starts_with(REASON)) {
-            findings.push(format!(
-                "{path}: more than {MAX_LINES} lines; split it, or say why (`{REASON}...`)"
-            ));
+            findings.push(format!("{path}: more than {MAX_LINES} lines; split it, or say why (`{REASON}...`)"));
         }
         for pieces in UNDONE {
             let undone = pieces.concat();
-            findings.extend(
-                places(path, text, &undone)
-                    .map(|place| format!("{place}: `{undone}` is work not done")),
-            );
+            findings.extend(places(path, text, &undone).map(|place| format!("{place}: `{undone}` is work not done")));
         }
     }
     findings
@@ -65,10 +48,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<String> {
 
 /// `path:line` of each line that contains `wanted`.
 fn places<'a>(path: &'a str, text: &'a str, wanted: &'a str) -> impl Iterator<Item = String> + 'a {
-    text.lines()
-        .enumerate()
-        .filter(move |(_, line)| line.contains(wanted))
-        .map(move |(index, _)| format!("{path}:{}", index + 1))
+    text.lines().enumerate().filter(move |(_, line)| line.contains(wanted)).map(move |(index, _)| format!("{path}:{}", index + 1))
 }
 
 #[cfg(test)]
@@ -89,14 +69,7 @@ mod tests {
 
     #[test]
     fn check__should_refuse_long_files() {
-        assert_eq!(
-            check(
-                "src/lib.rs",
-                &format!("//! Long.\n{}", "\n".repeat(MAX_LINES))
-            )
-            .len(),
-            1
-        );
+        assert_eq!(check("src/lib.rs", &format!("//! Long.\n{}", "\n".repeat(MAX_LINES))).len(), 1);
     }
 
     #[test]
@@ -107,14 +80,7 @@ mod tests {
             assert!(found[0].starts_with("docs/a.md:2: "), "{}", found[0]);
         }
         for pieces in UNDONE {
-            assert_eq!(
-                check(
-                    "src/lib.rs",
-                    &format!("//! X.\n{}\"later\");\n", pieces.concat())
-                )
-                .len(),
-                1
-            );
+            assert_eq!(check("src/lib.rs", &format!("//! X.\n{}\"later\");\n", pieces.concat())).len(), 1);
         }
     }
 }
