@@ -1,5 +1,7 @@
 //! The chain as this service reads it: a port with exactly the questions it asks, and the one that asks them over NEAR's JSON-RPC.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod facts;
 mod history;
 pub mod observe;

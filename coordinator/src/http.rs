@@ -159,3 +159,6 @@ impl ListQuery {
     }
 }
 
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -95,7 +95,8 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
             let place = order.get(usize::from(scoring.skipped))?;
             let node = view.member(*place)?.node_id;
             let patience = training_time(&scoring.frozen).max(SCORE_MS);
-            let silent = view.now >= patient_until(*asked_at, patience, view) || view.is_away(node, AWAY_MS);
+            let someone = order.iter().filter_map(|place| view.member(*place)).any(|member| !view.is_away(member.node_id, AWAY_MS));
+            let silent = view.now >= patient_until(*asked_at, patience, view) || (someone && view.is_away(node, AWAY_MS));
             // The last in the order is followed by the first: it may have come back.
             let next = (usize::from(scoring.skipped) + 1) % order.len();
             let mut scoring = scoring.clone();

@@ -348,10 +348,18 @@ pub struct PrepareRefused {
 pub struct Score {
     /// Place in the roster.
     pub place: u16,
-    /// Loss on the data that the node was assigned, before and after, in nats a token.
+    /// Loss on the data that the node was assigned, before and after, in nats a token; not a number where the update leads to none (`null` in JSON).
+    #[serde(deserialize_with = "losses")]
     pub own: (f64, f64),
     /// Loss on data that nobody was assigned in this round, before and after.
+    #[serde(deserialize_with = "losses")]
     pub unseen: (f64, f64),
+}
+
+/// JSON has no word for what is not a number: it is written as `null`, and one bad update must not make the whole answer unreadable.
+fn losses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(f64, f64), D::Error> {
+    let (before, after) = <(Option<f64>, Option<f64>)>::deserialize(deserializer)?;
+    Ok((before.unwrap_or(f64::NAN), after.unwrap_or(f64::NAN)))
 }
 
 /// A node as the dashboard shows it.
@@ -378,4 +386,19 @@ pub struct OfferView {
     pub offer: Offer,
     /// Its node.
     pub node: NodeView,
+}
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn score__should_survive_losses_that_are_no_numbers() {
+        let score = Score { place: 1, own: (2.0, f64::NAN), unseen: (f64::INFINITY, 2.0) };
+        let text = serde_json::to_string(&score).expect("writable");
+        let read: Score = serde_json::from_str(&text).expect("readable");
+        assert_eq!((read.own.0, read.unseen.1), (2.0, 2.0));
+        assert!(read.own.1.is_nan() && read.unseen.0.is_nan());
+    }
 }

@@ -1,0 +1,119 @@
+//! A chain of values, for tests of what this service does with the chain's answers. The real one is tried by the system tests.
+
+use super::{Answer, Chain};
+use starling_contract_api::{
+    Call,
+    billing::EscrowView,
+    compute::Offer,
+    hub::Licence,
+    rpc::{BlockInfo, BlockRef, KeyInfo, Outcome, RpcError, SignedTx},
+};
+use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
+use starling_protocol::{lease::Lease, listing::Listing, node::Node, run::Run};
+use std::sync::Mutex;
+
+/// What the chain answers.
+#[derive(Default)]
+pub(crate) struct Answers {
+    pub(crate) keys: Vec<(AccountId, PublicKey, bool)>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) listings: Vec<Listing>,
+    pub(crate) licences: Vec<Licence>,
+    pub(crate) height: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct FakeChain(pub(crate) Mutex<Answers>);
+
+impl FakeChain {
+    fn answer<'a, T: Send + 'a>(&self, read: impl FnOnce(&Answers) -> T) -> Answer<'a, T> {
+        let answer = read(&self.0.lock().unwrap());
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+fn page<T: Clone>(all: &[T], from: u64, limit: usize) -> Vec<T> {
+    all.iter().skip(usize::try_from(from).unwrap()).take(limit).cloned().collect()
+}
+
+impl Chain for FakeChain {
+    fn chain_id(&self) -> Answer<'_, String> {
+        self.answer(|_| "starling-test".to_owned())
+    }
+
+    fn block(&self, which: BlockRef) -> Answer<'_, BlockInfo> {
+        self.answer(|answers| {
+            let height = if let BlockRef::Height(height) = which { height } else { answers.height };
+            BlockInfo { height, hash: format!("block{height}"), timestamp_ms: crate::clock::now().0, transactions: Vec::new() }
+        })
+    }
+
+    fn outcome<'a>(&'a self, _: &'a str, _: &'a AccountId) -> Answer<'a, Option<Outcome>> {
+        self.answer(|_| None)
+    }
+
+    fn access_key<'a>(&'a self, account: &'a AccountId, key: &'a PublicKey) -> Answer<'a, Option<KeyInfo>> {
+        self.answer(|answers| {
+            let (_, _, full_access) = answers.keys.iter().find(|(owner, known, _)| owner == account && known == key)?;
+            Some(KeyInfo { full_access: *full_access, allowance: None, receiver: None, methods: Vec::new(), nonce: 1 })
+        })
+    }
+
+    fn fee(&self) -> Answer<'_, BasisPoints> {
+        self.answer(|_| BasisPoints::new(200).unwrap())
+    }
+
+    fn escrow(&self, _: EscrowId) -> Answer<'_, Option<EscrowView>> {
+        self.answer(|_| None)
+    }
+
+    fn node(&self, node_id: NodeId) -> Answer<'_, Option<Node>> {
+        self.answer(|answers| answers.nodes.iter().find(|node| node.id == node_id).cloned())
+    }
+
+    fn nodes(&self, from: u64) -> Answer<'_, Vec<Node>> {
+        self.answer(|answers| answers.nodes.iter().filter(|node| node.id.0 >= from).cloned().collect())
+    }
+
+    fn offers(&self, _: u64) -> Answer<'_, Vec<Offer>> {
+        self.answer(|_| Vec::new())
+    }
+
+    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
+        self.answer(|answers| answers.runs.iter().find(|run| run.id == run_id).cloned())
+    }
+
+    fn runs(&self, from: u64) -> Answer<'_, Vec<Run>> {
+        self.answer(|answers| answers.runs.iter().filter(|run| run.id.0 >= from).cloned().collect())
+    }
+
+    fn lease(&self, _: LeaseId) -> Answer<'_, Option<Lease>> {
+        self.answer(|_| None)
+    }
+
+    fn leases(&self, _: u64) -> Answer<'_, Vec<Lease>> {
+        self.answer(|_| Vec::new())
+    }
+
+    fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>> {
+        let hub = contract.as_str() == "hub.starling";
+        self.answer(|answers| if hub { page(&answers.listings, from, 50) } else { Vec::new() })
+    }
+
+    fn listing<'a>(&'a self, _: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>> {
+        self.answer(|answers| answers.listings.iter().find(|listing| listing.name == *name).cloned())
+    }
+
+    fn licence<'a>(&'a self, _: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Licence>> {
+        self.answer(|answers| answers.licences.iter().find(|licence| licence.holder == *holder && licence.name == *name).cloned())
+    }
+
+    fn sign<'a>(&'a self, _: &'a Call) -> Answer<'a, SignedTx> {
+        Box::pin(async { Err(RpcError::NoAccount("nobody".to_owned())) })
+    }
+
+    fn submit<'a>(&'a self, _: &'a SignedTx) -> Answer<'a, Outcome> {
+        Box::pin(async { Err(RpcError::NoAccount("nobody".to_owned())) })
+    }
+}

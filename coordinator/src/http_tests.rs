@@ -1,0 +1,339 @@
+//! Tests of the HTTP side in process: logins, rights to artifacts, bad input, nodes that are not registered.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use crate::{
+    artifacts::{Access, Artifacts},
+    board::Board,
+    chain::{Chain, Observer, fake::FakeChain},
+    clock,
+    db::Db,
+    engine::Engine,
+    hub::Hub,
+    outbox::Outbox,
+    streams::Streams,
+};
+use axum::{
+    body::Body,
+    http::{Request, Response, header},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use starling_contract_api::{hub::Licence, rpc::Signer};
+use starling_http_api::{
+    login::{Challenge, nep413_bytes},
+    node::{FromNode, ToNode},
+};
+use starling_primitives::{Amount, AssetName, BasisPoints, EscrowId, Hash32, NodeId, PublicKey, Text, TimestampMs};
+use starling_protocol::{
+    listing::{Category, File, Kind, Listing, Version},
+    node::{Capability, DeviceKind, Node},
+    signing::NodeHello,
+};
+use starling_rounds::recipe::Recipe;
+use tower::ServiceExt as _;
+
+const ORIGIN: &str = "http://127.0.0.1:8700";
+
+struct World {
+    _dir: tempfile::TempDir,
+    _stop: watch::Sender<bool>,
+    chain: Arc<FakeChain>,
+    app: App,
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::new(name).unwrap()
+}
+
+fn alice() -> Signer {
+    Signer::from_seed(account("alice.starling"), [1; 32])
+}
+
+fn hash_of(bytes: &[u8]) -> Hash32 {
+    Hash32(*blake3::hash(bytes).as_bytes())
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\npublic_origin = \"{ORIGIN}\"\nrpc_url = \"http://127.0.0.1:1\"\npublic_rpc_url = \"http://127.0.0.1:1\"\nnetwork_name = \"test\"\nkey_file = \"k\"\ndata_dir = \"d\"\ndashboard_dir = {:?}\n\
+             [deployment]\nchain_id = \"starling-test\"\ninstance = 1\nbilling = \"billing.starling\"\ncompute = \"compute.starling\"\nhub = \"hub.starling\"\nmarket = \"market.starling\"\n",
+            dir.path()
+        );
+        std::fs::write(dir.path().join("c.toml"), text).unwrap();
+        std::fs::write(dir.path().join("index.html"), "<html><head></head></html>").unwrap();
+        let config = Arc::new(Config::load(&dir.path().join("c.toml")).unwrap());
+        let db = Db::open(&dir.path().join("db.sqlite")).await.unwrap();
+        let chain = Arc::new(FakeChain::default());
+        for (signer, full) in [(alice(), true), (Signer::from_seed(account("bob.starling"), [2; 32]), true), (Signer::from_seed(account("carol.starling"), [3; 32]), false)] {
+            chain.0.lock().unwrap().keys.push((signer.account().clone(), signer.public_key(), full));
+        }
+        let port: Arc<dyn Chain> = chain.clone();
+        let wake = Arc::default();
+        let (mut observer, facts) = Observer::new(port.clone(), db.clone(), [account("hub.starling"), account("market.starling")], Arc::clone(&wake)).await.unwrap();
+        observer.read().await.unwrap();
+        let (hub, nodes) = Hub::new(8);
+        let tools = Tools {
+            artifacts: Artifacts::local(dir.path(), db.clone()).unwrap(),
+            access: Access::new(db.clone(), port.clone(), facts.clone()),
+            outbox: Outbox::new(db.clone(), port.clone(), wake),
+            streams: Streams::new(clock::now().0),
+            board: Board::default(),
+            deployment: config.deployment.clone(),
+            hub: hub.clone(),
+            chain: port.clone(),
+            db: db.clone(),
+            facts,
+        };
+        let (_engine, commands) = Engine::new(tools.clone(), nodes).await.unwrap();
+        let auth = Auth::new(db, port, hub, ORIGIN, "starling-test", 1_000);
+        let (stop, stopping) = watch::channel(false);
+        let app = App::new(tools, auth, commands, config, ORIGIN, account("coordinator.starling"), stopping);
+        Self { _dir: dir, _stop: stop, chain, app }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
+        router(self.app.clone()).oneshot(request).await.unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let mut request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = self.send(request.body(Body::from(body)).unwrap()).await;
+        let status = response.status().as_u16();
+        (status, axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec())
+    }
+
+    /// Status and stable code of a refusal.
+    async fn refusal(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, String) {
+        let (status, answer) = self.ask(method, path, token, body.to_string().into_bytes()).await;
+        let problem: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        (status, problem["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn challenge(&self) -> Challenge {
+        let (status, body) = self.ask("POST", path::LOGIN_CHALLENGE, None, b"{\"account_id\":null}".to_vec()).await;
+        assert_eq!(status, 200);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn login(&self, signer: &Signer) -> String {
+        let (status, body) = self.ask("POST", path::LOGIN, None, signed(signer, &self.challenge().await).to_string().into_bytes()).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice::<Value>(&body).unwrap()["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn upload(&self, token: &str, bytes: &[u8]) -> Hash32 {
+        let hash = hash_of(bytes);
+        let (status, _) = self.ask("PUT", &path::fill(path::ARTIFACT, &[&hash]), Some(token), bytes.to_vec()).await;
+        assert_eq!(status, 200);
+        hash
+    }
+
+    async fn read(&self, token: Option<&str>, hash: Hash32) -> u16 {
+        self.ask("GET", &path::fill(path::ARTIFACT, &[&hash]), token, Vec::new()).await.0
+    }
+}
+
+fn signed(signer: &Signer, challenge: &Challenge) -> Value {
+    let nonce: [u8; 32] = STANDARD.decode(&challenge.nonce).unwrap().try_into().unwrap();
+    let digest = Hash32::sha256(&nep413_bytes(&challenge.message, nonce, &challenge.recipient));
+    json!({"account_id": signer.account(), "public_key": signer.public_key(), "signature": signer.sign_bytes(&digest.0), "nonce": challenge.nonce})
+}
+
+#[tokio::test]
+async fn login__should_open_a_session_and_be_used_once() {
+    let world = World::new().await;
+    let challenge = world.challenge().await;
+    assert!(challenge.message.contains(ORIGIN) && challenge.message.contains("starling-test") && challenge.message.contains("Valid until"));
+    let request = signed(&alice(), &challenge);
+    let (status, body) = world.ask("POST", path::LOGIN, None, request.to_string().into_bytes()).await;
+    assert_eq!(status, 200);
+    let token = serde_json::from_slice::<Value>(&body).unwrap()["token"].as_str().unwrap().to_owned();
+    assert_eq!(world.ask("GET", path::SESSION, Some(&token), Vec::new()).await.0, 200);
+    assert_eq!(world.refusal("POST", path::LOGIN, None, request).await, (401, "login_replayed".to_owned()));
+    assert_eq!(world.ask("POST", path::LOGOUT, Some(&token), Vec::new()).await.0, 204);
+    assert_eq!(world.refusal("GET", path::SESSION, Some(&token), Value::Null).await, (401, "login_needed".to_owned()));
+}
+
+#[tokio::test]
+async fn login__should_refuse_what_is_not_a_full_key_of_this_account_site_and_chain() {
+    let world = World::new().await;
+    let limited = Signer::from_seed(account("carol.starling"), [3; 32]);
+    let stranger = Signer::from_seed(account("alice.starling"), [4; 32]);
+    for (signer, code) in [(&limited, "login_key_limited"), (&stranger, "login_key_unknown")] {
+        let request = signed(signer, &world.challenge().await);
+        assert_eq!(world.refusal("POST", path::LOGIN, None, request).await, (401, code.to_owned()));
+    }
+    let changes: [fn(&mut Challenge); 2] = [|challenge| challenge.message = challenge.message.replace("starling-test", "mainnet"), |challenge| challenge.recipient = "http://evil.example".to_owned()];
+    for change in changes {
+        let mut challenge = world.challenge().await;
+        change(&mut challenge);
+        assert_eq!(world.refusal("POST", path::LOGIN, None, signed(&alice(), &challenge)).await, (401, "login_signature_wrong".to_owned()));
+    }
+    let foreign = Challenge { nonce: STANDARD.encode([5; 32]), ..world.challenge().await };
+    assert_eq!(world.refusal("POST", path::LOGIN, None, signed(&alice(), &foreign)).await, (401, "login_unknown".to_owned()));
+}
+
+#[tokio::test]
+async fn login__should_refuse_an_expired_challenge() {
+    let world = World::new().await;
+    let nonce = [6; 32];
+    let now = clock::now();
+    world.app.tools.db.add_challenge(&nonce, "text", None, TimestampMs(now.0 - 1), now).await.unwrap();
+    let challenge = Challenge { message: "text".to_owned(), recipient: ORIGIN.to_owned(), nonce: STANDARD.encode(nonce), expires_at: now };
+    assert_eq!(world.refusal("POST", path::LOGIN, None, signed(&alice(), &challenge)).await, (401, "login_expired".to_owned()));
+}
+
+#[tokio::test]
+async fn cookie__should_change_things_only_from_our_own_origin() {
+    let world = World::new().await;
+    let request = Request::post(path::LOGIN).header(header::CONTENT_TYPE, "application/json").body(Body::from(signed(&alice(), &world.challenge().await).to_string())).unwrap();
+    let response = world.send(request).await;
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && cookie.contains("Path=/") && !cookie.contains("Secure"));
+    let pair = cookie.split(';').next().unwrap().to_owned();
+    let hash = hash_of(b"bytes");
+    for (origin, expect) in [(None, 403), (Some("http://evil.example"), 403), (Some(ORIGIN), 200)] {
+        let mut request = Request::put(path::fill(path::ARTIFACT, &[&hash])).header(header::COOKIE, &pair);
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        assert_eq!(world.send(request.body(Body::from("bytes")).unwrap()).await.status().as_u16(), expect, "{origin:?}");
+    }
+    let read = Request::get(path::SESSION).header(header::COOKIE, &pair).body(Body::empty()).unwrap();
+    assert_eq!(world.send(read).await.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn artifact__should_be_for_its_owner_and_whole() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let hash = world.upload(&alice, b"0123456789").await;
+    assert_eq!((world.read(Some(&alice), hash).await, world.read(Some(&bob), hash).await, world.read(None, hash).await), (200, 404, 404));
+    let request = Request::get(path::fill(path::ARTIFACT, &[&hash])).header(header::AUTHORIZATION, format!("Bearer {alice}")).header(header::RANGE, "bytes=2-4").body(Body::empty()).unwrap();
+    let response = world.send(request).await;
+    assert_eq!((response.status().as_u16(), response.headers()[header::CONTENT_RANGE].to_str().unwrap()), (206, "bytes 2-4/10"));
+    assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "234");
+    let other = path::fill(path::ARTIFACT, &[&hash_of(b"other")]);
+    assert_eq!(world.refusal("PUT", &other, Some(&alice), json!("damaged")).await, (422, "hash_mismatch".to_owned()));
+    assert_eq!(world.refusal("PUT", &other, None, json!("other")).await, (401, "login_needed".to_owned()));
+    assert_eq!(world.refusal("PUT", "/api/v1/artifacts/xyz", Some(&alice), json!("x")).await, (400, "hash_malformed".to_owned()));
+}
+
+#[tokio::test]
+async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_publishers() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let (paid, free, stolen) = (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
+    let listing = |name: &str, price: u128, hash: Hash32| Listing {
+        name: name.parse::<AssetName>().unwrap(),
+        kind: Kind::Model,
+        category: Category::TextGeneration,
+        title: Text::default(),
+        summary: Text::default(),
+        licence: Text::default(),
+        price: Amount(price),
+        parents: Vec::new(),
+        shares: Vec::new(),
+        royalty: BasisPoints::ZERO,
+        versions: vec![Version { files: vec![File { name: Text::default(), hash, bytes: 4 }], run_id: None, note: Text::default(), published_at: TimestampMs(0) }],
+        sold: 0,
+        delisted: false,
+        published_at: TimestampMs(0),
+    };
+    world.chain.0.lock().unwrap().listings = vec![listing("alice.starling/paid", 5, paid), listing("alice.starling/free", 0, free), listing("mallory.starling/stolen", 0, stolen)];
+    assert_eq!((world.read(Some(&bob), paid).await, world.read(Some(&bob), free).await, world.read(Some(&bob), stolen).await), (404, 200, 404));
+    let licence = Licence { holder: account("bob.starling"), name: "alice.starling/paid".parse().unwrap(), price: Amount(5), escrow_id: EscrowId(1), bought_at: TimestampMs(0) };
+    world.chain.0.lock().unwrap().licences.push(licence);
+    assert_eq!((world.read(Some(&bob), paid).await, world.read(None, paid).await), (200, 404));
+}
+
+#[tokio::test]
+async fn prepare__should_say_what_is_wrong() {
+    let world = World::new().await;
+    let token = world.login(&alice()).await;
+    let (data, empty) = (world.upload(&token, b"some text").await, world.upload(&token, b"").await);
+    let recipe = Recipe::preset("tiny").unwrap().to_toml().unwrap();
+    let request = |change: &dyn Fn(&mut Value)| {
+        let mut request = json!({"recipe": recipe, "data": data, "held_out": null, "base": "fresh", "max_nodes": 3, "min_nodes": 1, "price_per_million_tokens": "5", "meter": PublicKey([9; 32])});
+        change(&mut request);
+        request
+    };
+    let unknown = Hash32([1; 32]);
+    let cases: [(&str, u16, &dyn Fn(&mut Value)); 7] = [
+        ("no_nodes_connected", 503, &|_| {}),
+        ("data_empty", 422, &|request| request["data"] = json!(empty)),
+        ("data_unknown", 422, &|request| request["data"] = json!(unknown)),
+        ("model_unknown", 422, &|request| request["base"] = json!({"model": {"model": unknown, "name": null}})),
+        ("recipe_invalid", 422, &|request| request["recipe"] = json!(format!("sped = 1\n{recipe}"))),
+        ("recipe_invalid", 422, &|request| request["recipe"] = json!(recipe.replace("heads = 2", "heads = 3"))),
+        ("nodes_invalid", 422, &|request| request["min_nodes"] = json!(4)),
+    ];
+    for (code, status, change) in cases {
+        assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), request(change)).await, (status, code.to_owned()));
+    }
+    assert_eq!(world.refusal("POST", path::PREPARE_RUN, None, request(&|_| {})).await, (401, "login_needed".to_owned()));
+}
+
+#[tokio::test]
+async fn page__should_answer_unknown_paths_with_a_fresh_nonce_and_the_api_with_problems() {
+    let world = World::new().await;
+    let mut policies = Vec::new();
+    for uri in ["/", "/runs/3"] {
+        let response = world.send(Request::get(uri).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status().as_u16(), 200, "{uri}");
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+        let page = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();
+        assert!(String::from_utf8_lossy(&page).contains(&nonce) && policy.contains("default-src 'self'"));
+        policies.push(policy);
+    }
+    assert_ne!(policies[0], policies[1]);
+    for uri in ["/missing-file.js", "/api/v1/nothing"] {
+        assert_eq!(world.send(Request::get(uri).body(Body::empty()).unwrap()).await.status().as_u16(), 404, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn node__should_be_let_in_only_with_its_registered_key() {
+    let world = World::new().await;
+    let signer = Signer::from_seed(account("bob.starling"), [7; 32]);
+    let capability = Capability { kind: DeviceKind::Cpu, device: Text::default(), memory_bytes: 1, threads: 1, matrix_gflops: 1 };
+    let node = Node { id: NodeId(1), provider: account("bob.starling"), payout: account("bob.starling"), key: signer.public_key(), capability, stake: None, registered_at: TimestampMs(0), retired: false };
+    world.chain.0.lock().unwrap().nodes.push(node);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = router(world.app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    let stranger = Signer::from_seed(account("bob.starling"), [8; 32]);
+    for (node_id, key, chain_id, expect) in [
+        (1, &signer, "starling-test", "welcome"),
+        (1, &stranger, "starling-test", "node_key_unregistered"),
+        (1, &signer, "mainnet", "node_key_unregistered"),
+        (2, &signer, "starling-test", "node_unregistered"),
+    ] {
+        let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}{}", path::NODE_CONNECT)).await.unwrap();
+        let challenge = socket.next().await.unwrap().unwrap().into_text().unwrap();
+        let ToNode::Challenge { nonce, origin, expires_at } = serde_json::from_str(&challenge).unwrap() else { panic!("no challenge") };
+        assert_eq!(origin, ORIGIN);
+        let hello = NodeHello { node_id: NodeId(node_id), origin, nonce, expires_at };
+        let mut domain = world.app.config.deployment.compute_domain();
+        domain.chain_id = chain_id.to_owned();
+        let signature = key.sign_bytes(&hello.signing_bytes(&domain));
+        let text = serde_json::to_string(&FromNode::Hello { hello, signature, version: "1".to_owned() }).unwrap();
+        socket.send(tokio_tungstenite::tungstenite::Message::text(text)).await.unwrap();
+        let answer = socket.next().await.unwrap().unwrap().into_text().unwrap();
+        match serde_json::from_str(&answer).unwrap() {
+            ToNode::Welcome { token } => assert_eq!((expect, world.app.tools.hub.token_owner(&token)), ("welcome", Some(NodeId(1)))),
+            ToNode::Refused { code, .. } => assert_eq!(code, expect),
+            other => panic!("{other:?}"),
+        }
+    }
+    server.abort();
+}

@@ -1,0 +1,392 @@
+//! Tests of a run's state machine and of the round record, with time, nodes and chain as values.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use super::*;
+use starling_http_api::{node::ToNode, run::{Baselines, RunResult}};
+use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
+use starling_protocol::{
+    run::{Ending, Member, Run, RunState, RunTerms},
+    signing::RoundStatement,
+};
+use starling_rounds::{Layout, OuterConfig, OuterState, Refusal, Score, TensorShape, artifact_hash, encode, recipe::Recipe, scorer_order};
+use std::collections::BTreeMap;
+
+const T0: u64 = 1_000_000;
+
+/// One run with three nodes, time and presence, and the work through JSON at every step, as after a restart.
+struct World {
+    run: Run,
+    work: RunWork,
+    now: u64,
+    booted_at: u64,
+    presence: BTreeMap<NodeId, Presence>,
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::new(name).unwrap()
+}
+
+fn run_of(state: RunState) -> Run {
+    let hash = |byte| Hash32([byte; 32]);
+    let terms = RunTerms {
+        recipe: hash(1),
+        data: hash(2),
+        held_out: hash(3),
+        base: hash(4),
+        base_root: hash(5),
+        rounds: 2,
+        min_nodes: 2,
+        max_nodes: 3,
+        tokens_per_round: 640,
+        price_per_million_tokens: Amount(1_000_000),
+        enroll_time: DurationMs::from_secs(60),
+        round_time: DurationMs::from_secs(600),
+        meter: PublicKey([9; 32]),
+        availability: DurationMs::from_hours(1),
+        invited: Vec::new(),
+    };
+    let member = |id: u8| Member { node_id: NodeId(u64::from(id)), payout: account("bob.starling"), key: PublicKey([id; 32]), tokens: 0, missed: 0, leaving: false, left: false };
+    Run {
+        id: RunId(7),
+        tenant: account("alice.starling"),
+        escrow_id: EscrowId(1),
+        deposit: Amount(10_000),
+        state_root: terms.base_root,
+        terms,
+        roster: vec![member(1), member(2), member(3)],
+        rounds_done: 0,
+        chain: Hash32::default(),
+        post_seq: 0,
+        created_at: TimestampMs(T0),
+        state,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let run = run_of(RunState::Training { round: 0, deadline: TimestampMs(T0 + 600_000) });
+        let presence = (1..=3).map(|id| (NodeId(id), Presence { connected: true, since: TimestampMs(T0) })).collect();
+        let mut world = Self { work: RunWork::new(&run), run, now: T0, booted_at: T0, presence };
+        world.apply(Event::Admitted { inner_steps_per_round: 5 });
+        world
+    }
+
+    fn view(&self) -> View<'_> {
+        View { run: &self.run, now: TimestampMs(self.now), chain_now: TimestampMs(self.now), height: 40, booted_at: TimestampMs(self.booted_at), presence: &self.presence }
+    }
+
+    fn apply(&mut self, event: Event) -> bool {
+        let mut work: RunWork = serde_json::from_str(&serde_json::to_string(&self.work).unwrap()).unwrap();
+        assert_eq!(work, self.work, "the stored state is the whole state");
+        let changed = apply(&mut work, event, &self.view());
+        self.work = work;
+        changed
+    }
+
+    fn after(&mut self, ms: u64) -> &mut Self {
+        self.now += ms;
+        self.apply(Event::Tick);
+        self
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.presence.insert(NodeId(id), Presence { connected: false, since: TimestampMs(self.now) });
+    }
+
+    fn commit(&mut self, place: u16, after_ms: u64) {
+        self.now += after_ms;
+        let update = Hash32([100 + u8::try_from(place).unwrap(); 32]);
+        self.apply(Event::Committed { place, round: self.work.rounds_done, update, steps: 5 });
+    }
+
+    fn due(&self) -> Vec<Intent> {
+        plan(&self.work, &self.view(), &account("compute.starling"))
+    }
+
+    /// Names of what is said to whom, and of everything else that is due.
+    fn said(&self) -> Vec<String> {
+        let name = |intent: Intent| match intent {
+            Intent::Send { node, key, .. } => format!("{node}: {key}"),
+            Intent::DrawSeed { .. } => "seed".to_owned(),
+            Intent::Inspect { .. } => "inspect".to_owned(),
+            Intent::Record(_) => "record".to_owned(),
+            Intent::Call { key, .. } => key,
+        };
+        self.due().into_iter().map(name).collect()
+    }
+
+    fn to_scoring(&mut self) {
+        for place in 0..3 {
+            self.commit(place, 1_000);
+        }
+        for place in 0..3 {
+            self.apply(Event::Revealed { place, round: 0, bytes: 10 });
+        }
+        self.apply(Event::SeedDrawn { round: 0, seed: Hash32([8; 32]) });
+        self.apply(Event::Inspected { round: 0, valid: vec![0, 1, 2], refused: BTreeMap::new() });
+    }
+
+    fn order(&self) -> Vec<u16> {
+        let commitments: Vec<_> = (0..3_u16).map(|place| (place, Hash32([100 + u8::try_from(place).unwrap(); 32]))).collect();
+        scorer_order(&Hash32([8; 32]), &commitments, &[0, 1, 2])
+    }
+
+    fn to_signing(&mut self) {
+        self.to_scoring();
+        let scores: BTreeMap<u16, Option<Score>> = (0..3).map(|place| (place, Score::from_losses(2.0, 1.9, 2.0, 1.95))).collect();
+        let scorer = self.order()[0];
+        self.apply(Event::Scored { place: scorer, round: 0, scores });
+        self.apply(Event::RecordMade(Box::new(made())));
+    }
+}
+
+fn made() -> Made {
+    let statement = RoundStatement {
+        escrow_id: EscrowId(1),
+        run_id: RunId(7),
+        round: 0,
+        previous: Hash32::default(),
+        record: Hash32([20; 32]),
+        state_root: Hash32([21; 32]),
+        tokens: vec![640; 3],
+    };
+    Made { since: TimestampMs(T0), record: Hash32([22; 32]), statement, state: Hash32([23; 32]), updates: vec![None; 3], refused: vec![None; 3], bytes: 30, scorer: Some(0) }
+}
+
+#[test]
+fn round__should_go_through_every_stage_and_count_once_the_chain_says_so() {
+    let mut world = World::new();
+    assert_eq!(world.said(), ["1: run/7/start/0", "2: run/7/start/0", "3: run/7/start/0"]);
+    world.commit(0, 1_000);
+    assert_eq!(world.said(), ["2: run/7/start/0", "3: run/7/start/0", "1: run/7/evaluate/0"]);
+    world.commit(1, 100);
+    world.commit(2, 100);
+    assert_eq!(world.said(), ["1: run/7/reveal/0", "2: run/7/reveal/0", "3: run/7/reveal/0", "seed"]);
+    for place in 0..3 {
+        world.apply(Event::Revealed { place, round: 0, bytes: 10 });
+    }
+    assert_eq!(world.said(), ["seed"]);
+    world.apply(Event::SeedDrawn { round: 0, seed: Hash32([8; 32]) });
+    assert_eq!(world.said(), ["inspect"]);
+    world.apply(Event::Inspected { round: 0, valid: vec![0, 1, 2], refused: BTreeMap::new() });
+    let scorer = world.order()[0];
+    assert_eq!(world.said(), [format!("{}: run/7/score/0/0", scorer + 1)]);
+    let scores: BTreeMap<u16, Option<Score>> = (0..3).map(|place| (place, None)).collect();
+    assert!(!world.apply(Event::Scored { place: (scorer + 1) % 3, round: 0, scores: scores.clone() }), "only the drawn one scores");
+    world.apply(Event::Scored { place: scorer, round: 0, scores });
+    assert_eq!(world.said(), ["record"]);
+    world.apply(Event::RecordMade(Box::new(made())));
+    assert_eq!(world.said().len(), 3);
+    world.apply(Event::Signed { place: 0, round: 0, signature: Signature([1; 64]) });
+    assert!(world.work.pending().is_none(), "one of three is no quorum");
+    world.apply(Event::Meter { round: 0, signature: Signature([9; 64]) });
+    world.apply(Event::Signed { place: 2, round: 0, signature: Signature([3; 64]) });
+    assert!(world.work.pending().is_some(), "the meter's word before the quorum does not count");
+    world.apply(Event::Meter { round: 0, signature: Signature([9; 64]) });
+    assert_eq!(world.said(), ["2: run/7/record/0"], "the third node has a moment");
+    world.after(1_500);
+    assert_eq!(world.said(), ["2: run/7/record/0", "round/7/0"]);
+    (world.run.rounds_done, world.run.state_root) = (1, Hash32([21; 32]));
+    world.run.state = RunState::Training { round: 1, deadline: TimestampMs(world.now + 600_000) };
+    world.after(0);
+    assert_eq!((world.work.rounds_done, world.work.state, world.work.previous_digest), (1, Hash32([23; 32]), Hash32([20; 32])));
+    assert_eq!(world.said(), ["1: run/7/start/1", "2: run/7/start/1", "3: run/7/start/1"]);
+    assert!(!world.apply(Event::Signed { place: 1, round: 0, signature: Signature([2; 64]) }), "what comes late changes nothing");
+}
+
+#[test]
+fn commitments__should_close_without_a_dead_or_slow_node() {
+    // (when the third goes, how long until the round closes after the second committed at 11 s)
+    let mut dead = World::new();
+    dead.leave(3);
+    dead.commit(0, 10_000);
+    dead.commit(1, 1_000);
+    dead.after(0);
+    assert!(matches!(dead.work.stage, Stage::Revealing { .. }), "it has been away for longer than anyone waits");
+
+    let mut slow = World::new();
+    slow.commit(0, 10_000);
+    slow.commit(1, 1_000);
+    slow.after(21_999);
+    assert!(matches!(slow.work.stage, Stage::Collecting { .. }), "three times the median of 11 s is not over");
+    slow.after(1);
+    let Stage::Revealing { frozen, .. } = &slow.work.stage else { panic!("still open") };
+    assert_eq!(frozen.commitments.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    assert!(!slow.apply(Event::Committed { place: 2, round: 0, update: Hash32([1; 32]), steps: 5 }), "frozen");
+
+    let mut lonely = World::new();
+    lonely.commit(0, 1_000);
+    lonely.leave(2);
+    lonely.leave(3);
+    lonely.after(500_000);
+    assert!(matches!(lonely.work.stage, Stage::Collecting { .. }), "one of three is no quorum");
+    lonely.after(100_000);
+    assert!(lonely.said().contains(&"tick/run/7/0".to_owned()), "the deadline on chain passed");
+}
+
+#[test]
+fn restart__should_give_nodes_time_to_come_back() {
+    let mut world = World::new();
+    world.commit(0, 1_000);
+    world.commit(1, 100);
+    // The process dies here and comes back much later; nobody is connected yet.
+    world.now += 60_000;
+    world.booted_at = world.now;
+    world.presence.clear();
+    world.after(0);
+    assert!(matches!(world.work.stage, Stage::Collecting { .. }));
+    world.after(3_000);
+    for id in 1..=3 {
+        world.presence.insert(NodeId(id), Presence { connected: true, since: TimestampMs(world.now) });
+    }
+    assert!(world.said().contains(&"3: run/7/start/0".to_owned()), "the one that has not committed is asked again");
+    world.commit(2, 1_000);
+    assert!(matches!(world.work.stage, Stage::Revealing { .. }));
+}
+
+#[test]
+fn commitment__should_bind_once() {
+    let mut world = World::new();
+    world.commit(0, 1_000);
+    assert!(!world.apply(Event::Committed { place: 0, round: 0, update: Hash32([77; 32]), steps: 5 }));
+    assert!(!world.apply(Event::Committed { place: 1, round: 3, update: Hash32([77; 32]), steps: 5 }), "another round");
+}
+
+#[test]
+fn scorer__should_be_passed_over_when_silent_or_gone() {
+    let mut world = World::new();
+    world.to_scoring();
+    let order = world.order();
+    world.leave(u64::from(order[0]) + 1);
+    world.after(6_000);
+    assert_eq!(world.said(), [format!("{}: run/7/score/0/1", order[1] + 1)]);
+    world.after(45_000);
+    assert_eq!(world.said(), [format!("{}: run/7/score/0/2", order[2] + 1)]);
+    world.presence.insert(NodeId(u64::from(order[0]) + 1), Presence { connected: true, since: TimestampMs(world.now) });
+    world.after(45_000);
+    assert!(matches!(&world.work.stage, Stage::Scoring { scoring, .. } if scoring.skipped == 0), "the first is asked again");
+    for id in 1..=3 {
+        world.leave(id);
+    }
+    world.after(6_000);
+    assert!(!world.after(250).apply(Event::Tick), "nobody is there: nobody is passed over in vain");
+}
+
+#[test]
+fn post__should_need_the_meter() {
+    let mut world = World::new();
+    world.to_signing();
+    for place in 0..3 {
+        world.apply(Event::Signed { place, round: 0, signature: Signature([1; 64]) });
+    }
+    world.after(60_000);
+    assert!(world.said().is_empty(), "{:?}", world.said());
+    world.apply(Event::Meter { round: 0, signature: Signature([9; 64]) });
+    assert_eq!(world.said(), ["round/7/0"]);
+}
+
+#[test]
+fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
+    let mut world = World::new();
+    world.to_signing();
+    (world.run.rounds_done, world.run.state_root) = (1, Hash32([21; 32]));
+    world.run.state = RunState::Ended { ending: Ending::Stopped, at: TimestampMs(world.now), settled: true };
+    world.after(0);
+    let asked = |world: &World| -> Vec<(NodeId, Hash32)> {
+        let due = world.due().into_iter();
+        due.filter_map(|intent| match intent {
+            Intent::Send { node, message, .. } => if let ToNode::Export { state, .. } = *message { Some((node, state)) } else { None },
+            _ => None,
+        })
+        .collect()
+    };
+    let first = asked(&world);
+    assert_eq!(first.iter().map(|(_, state)| *state).collect::<Vec<_>>(), [Hash32([23; 32])]);
+    world.leave(first[0].0.0);
+    world.after(6_000);
+    let second = asked(&world);
+    assert_ne!(first[0].0, second[0].0);
+    let result = |node_id, state_root| RunResult {
+        model: Hash32([30; 32]),
+        model_bytes: 1,
+        config: Hash32([31; 32]),
+        state_root,
+        bits_per_byte: (8.0, 3.0),
+        baselines: Baselines { uniform: 8.0, bigram: 3.5, trigram: 2.8 },
+        sample: String::new(),
+        node_id,
+    };
+    assert!(!world.apply(Event::Exported(Box::new(result(second[0].0, Hash32([99; 32]))))), "of another state");
+    assert!(world.apply(Event::Exported(Box::new(result(second[0].0, Hash32([21; 32]))))));
+    assert_eq!(world.work.stage, Stage::Done);
+}
+
+#[test]
+fn end__should_need_no_result_when_nothing_counted() {
+    let mut world = World::new();
+    world.run.state = RunState::Ended { ending: Ending::Stopped, at: TimestampMs(world.now), settled: false };
+    world.after(2_000);
+    assert_eq!(world.work.stage, Stage::Done);
+    assert!(world.said().contains(&"settle/run/7/end".to_owned()));
+}
+
+#[test]
+fn refused_run__should_get_no_work() {
+    let mut world = World::new();
+    world.apply(Event::Refuse("why".to_owned()));
+    world.after(1_000);
+    assert!(world.said().is_empty());
+}
+
+#[test]
+fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
+    let recipe = Recipe::preset("tiny").unwrap();
+    let shape = |name: &str, shape: Vec<u32>| TensorShape { name: name.to_owned(), shape };
+    let layout = Layout::new(vec![shape("a", vec![20, 30]), shape("b", vec![30])]).unwrap();
+    let parameters = layout.parameters();
+    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; parameters]).unwrap();
+    let update = |seed: u32| {
+        let value = |i: usize| f32::from(artifact_hash(&[u32::try_from(i).unwrap().to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1;
+        let delta: Vec<f32> = (0..parameters).map(value).collect();
+        encode(&layout, &delta, &mut vec![0.0; parameters]).unwrap()
+    };
+    let mut nan = update(4);
+    nan[38..40].copy_from_slice(&[0x00, 0x7E]);
+    let bytes = [update(1), update(2), update(1), nan, update(5), update(6)];
+    let placed: Vec<(u16, Option<Vec<u8>>)> = bytes.iter().enumerate().map(|(place, bytes)| (u16::try_from(place).unwrap(), (place != 5).then(|| bytes.clone()))).collect();
+    let (valid, refused) = inspect(&state.to_bytes(), &placed).unwrap();
+    assert_eq!(valid, [0, 1, 4]);
+    assert_eq!(refused, BTreeMap::from([(2, Refusal::Copied), (3, Refusal::NotFinite), (5, Refusal::Late)]));
+
+    let commitments = placed.iter().map(|(place, _)| (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) }));
+    let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0 + 10), height: 1, commitments: commitments.collect() };
+    let scores = BTreeMap::from([(0, Score::from_losses(2.0, 1.97, 2.0, 1.99)), (1, Score::from_losses(2.0, 1.96, 2.0, 1.99)), (4, Score::from_losses(2.0, 2.01, 2.0, 2.01))]);
+    let revealed = (0..5).map(|place| (place, 10)).collect();
+    let scored = Scored { frozen, revealed, seed: Hash32([8; 32]), skipped: 1, valid: valid.clone(), refused, scores };
+    let input = RecordInput {
+        run_id: RunId(7),
+        escrow_id: EscrowId(1),
+        round: 0,
+        state: Hash32::default(),
+        state_root: state.root(),
+        previous_digest: starling_rounds::genesis_digest(RunId(7), state.root()),
+        previous_chain: Hash32::default(),
+        recipe: Hash32::default(),
+        roster: 6,
+        left: Vec::new(),
+        tokens_per_round: 640,
+        scored,
+    };
+    let updates: BTreeMap<u16, Vec<u8>> = valid.iter().map(|place| (*place, bytes[usize::from(*place)].clone())).collect();
+    let ready = make_record(&input, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
+    assert_eq!(ready.made.statement.tokens, [640, 640, 0, 0, 0, 0]);
+    assert_eq!(ready.made.refused, [None, None, Some(Refusal::Copied), Some(Refusal::NotFinite), Some(Refusal::GateRefused), Some(Refusal::Late)]);
+    assert_eq!(OuterState::from_bytes(&ready.state).unwrap().root(), ready.made.statement.state_root);
+    assert_eq!(artifact_hash(&ready.record), ready.made.record);
+
+    let left = RecordInput { left: vec![1], ..input.clone() };
+    let ready = make_record(&left, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
+    assert_eq!(ready.made.statement.tokens, [640, 0, 0, 0, 0, 0], "who left is not paid");
+    let other = RecordInput { tokens_per_round: 641, ..input };
+    assert!(matches!(make_record(&other, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates), Err(RecordError::Tokens { .. })));
+}
