@@ -108,7 +108,7 @@ function signIn({ chain, keys, origin }: Asked, ask: Extract<Ask, { kind: "sign-
   };
   return {
     body: [
-      el("h2", {}, "Sign in"),
+      el("h2", { tabindex: "-1" }, "Sign in"),
       pairs(["Asked by", origin], ["Network", chain.config.chain_id]),
       el("label", { class: "field", hidden: known.length === 0 }, "Account", select),
       field,
@@ -138,7 +138,7 @@ function keyWords(key: WantedKey): string {
 
 function message({ keys, chain, origin }: Asked, ask: Extract<Ask, { kind: "message" }>): Content {
   return {
-    body: [el("h2", {}, "Sign a message"), pairs(["Asked by", origin], ["Network", chain.config.chain_id], ["Account", ask.signerId]), messageCard(ask.message, origin)],
+    body: [el("h2", { tabindex: "-1" }, "Sign a message"), pairs(["Asked by", origin], ["Network", chain.config.chain_id], ["Account", ask.signerId]), messageCard(ask.message, origin)],
     label: () => "Approve",
     approve: async () => {
       const signer = owner(keys, ask.signerId);
@@ -177,7 +177,7 @@ function transactions({ keys, chain, origin }: Asked, ask: Extract<Ask, { kind: 
   );
   return {
     body: [
-      el("h2", {}, lines.length === 1 ? "Approve a transaction" : `Approve ${lines.length} transactions`),
+      el("h2", { tabindex: "-1" }, lines.length === 1 ? "Approve a transaction" : `Approve ${lines.length} transactions`),
       pairs(["Asked by", origin], ["Network", chain.config.chain_id], ["Account", signer.accountId], ["It holds", balance]),
       ...ask.transactions.map(card),
       el("section", { class: "card quote", "aria-label": "Cost" }, el("p", { class: "soft" }, "Attaches at most"), el("p", { class: "at-most num", title: exactNear(attached) }, near(attached)), pairs(["Gas", `at most ${near(gas)}, what is not used comes back`])),

@@ -66,7 +66,8 @@ function receive(event: MessageEvent, opener: Window, chain: Chain, keys: Keys):
     if (ask === undefined) throw new Error("The request is empty.");
     const view = requestView({ chain, keys, origin: event.origin, ask, at: Date.now() }, { approve: (result) => reply({ ok: true, result }), reject });
     main.replaceChildren(frame(chain.config.chain_id), view);
-    view.querySelector<HTMLElement>("input:not([hidden]), button")?.focus();
+    // Never the button that signs: a key pressed in haste must not approve.
+    view.querySelector<HTMLElement>("h2")?.focus();
   } catch (thrown) {
     refuse("failed", `This request cannot be shown, so it is not signed. ${words(thrown)}`);
   }

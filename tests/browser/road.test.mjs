@@ -1,0 +1,206 @@
+// The road of a person: train, rent, publish and buy a licence, publish and use a tool; each screen looked at on the way.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before } from "node:test";
+import { blake3 } from "@noble/hashes/blake3.js";
+import { screens } from "./screens.mjs";
+import { Person, System, flow, launch, until } from "./support.mjs";
+
+const NEAR = 10n ** 24n;
+const RUN_MS = 240_000;
+/** Text to train on: the same on every machine. */
+const SOURCES = ["crates/protocol/src/run.rs", "crates/protocol/src/escrow.rs", "crates/protocol/src/lease.rs", "crates/primitives/src/amount.rs"];
+
+let system, browser, ada, bob, text;
+const people = () => [ada, bob].filter(Boolean);
+const scene = (name, work) => flow(name, people, () => system, work);
+const region = (person, name) => person.page.getByRole("region", { name, exact: true });
+
+before(async () => {
+  [system, browser] = await Promise.all([System.start({ nodes: 3 }), launch()]);
+  [ada, bob] = await Promise.all(["ada", "bob"].map((name) => Person.come(browser, system, name)));
+  text = Buffer.concat(await Promise.all(SOURCES.map((path) => readFile(path))));
+});
+
+after(async () => {
+  await browser?.close();
+  await system?.stop();
+});
+
+/** Fills the form of a training run, pays for it, and gives the run's number. */
+async function startRun(person, path = "/train") {
+  const { page } = person;
+  await person.open(path);
+  await page.getByLabel("Recipe").selectOption("tiny");
+  await page.getByLabel("Text to train on").setInputFiles({ name: "sources.rs", mimeType: "text/plain", buffer: text });
+  await page.getByLabel("Price cap").fill("0.5");
+  await page.getByRole("button", { name: "Get the quote" }).click();
+  await region(person, "Quote").getByText("You pay at most").waitFor();
+  const shown = await person.approve(() => page.getByRole("button", { name: /^Train for at most/ }).click());
+  assert.match(shown, /Pay at most .* NEAR for a training run of 10 rounds on up to 3 nodes\./);
+  await page.waitForURL(/\/runs\/\d+$/);
+  return Number(page.url().split("/").at(-1));
+}
+
+const run = async (id) => system.get(`/api/v1/runs/${id}`);
+const points = async (id) => (await system.get(`/api/v1/runs/${id}/metrics`)).length;
+
+async function finish(person, id) {
+  await person.page.getByText("finished", { exact: true }).first().waitFor({ timeout: RUN_MS });
+  return until("the result", async () => (await run(id)).result);
+}
+
+let trained;
+
+scene("train__should_move_the_curve_and_end_with_a_model", async () => {
+  await ada.signInAsNew();
+  const before = await system.holds(ada.account);
+  const id = await startRun(ada);
+  await until("the first points of the curve", async () => (await points(id)) > 0, 90_000);
+  const curve = region(ada, "Loss curve");
+  await curve.locator("path.train").first().waitFor();
+  const first = await curve.locator("svg").innerHTML();
+  await until("the curve to move", async () => (await curve.locator("svg").innerHTML()) !== first, 60_000);
+  const result = await finish(ada, id);
+  const [start, end] = result.bits_per_byte;
+  assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
+  trained = { id, result, before };
+});
+
+scene("download__should_equal_the_published_hash", async () => {
+  const card = region(ada, "Result");
+  const saved = ada.page.waitForEvent("download");
+  await card.getByRole("button", { name: "Download model" }).click();
+  const bytes = await readFile(await (await saved).path());
+  const hash = Buffer.from(blake3(bytes)).toString("hex");
+  assert.equal(hash, trained.result.model);
+  assert.ok((await card.locator("dl").innerHTML()).includes(hash), "the page shows that hash");
+  await card.getByText("the hash computed here equals the published one").waitFor();
+});
+
+scene("acknowledge__should_settle_the_escrow_to_the_yocto", async () => {
+  const { run: record } = await run(trained.id);
+  const { deployment } = await system.network();
+  const cost = region(ada, "Cost");
+  assert.match(await ada.approve(() => cost.getByRole("button", { name: "Accept the result" }).click()), /Accept the result of escrow/);
+  await cost.getByText("Settled: all of the escrow was paid or returned").waitFor();
+  assert.equal(await system.view(deployment.billing, "escrow", { escrow_id: record.escrow_id }), null);
+  const earned = BigInt((await run(trained.id)).earned);
+  const refund = BigInt(record.deposit) - earned;
+  const balance = await system.balance(ada.account);
+  assert.ok(earned > 0n && balance >= refund, `earned ${earned}, refunded ${refund}, balance ${balance}`);
+  assert.ok((await system.holds(ada.account)) + balance < trained.before, "what was earned is gone");
+  await ada.open("/billing");
+  await region(ada, "History").getByRole("cell").first().waitFor();
+});
+
+scene("rent__should_generate_and_return_what_was_not_used", async () => {
+  const { page } = ada;
+  await ada.open(`/compute?model=${trained.result.model}`);
+  await page.getByRole("link", { name: "Rent" }).first().click();
+  await page.getByLabel("Model").selectOption(trained.result.model);
+  await page.getByLabel("Text to continue").fill("pub fn ");
+  await page.getByLabel("New tokens, at most").fill("100000");
+  await page.getByLabel("Minutes, at most").fill("3");
+  const before = await system.balance(ada.account);
+  assert.match(await ada.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click()), /Pay at most .* NEAR for renting offer/);
+  await page.waitForURL(/\/leases\/\d+$/);
+  const id = Number(page.url().split("/").at(-1));
+  await page.getByRole("log").waitFor({ timeout: 60_000 });
+  await until("output to grow", async () => (await page.getByRole("log").innerText()).length > 40, 60_000);
+  assert.match(await ada.approve(() => page.getByRole("button", { name: "Stop and get the rest back" }).click()), /End lease \d+\. What is not earned returns to you\./);
+  const closed = ({ lease }) => JSON.stringify(lease.state).includes('"closed"');
+  // The node may post what both have signed for two minutes more.
+  const lease = await until("the lease to close", async () => [await system.get(`/api/v1/leases/${id}`)].find(closed), 200_000);
+  const [deposit, earned] = [BigInt(lease.lease.deposit), BigInt(lease.earned)];
+  assert.ok(earned < deposit, "a part only was earned");
+  await until("the refund", async () => (await system.balance(ada.account)) >= before + deposit - earned, 60_000);
+  await region(ada, "Cost").getByText("returned to your balance").or(region(ada, "Cost").getByText("Settled")).first().waitFor();
+});
+
+/** Fills what models and tools say about themselves. */
+async function about(page, { slug, title, price }) {
+  await page.getByLabel("Name", { exact: false }).first().fill(slug);
+  await page.getByLabel("Title").fill(title);
+  await page.getByLabel("What it does").fill("Made by a test, from real work.");
+  await page.getByLabel("Price of a licence, NEAR").fill(price);
+}
+
+scene("licence__should_pay_the_publisher_and_open_the_files", async () => {
+  const { page } = ada;
+  await ada.open(`/models/publish?run=${trained.id}`);
+  await until("the run in the list", async () => (await page.getByLabel("From", { exact: true }).inputValue()) === String(trained.id));
+  await about(page, { slug: "small-rust", title: "Small Rust", price: "2" });
+  await ada.approve(() => page.getByRole("button", { name: "Publish" }).click());
+  await page.waitForURL(/\/models\/ada\.faucet\.starling\/small-rust$/);
+  await page.getByText("You published this.").waitFor();
+
+  await bob.signInAsNew();
+  await bob.open("/models");
+  await bob.page.getByRole("link", { name: "Small Rust" }).click();
+  await bob.page.getByRole("button", { name: /^Buy licence for at most 2\.0000 NEAR/ }).waitFor();
+  const file = `/api/v1/artifacts/${trained.result.model}`;
+  assert.equal((await bob.fetch(file)).status, 404, "unbought, the file does not exist for Bob");
+  const before = await system.balance(ada.account);
+  assert.match(await bob.approve(() => bob.page.getByRole("button", { name: /^Buy licence/ }).click()), /Pay at most 2\.0000 NEAR for the licence of ada\.faucet\.starling\/small-rust\./);
+  await bob.page.getByText("You hold a licence.").waitFor();
+  await until("the publisher's balance to rise", async () => (await system.balance(ada.account)) > before);
+  const { fee } = await system.network();
+  assert.equal((await system.balance(ada.account)) - before, 2n * NEAR - (2n * NEAR * BigInt(fee)) / 10_000n, "the price less the fee");
+  await until("the file to open", async () => (await bob.fetch(file)).status === 200);
+});
+
+scene("train_from__should_start_where_the_licensed_model_is", async () => {
+  await bob.page.getByRole("link", { name: "Train from this" }).click();
+  await bob.page.waitForURL(/\/train\?model=/);
+  const id = await startRun(bob, new URL(bob.page.url()).pathname + new URL(bob.page.url()).search);
+  const result = await finish(bob, id);
+  assert.ok(result.bits_per_byte[0] < trained.result.bits_per_byte[0], `starts below a fresh model: ${result.bits_per_byte[0]} against ${trained.result.bits_per_byte[0]}`);
+  bob.model = result.model;
+});
+
+scene("tool__should_not_exist_before_purchase_and_work_afterwards", async () => {
+  const { page } = ada;
+  await ada.open("/market/publish");
+  await about(page, { slug: "rust-probes", title: "Rust probes", price: "1" });
+  await page.getByLabel("Prompt 1").fill("pub fn ");
+  await page.getByLabel("Expected continuation 1").fill("new(");
+  const before = ada.page.waitForRequest((request) => request.method() === "PUT" && request.url().includes("/artifacts/"));
+  await ada.approve(() => page.getByRole("button", { name: "Publish" }).click());
+  await page.waitForURL(/\/market\/ada\.faucet\.starling\/rust-probes$/);
+  const file = new URL((await before).url()).pathname;
+
+  assert.equal((await bob.fetch(file)).status, 404, "unbought, the tool does not exist for Bob");
+  await bob.open("/market");
+  await bob.page.getByRole("link", { name: "Rust probes" }).click();
+  await bob.approve(() => bob.page.getByRole("button", { name: /^Buy licence for at most 1\.0000 NEAR/ }).click());
+  await bob.page.getByText("You hold a licence.").waitFor();
+  await until("the tool to open", async () => (await bob.fetch(file)).status === 200);
+  await bob.page.getByRole("link", { name: "Use it on a model" }).click();
+  await bob.page.getByRole("link", { name: "Rent" }).first().click();
+  await bob.page.getByLabel("Model").selectOption(bob.model);
+  await bob.page.getByLabel("Minutes, at most").fill("2");
+  await bob.approve(() => bob.page.getByRole("button", { name: /^Rent for at most/ }).click());
+  await bob.page.waitForURL(/\/leases\/\d+$/);
+  await region(bob, "Output").getByText(/\d\.\d{3} bits a byte/).first().waitFor({ timeout: 120_000 });
+});
+
+scene("bad_input__should_be_answered_clearly", async () => {
+  const { page } = ada;
+  await ada.open("/train");
+  await page.getByLabel("Recipe").selectOption("tiny");
+  await page.getByLabel("Text to train on").setInputFiles({ name: "empty.txt", mimeType: "text/plain", buffer: Buffer.alloc(0) });
+  await page.getByRole("button", { name: "Get the quote" }).click();
+  await page.getByRole("alert").getByText("The file is empty").waitFor();
+  await ada.open("/models/nobody.starling/nothing");
+  await page.getByRole("heading", { name: "There is nothing at this address" }).waitFor();
+});
+
+scene("screens__should_fit_and_be_readable_by_everyone", async () => {
+  const found = await screens(browser, system, ada, trained.id);
+  assert.deepEqual(found, []);
+});
+
+scene("nothing__should_be_asked_outside_this_machine", async () => {
+  assert.deepEqual([...ada.outside, ...bob.outside], []);
+});

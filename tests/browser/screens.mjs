@@ -1,0 +1,38 @@
+// Each screen in light and dark, narrow and wide: a picture, an accessibility audit, and nothing that sticks out sideways.
+import { mkdir } from "node:fs/promises";
+import { AxeBuilder } from "@axe-core/playwright";
+
+const FOLDER = "target/screens";
+const WIDTHS = [360, 1440];
+const THEMES = ["light", "dark"];
+
+/** Gives what is wrong, one sentence each. */
+export async function screens(browser, system, person, runId) {
+  const paths = { home: "/", models: "/models", model: `/models/${person.account}/small-rust`, publish: "/models/publish", compute: "/compute", rent: "/compute/rent/1", lease: "/leases/1", train: "/train", run: `/runs/${runId}`, market: "/market", tool: `/market/${person.account}/rust-probes`, "publish-tool": "/market/publish", billing: "/billing", network: "/network", missing: "/no-such-place" };
+  await mkdir(FOLDER, { recursive: true });
+  const found = [];
+  const storageState = await person.context.storageState();
+  for (const theme of THEMES) {
+    for (const width of WIDTHS) {
+      const context = await browser.newContext({ storageState, colorScheme: theme, viewport: { width, height: 900 }, reducedMotion: "reduce" });
+      const page = await context.newPage();
+      for (const [name, path] of [...Object.entries(paths).map(([name, path]) => [name, `${system.dashboard}${path}`]), ["wallet", system.wallet]]) {
+        const where = `${name}, ${theme}, ${width} wide`;
+        await page.goto(path);
+        await page.getByRole("heading").first().waitFor();
+        // The first answers of chain and coordinator.
+        await page.waitForTimeout(900);
+        await page.screenshot({ path: `${FOLDER}/${name}-${theme}-${width}.png`, fullPage: true });
+        const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (wider > 0) found.push(`${where}: ${wider} pixels stick out sideways`);
+        // The shape is the same in both themes; contrast is not.
+        const audit = new AxeBuilder({ page });
+        const { violations } = await (theme === "light" || width === WIDTHS[0] ? audit : audit.withRules(["color-contrast"])).analyze();
+        for (const { id, nodes } of violations) found.push(`${where}: ${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 3).join(", ")}`);
+      }
+      await context.close();
+    }
+  }
+  return found;
+}
+

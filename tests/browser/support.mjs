@@ -1,0 +1,214 @@
+// A whole Starling for the browser tests, and what a person does in front of it.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { chromium } from "playwright-core";
+
+const FAILURES = "target/browser-failures";
+const START_MS = 120_000;
+
+/** Chain, contracts, coordinator, nodes, dashboard and wallet in a home of their own, as `starling up --serve` starts them. */
+export class System {
+  static async start({ nodes = 3 } = {}) {
+    const home = await mkdtemp(join(tmpdir(), "starling-browser-"));
+    const system = new System();
+    system.home = home;
+    const args = ["--json", "--home", join(home, "state"), "up", "--serve", "--nodes", String(nodes), "--port", "0", "--target", await targetFolder(home)];
+    const program = resolve(process.env.STARLING_PROGRAM ?? "target/debug/starling");
+    system.process = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+    system.errors = "";
+    system.process.stderr.on("data", (text) => (system.errors += text));
+    system.ended = new Promise((done) => system.process.once("exit", done));
+    const ready = await Promise.race([system.#ready(), system.ended.then((status) => assert.fail(`starling up ended with ${status}:\n${system.errors}`)), late(START_MS, "starling up was not ready")]);
+    return Object.assign(system, ready);
+  }
+
+  async #ready() {
+    for await (const line of createInterface({ input: this.process.stdout })) {
+      const said = JSON.parse(line);
+      if (said.event === "error") assert.fail(said.message);
+      if (said.event === "ready") return { dashboard: said.dashboard, wallet: said.wallet, rpc: said.rpc };
+    }
+    return new Promise(() => {});
+  }
+
+  async stop() {
+    if (this.process.exitCode === null) this.process.kill("SIGTERM");
+    const status = await Promise.race([this.ended, late(15_000, "starling up did not end on SIGTERM").catch(() => this.process.kill("SIGKILL"))]);
+    await rm(this.home, { recursive: true, force: true });
+    return status;
+  }
+
+  /** A request to the coordinator as nobody. */
+  async get(path) {
+    const answer = await fetch(`${this.dashboard}${path}`);
+    assert.ok(answer.ok, `${path} answered ${answer.status}`);
+    return answer.json();
+  }
+
+  async network() {
+    return this.get("/api/v1/network");
+  }
+
+  /** A view of a contract at the last final block. */
+  async view(contract, method, args) {
+    const params = { request_type: "call_function", finality: "final", account_id: contract, method_name: method, args_base64: Buffer.from(JSON.stringify(args)).toString("base64") };
+    const { result } = await this.#rpc("query", params);
+    return JSON.parse(Buffer.from(result).toString());
+  }
+
+  /** What an account holds on the chain itself, in yoctoNEAR. */
+  async holds(account) {
+    return BigInt((await this.#rpc("query", { request_type: "view_account", finality: "final", account_id: account })).amount);
+  }
+
+  /** The free balance of an account in billing, in yoctoNEAR. */
+  async balance(account) {
+    const { deployment } = await this.network();
+    const record = await this.view(deployment.billing, "account", { account_id: account });
+    return (record?.balances ?? []).reduce((sum, [, amount]) => sum + BigInt(amount), 0n);
+  }
+
+  async #rpc(method, params) {
+    const answer = await fetch(this.rpc, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ jsonrpc: "2.0", id: "test", method, params }) });
+    const { result, error } = await answer.json();
+    assert.equal(error ?? null, null, `${method}: ${JSON.stringify(error)}`);
+    return result;
+  }
+}
+
+/** `target`, or a folder like it with the dashboard that STARLING_DASHBOARD names. */
+async function targetFolder(home) {
+  const dashboard = process.env.STARLING_DASHBOARD;
+  if (dashboard === undefined) return resolve("target");
+  const folder = join(home, "target");
+  await mkdir(folder);
+  await symlink(resolve(dashboard), join(folder, "dashboard"));
+  for (const part of ["contracts", "wallet"]) await symlink(resolve("target", part), join(folder, part));
+  return folder;
+}
+
+/** A person with a browser of their own: cookies, keys and windows are shared with nobody. */
+export class Person {
+  constructor(system, name) {
+    this.system = system;
+    this.name = name;
+    this.account = `${name}.faucet.starling`;
+    this.outside = [];
+    this.wrong = [];
+  }
+
+  static async come(browser, system, name) {
+    const person = new Person(system, name);
+    person.context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
+    person.context.setDefaultTimeout(20_000);
+    person.context.on("request", (request) => person.#note(request.url()));
+    person.page = await person.context.newPage();
+    person.page.on("pageerror", (error) => person.wrong.push(String(error)));
+    return person;
+  }
+
+  #note(url) {
+    const { protocol, hostname } = new URL(url);
+    if (!["data:", "blob:"].includes(protocol) && !["127.0.0.1", "localhost"].includes(hostname)) this.outside.push(url);
+  }
+
+  async open(path) {
+    await this.page.goto(`${this.system.dashboard}${path}`);
+    await this.page.getByRole("heading", { level: 1 }).first().waitFor();
+  }
+
+  /** Does something that makes the wallet ask; gives the wallet's window. */
+  async asked(action) {
+    const popup = this.page.waitForEvent("popup");
+    await action();
+    const window = await popup;
+    await window.getByRole("button", { name: "Reject" }).waitFor();
+    return window;
+  }
+
+  /** As `asked`, then approves; gives what the wallet showed. */
+  async approve(action, button = "Approve") {
+    const window = await this.asked(action);
+    const shown = await window.locator("main").innerText();
+    const closed = window.waitForEvent("close", { timeout: 60_000 });
+    await window.getByRole("button", { name: button, exact: true }).click();
+    // A window that stays open has something to say.
+    await Promise.race([closed, window.getByRole("alert").first().waitFor({ timeout: 60_000 }).then(async () => assert.fail(`The wallet says: ${await window.getByRole("alert").first().innerText()}`)).catch((error) => (error.name === "AssertionError" ? Promise.reject(error) : closed))]);
+    return shown;
+  }
+
+  async signInAsNew() {
+    await this.open("/");
+    await this.page.getByRole("banner").getByRole("button", { name: "Sign in" }).click();
+    const dialog = this.page.getByRole("dialog", { name: "Sign in" });
+    await dialog.getByLabel("New account on the embedded chain").fill(this.name);
+    const shown = await this.approve(() => dialog.getByRole("button", { name: "Create account and sign in" }).click(), "Create account and sign in");
+    await this.page.getByRole("banner").getByText(this.account).waitFor();
+    return shown;
+  }
+
+  /** A request to the coordinator with this person's session. */
+  async fetch(path, options) {
+    return this.page.evaluate(async ([path, options]) => {
+      const answer = await fetch(path, options);
+      return { status: answer.status, body: await answer.text() };
+    }, [path, options]);
+  }
+}
+
+/** Asks until the answer is truthy. */
+export async function until(what, ask, limit = 30_000) {
+  const end = Date.now() + limit;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    if (Date.now() > end) assert.fail(`waited ${limit / 1000} s for ${what}`);
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+
+function late(milliseconds, what) {
+  return new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} within ${milliseconds / 1000} s`)), milliseconds).unref());
+}
+
+export function launch() {
+  return chromium.launch({ executablePath: process.env.STARLING_BROWSER ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+}
+
+/** A test that leaves what every person saw, and the programs' logs, in `target/browser-failures` when it fails. */
+export function flow(name, people, system, work) {
+  test(name, async () => {
+    for (const { context } of people()) await context.tracing.start({ snapshots: true }).catch(() => {});
+    let failed = true;
+    try {
+      await work();
+      failed = false;
+    } finally {
+      if (failed) await keep(name, people(), system());
+      else for (const { context } of people()) await context.tracing.stop().catch(() => {});
+    }
+  });
+}
+
+async function keep(name, people, system) {
+  const folder = join(FAILURES, name);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const { name: who, context, wrong } of people) {
+    for (const [index, page] of context.pages().entries()) await page.screenshot({ path: join(folder, `${who}-${index}.png`), fullPage: true }).catch(() => {});
+    await context.tracing.stop({ path: join(folder, `${who}.zip`) }).catch(() => {});
+    await writeFile(join(folder, `${who}.log`), wrong.join("\n"));
+  }
+  const logs = join(system?.home ?? "", "state/logs");
+  for (const log of ["coordinator", "node-1", "node-2", "node-3"]) {
+    const path = join(logs, `${log}.log`);
+    if (existsSync(path)) await writeFile(join(folder, `${log}.log`), await readFile(path));
+  }
+  console.error(`What was seen is in ${folder}`);
+}
