@@ -1,6 +1,9 @@
 //! `cargo xtask check`, which is what CI runs; and the two commands of the README, `up` and `test`.
 
 use std::{
+    env,
+    ffi::OsString,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -24,7 +27,8 @@ use crate::{
 pub(crate) fn up(args: &[String]) -> Result<()> {
     build_all()?;
     let mut starling = command(paths::target().join("debug/starling"));
-    starling.arg("up").args(args);
+    let called_from = env::var_os("STARLING_CALLED_FROM").map_or_else(env::current_dir, |folder| Ok(folder.into()))?;
+    starling.arg("up").args(args.iter().map(|arg| seen_from(&called_from, arg)));
     become_program(starling)
 }
 
@@ -76,6 +80,15 @@ pub(crate) fn build_all() -> Result<()> {
         let browser_side = browser_side.join().map_err(|_| anyhow!("the wasm32 build panicked"))?;
         native.and(browser_side)
     })
+}
+
+/// The program runs in the checkout's top folder: a path that the person named from elsewhere is made absolute.
+fn seen_from(called_from: &Path, arg: &str) -> OsString {
+    let named = called_from.join(arg);
+    if called_from == paths::root() || arg.starts_with('-') || !arg.contains(['/', '.']) || !named.exists() {
+        return arg.into();
+    }
+    named.into()
 }
 
 fn cargo(subcommand: &str) -> Command {
@@ -136,5 +149,21 @@ impl Steps {
         }
         let total: Duration = self.done.iter().map(|(_, took)| *took).sum();
         println!("{:>6.0} s  all", total.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seen_from__should_find_a_file_where_the_person_is() {
+        let elsewhere = paths::root().join("xtask");
+        assert_eq!(seen_from(&elsewhere, "src/main.rs"), elsewhere.join("src/main.rs").into_os_string());
+        for arg in ["--once", "src", "no/such/file", "rust-small"] {
+            assert_eq!(seen_from(&elsewhere, arg), OsString::from(arg));
+        }
+        assert_eq!(seen_from(&paths::root(), "xtask/src"), OsString::from("xtask/src"));
     }
 }
