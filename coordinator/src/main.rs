@@ -22,7 +22,8 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     if arguments.json_log {
         log.json().init();
     } else {
