@@ -10,6 +10,7 @@ const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 44.0;
 const BOTTOM: f64 = 28.0;
 const TOP: f64 = 10.0;
+const RIGHT: f64 = 24.0;
 /// A nat is so many bits.
 const BITS_PER_NAT: f64 = std::f64::consts::LOG2_E;
 /// More points than this are thinned before they are drawn.
@@ -23,7 +24,7 @@ struct Scale {
 
 impl Scale {
     fn x(&self, step: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - 8.0) * step / self.steps
+        LEFT + (WIDTH - LEFT - RIGHT) * step / self.steps
     }
 
     fn y(&self, bits: f64) -> f64 {
@@ -103,7 +104,7 @@ fn draw(points: &[MetricPoint]) -> AnyView {
     let (low, high) = all().fold((f64::MAX, f64::MIN), |(low, high), (_, bits)| (low.min(*bits), high.max(*bits)));
     let scale = Scale { steps, low: low.floor(), high: high.ceil().max(low.floor() + 1.0) };
     let ticks = (0..=4).map(|tick| scale.low + (scale.high - scale.low) * f64::from(tick) / 4.0);
-    let rows = ticks.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - 8.0 y1=scale.y(bits) y2=scale.y(bits) /><text x=LEFT - 6.0 y=scale.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view();
+    let rows = ticks.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=scale.y(bits) y2=scale.y(bits) /><text x=LEFT - 6.0 y=scale.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view();
     let columns = (0..=4).map(|tick| { let step = steps * f64::from(tick) / 4.0; view! { <text x=scale.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> } }).collect_view();
     let nodes = train.iter().map(|(node, points)| { let last = points.last().copied().unwrap_or_default(); view! { <path class="train" d=line(points, &scale)><title>{format!("Node {node}: {:.3} bits at step {}", last.1, last.0)}</title></path> } }).collect_view();
     let dots = held.iter().map(|(step, bits)| view! { <circle class="dot" cx=scale.x(*step) cy=scale.y(*bits) r="3"><title>{format!("Held out: {bits:.3} bits a byte at step {step}")}</title></circle> }).collect_view();
