@@ -7,10 +7,7 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Instant;
 
-use starling_training::{
-    Device, Generator, Gpt, Recipe, Sampling, Split, Text, Trainer, baselines, evaluate, flatten,
-    unflatten,
-};
+use starling_training::{Device, Generator, Gpt, Recipe, Sampling, Split, Text, Trainer, baselines, evaluate, flatten, unflatten};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,51 +27,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let context = recipe.gpt().context as usize;
     let train = Text::new(std::fs::read(train)?, context, Split::Train)?;
     let held_out = Text::new(std::fs::read(held_out)?, context, Split::HeldOut)?;
-    println!(
-        "{} parameters, {} training bytes",
-        recipe.gpt().parameter_count(),
-        train.bytes().len()
-    );
-    println!(
-        "{:?}",
-        baselines(train.bytes(), &held_out, HELD_OUT_WINDOWS)
-    );
+    println!("{} parameters, {} training bytes", recipe.gpt().parameter_count(), train.bytes().len());
+    println!("{:?}", baselines(train.bytes(), &held_out, HELD_OUT_WINDOWS));
     let model = run(&recipe, &train, &held_out, participants)?;
     for prompt in ["fn main() {\n    let ", "/// Returns ", "use std::"] {
         for temperature in [0.5, 0.8, 1.0] {
-            let sampling = Sampling {
-                temperature,
-                ..Sampling::default()
-            };
+            let sampling = Sampling { temperature, ..Sampling::default() };
             let sample = Generator::new(&model, prompt.as_bytes(), sampling)?;
             let bytes = sample.take(300).collect::<Result<Vec<u8>, _>>()?;
-            println!(
-                "--- {temperature}\n{prompt}{}",
-                String::from_utf8_lossy(&bytes)
-            );
+            println!("--- {temperature}\n{prompt}{}", String::from_utf8_lossy(&bytes));
         }
     }
     Ok(())
 }
 
-fn run(
-    recipe: &Recipe,
-    train: &Text,
-    held_out: &Text,
-    participants: u32,
-) -> Result<Gpt, Box<dyn Error>> {
+fn run(recipe: &Recipe, train: &Text, held_out: &Text, participants: u32) -> Result<Gpt, Box<dyn Error>> {
     let layout = Gpt::layout(recipe.gpt());
     let mut global = flatten(&Gpt::initial(recipe.gpt(), recipe.seed));
     let mut momentum = vec![0.0f64; global.len()];
     let mut trainers = Vec::new();
     for slot in 0..participants {
-        trainers.push(Trainer::new(
-            recipe,
-            &unflatten(&layout, &global)?,
-            train.clone(),
-            slot,
-            &Device::Cpu,
-        )?);
+        trainers.push(Trainer::new(recipe, &unflatten(&layout, &global)?, train.clone(), slot, &Device::Cpu)?);
     }
     let mut model = Gpt::new(recipe.gpt(), &unflatten(&layout, &global)?, &Device::Cpu)?;
     let (mut trained, mut seconds) = (0u64, 0.0);
@@ -89,11 +62,7 @@ fn run(
                 trained += report.tokens;
                 loss = report.loss;
             }
-            for ((mean, global), local) in mean
-                .iter_mut()
-                .zip(&global)
-                .zip(flatten(&trainer.parameters()?))
-            {
+            for ((mean, global), local) in mean.iter_mut().zip(&global).zip(flatten(&trainer.parameters()?)) {
                 *mean += (f64::from(*global) - f64::from(local)) / f64::from(participants);
             }
         }
@@ -130,11 +99,7 @@ fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
     let mut nanoseconds = 0u64;
     for task in std::fs::read_dir("/proc/self/task")? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanoseconds += text
-            .split_whitespace()
-            .next()
-            .ok_or("empty schedstat")?
-            .parse::<u64>()?;
+        nanoseconds += text.split_whitespace().next().ok_or("empty schedstat")?.parse::<u64>()?;
     }
     Ok(nanoseconds as f64 * 1e-9)
 }

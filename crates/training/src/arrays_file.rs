@@ -16,14 +16,10 @@ pub(crate) fn write(arrays: &Parameters, metadata: &BTreeMap<String, String>) ->
     let mut offset = 0;
     for (name, array) in arrays {
         let end = offset + 4 * array.values.len();
-        header.insert(
-            name.clone(),
-            serde_json::json!({ "dtype": "F32", "shape": array.shape, "data_offsets": [offset, end] }),
-        );
+        header.insert(name.clone(), serde_json::json!({ "dtype": "F32", "shape": array.shape, "data_offsets": [offset, end] }));
         offset = end;
     }
-    let mut header =
-        starling_rounds::recipe::canonical_text(&serde_json::Value::Object(header)).into_bytes();
+    let mut header = starling_rounds::recipe::canonical_text(&serde_json::Value::Object(header)).into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut file = Vec::with_capacity(8 + header.len() + offset);
     file.extend_from_slice(&(header.len() as u64).to_le_bytes());
@@ -41,32 +37,15 @@ pub(crate) fn write(arrays: &Parameters, metadata: &BTreeMap<String, String>) ->
 pub(crate) fn read(file: &[u8]) -> Result<(Parameters, BTreeMap<String, String>)> {
     let bad = |error: safetensors::SafeTensorError| TrainingError::BadCheckpoint(error.to_string());
     let (_, header) = SafeTensors::read_metadata(file).map_err(bad)?;
-    let metadata = header
-        .metadata()
-        .iter()
-        .flatten()
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     let tensors = SafeTensors::deserialize(file).map_err(bad)?;
     let mut arrays = Parameters::new();
     for (name, view) in tensors.iter() {
         if view.dtype() != Dtype::F32 {
-            return Err(TrainingError::BadCheckpoint(format!(
-                "tensor `{name}` is {:?}, not F32",
-                view.dtype()
-            )));
+            return Err(TrainingError::BadCheckpoint(format!("tensor `{name}` is {:?}, not F32", view.dtype())));
         }
-        let floats = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-        arrays.insert(
-            name.to_owned(),
-            Array {
-                shape: view.shape().to_vec(),
-                values: floats.collect(),
-            },
-        );
+        let floats = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values: floats.collect() });
     }
     Ok((arrays, metadata))
 }
@@ -77,21 +56,9 @@ mod tests {
     use super::*;
 
     fn sample() -> (Parameters, BTreeMap<String, String>) {
-        let arrays = [
-            ("b", vec![2, 2], vec![1.0, -0.0, f32::MIN_POSITIVE, 4.5]),
-            ("a.1", vec![], vec![7.0]),
-        ];
-        let arrays = arrays
-            .map(|(name, shape, values)| (name.to_owned(), Array { shape, values }))
-            .into();
-        (
-            arrays,
-            [
-                ("format".to_owned(), "pt".to_owned()),
-                ("x".to_owned(), "\"quoted\"".to_owned()),
-            ]
-            .into(),
-        )
+        let arrays = [("b", vec![2, 2], vec![1.0, -0.0, f32::MIN_POSITIVE, 4.5]), ("a.1", vec![], vec![7.0])];
+        let arrays = arrays.map(|(name, shape, values)| (name.to_owned(), Array { shape, values })).into();
+        (arrays, [("format".to_owned(), "pt".to_owned()), ("x".to_owned(), "\"quoted\"".to_owned())].into())
     }
 
     #[test]
@@ -106,16 +73,8 @@ mod tests {
     fn read__should_refuse_damaged_files() {
         let (arrays, metadata) = sample();
         let file = write(&arrays, &metadata);
-        for damaged in [
-            &file[..file.len() - 1],
-            &file[..12],
-            &[],
-            b"not a tensor file at all",
-        ] {
-            assert!(matches!(
-                read(damaged),
-                Err(TrainingError::BadCheckpoint(_))
-            ));
+        for damaged in [&file[..file.len() - 1], &file[..12], &[], b"not a tensor file at all"] {
+            assert!(matches!(read(damaged), Err(TrainingError::BadCheckpoint(_))));
         }
     }
 }

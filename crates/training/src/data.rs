@@ -56,24 +56,13 @@ impl Text {
     pub fn new(bytes: impl Into<Arc<[u8]>>, context: usize, split: Split) -> Result<Self> {
         let (bytes, needed) = (bytes.into(), context + 1);
         if bytes.is_empty() {
-            return Err(TrainingError::EmptyText {
-                what: split.what(),
-                needed,
-            });
+            return Err(TrainingError::EmptyText { what: split.what(), needed });
         }
         if bytes.len() < needed {
-            return Err(TrainingError::TextTooShort {
-                what: split.what(),
-                found: bytes.len(),
-                needed,
-            });
+            return Err(TrainingError::TextTooShort { what: split.what(), found: bytes.len(), needed });
         }
         let hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Self {
-            bytes,
-            hash,
-            context,
-        })
+        Ok(Self { bytes, hash, context })
     }
 
     /// The text made of `shards` in order, each with the BLAKE3 hash that names it.
@@ -91,10 +80,7 @@ impl Text {
                 });
             }
         }
-        let bytes: Vec<u8> = shards
-            .iter()
-            .flat_map(|(bytes, _)| bytes.iter().copied())
-            .collect();
+        let bytes: Vec<u8> = shards.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
         Self::new(bytes, context, split)
     }
 
@@ -119,25 +105,16 @@ impl Text {
     /// The batch of participant `slot` at the global inner step `step`.
     #[must_use]
     pub fn batch(&self, seed: u64, slot: u32, step: u64, windows: usize) -> Batch {
-        let mut stream = Stream::new(
-            "starling 2026 training windows v1",
-            seed,
-            &[u64::from(slot), step],
-        );
+        let mut stream = Stream::new("starling 2026 training windows v1", seed, &[u64::from(slot), step]);
         let last_start = self.bytes.len() - self.context - 1;
-        let starts =
-            (0..windows).map(|_| usize::try_from(stream.below(last_start as u64 + 1)).unwrap_or(0));
+        let starts = (0..windows).map(|_| usize::try_from(stream.below(last_start as u64 + 1)).unwrap_or(0));
         self.windows_at(&starts.collect::<Vec<_>>())
     }
 
     /// At most `windows` windows that do not overlap, evenly spread over the text: what a model is evaluated on.
     #[must_use]
     pub fn spread(&self, windows: usize) -> Batch {
-        let starts: Vec<_> = self
-            .spread_ranges(windows)
-            .into_iter()
-            .map(|range| range.start - 1)
-            .collect();
+        let starts: Vec<_> = self.spread_ranges(windows).into_iter().map(|range| range.start - 1).collect();
         self.windows_at(&starts)
     }
 
@@ -162,12 +139,7 @@ impl Text {
             tokens.extend(window[..self.context].iter().map(|byte| u32::from(*byte)));
             targets.extend(window[1..].iter().map(|byte| u32::from(*byte)));
         }
-        Batch {
-            tokens: tokens.into(),
-            targets: targets.into(),
-            windows: starts.len(),
-            context: self.context,
-        }
+        Batch { tokens: tokens.into(), targets: targets.into(), windows: starts.len(), context: self.context }
     }
 }
 
@@ -187,15 +159,12 @@ impl Batch {
     /// The batch in pieces of at most `windows` windows, in order.
     pub fn pieces(&self, windows: usize) -> impl Iterator<Item = Batch> + '_ {
         let size = windows.max(1) * self.context;
-        self.tokens
-            .chunks(size)
-            .zip(self.targets.chunks(size))
-            .map(|(tokens, targets)| Batch {
-                tokens: tokens.into(),
-                targets: targets.into(),
-                windows: tokens.len() / self.context,
-                context: self.context,
-            })
+        self.tokens.chunks(size).zip(self.targets.chunks(size)).map(|(tokens, targets)| Batch {
+            tokens: tokens.into(),
+            targets: targets.into(),
+            windows: tokens.len() / self.context,
+            context: self.context,
+        })
     }
 }
 
@@ -211,38 +180,20 @@ mod tests {
 
     #[test]
     fn text__should_refuse_what_holds_no_window() {
-        let refused = |length, split| {
-            Text::new(vec![b'a'; length], 8, split)
-                .expect_err("must be refused")
-                .to_string()
-        };
-        assert_eq!(
-            refused(0, Split::Train),
-            "the training text is empty: give at least 9 bytes"
-        );
-        assert_eq!(
-            refused(8, Split::HeldOut),
-            "the held-out text has 8 bytes, but one window of the model needs 9"
-        );
+        let refused = |length, split| Text::new(vec![b'a'; length], 8, split).expect_err("must be refused").to_string();
+        assert_eq!(refused(0, Split::Train), "the training text is empty: give at least 9 bytes");
+        assert_eq!(refused(8, Split::HeldOut), "the held-out text has 8 bytes, but one window of the model needs 9");
         assert!(Text::new(vec![b'a'; 9], 8, Split::Train).is_ok());
     }
 
     #[test]
     fn from_shards__should_check_each_hash() {
         let (first, second) = (b"first shard".as_slice(), b"second shard".as_slice());
-        let (h1, h2) = (
-            *blake3::hash(first).as_bytes(),
-            *blake3::hash(second).as_bytes(),
-        );
-        let text =
-            Text::from_shards(&[(first, h1), (second, h2)], 4, Split::Train).expect("hashes match");
+        let (h1, h2) = (*blake3::hash(first).as_bytes(), *blake3::hash(second).as_bytes());
+        let text = Text::from_shards(&[(first, h1), (second, h2)], 4, Split::Train).expect("hashes match");
         assert_eq!(text.bytes(), b"first shardsecond shard");
-        let error = Text::from_shards(&[(first, h1), (second, h1)], 4, Split::Train)
-            .expect_err("wrong hash");
-        assert!(
-            matches!(error, TrainingError::ShardHashMismatch { index: 1, .. }),
-            "{error}"
-        );
+        let error = Text::from_shards(&[(first, h1), (second, h1)], 4, Split::Train).expect_err("wrong hash");
+        assert!(matches!(error, TrainingError::ShardHashMismatch { index: 1, .. }), "{error}");
     }
 
     #[test]
@@ -250,11 +201,7 @@ mod tests {
         let text = text(10_000, 16);
         let base = text.batch(1, 0, 0, 4);
         assert_eq!(base, text.batch(1, 0, 0, 4));
-        for other in [
-            text.batch(2, 0, 0, 4),
-            text.batch(1, 1, 0, 4),
-            text.batch(1, 0, 1, 4),
-        ] {
+        for other in [text.batch(2, 0, 0, 4), text.batch(1, 1, 0, 4), text.batch(1, 0, 1, 4)] {
             assert_ne!(base, other);
         }
         assert_eq!((base.windows, base.context, base.len()), (4, 16, 64));
@@ -280,14 +227,8 @@ mod tests {
             let (batch, ranges) = (text.spread(windows), text.spread_ranges(windows));
             assert_eq!(batch.windows, ranges.len());
             assert!(batch.windows <= windows && batch.windows >= 1);
-            let predicted: Vec<u8> = ranges
-                .iter()
-                .flat_map(|range| text.bytes()[range.clone()].to_vec())
-                .collect();
-            assert_eq!(
-                predicted.iter().map(|b| u32::from(*b)).collect::<Vec<_>>(),
-                batch.targets.to_vec()
-            );
+            let predicted: Vec<u8> = ranges.iter().flat_map(|range| text.bytes()[range.clone()].to_vec()).collect();
+            assert_eq!(predicted.iter().map(|b| u32::from(*b)).collect::<Vec<_>>(), batch.targets.to_vec());
             assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
         }
     }
@@ -296,14 +237,8 @@ mod tests {
     fn pieces__should_give_the_batch_back_in_order() {
         let batch = text(1_000, 16).spread(7);
         let pieces: Vec<_> = batch.pieces(3).collect();
-        assert_eq!(
-            pieces.iter().map(|piece| piece.windows).collect::<Vec<_>>(),
-            [3, 3, 1]
-        );
-        let joined: Vec<u32> = pieces
-            .iter()
-            .flat_map(|piece| piece.targets.to_vec())
-            .collect();
+        assert_eq!(pieces.iter().map(|piece| piece.windows).collect::<Vec<_>>(), [3, 3, 1]);
+        let joined: Vec<u32> = pieces.iter().flat_map(|piece| piece.targets.to_vec()).collect();
         assert_eq!(joined, batch.targets.to_vec());
     }
 }

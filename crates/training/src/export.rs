@@ -23,23 +23,13 @@ pub struct ModelFiles {
 ///
 /// # Errors
 /// As [`check_parameters`].
-pub fn export_model(
-    recipe: &Recipe,
-    parameters: &Parameters,
-    metadata: &BTreeMap<String, String>,
-) -> Result<ModelFiles> {
+pub fn export_model(recipe: &Recipe, parameters: &Parameters, metadata: &BTreeMap<String, String>) -> Result<ModelFiles> {
     check_parameters(&Gpt::layout(recipe.gpt()), parameters)?;
     let mut metadata = metadata.clone();
     metadata.insert("format".to_owned(), "pt".to_owned());
     metadata.insert("starling.recipe".to_owned(), recipe.canonical_json());
-    metadata.insert(
-        "starling.recipe_hash".to_owned(),
-        blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string(),
-    );
-    Ok(ModelFiles {
-        safetensors: arrays_file::write(parameters, &metadata),
-        config_json: config_json(recipe.gpt()),
-    })
+    metadata.insert("starling.recipe_hash".to_owned(), blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string());
+    Ok(ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json: config_json(recipe.gpt()) })
 }
 
 /// The weights and metadata of a `model.safetensors`.
@@ -88,15 +78,9 @@ mod tests {
         let (read, metadata) = import_model(&files.safetensors).expect("readable");
         assert_eq!(read, parameters);
         assert_eq!(metadata["starling.run"], "7");
-        assert_eq!(
-            Recipe::from_json(&metadata["starling.recipe"]).expect("valid"),
-            recipe
-        );
+        assert_eq!(Recipe::from_json(&metadata["starling.recipe"]).expect("valid"), recipe);
         let config: serde_json::Value = serde_json::from_str(&files.config_json).expect("JSON");
-        assert_eq!(
-            (&config["n_embd"], &config["vocab_size"]),
-            (&32.into(), &256.into())
-        );
+        assert_eq!((&config["n_embd"], &config["vocab_size"]), (&32.into(), &256.into()));
     }
 
     #[test]

@@ -25,11 +25,7 @@ pub struct Generator<'a> {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self {
-            temperature: 0.8,
-            top_k: 64,
-            seed: 1,
-        }
+        Self { temperature: 0.8, top_k: 64, seed: 1 }
     }
 }
 
@@ -40,15 +36,10 @@ impl<'a> Generator<'a> {
     /// [`TrainingError::BadRequest`] for a temperature that is not from 0 to 10 or a `top_k` of 0.
     pub fn new(model: &'a Gpt, prompt: &[u8], sampling: Sampling) -> Result<Self> {
         if !(0.0..=10.0).contains(&sampling.temperature) {
-            return Err(TrainingError::BadRequest(format!(
-                "temperature {} is not from 0 to 10",
-                sampling.temperature
-            )));
+            return Err(TrainingError::BadRequest(format!("temperature {} is not from 0 to 10", sampling.temperature)));
         }
         if sampling.top_k == 0 {
-            return Err(TrainingError::BadRequest(
-                "top_k must be at least 1".to_owned(),
-            ));
+            return Err(TrainingError::BadRequest("top_k must be at least 1".to_owned()));
         }
         let prompt = if prompt.is_empty() { b"\n" } else { prompt };
         let context = model.shape().context as usize;
@@ -58,18 +49,11 @@ impl<'a> Generator<'a> {
             logits = decoder.feed(u32::from(*byte))?;
         }
         let stream = Stream::new("starling 2026 sampling v1", sampling.seed, &[]);
-        Ok(Self {
-            decoder,
-            sampling,
-            stream,
-            logits,
-        })
+        Ok(Self { decoder, sampling, stream, logits })
     }
 
     fn choose(&mut self) -> u8 {
-        let mut ranked: Vec<(u8, f64)> = (0..=u8::MAX)
-            .zip(self.logits.iter().map(|logit| f64::from(*logit)))
-            .collect();
+        let mut ranked: Vec<(u8, f64)> = (0..=u8::MAX).zip(self.logits.iter().map(|logit| f64::from(*logit))).collect();
         // Ties keep the order of bytes.
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked.truncate(self.sampling.top_k);
@@ -127,52 +111,30 @@ mod tests {
 
     #[test]
     fn generator__should_repeat_itself_for_a_seed_only() {
-        let sampling = |seed| Sampling {
-            temperature: 1.0,
-            top_k: 256,
-            seed,
-        };
+        let sampling = |seed| Sampling { temperature: 1.0, top_k: 256, seed };
         assert_eq!(text(b"fn main", sampling(1)), text(b"fn main", sampling(1)));
         assert_ne!(text(b"fn main", sampling(1)), text(b"fn main", sampling(2)));
     }
 
     #[test]
     fn generator__should_take_the_likeliest_at_temperature_zero_or_one_candidate() {
-        let cold = Sampling {
-            temperature: 0.0,
-            top_k: 256,
-            seed: 1,
-        };
-        let single = Sampling {
-            temperature: 1.0,
-            top_k: 1,
-            seed: 9,
-        };
+        let cold = Sampling { temperature: 0.0, top_k: 256, seed: 1 };
+        let single = Sampling { temperature: 1.0, top_k: 1, seed: 9 };
         assert_eq!(text(b"", cold), text(b"\n", single));
     }
 
     #[test]
     fn generator__should_read_only_the_end_of_a_long_prompt() {
         let long = [b'x'; 500].to_vec();
-        assert_eq!(
-            text(&long, Sampling::default()),
-            text(&long[..32], Sampling::default())
-        );
+        assert_eq!(text(&long, Sampling::default()), text(&long[..32], Sampling::default()));
     }
 
     #[test]
     fn generator__should_refuse_impossible_sampling() {
         let model = model();
         for (temperature, top_k) in [(-0.1, 1), (f64::NAN, 1), (11.0, 1), (1.0, 0)] {
-            let sampling = Sampling {
-                temperature,
-                top_k,
-                seed: 1,
-            };
-            assert!(matches!(
-                Generator::new(&model, b"", sampling),
-                Err(TrainingError::BadRequest(_))
-            ));
+            let sampling = Sampling { temperature, top_k, seed: 1 };
+            assert!(matches!(Generator::new(&model, b"", sampling), Err(TrainingError::BadRequest(_))));
         }
     }
 }

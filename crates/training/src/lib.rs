@@ -43,8 +43,6 @@ pub use model::{Decoder, Gpt, Leaves};
 pub use ngram::{Baselines, Ngram, baselines};
 pub use optim::{AdamW, global_norm, learning_rate};
 pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layout_of, unflatten};
-pub use starling_rounds::recipe::{
-    GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError,
-};
+pub use starling_rounds::recipe::{GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError};
 pub use tape::{Gradients, Tape, Value};
 pub use trainer::{Evaluation, StepReport, Trainer, evaluate, mean_loss};

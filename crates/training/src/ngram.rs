@@ -48,12 +48,7 @@ struct Level {
 pub fn baselines(train: &[u8], held_out: &Text, windows: usize) -> Baselines {
     let ranges = held_out.spread_ranges(windows);
     let score = |order| Ngram::train(train, order).bits_per_byte(held_out.bytes(), &ranges);
-    Baselines {
-        uniform: 8.0,
-        bigram: score(2),
-        trigram: score(3),
-        bytes: ranges.iter().map(|range| range.len() as u64).sum(),
-    }
+    Baselines { uniform: 8.0, bigram: score(2), trigram: score(3), bytes: ranges.iter().map(|range| range.len() as u64).sum() }
 }
 
 impl Ngram {
@@ -61,20 +56,12 @@ impl Ngram {
     #[must_use]
     pub fn train(text: &[u8], order: usize) -> Self {
         let order = order.clamp(1, 3);
-        let code = |window: &[u8]| {
-            window
-                .iter()
-                .fold(0, |code, byte| code << 8 | u32::from(*byte))
-        };
+        let code = |window: &[u8]| window.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
         let mut entries = count(text.windows(order).map(code).collect());
         let mut levels = Vec::new();
         for context in (0..order).rev() {
             // Each different sequence counts once for its end.
-            let mask = if context == 0 {
-                0
-            } else {
-                u32::MAX >> (32 - 8 * context)
-            };
+            let mask = if context == 0 { 0 } else { u32::MAX >> (32 - 8 * context) };
             let shorter = entries.iter().map(|(code, _)| code & mask).collect();
             levels.push(Level::new(context, entries));
             entries = count(shorter);
@@ -91,9 +78,7 @@ impl Ngram {
             let Some(start) = history.len().checked_sub(level.context) else {
                 break;
             };
-            let context = history[start..]
-                .iter()
-                .fold(0, |code, byte| code << 8 | u32::from(*byte));
+            let context = history[start..].iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
             probability = level.interpolate(context, byte, probability);
         }
         probability
@@ -103,12 +88,8 @@ impl Ngram {
     #[must_use]
     pub fn bits_per_byte(&self, text: &[u8], ranges: &[Range<usize>]) -> f64 {
         let positions = ranges.iter().flat_map(Clone::clone);
-        let (bits, bytes) = positions.fold((0.0, 0u64), |(bits, bytes), position| {
-            (
-                bits - self.probability(&text[..position], text[position]).log2(),
-                bytes + 1,
-            )
-        });
+        let (bits, bytes) = positions
+            .fold((0.0, 0u64), |(bits, bytes), position| (bits - self.probability(&text[..position], text[position]).log2(), bytes + 1));
         bits / bytes.max(1) as f64
     }
 }
@@ -127,18 +108,8 @@ impl Level {
         }
         let seen = |times| entries.iter().filter(|(_, count)| *count == times).count() as f64;
         let (once, twice) = (seen(1), seen(2));
-        let discount = if once > 0.0 {
-            once / (once + 2.0 * twice)
-        } else {
-            FALLBACK_DISCOUNT
-        };
-        Self {
-            context,
-            entries,
-            starts,
-            totals,
-            discount,
-        }
+        let discount = if once > 0.0 { once / (once + 2.0 * twice) } else { FALLBACK_DISCOUNT };
+        Self { context, entries, starts, totals, discount }
     }
 
     /// This order's probability, given the lower order's.
@@ -178,10 +149,7 @@ mod tests {
     const UNIFORM: f64 = 1.0 / 256.0;
 
     fn close(found: f64, expected: f64) {
-        assert!(
-            (found - expected).abs() < 1e-12,
-            "{found} against {expected}"
-        );
+        assert!((found - expected).abs() < 1e-12, "{found} against {expected}");
     }
 
     #[test]
@@ -190,15 +158,9 @@ mod tests {
         // of the unigram but the uniform distribution.
         let model = Ngram::train(b"abab", 2);
         close(model.probability(b"", b'a'), UNIFORM);
-        close(
-            model.probability(b"a", b'b'),
-            (2.0 - 1.0 / 3.0) / 2.0 + 1.0 / 3.0 / 2.0 * UNIFORM,
-        );
+        close(model.probability(b"a", b'b'), (2.0 - 1.0 / 3.0) / 2.0 + 1.0 / 3.0 / 2.0 * UNIFORM);
         close(model.probability(b"xa", b'c'), 1.0 / 3.0 / 2.0 * UNIFORM);
-        close(
-            model.probability(b"b", b'a'),
-            (1.0 - 1.0 / 3.0) + 1.0 / 3.0 * UNIFORM,
-        );
+        close(model.probability(b"b", b'a'), (1.0 - 1.0 / 3.0) + 1.0 / 3.0 * UNIFORM);
         close(model.probability(b"z", b'a'), UNIFORM);
     }
 
@@ -216,10 +178,7 @@ mod tests {
         // "aabaabaac": aab, aba, baa twice, aac once: D3 = 1 / (1 + 6).
         let model = Ngram::train(b"aabaabaac", 3);
         let discount = 1.0 / 7.0;
-        close(
-            model.probability(b"aa", b'b'),
-            (2.0 - discount) / 3.0 + discount * 2.0 / 3.0 * model.probability(b"a", b'b'),
-        );
+        close(model.probability(b"aa", b'b'), (2.0 - discount) / 3.0 + discount * 2.0 / 3.0 * model.probability(b"a", b'b'));
     }
 
     #[test]
@@ -228,18 +187,11 @@ mod tests {
         for order in 1..=3 {
             let model = Ngram::train(source, order);
             for history in [&b""[..], b"f", b"fn", b"let", b"\xff\xff", b"q\xff"] {
-                let total: f64 = (0..=u8::MAX)
-                    .map(|byte| model.probability(history, byte))
-                    .sum();
-                assert!(
-                    (total - 1.0).abs() < 1e-9,
-                    "order {order} after {history:?}: {total}"
-                );
+                let total: f64 = (0..=u8::MAX).map(|byte| model.probability(history, byte)).sum();
+                assert!((total - 1.0).abs() < 1e-9, "order {order} after {history:?}: {total}");
             }
         }
-        let total: f64 = (0..=u8::MAX)
-            .map(|byte| Ngram::train(b"", 3).probability(b"ab", byte))
-            .sum();
+        let total: f64 = (0..=u8::MAX).map(|byte| Ngram::train(b"", 3).probability(b"ab", byte)).sum();
         assert!((total - 1.0).abs() < 1e-9);
     }
 
@@ -249,10 +201,7 @@ mod tests {
         let (train, rest) = source.split_at(source.len() * 3 / 4);
         let text = Text::new(rest.to_vec(), 32, Split::HeldOut).expect("long enough");
         let found = baselines(train, &text, 40);
-        assert!(
-            found.uniform > found.bigram && found.bigram > found.trigram && found.trigram > 1.0,
-            "{found:?}"
-        );
+        assert!(found.uniform > found.bigram && found.bigram > found.trigram && found.trigram > 1.0, "{found:?}");
         assert_eq!(found.bytes, 40 * 32);
     }
 

@@ -16,12 +16,7 @@ use starling_rounds::recipe::{OptimizerRecipe, Recipe};
 /// then half a cosine down to the floor at the run's last step.
 #[must_use]
 pub fn learning_rate(recipe: &Recipe, step: u64) -> f64 {
-    let OptimizerRecipe {
-        peak_learning_rate: peak,
-        floor_learning_rate: floor,
-        warmup_steps,
-        ..
-    } = recipe.optimizer;
+    let OptimizerRecipe { peak_learning_rate: peak, floor_learning_rate: floor, warmup_steps, .. } = recipe.optimizer;
     let warmup = u64::from(warmup_steps);
     if step < warmup {
         return peak * (step + 1) as f64 / warmup as f64;
@@ -78,23 +73,13 @@ impl AdamW {
         let moments = variables.iter().map(|(name, variable)| {
             let count = variable.elem_count();
             let moments = if is_fused(variable) {
-                Moments::Host {
-                    first: vec![0.0; count],
-                    second: vec![0.0; count],
-                }
+                Moments::Host { first: vec![0.0; count], second: vec![0.0; count] }
             } else {
-                Moments::Device {
-                    first: variable.zeros_like()?,
-                    second: variable.zeros_like()?,
-                }
+                Moments::Device { first: variable.zeros_like()?, second: variable.zeros_like()? }
             };
             Ok((name.clone(), moments))
         });
-        Ok(Self {
-            recipe: recipe.clone(),
-            updates: 0,
-            moments: moments.collect::<Result<_>>()?,
-        })
+        Ok(Self { recipe: recipe.clone(), updates: 0, moments: moments.collect::<Result<_>>()? })
     }
 
     /// Updates made so far.
@@ -114,24 +99,15 @@ impl AdamW {
         learning_rate: f64,
         gradient_scale: f64,
     ) -> Result<()> {
-        let missing =
-            |name: &&String| !gradients.contains_key(*name) || !self.moments.contains_key(*name);
+        let missing = |name: &&String| !gradients.contains_key(*name) || !self.moments.contains_key(*name);
         if let Some(name) = variables.keys().find(missing) {
             return Err(TrainingError::MissingTensor(name.clone()));
         }
         self.updates += 1;
         for (name, variable) in variables {
-            if let (Some(gradient), Some(moments)) =
-                (gradients.get(name), self.moments.get_mut(name))
-            {
+            if let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get_mut(name)) {
                 let decays = variable.rank() > 1;
-                let step = Step::new(
-                    &self.recipe,
-                    self.updates,
-                    learning_rate,
-                    gradient_scale,
-                    decays,
-                );
+                let step = Step::new(&self.recipe, self.updates, learning_rate, gradient_scale, decays);
                 step.apply(variable, &gradient.contiguous()?, moments)?;
             }
         }
@@ -145,31 +121,13 @@ impl AdamW {
     pub fn moments(&self, variables: &BTreeMap<String, Var>) -> Result<(Parameters, Parameters)> {
         let (mut firsts, mut seconds) = (Parameters::new(), Parameters::new());
         for (name, moments) in &self.moments {
-            let shape = variables
-                .get(name)
-                .map(|variable| variable.dims().to_vec())
-                .unwrap_or_default();
+            let shape = variables.get(name).map(|variable| variable.dims().to_vec()).unwrap_or_default();
             let (first, second) = match moments {
                 Moments::Host { first, second } => (first.clone(), second.clone()),
-                Moments::Device { first, second } => (
-                    first.flatten_all()?.to_vec1()?,
-                    second.flatten_all()?.to_vec1()?,
-                ),
+                Moments::Device { first, second } => (first.flatten_all()?.to_vec1()?, second.flatten_all()?.to_vec1()?),
             };
-            firsts.insert(
-                name.clone(),
-                Array {
-                    shape: shape.clone(),
-                    values: first,
-                },
-            );
-            seconds.insert(
-                name.clone(),
-                Array {
-                    shape,
-                    values: second,
-                },
-            );
+            firsts.insert(name.clone(), Array { shape: shape.clone(), values: first });
+            seconds.insert(name.clone(), Array { shape, values: second });
         }
         Ok((firsts, seconds))
     }
@@ -187,14 +145,9 @@ impl AdamW {
             let restored_first = firsts.remove(name).ok_or_else(missing)?;
             let restored_second = seconds.remove(name).ok_or_else(missing)?;
             match moments {
-                Moments::Host { first, second } => {
-                    (*first, *second) = (restored_first.values, restored_second.values)
-                }
+                Moments::Host { first, second } => (*first, *second) = (restored_first.values, restored_second.values),
                 Moments::Device { first, second } => {
-                    (*first, *second) = (
-                        restored_first.to_tensor(device)?,
-                        restored_second.to_tensor(device)?,
-                    );
+                    (*first, *second) = (restored_first.to_tensor(device)?, restored_second.to_tensor(device)?);
                 }
             }
         }
@@ -219,13 +172,7 @@ struct Step {
 }
 
 impl Step {
-    fn new(
-        recipe: &OptimizerRecipe,
-        updates: u64,
-        learning_rate: f64,
-        gradient_scale: f64,
-        decays: bool,
-    ) -> Self {
+    fn new(recipe: &OptimizerRecipe, updates: u64, learning_rate: f64, gradient_scale: f64, decays: bool) -> Self {
         let power = |beta: f64| beta.powi(i32::try_from(updates).unwrap_or(i32::MAX));
         let decay = if decays { recipe.weight_decay } else { 0.0 };
         Self {
@@ -242,10 +189,7 @@ impl Step {
     fn apply(&self, variable: &Var, gradient: &Tensor, moments: &mut Moments) -> Result<()> {
         match moments {
             Moments::Host { first, second } => {
-                let kernel = OnePass {
-                    step: *self,
-                    moments: RefCell::new((first, second)),
-                };
+                let kernel = OnePass { step: *self, moments: RefCell::new((first, second)) };
                 variable.inplace_op2(gradient, &kernel)?;
             }
             Moments::Device { first, second } => {
@@ -272,30 +216,15 @@ impl InplaceOp2 for OnePass<'_> {
         "adamw"
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &mut CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> candle_core::Result<()> {
+    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
         let (CpuStorage::F32(weights), CpuStorage::F32(gradient)) = (s1, s2) else {
             candle_core::bail!("adamw needs f32");
         };
-        let (Some((w1, w2)), Some((g1, g2))) = (l1.contiguous_offsets(), l2.contiguous_offsets())
-        else {
+        let (Some((w1, w2)), Some((g1, g2))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
             candle_core::bail!("adamw needs contiguous tensors");
         };
         let (first, second) = &mut *self.moments.borrow_mut();
-        let Step {
-            beta1,
-            beta2,
-            epsilon,
-            gradient_scale,
-            keep,
-            rate,
-            root_correction,
-        } = self.step;
+        let Step { beta1, beta2, epsilon, gradient_scale, keep, rate, root_correction } = self.step;
         let [b1, b2, c1, c2] = [beta1, beta2, 1.0 - beta1, 1.0 - beta2].map(nearest_f32);
         let [scale, epsilon, keep] = [gradient_scale, epsilon, keep].map(nearest_f32);
         let [rate, correction] = [rate, root_correction].map(nearest_f32);
@@ -304,14 +233,11 @@ impl InplaceOp2 for OnePass<'_> {
             #[inline(always)]
             || {
                 let state = first.iter_mut().zip(second.iter_mut());
-                for ((weight, gradient), (first, second)) in
-                    weights.iter_mut().zip(gradient).zip(state)
-                {
+                for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(state) {
                     let gradient = gradient * scale;
                     *first = b1 * *first + c1 * gradient;
                     *second = b2 * *second + c2 * gradient * gradient;
-                    *weight =
-                        *weight * keep - rate * *first / (second.sqrt() * correction + epsilon);
+                    *weight = *weight * keep - rate * *first / (second.sqrt() * correction + epsilon);
                 }
             },
         );
@@ -334,11 +260,7 @@ mod tests {
     fn learning_rate__should_warm_up_and_follow_the_cosine_to_the_floor() {
         let recipe = recipe(); // 50 steps, 5 of warm-up, 1e-2 to 1e-3
         let rates: Vec<f64> = (0..60).map(|step| learning_rate(&recipe, step)).collect();
-        assert!(
-            (rates[0] - 2e-3).abs() < 1e-12
-                && (rates[4] - 1e-2).abs() < 1e-12
-                && (rates[5] - 1e-2).abs() < 1e-12
-        );
+        assert!((rates[0] - 2e-3).abs() < 1e-12 && (rates[4] - 1e-2).abs() < 1e-12 && (rates[5] - 1e-2).abs() < 1e-12);
         assert!((rates[27] - 5.5e-3).abs() < 1e-4, "half way: {}", rates[27]);
         assert!(rates[5..50].windows(2).all(|pair| pair[1] < pair[0]));
         assert!(rates[49..].iter().all(|rate| (rate - 1e-3).abs() < 1e-12));
@@ -346,46 +268,23 @@ mod tests {
 
     /// Three updates of a matrix and a vector from fixed gradients.
     fn three_updates(on_host: bool) -> BTreeMap<String, Vec<f32>> {
-        let tensor = |values: &[f32], shape: &[usize]| {
-            Tensor::from_slice(values, shape, &Device::Cpu).expect("a tensor")
-        };
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).expect("a tensor");
         let variables: BTreeMap<String, Var> = [("matrix", vec![1usize, 3]), ("vector", vec![3])]
-            .map(|(name, shape)| {
-                (
-                    name.to_owned(),
-                    Var::from_tensor(&tensor(&[1.0, -2.0, 0.5], &shape)).expect("a variable"),
-                )
-            })
+            .map(|(name, shape)| (name.to_owned(), Var::from_tensor(&tensor(&[1.0, -2.0, 0.5], &shape)).expect("a variable")))
             .into();
         let mut optimizer = AdamW::new(&recipe().optimizer, &variables).expect("at rest");
         if !on_host {
             for (name, moments) in &mut optimizer.moments {
                 let zeros = variables[name].zeros_like().expect("zeros");
-                *moments = Moments::Device {
-                    first: zeros.clone(),
-                    second: zeros,
-                };
+                *moments = Moments::Device { first: zeros.clone(), second: zeros };
             }
         }
         for gradient in [[0.1, -0.2, 3.0], [0.4, 0.0, -1.0], [0.1, 0.1, 0.1]] {
-            let gradients = variables
-                .iter()
-                .map(|(name, v)| (name.clone(), tensor(&gradient, v.dims())))
-                .collect();
-            optimizer
-                .update(&variables, &gradients, 0.01, 0.5)
-                .expect("all there");
+            let gradients = variables.iter().map(|(name, v)| (name.clone(), tensor(&gradient, v.dims()))).collect();
+            optimizer.update(&variables, &gradients, 0.01, 0.5).expect("all there");
         }
         assert_eq!(optimizer.updates(), 3);
-        variables
-            .iter()
-            .map(|(n, v)| {
-                (
-                    n.clone(),
-                    v.flatten_all().and_then(|t| t.to_vec1()).expect("f32"),
-                )
-            })
-            .collect()
+        variables.iter().map(|(n, v)| (n.clone(), v.flatten_all().and_then(|t| t.to_vec1()).expect("f32"))).collect()
     }
 
     #[test]
@@ -397,31 +296,18 @@ mod tests {
                 let gradient = gradient * 0.5;
                 first = 0.9 * first + 0.1 * gradient;
                 second = 0.98 * second + 0.02 * gradient * gradient;
-                let (m, v) = (
-                    first / (1.0 - 0.9f64.powi(index)),
-                    second / (1.0 - 0.98f64.powi(index)),
-                );
+                let (m, v) = (first / (1.0 - 0.9f64.powi(index)), second / (1.0 - 0.98f64.powi(index)));
                 weight -= 0.01 * (m / (v.sqrt() + 1e-8) + decay * weight);
             }
             weight
         };
-        let columns = [
-            (1.0, [0.1, 0.4, 0.1]),
-            (-2.0, [-0.2, 0.0, 0.1]),
-            (0.5, [3.0, -1.0, 0.1]),
-        ];
+        let columns = [(1.0, [0.1, 0.4, 0.1]), (-2.0, [-0.2, 0.0, 0.1]), (0.5, [3.0, -1.0, 0.1])];
         for on_host in [true, false] {
             let found = three_updates(on_host);
             for (index, (start, gradients)) in columns.into_iter().enumerate() {
                 let (matrix, vector) = (exact(0.1, start, gradients), exact(0.0, start, gradients));
-                assert!(
-                    (f64::from(found["matrix"][index]) - matrix).abs() < 1e-6,
-                    "{found:?} {matrix}"
-                );
-                assert!(
-                    (f64::from(found["vector"][index]) - vector).abs() < 1e-6,
-                    "{found:?} {vector}"
-                );
+                assert!((f64::from(found["matrix"][index]) - matrix).abs() < 1e-6, "{found:?} {matrix}");
+                assert!((f64::from(found["vector"][index]) - vector).abs() < 1e-6, "{found:?} {vector}");
             }
         }
     }
@@ -431,9 +317,7 @@ mod tests {
         let variable = Var::zeros(3, candle_core::DType::F32, &Device::Cpu).expect("a variable");
         let variables: BTreeMap<String, Var> = [("w".to_owned(), variable)].into();
         let mut optimizer = AdamW::new(&recipe().optimizer, &variables).expect("at rest");
-        let error = optimizer
-            .update(&variables, &BTreeMap::new(), 0.1, 1.0)
-            .expect_err("no gradient");
+        let error = optimizer.update(&variables, &BTreeMap::new(), 0.1, 1.0).expect_err("no gradient");
         assert_eq!(error.to_string(), "tensor `w` is missing");
         assert_eq!(optimizer.updates(), 0);
     }
@@ -441,11 +325,7 @@ mod tests {
     #[test]
     fn global_norm__should_be_that_of_all_values_together() {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).expect("a tensor");
-        let gradients = [
-            ("a".to_owned(), tensor(&[3.0, 0.0])),
-            ("b".to_owned(), tensor(&[4.0, 12.0])),
-        ]
-        .into();
+        let gradients = [("a".to_owned(), tensor(&[3.0, 0.0])), ("b".to_owned(), tensor(&[4.0, 12.0]))].into();
         assert!((global_norm(&gradients).expect("f32") - 13.0).abs() < 1e-6);
     }
 }

@@ -25,10 +25,7 @@ impl Array {
     /// Zeros of a shape.
     #[must_use]
     pub fn zeros(shape: &[usize]) -> Self {
-        Self {
-            shape: shape.to_vec(),
-            values: vec![0.0; shape.iter().product()],
-        }
+        Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
     }
 
     /// A copy of a tensor, from whichever device it is on.
@@ -36,10 +33,7 @@ impl Array {
     /// # Errors
     /// A tensor that is not `f32`.
     pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
-        Ok(Self {
-            shape: tensor.dims().to_vec(),
-            values: tensor.flatten_all()?.to_vec1()?,
-        })
+        Ok(Self { shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()? })
     }
 
     /// A copy on a device.
@@ -47,21 +41,14 @@ impl Array {
     /// # Errors
     /// Values that do not fill the shape.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_slice(
-            &self.values,
-            self.shape.as_slice(),
-            device,
-        )?)
+        Ok(Tensor::from_slice(&self.values, self.shape.as_slice(), device)?)
     }
 }
 
 /// The layout of `parameters`.
 #[must_use]
 pub fn layout_of(parameters: &Parameters) -> Layout {
-    parameters
-        .iter()
-        .map(|(name, array)| (name.clone(), array.shape.clone()))
-        .collect()
+    parameters.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect()
 }
 
 /// All values in the order of names.
@@ -79,27 +66,15 @@ pub fn flatten(parameters: &Parameters) -> Vec<f32> {
 /// # Errors
 /// [`TrainingError::BadRequest`] where `flat` has another length than the layout.
 pub fn unflatten(layout: &Layout, flat: &[f32]) -> Result<Parameters> {
-    let needed: usize = layout
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum();
+    let needed: usize = layout.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     if flat.len() != needed {
-        return Err(TrainingError::BadRequest(format!(
-            "{} values given, the model has {needed}",
-            flat.len()
-        )));
+        return Err(TrainingError::BadRequest(format!("{} values given, the model has {needed}", flat.len())));
     }
     let mut rest = flat;
     let mut parameters = Parameters::new();
     for (name, shape) in layout {
         let (values, after) = rest.split_at(shape.iter().product());
-        parameters.insert(
-            name.clone(),
-            Array {
-                shape: shape.clone(),
-                values: values.to_vec(),
-            },
-        );
+        parameters.insert(name.clone(), Array { shape: shape.clone(), values: values.to_vec() });
         rest = after;
     }
     Ok(parameters)
@@ -111,22 +86,13 @@ pub fn unflatten(layout: &Layout, flat: &[f32]) -> Result<Parameters> {
 /// The first of [`TrainingError::UnknownTensor`], [`TrainingError::MissingTensor`], [`TrainingError::WrongShape`],
 /// [`TrainingError::NotFinite`].
 pub fn check_parameters(layout: &Layout, parameters: &Parameters) -> Result<()> {
-    if let Some(name) = parameters
-        .keys()
-        .find(|name| !layout.iter().any(|(known, _)| known == *name))
-    {
+    if let Some(name) = parameters.keys().find(|name| !layout.iter().any(|(known, _)| known == *name)) {
         return Err(TrainingError::UnknownTensor(name.clone()));
     }
     for (name, shape) in layout {
-        let array = parameters
-            .get(name)
-            .ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
+        let array = parameters.get(name).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
         if array.shape != *shape || array.values.len() != shape.iter().product::<usize>() {
-            return Err(TrainingError::WrongShape {
-                name: name.clone(),
-                expected: shape.clone(),
-                found: array.shape.clone(),
-            });
+            return Err(TrainingError::WrongShape { name: name.clone(), expected: shape.clone(), found: array.shape.clone() });
         }
         if !array.values.iter().all(|value| value.is_finite()) {
             return Err(TrainingError::NotFinite(name.clone()));
@@ -143,16 +109,9 @@ mod tests {
     fn sample() -> Parameters {
         let array = |shape: &[usize], first: u8| {
             let count: usize = shape.iter().product();
-            Array {
-                shape: shape.to_vec(),
-                values: (0..count).map(|i| f32::from(first) + i as f32).collect(),
-            }
+            Array { shape: shape.to_vec(), values: (0..count).map(|i| f32::from(first) + i as f32).collect() }
         };
-        [
-            ("b".to_owned(), array(&[2], 10)),
-            ("a".to_owned(), array(&[2, 3], 0)),
-        ]
-        .into()
+        [("b".to_owned(), array(&[2], 10)), ("a".to_owned(), array(&[2, 3], 0))].into()
     }
 
     #[test]
@@ -160,10 +119,7 @@ mod tests {
         let parameters = sample();
         let flat = flatten(&parameters);
         assert_eq!(flat, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 11.0]);
-        assert_eq!(
-            unflatten(&layout_of(&parameters), &flat).expect("fits"),
-            parameters
-        );
+        assert_eq!(unflatten(&layout_of(&parameters), &flat).expect("fits"), parameters);
         assert!(unflatten(&layout_of(&parameters), &flat[1..]).is_err());
     }
 
@@ -173,23 +129,12 @@ mod tests {
         let refusal = |change: fn(&mut Parameters)| {
             let mut parameters = sample();
             change(&mut parameters);
-            check_parameters(&layout, &parameters)
-                .expect_err("must be refused")
-                .to_string()
+            check_parameters(&layout, &parameters).expect_err("must be refused").to_string()
         };
         assert!(check_parameters(&layout, &sample()).is_ok());
         assert_eq!(refusal(|p| drop(p.remove("a"))), "tensor `a` is missing");
-        assert!(
-            refusal(|p| drop(p.insert("c".to_owned(), Array::zeros(&[1]))))
-                .contains("`c` does not belong")
-        );
-        assert!(
-            refusal(|p| drop(p.insert("b".to_owned(), Array::zeros(&[3]))))
-                .contains("shape [3], the model needs [2]")
-        );
-        assert!(
-            refusal(|p| p.get_mut("b").expect("there").values[1] = f32::NAN)
-                .contains("`b` holds a value")
-        );
+        assert!(refusal(|p| drop(p.insert("c".to_owned(), Array::zeros(&[1])))).contains("`c` does not belong"));
+        assert!(refusal(|p| drop(p.insert("b".to_owned(), Array::zeros(&[3])))).contains("shape [3], the model needs [2]"));
+        assert!(refusal(|p| p.get_mut("b").expect("there").values[1] = f32::NAN).contains("`b` holds a value"));
     }
 }

@@ -19,9 +19,7 @@ impl Stream {
         for counter in counters {
             hasher.update(&counter.to_le_bytes());
         }
-        Self {
-            reader: hasher.finalize_xof(),
-        }
+        Self { reader: hasher.finalize_xof() }
     }
 
     /// The next 64 bits.
@@ -54,9 +52,7 @@ impl Stream {
             self.reader.fill(&mut bytes);
             for (value, sample) in group.iter_mut().zip(bytes.chunks_exact(2 * UNIFORMS)) {
                 let pairs = sample.chunks_exact(2);
-                let sum: i32 = pairs
-                    .map(|pair| i32::from(u16::from_le_bytes([pair[0], pair[1]])))
-                    .sum();
+                let sum: i32 = pairs.map(|pair| i32::from(u16::from_le_bytes([pair[0], pair[1]]))).sum();
                 *value = (sum - MEAN) as f32 * (1.0 / 65_536.0) * deviation;
             }
         }
@@ -73,12 +69,7 @@ mod tests {
         let first = |domain, seed, counters: &[u64]| Stream::new(domain, seed, counters).next_u64();
         let base = first("a", 1, &[2, 3]);
         assert_eq!(base, first("a", 1, &[2, 3]));
-        for other in [
-            first("b", 1, &[2, 3]),
-            first("a", 2, &[2, 3]),
-            first("a", 1, &[3, 2]),
-            first("a", 1, &[2]),
-        ] {
+        for other in [first("b", 1, &[2, 3]), first("a", 2, &[2, 3]), first("a", 1, &[3, 2]), first("a", 1, &[2])] {
             assert_ne!(base, other);
         }
     }
@@ -89,17 +80,9 @@ mod tests {
         Stream::new("test", 7, &[]).fill_normal(0.5, &mut values);
         let count = values.len() as f64;
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-        let variance = values
-            .iter()
-            .map(|v| (f64::from(*v) - mean).powi(2))
-            .sum::<f64>()
-            / count;
+        let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count;
         assert!(mean.abs() < 0.01, "mean {mean}");
-        assert!(
-            (variance.sqrt() - 0.5).abs() < 0.01,
-            "deviation {}",
-            variance.sqrt()
-        );
+        assert!((variance.sqrt() - 0.5).abs() < 0.01, "deviation {}", variance.sqrt());
     }
 
     #[test]

@@ -35,19 +35,13 @@ impl Tape {
     /// A tape that records, for training.
     #[must_use]
     pub fn training() -> Self {
-        Self {
-            nodes: RefCell::default(),
-            recording: true,
-        }
+        Self { nodes: RefCell::default(), recording: true }
     }
 
     /// A tape that keeps nothing, for evaluation: activations are freed as soon as they were used.
     #[must_use]
     pub fn inference() -> Self {
-        Self {
-            nodes: RefCell::default(),
-            recording: false,
-        }
+        Self { nodes: RefCell::default(), recording: false }
     }
 
     /// A leaf whose gradient is wanted.
@@ -75,10 +69,7 @@ impl Tape {
     ) -> Value {
         let wanted = self.recording && arguments.iter().any(|argument| argument.node.is_some());
         let node = wanted.then(|| self.push(Some(Box::new(backward))));
-        Value {
-            tensor: output,
-            node,
-        }
+        Value { tensor: output, node }
     }
 
     /// Gradients of all leaves with respect to the scalar `loss`; consumes what was recorded.
@@ -87,9 +78,7 @@ impl Tape {
     /// Candle's, from an operation's backward.
     pub fn backward(self, loss: &Value) -> Result<Gradients> {
         let mut nodes = self.nodes.into_inner();
-        let mut gradients = Gradients {
-            slots: vec![None; nodes.len()],
-        };
+        let mut gradients = Gradients { slots: vec![None; nodes.len()] };
         gradients.add(loss, loss.tensor.ones_like()?)?;
         while let Some(backward) = nodes.pop() {
             let Some(backward) = backward else { continue };

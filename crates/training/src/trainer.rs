@@ -62,13 +62,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A recipe out of its limits; parameters that are not the recipe's model; a text cut for another context.
-    pub fn new(
-        recipe: &Recipe,
-        parameters: &Parameters,
-        text: Text,
-        slot: u32,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(recipe: &Recipe, parameters: &Parameters, text: Text, slot: u32, device: &Device) -> Result<Self> {
         let recipe = recipe.clone().validated()?;
         if text.context() != recipe.gpt().context as usize {
             return Err(TrainingError::BadRequest(format!(
@@ -79,15 +73,7 @@ impl Trainer {
         }
         let model = Gpt::new(recipe.gpt(), parameters, device)?;
         let optimizer = AdamW::new(&recipe.optimizer, model.variables())?;
-        Ok(Self {
-            recipe,
-            model,
-            optimizer,
-            text,
-            slot,
-            step: 0,
-            probe: None,
-        })
+        Ok(Self { recipe, model, optimizer, text, slot, step: 0, probe: None })
     }
 
     /// Makes the next inner step.
@@ -106,22 +92,11 @@ impl Trainer {
         if !gradient_norm.is_finite() {
             return Err(TrainingError::GradientNotFinite { step });
         }
-        let scale = if gradient_norm > self.recipe.clip_norm {
-            self.recipe.clip_norm / gradient_norm
-        } else {
-            1.0
-        };
+        let scale = if gradient_norm > self.recipe.clip_norm { self.recipe.clip_norm / gradient_norm } else { 1.0 };
         let learning_rate = learning_rate(&self.recipe, step);
-        self.optimizer
-            .update(self.model.variables(), &gradients, learning_rate, scale)?;
+        self.optimizer.update(self.model.variables(), &gradients, learning_rate, scale)?;
         self.step += 1;
-        Ok(StepReport {
-            step,
-            loss,
-            tokens: batch.len() as u64,
-            gradient_norm,
-            learning_rate,
-        })
+        Ok(StepReport { step, loss, tokens: batch.len() as u64, gradient_norm, learning_rate })
     }
 
     /// The next global inner step.
@@ -178,12 +153,7 @@ impl Trainer {
     /// The batch that this participant reads at `step`; anyone with the text and the recipe draws the same.
     #[must_use]
     pub fn batch_of(&self, step: u64) -> Batch {
-        self.text.batch(
-            self.recipe.seed,
-            self.slot,
-            step,
-            self.recipe.batch as usize,
-        )
+        self.text.batch(self.recipe.seed, self.slot, step, self.recipe.batch as usize)
     }
 
     /// Bits per byte of the current weights on at most `windows` windows spread evenly over `text`.
@@ -217,17 +187,13 @@ impl Trainer {
     fn gradients(&self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor>)> {
         let tape = Tape::training();
         let leaves = self.model.leaves(&tape);
-        let logits = self
-            .model
-            .logits(&tape, &leaves, &batch.tokens, batch.context)?; // (windows * context, vocab)
+        let logits = self.model.logits(&tape, &leaves, &batch.tokens, batch.context)?; // (windows * context, vocab)
         let loss = ops::cross_entropy(&tape, &logits, &batch.targets)?;
         drop(logits);
         let value = f64::from(loss.tensor().to_scalar::<f32>()?);
         let mut gradients = tape.backward(&loss)?;
         let named = leaves.iter().map(|(name, leaf)| {
-            let gradient = gradients
-                .take(leaf)
-                .ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
+            let gradient = gradients.take(leaf).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
             Ok((name.clone(), gradient))
         });
         Ok((value, named.collect::<Result<_>>()?))
@@ -241,10 +207,7 @@ impl Trainer {
 pub fn evaluate(model: &Gpt, text: &Text, windows: usize) -> Result<Evaluation> {
     let batch = text.spread(windows);
     let nats = mean_loss(model, &batch)?;
-    Ok(Evaluation {
-        bits_per_byte: nats / LN_2,
-        bytes: batch.len() as u64,
-    })
+    Ok(Evaluation { bits_per_byte: nats / LN_2, bytes: batch.len() as u64 })
 }
 
 /// Mean loss in nats per token of `model` on `batch`.

@@ -46,18 +46,13 @@ impl Gpt {
             let variable = Var::from_tensor(&array.to_tensor(device)?)?;
             Ok((name.clone(), variable))
         });
-        Ok(Self {
-            shape: shape.clone(),
-            device: device.clone(),
-            variables: variables.collect::<Result<_>>()?,
-        })
+        Ok(Self { shape: shape.clone(), device: device.clone(), variables: variables.collect::<Result<_>>()? })
     }
 
     /// Names and shapes of all trainable arrays, sorted by name.
     #[must_use]
     pub fn layout(shape: &GptShape) -> Layout {
-        let [width, context, vocab] =
-            [shape.width, shape.context, shape.vocab].map(|dimension| dimension as usize);
+        let [width, context, vocab] = [shape.width, shape.context, shape.vocab].map(|dimension| dimension as usize);
         let mut layout = vec![
             (TOKEN_EMBEDDING.to_owned(), vec![vocab, width]),
             (POSITION_EMBEDDING.to_owned(), vec![context, width]),
@@ -79,11 +74,7 @@ impl Gpt {
                 ("mlp.c_proj.weight", vec![4 * width, width]),
                 ("mlp.c_proj.bias", vec![width]),
             ];
-            layout.extend(
-                arrays
-                    .into_iter()
-                    .map(|(name, shape)| (block_name(layer, name), shape)),
-            );
+            layout.extend(arrays.into_iter().map(|(name, shape)| (block_name(layer, name), shape)));
         }
         layout.sort();
         layout
@@ -102,8 +93,7 @@ impl Gpt {
                 array.values.fill(1.0);
             } else {
                 let deviation = initial_deviation(&name, &dimensions, shape.layers);
-                let mut stream =
-                    Stream::new("starling 2026 initial weights v1", seed, &[index as u64]);
+                let mut stream = Stream::new("starling 2026 initial weights v1", seed, &[index as u64]);
                 stream.fill_normal(deviation, &mut array.values);
             }
             parameters.insert(name, array);
@@ -134,10 +124,7 @@ impl Gpt {
     /// # Errors
     /// Candle's.
     pub fn parameters(&self) -> Result<Parameters> {
-        let copies = self
-            .variables
-            .iter()
-            .map(|(name, v)| Ok((name.clone(), Array::from_tensor(v.as_tensor())?)));
+        let copies = self.variables.iter().map(|(name, v)| Ok((name.clone(), Array::from_tensor(v.as_tensor())?)));
         copies.collect()
     }
 
@@ -148,9 +135,7 @@ impl Gpt {
     pub fn load_parameters(&mut self, parameters: &Parameters) -> Result<()> {
         check_parameters(&Self::layout(&self.shape), parameters)?;
         for (name, variable) in &self.variables {
-            let array = parameters
-                .get(name)
-                .ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
+            let array = parameters.get(name).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
             variable.set(&array.to_tensor(&self.device)?)?;
         }
         Ok(())
@@ -159,60 +144,32 @@ impl Gpt {
     /// Puts the variables on a tape.
     #[must_use]
     pub fn leaves(&self, tape: &Tape) -> Leaves {
-        Leaves(
-            self.variables
-                .iter()
-                .map(|(name, variable)| (name.clone(), tape.variable(variable)))
-                .collect(),
-        )
+        Leaves(self.variables.iter().map(|(name, variable)| (name.clone(), tape.variable(variable))).collect())
     }
 
     /// Logits (windows * context, vocab) of the token after each of `tokens` (windows * context).
     ///
     /// # Errors
     /// [`TrainingError::BadRequest`] for tokens outside the vocabulary or a context longer than the model's.
-    pub fn logits(
-        &self,
-        tape: &Tape,
-        leaves: &Leaves,
-        tokens: &Arc<[u32]>,
-        context: usize,
-    ) -> Result<Value> {
+    pub fn logits(&self, tape: &Tape, leaves: &Leaves, tokens: &Arc<[u32]>, context: usize) -> Result<Value> {
         let heads = self.shape.heads as usize;
-        let (wte, wpe) = (
-            leaves.get(TOKEN_EMBEDDING)?,
-            leaves.get(POSITION_EMBEDDING)?,
-        );
+        let (wte, wpe) = (leaves.get(TOKEN_EMBEDDING)?, leaves.get(POSITION_EMBEDDING)?);
         let mut x = ops::embed(tape, wte, wpe, tokens, context)?; // (rows, width)
         for layer in 0..self.shape.layers {
-            x = block(tape, leaves, layer, &x, |qkv| {
-                ops::causal_attention(tape, qkv, context, heads)
-            })?;
+            x = block(tape, leaves, layer, &x, |qkv| ops::causal_attention(tape, qkv, context, heads))?;
         }
         head(tape, leaves, &x)
     }
 }
 
 /// One transformer block; `attend` turns (rows, 3 width) into (rows, width).
-fn block(
-    tape: &Tape,
-    leaves: &Leaves,
-    layer: u32,
-    x: &Value,
-    attend: impl FnOnce(&Value) -> Result<Value>,
-) -> Result<Value> {
+fn block(tape: &Tape, leaves: &Leaves, layer: u32, x: &Value, attend: impl FnOnce(&Value) -> Result<Value>) -> Result<Value> {
     let linear = |x: &Value, name: &str| {
-        let (weight, bias) = (
-            leaves.of_block(layer, name, "weight")?,
-            leaves.of_block(layer, name, "bias")?,
-        );
+        let (weight, bias) = (leaves.of_block(layer, name, "weight")?, leaves.of_block(layer, name, "bias")?);
         ops::linear(tape, x, weight, bias)
     };
     let norm = |x: &Value, name: &str| {
-        let (weight, bias) = (
-            leaves.of_block(layer, name, "weight")?,
-            leaves.of_block(layer, name, "bias")?,
-        );
+        let (weight, bias) = (leaves.of_block(layer, name, "weight")?, leaves.of_block(layer, name, "bias")?);
         ops::layer_norm(tape, x, weight, bias, LAYER_NORM_EPSILON)
     };
     let qkv = linear(&norm(x, "ln_1")?, "attn.c_attn")?; // (rows, 3 width)
@@ -225,10 +182,7 @@ fn block(
 
 /// The final norm and the tied output layer: (rows, vocab).
 fn head(tape: &Tape, leaves: &Leaves, x: &Value) -> Result<Value> {
-    let (weight, bias) = (
-        leaves.get(&format!("{FINAL_NORM}.weight"))?,
-        leaves.get(&format!("{FINAL_NORM}.bias"))?,
-    );
+    let (weight, bias) = (leaves.get(&format!("{FINAL_NORM}.weight"))?, leaves.get(&format!("{FINAL_NORM}.bias"))?);
     let x = ops::layer_norm(tape, x, weight, bias, LAYER_NORM_EPSILON)?; // (rows, width)
     ops::project_back(tape, &x, leaves.get(TOKEN_EMBEDDING)?)
 }
@@ -239,9 +193,7 @@ impl Leaves {
     /// # Errors
     /// [`TrainingError::MissingTensor`].
     pub fn get(&self, name: &str) -> Result<&Value> {
-        self.0
-            .get(name)
-            .ok_or_else(|| TrainingError::MissingTensor(name.to_owned()))
+        self.0.get(name).ok_or_else(|| TrainingError::MissingTensor(name.to_owned()))
     }
 
     /// All leaves, sorted by name.
@@ -263,11 +215,7 @@ fn initial_deviation(name: &str, dimensions: &[usize], layers: u32) -> f32 {
         return EMBEDDING_DEVIATION;
     }
     let deviation = 0.5 / (dimensions[0] as f32).sqrt();
-    if name.ends_with("c_proj.weight") {
-        deviation / (2.0 * layers as f32).sqrt()
-    } else {
-        deviation
-    }
+    if name.ends_with("c_proj.weight") { deviation / (2.0 * layers as f32).sqrt() } else { deviation }
 }
 
 #[cfg(test)]

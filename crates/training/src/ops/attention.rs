@@ -20,10 +20,7 @@ use crate::tape::{Tape, Value};
 /// [`TrainingError::BadRequest`] where the shape does not divide.
 pub fn causal_attention(tape: &Tape, qkv: &Value, context: usize, heads: usize) -> Result<Value> {
     let (rows, columns) = qkv.tensor().dims2()?;
-    let fits = context > 0
-        && heads > 0
-        && rows.is_multiple_of(context)
-        && columns.is_multiple_of(3 * heads);
+    let fits = context > 0 && heads > 0 && rows.is_multiple_of(context) && columns.is_multiple_of(3 * heads);
     if !fits {
         return Err(TrainingError::BadRequest(format!(
             "attention over ({rows}, {columns}) does not divide into windows of {context} and {heads} heads"
@@ -32,45 +29,27 @@ pub fn causal_attention(tape: &Tape, qkv: &Value, context: usize, heads: usize) 
     if !is_fused(qkv.tensor()) {
         return super::composed(tape, &[qkv], move |t| reference(&t[0], context, heads));
     }
-    let shape = Shape {
-        context,
-        heads,
-        head: columns / (3 * heads),
-    };
+    let shape = Shape { context, heads, head: columns / (3 * heads) };
     let (output, statistics) = forward(qkv.tensor(), shape)?;
     let qkv = qkv.clone();
-    Ok(
-        tape.record(&[&qkv.clone()], output, move |gradient, gradients| {
-            gradients.add(&qkv, backward(qkv.tensor(), shape, &statistics, &gradient)?)
-        }),
-    )
+    Ok(tape.record(&[&qkv.clone()], output, move |gradient, gradients| {
+        gradients.add(&qkv, backward(qkv.tensor(), shape, &statistics, &gradient)?)
+    }))
 }
 
 pub(super) fn reference(qkv: &Tensor, context: usize, heads: usize) -> candle_core::Result<Tensor> {
     let (rows, columns) = qkv.dims2()?;
     let (windows, head) = (rows / context, columns / (3 * heads));
     let split = qkv.reshape((windows, context, 3, heads, head))?;
-    let part = |index| {
-        split
-            .narrow(2, index, 1)?
-            .squeeze(2)?
-            .transpose(1, 2)?
-            .contiguous()
-    }; // (windows, heads, context, head)
+    let part = |index| split.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous(); // (windows, heads, context, head)
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let scores = (q.matmul(&k.t()?)? * (1.0 / (head as f64).sqrt()))?; // (windows, heads, context, context)
     let mask = Tensor::tril2(context, DType::F32, qkv.device())?;
     let mask = ((mask - 1.0)? * 1e30)?.to_dtype(qkv.dtype())?;
     let scores = scores.broadcast_add(&mask)?;
-    let weights = scores
-        .broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?
-        .exp()?;
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-    weights
-        .matmul(&v)?
-        .transpose(1, 2)?
-        .contiguous()?
-        .reshape((rows, heads * head))
+    weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((rows, heads * head))
 }
 
 #[derive(Clone, Copy)]
@@ -113,10 +92,7 @@ impl Shape {
 
     /// Copies columns `first..first + head` of `rows` (of `stride` floats) into padded rows, times `factor`.
     fn gather(self, rows: &[f32], stride: usize, first: usize, factor: f32, out: &mut [f32]) {
-        for (out, row) in out
-            .chunks_exact_mut(self.head_stride())
-            .zip(rows.chunks_exact(stride))
-        {
+        for (out, row) in out.chunks_exact_mut(self.head_stride()).zip(rows.chunks_exact(stride)) {
             for (out, value) in out.iter_mut().zip(&row[first..first + self.head]) {
                 *out = value * factor;
             }
@@ -135,10 +111,7 @@ impl Shape {
 
     /// The reverse of [`Shape::gather`].
     fn scatter(self, values: &[f32], stride: usize, first: usize, factor: f32, rows: &mut [f32]) {
-        for (row, values) in rows
-            .chunks_exact_mut(stride)
-            .zip(values.chunks_exact(self.head_stride()))
-        {
+        for (row, values) in rows.chunks_exact_mut(stride).zip(values.chunks_exact(self.head_stride())) {
             for (out, value) in row[first..first + self.head].iter_mut().zip(values) {
                 *out = value * factor;
             }
@@ -167,29 +140,16 @@ fn forward(qkv: &Tensor, shape: Shape) -> Result<(Tensor, Vec<RowStatistics>)> {
     let mut output = vec![0.0; rows * shape.width()];
     let mut statistics = vec![RowStatistics::default(); rows * shape.heads];
     let outs = (output.as_mut_slice(), out_size);
-    for_chunk_pairs(
-        outs,
-        (&mut statistics, shape.context * shape.heads),
-        |window, output, statistics| {
-            forward_window(
-                &qkv[window * size..(window + 1) * size],
-                shape,
-                output,
-                statistics,
-            );
-        },
-    );
+    for_chunk_pairs(outs, (&mut statistics, shape.context * shape.heads), |window, output, statistics| {
+        forward_window(&qkv[window * size..(window + 1) * size], shape, output, statistics);
+    });
     Ok((tensor(output, (rows, shape.width()))?, statistics))
 }
 
 /// One window: fills its output (context, width), and statistics by head and position.
 fn forward_window(qkv: &[f32], shape: Shape, output: &mut [f32], statistics: &mut [RowStatistics]) {
     let (width, stride) = (shape.width(), 3 * shape.width());
-    let (mut q, mut v, mut o) = (
-        shape.head_buffer(),
-        shape.head_buffer(),
-        shape.head_buffer(),
-    );
+    let (mut q, mut v, mut o) = (shape.head_buffer(), shape.head_buffer(), shape.head_buffer());
     let (mut kt, mut scores) = (shape.transposed_buffer(), shape.score_buffer());
     for (head, statistics) in statistics.chunks_exact_mut(shape.context).enumerate() {
         let first = head * shape.head;
@@ -200,28 +160,19 @@ fn forward_window(qkv: &[f32], shape: Shape, output: &mut [f32], statistics: &mu
         vectorized(
             #[inline(always)]
             || {
-                for (position, row) in scores
-                    .chunks_exact_mut(shape.score_stride())
-                    .take(shape.context)
-                    .enumerate()
-                {
+                for (position, row) in scores.chunks_exact_mut(shape.score_stride()).take(shape.context).enumerate() {
                     let (seen, hidden) = row.split_at_mut(position + 1);
                     let greatest = max(seen);
                     for value in seen.iter_mut() {
                         *value = exp(*value - greatest);
                     }
                     hidden.fill(0.0);
-                    statistics[position] = RowStatistics {
-                        greatest,
-                        inverse_total: 1.0 / sum(seen, |value| value),
-                    };
+                    statistics[position] = RowStatistics { greatest, inverse_total: 1.0 / sum(seen, |value| value) };
                 }
             },
         );
         weighted(&scores, &v, shape, &mut o);
-        let rows = output
-            .chunks_exact_mut(width)
-            .zip(o.chunks_exact(shape.head_stride()));
+        let rows = output.chunks_exact_mut(width).zip(o.chunks_exact(shape.head_stride()));
         for ((row, o), statistics) in rows.zip(statistics.iter()) {
             for (out, o) in row[first..first + shape.head].iter_mut().zip(o) {
                 *out = o * statistics.inverse_total;
@@ -230,12 +181,7 @@ fn forward_window(qkv: &[f32], shape: Shape, output: &mut [f32], statistics: &mu
     }
 }
 
-fn backward(
-    qkv: &Tensor,
-    shape: Shape,
-    statistics: &[RowStatistics],
-    gradient: &Tensor,
-) -> Result<Tensor> {
+fn backward(qkv: &Tensor, shape: Shape, statistics: &[RowStatistics], gradient: &Tensor) -> Result<Tensor> {
     let (rows, columns) = qkv.dims2()?;
     let (qkv, gradient) = (qkv.contiguous()?, gradient.contiguous()?);
     let (qkv, gradient) = (Host::of(&qkv)?, Host::of(&gradient)?);
@@ -245,24 +191,12 @@ fn backward(
         let at = |size: usize| window * size..(window + 1) * size;
         let gradient = &gradient[at(shape.context * shape.width())];
         let statistics = &statistics[at(shape.context * shape.heads)];
-        backward_window(
-            &qkv[at(shape.context * columns)],
-            shape,
-            statistics,
-            gradient,
-            dqkv,
-        );
+        backward_window(&qkv[at(shape.context * columns)], shape, statistics, gradient, dqkv);
     });
     tensor(dqkv, (rows, columns))
 }
 
-fn backward_window(
-    qkv: &[f32],
-    shape: Shape,
-    statistics: &[RowStatistics],
-    gradient: &[f32],
-    dqkv: &mut [f32],
-) {
+fn backward_window(qkv: &[f32], shape: Shape, statistics: &[RowStatistics], gradient: &[f32], dqkv: &mut [f32]) {
     let (width, stride) = (shape.width(), 3 * shape.width());
     let mut buffers: [Vec<f32>; 4] = std::array::from_fn(|_| shape.head_buffer());
     let [q, k, dout, result] = &mut buffers;
@@ -281,9 +215,7 @@ fn backward_window(
             #[inline(always)]
             || {
                 let rows = weights.chunks_exact_mut(shape.score_stride());
-                let rows = rows
-                    .zip(dscores.chunks_exact_mut(shape.score_stride()))
-                    .zip(statistics);
+                let rows = rows.zip(dscores.chunks_exact_mut(shape.score_stride())).zip(statistics);
                 for (position, ((weights, dscores), statistics)) in rows.enumerate() {
                     backward_scores(weights, dscores, *statistics, position + 1);
                 }
@@ -301,12 +233,7 @@ fn backward_window(
 /// Turns a row of scores into weights and the gradients of the weights into those of the scores; the first `seen`
 /// columns count, the rest becomes zero.
 #[inline(always)]
-fn backward_scores(
-    weights: &mut [f32],
-    dscores: &mut [f32],
-    statistics: RowStatistics,
-    seen: usize,
-) {
+fn backward_scores(weights: &mut [f32], dscores: &mut [f32], statistics: RowStatistics, seen: usize) {
     let (weights, hidden) = weights.split_at_mut(seen);
     let (dscores, dhidden) = dscores.split_at_mut(seen);
     for weight in weights.iter_mut() {
@@ -323,14 +250,8 @@ fn backward_scores(
 /// Rows times columns, up to the diagonal.
 fn score(rows: &[f32], columns: &[f32], shape: Shape, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
-        left: Left::Rows(Matrix {
-            values: rows,
-            stride: shape.head_stride(),
-        }),
-        right: Matrix {
-            values: columns,
-            stride: shape.score_stride(),
-        },
+        left: Left::Rows(Matrix { values: rows, stride: shape.head_stride() }),
+        right: Matrix { values: columns, stride: shape.score_stride() },
         inner: shape.head,
         causal: Causal::Columns,
         out,
@@ -341,14 +262,8 @@ fn score(rows: &[f32], columns: &[f32], shape: Shape, out: &mut [f32]) {
 /// Lower-triangular weights times rows of a head.
 fn weighted(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
-        left: Left::Rows(Matrix {
-            values: weights,
-            stride: shape.score_stride(),
-        }),
-        right: Matrix {
-            values: rows,
-            stride: shape.head_stride(),
-        },
+        left: Left::Rows(Matrix { values: weights, stride: shape.score_stride() }),
+        right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
         causal: Causal::InnerBefore,
         out,
@@ -359,14 +274,8 @@ fn weighted(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
 /// Transposed lower-triangular weights times rows of a head.
 fn transposed(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
-        left: Left::Columns(Matrix {
-            values: weights,
-            stride: shape.score_stride(),
-        }),
-        right: Matrix {
-            values: rows,
-            stride: shape.head_stride(),
-        },
+        left: Left::Columns(Matrix { values: weights, stride: shape.score_stride() }),
+        right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
         causal: Causal::InnerAfter,
         out,

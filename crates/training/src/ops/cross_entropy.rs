@@ -25,24 +25,22 @@ pub fn cross_entropy(tape: &Tape, logits: &Value, targets: &Arc<[u32]>) -> Resul
     let (probabilities, loss) = softmax(logits.tensor(), targets)?;
     let loss = tensor(vec![nearest_f32(loss / rows as f64)], ())?;
     let (logits, targets) = (logits.clone(), Arc::clone(targets));
-    Ok(
-        tape.record(&[&logits.clone()], loss, move |gradient, gradients| {
-            let scale = gradient.to_scalar::<f32>()? / rows as f32;
-            let mut dlogits = probabilities;
-            vectorized(
-                #[inline(always)]
-                || {
-                    for value in &mut dlogits {
-                        *value *= scale;
-                    }
-                },
-            );
-            for (row, target) in dlogits.chunks_exact_mut(vocab).zip(targets.iter()) {
-                row[*target as usize] -= scale;
-            }
-            gradients.add(&logits, tensor(dlogits, (rows, vocab))?)
-        }),
-    )
+    Ok(tape.record(&[&logits.clone()], loss, move |gradient, gradients| {
+        let scale = gradient.to_scalar::<f32>()? / rows as f32;
+        let mut dlogits = probabilities;
+        vectorized(
+            #[inline(always)]
+            || {
+                for value in &mut dlogits {
+                    *value *= scale;
+                }
+            },
+        );
+        for (row, target) in dlogits.chunks_exact_mut(vocab).zip(targets.iter()) {
+            row[*target as usize] -= scale;
+        }
+        gradients.add(&logits, tensor(dlogits, (rows, vocab))?)
+    }))
 }
 
 /// The sum (not the mean) of the rows' losses, in nats, at full precision.
@@ -61,15 +59,10 @@ pub fn summed_loss(logits: &Tensor, targets: &[u32]) -> Result<f64> {
 
 fn check(rows: usize, vocab: usize, targets: &[u32]) -> Result<()> {
     if rows != targets.len() || rows == 0 {
-        return Err(TrainingError::BadRequest(format!(
-            "{rows} predictions for {} targets",
-            targets.len()
-        )));
+        return Err(TrainingError::BadRequest(format!("{rows} predictions for {} targets", targets.len())));
     }
     match targets.iter().find(|target| **target as usize >= vocab) {
-        Some(target) => Err(TrainingError::BadRequest(format!(
-            "target {target} is outside the vocabulary of {vocab}"
-        ))),
+        Some(target) => Err(TrainingError::BadRequest(format!("target {target} is outside the vocabulary of {vocab}"))),
         None => Ok(()),
     }
 }
@@ -89,26 +82,19 @@ fn softmax(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, f64)> {
     let mut probabilities = vec![0.0; rows * vocab];
     let mut losses = vec![0.0; rows.div_ceil(ROWS_PER_CHUNK)];
     let size = ROWS_PER_CHUNK * vocab;
-    for_chunk_pairs(
-        (&mut probabilities, size),
-        (&mut losses, 1),
-        |chunk, probabilities, loss| {
-            let logits = logits[chunk * size..].chunks_exact(vocab);
-            let rows = probabilities
-                .chunks_exact_mut(vocab)
-                .zip(logits)
-                .zip(&targets[chunk * ROWS_PER_CHUNK..]);
-            for ((row, logits), target) in rows {
-                row.copy_from_slice(logits);
-                let chosen = row[*target as usize];
-                let (greatest, total) = vectorized(
-                    #[inline(always)]
-                    || exponentials(row),
-                );
-                loss[0] += f64::from(total).ln() - f64::from(chosen - greatest);
-            }
-        },
-    );
+    for_chunk_pairs((&mut probabilities, size), (&mut losses, 1), |chunk, probabilities, loss| {
+        let logits = logits[chunk * size..].chunks_exact(vocab);
+        let rows = probabilities.chunks_exact_mut(vocab).zip(logits).zip(&targets[chunk * ROWS_PER_CHUNK..]);
+        for ((row, logits), target) in rows {
+            row.copy_from_slice(logits);
+            let chosen = row[*target as usize];
+            let (greatest, total) = vectorized(
+                #[inline(always)]
+                || exponentials(row),
+            );
+            loss[0] += f64::from(total).ln() - f64::from(chosen - greatest);
+        }
+    });
     Ok((probabilities, losses.iter().sum()))
 }
 

@@ -13,19 +13,11 @@ use crate::tape::{Tape, Value};
 ///
 /// # Errors
 /// [`TrainingError::BadRequest`] for a token outside the table or a context longer than the positions.
-pub fn embed(
-    tape: &Tape,
-    table: &Value,
-    positions: &Value,
-    tokens: &Arc<[u32]>,
-    context: usize,
-) -> Result<Value> {
+pub fn embed(tape: &Tape, table: &Value, positions: &Value, tokens: &Arc<[u32]>, context: usize) -> Result<Value> {
     let (vocab, width) = table.tensor().dims2()?;
     let (places, _) = positions.tensor().dims2()?;
     if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
-        return Err(TrainingError::BadRequest(format!(
-            "token {token} is outside the vocabulary of {vocab}"
-        )));
+        return Err(TrainingError::BadRequest(format!("token {token} is outside the vocabulary of {vocab}")));
     }
     if context == 0 || context > places || !tokens.len().is_multiple_of(context) {
         return Err(TrainingError::BadRequest(format!(
@@ -37,35 +29,22 @@ pub fn embed(
         let ids = Tensor::new(&**tokens, table.tensor().device())?;
         let windows = tokens.len() / context;
         return super::composed(tape, &[table, positions], move |t| {
-            let tokens = t[0]
-                .index_select(&ids, 0)?
-                .reshape((windows, context, width))?;
-            tokens
-                .broadcast_add(&t[1].narrow(0, 0, context)?)?
-                .reshape((windows * context, width))
+            let tokens = t[0].index_select(&ids, 0)?.reshape((windows, context, width))?;
+            tokens.broadcast_add(&t[1].narrow(0, 0, context)?)?.reshape((windows * context, width))
         });
     }
     let output = forward(table.tensor(), positions.tensor(), tokens, context)?;
     let (table, positions, tokens) = (table.clone(), positions.clone(), Arc::clone(tokens));
-    Ok(tape.record(
-        &[&table.clone(), &positions.clone()],
-        output,
-        move |dy, gradients| {
-            let dy = dy.contiguous()?;
-            let (mut dtable, mut dpositions) =
-                (vec![0.0; vocab * width], vec![0.0; places * width]);
-            for (index, (token, row)) in tokens
-                .iter()
-                .zip(Host::of(&dy)?.chunks_exact(width))
-                .enumerate()
-            {
-                add_to(&mut dtable[*token as usize * width..][..width], row);
-                add_to(&mut dpositions[index % context * width..][..width], row);
-            }
-            gradients.add(&table, tensor(dtable, (vocab, width))?)?;
-            gradients.add(&positions, tensor(dpositions, (places, width))?)
-        },
-    ))
+    Ok(tape.record(&[&table.clone(), &positions.clone()], output, move |dy, gradients| {
+        let dy = dy.contiguous()?;
+        let (mut dtable, mut dpositions) = (vec![0.0; vocab * width], vec![0.0; places * width]);
+        for (index, (token, row)) in tokens.iter().zip(Host::of(&dy)?.chunks_exact(width)).enumerate() {
+            add_to(&mut dtable[*token as usize * width..][..width], row);
+            add_to(&mut dpositions[index % context * width..][..width], row);
+        }
+        gradients.add(&table, tensor(dtable, (vocab, width))?)?;
+        gradients.add(&positions, tensor(dpositions, (places, width))?)
+    }))
 }
 
 fn forward(table: &Tensor, positions: &Tensor, tokens: &[u32], context: usize) -> Result<Tensor> {
@@ -77,10 +56,7 @@ fn forward(table: &Tensor, positions: &Tensor, tokens: &[u32], context: usize) -
     let mut out = vec![0.0; tokens.len() * width];
     for_chunks(&mut out, context * width, |window, out| {
         let tokens = &tokens[window * context..];
-        let rows = out
-            .chunks_exact_mut(width)
-            .zip(tokens)
-            .zip(positions.chunks_exact(width));
+        let rows = out.chunks_exact_mut(width).zip(tokens).zip(positions.chunks_exact(width));
         for ((out, token), position) in rows {
             out.copy_from_slice(&table[*token as usize * width..][..width]);
             add_to(out, position);

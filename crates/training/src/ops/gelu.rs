@@ -16,9 +16,7 @@ pub fn gelu(tape: &Tape, x: &Value) -> Result<Value> {
     if !is_fused(x.tensor()) {
         return super::composed(tape, &[x], |t| t[0].gelu());
     }
-    let y = map_pairs(x.tensor(), x.tensor(), |x, _| {
-        x * sigmoid(SLOPE * (x + CUBIC * x * x * x))
-    })?;
+    let y = map_pairs(x.tensor(), x.tensor(), |x, _| x * sigmoid(SLOPE * (x + CUBIC * x * x * x)))?;
     let x = x.clone();
     Ok(tape.record(&[&x.clone()], y, move |dy, gradients| {
         let dx = map_pairs(x.tensor(), &dy, |x, dy| {

@@ -21,14 +21,8 @@ impl<'a> Host<'a> {
     pub(crate) fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Ok(Self {
-                storage,
-                range: start..end,
-            }),
-            _ => Err(candle_core::Error::Msg(
-                "a contiguous f32 tensor on the CPU is needed".to_owned(),
-            )
-            .into()),
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => Ok(Self { storage, range: start..end }),
+            _ => Err(candle_core::Error::Msg("a contiguous f32 tensor on the CPU is needed".to_owned()).into()),
         }
     }
 }
@@ -51,11 +45,7 @@ pub(crate) fn is_fused(tensor: &Tensor) -> bool {
 
 /// A CPU tensor of `values`, moved and not copied.
 pub(crate) fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result<Tensor> {
-    Ok(Tensor::from_vec(
-        values,
-        shape.into(),
-        &candle_core::Device::Cpu,
-    )?)
+    Ok(Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)?)
 }
 
 /// Runs `kernel` with the widest vectors that this machine has.
@@ -67,19 +57,11 @@ pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
 }
 
 /// Calls `kernel(index, chunk)` for each chunk of `out`, on several threads where there are several.
-pub(crate) fn for_chunks(
-    out: &mut [f32],
-    size: usize,
-    kernel: impl Fn(usize, &mut [f32]) + Sync + Send,
-) {
+pub(crate) fn for_chunks(out: &mut [f32], size: usize, kernel: impl Fn(usize, &mut [f32]) + Sync + Send) {
     if rayon::current_num_threads() == 1 {
-        out.chunks_mut(size)
-            .enumerate()
-            .for_each(|(index, chunk)| kernel(index, chunk));
+        out.chunks_mut(size).enumerate().for_each(|(index, chunk)| kernel(index, chunk));
     } else {
-        out.par_chunks_mut(size)
-            .enumerate()
-            .for_each(|(index, chunk)| kernel(index, chunk));
+        out.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| kernel(index, chunk));
     }
 }
 
@@ -90,34 +72,21 @@ pub(crate) fn for_chunk_pairs<B: Send>(
     kernel: impl Fn(usize, &mut [f32], &mut [B]) + Sync + Send,
 ) {
     if rayon::current_num_threads() == 1 {
-        a.chunks_mut(a_size)
-            .zip(b.chunks_mut(b_size))
-            .enumerate()
-            .for_each(|(index, (a, b))| kernel(index, a, b));
+        a.chunks_mut(a_size).zip(b.chunks_mut(b_size)).enumerate().for_each(|(index, (a, b))| kernel(index, a, b));
     } else {
         let pairs = a.par_chunks_mut(a_size).zip(b.par_chunks_mut(b_size));
-        pairs
-            .enumerate()
-            .for_each(|(index, (a, b))| kernel(index, a, b));
+        pairs.enumerate().for_each(|(index, (a, b))| kernel(index, a, b));
     }
 }
 
 /// `map(index)` for each index below `count`, in order, on several threads where there are several.
 pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
-    if rayon::current_num_threads() == 1 {
-        (0..count).map(map).collect()
-    } else {
-        (0..count).into_par_iter().map(map).collect()
-    }
+    if rayon::current_num_threads() == 1 { (0..count).map(map).collect() } else { (0..count).into_par_iter().map(map).collect() }
 }
 
 /// `f` of each pair of elements of two tensors of equal shape.
 #[inline(always)]
-pub(crate) fn map_pairs(
-    a: &Tensor,
-    b: &Tensor,
-    f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy,
-) -> Result<Tensor> {
+pub(crate) fn map_pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy) -> Result<Tensor> {
     const CHUNK: usize = 8_192;
     if a.shape() != b.shape() {
         let (lhs, rhs, op) = (a.shape().clone(), b.shape().clone(), "map_pairs");
@@ -152,17 +121,10 @@ pub(crate) fn map_pairs(
 const ROWS_PER_PART: usize = 128;
 
 /// Sums over the rows of `accumulate(rows, sums)`, which adds the rows in its range to `sums`; parts join in order.
-pub(crate) fn sum_over_rows(
-    rows: usize,
-    width: usize,
-    accumulate: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
-) -> Vec<f32> {
+pub(crate) fn sum_over_rows(rows: usize, width: usize, accumulate: impl Fn(Range<usize>, &mut [f32]) + Sync + Send) -> Vec<f32> {
     let parts = map_indices(rows.div_ceil(ROWS_PER_PART), |part| {
         let mut sums = vec![0.0; width];
-        accumulate(
-            part * ROWS_PER_PART..rows.min((part + 1) * ROWS_PER_PART),
-            &mut sums,
-        );
+        accumulate(part * ROWS_PER_PART..rows.min((part + 1) * ROWS_PER_PART), &mut sums);
         sums
     });
     let mut total = vec![0.0; width];

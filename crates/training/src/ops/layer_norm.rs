@@ -20,57 +20,27 @@ struct Statistics {
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn layer_norm(
-    tape: &Tape,
-    x: &Value,
-    weight: &Value,
-    bias: &Value,
-    epsilon: f64,
-) -> Result<Value> {
+pub fn layer_norm(tape: &Tape, x: &Value, weight: &Value, bias: &Value, epsilon: f64) -> Result<Value> {
     if !is_fused(x.tensor()) {
-        return super::composed(tape, &[x, weight, bias], move |t| {
-            reference(&t[0], &t[1], &t[2], epsilon)
-        });
+        return super::composed(tape, &[x, weight, bias], move |t| reference(&t[0], &t[1], &t[2], epsilon));
     }
-    let (y, statistics) = forward(
-        x.tensor(),
-        weight.tensor(),
-        bias.tensor(),
-        nearest_f32(epsilon),
-    )?;
+    let (y, statistics) = forward(x.tensor(), weight.tensor(), bias.tensor(), nearest_f32(epsilon))?;
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
-    Ok(tape.record(
-        &[&x.clone(), &weight.clone(), &bias.clone()],
-        y,
-        move |dy, gradients| {
-            let (dx, dweight, dbias) = backward(x.tensor(), weight.tensor(), &statistics, &dy)?;
-            gradients.add(&weight, dweight)?;
-            gradients.add(&bias, dbias)?;
-            gradients.add(&x, dx)
-        },
-    ))
+    Ok(tape.record(&[&x.clone(), &weight.clone(), &bias.clone()], y, move |dy, gradients| {
+        let (dx, dweight, dbias) = backward(x.tensor(), weight.tensor(), &statistics, &dy)?;
+        gradients.add(&weight, dweight)?;
+        gradients.add(&bias, dbias)?;
+        gradients.add(&x, dx)
+    }))
 }
 
-fn reference(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    epsilon: f64,
-) -> candle_core::Result<Tensor> {
+fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> candle_core::Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
-    centred
-        .broadcast_div(&deviation)?
-        .broadcast_mul(weight)?
-        .broadcast_add(bias)
+    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-fn forward(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    epsilon: f32,
-) -> Result<(Tensor, Vec<Statistics>)> {
+fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(Tensor, Vec<Statistics>)> {
     let (rows, width) = x.dims2()?;
     let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
     let (from_x, weight, bias) = (Host::of(&x)?, Host::of(&weight)?, Host::of(&bias)?);
@@ -78,24 +48,20 @@ fn forward(
     let mut y = vec![0.0; rows * width];
     let mut statistics = vec![Statistics::default(); rows];
     let size = ROWS_PER_CHUNK * width;
-    for_chunk_pairs(
-        (&mut y, size),
-        (&mut statistics, ROWS_PER_CHUNK),
-        |chunk, y, statistics| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    let x_rows = from_x[chunk * size..].chunks_exact(width);
-                    for ((y, x), s) in y.chunks_exact_mut(width).zip(x_rows).zip(statistics) {
-                        *s = measure(x, epsilon);
-                        for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                            *y = (x - s.mean) * s.inverse_deviation * weight + bias;
-                        }
+    for_chunk_pairs((&mut y, size), (&mut statistics, ROWS_PER_CHUNK), |chunk, y, statistics| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let x_rows = from_x[chunk * size..].chunks_exact(width);
+                for ((y, x), s) in y.chunks_exact_mut(width).zip(x_rows).zip(statistics) {
+                    *s = measure(x, epsilon);
+                    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                        *y = (x - s.mean) * s.inverse_deviation * weight + bias;
                     }
-                },
-            );
-        },
-    );
+                }
+            },
+        );
+    });
     Ok((tensor(y, (rows, width))?, statistics))
 }
 
@@ -103,19 +69,11 @@ fn forward(
 fn measure(row: &[f32], epsilon: f32) -> Statistics {
     let mean = sum(row, |x| x) / row.len() as f32;
     let variance = sum(row, |x| (x - mean) * (x - mean)) / row.len() as f32;
-    Statistics {
-        mean,
-        inverse_deviation: 1.0 / (variance + epsilon).sqrt(),
-    }
+    Statistics { mean, inverse_deviation: 1.0 / (variance + epsilon).sqrt() }
 }
 
 /// Gradients of x, weight and bias.
-fn backward(
-    x: &Tensor,
-    weight: &Tensor,
-    statistics: &[Statistics],
-    dy: &Tensor,
-) -> Result<(Tensor, Tensor, Tensor)> {
+fn backward(x: &Tensor, weight: &Tensor, statistics: &[Statistics], dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
     let (rows, width) = x.dims2()?;
     let (x, weight, dy) = (x.contiguous()?, weight.contiguous()?, dy.contiguous()?);
     let (from_x, weight, from_dy) = (Host::of(&x)?, Host::of(&weight)?, Host::of(&dy)?);
@@ -132,11 +90,7 @@ fn backward(
             || {
                 for (row, dx) in (first..).zip(dx.chunks_exact_mut(width)) {
                     let at = row * width..(row + 1) * width;
-                    let input = Row {
-                        x: &from_x[at.clone()],
-                        dy: &from_dy[at],
-                        statistics: statistics[row],
-                    };
+                    let input = Row { x: &from_x[at.clone()], dy: &from_dy[at], statistics: statistics[row] };
                     backward_row(&input, weight, dx, dweight, dbias);
                 }
             },
@@ -147,11 +101,7 @@ fn backward(
         add_to(&mut dweight, &part[..width]);
         add_to(&mut dbias, &part[width..]);
     }
-    Ok((
-        tensor(dx, (rows, width))?,
-        tensor(dweight, width)?,
-        tensor(dbias, width)?,
-    ))
+    Ok((tensor(dx, (rows, width))?, tensor(dweight, width)?, tensor(dbias, width)?))
 }
 
 struct Row<'a> {
@@ -161,17 +111,8 @@ struct Row<'a> {
 }
 
 #[inline(always)]
-fn backward_row(
-    row: &Row<'_>,
-    weight: &[f32],
-    dx: &mut [f32],
-    dweight: &mut [f32],
-    dbias: &mut [f32],
-) {
-    let Statistics {
-        mean,
-        inverse_deviation,
-    } = row.statistics;
+fn backward_row(row: &Row<'_>, weight: &[f32], dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32]) {
+    let Statistics { mean, inverse_deviation } = row.statistics;
     // dx first holds the gradient of the normalised row.
     for ((dx, dy), weight) in dx.iter_mut().zip(row.dy).zip(weight) {
         *dx = dy * weight;

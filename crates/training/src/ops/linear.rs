@@ -13,24 +13,18 @@ use crate::tape::{Tape, Value};
 /// Shapes that do not fit.
 pub fn linear(tape: &Tape, x: &Value, w: &Value, b: &Value) -> Result<Value> {
     if !is_fused(x.tensor()) {
-        return super::composed(tape, &[x, w, b], |t| {
-            t[0].matmul(&t[1])?.broadcast_add(&t[2])
-        });
+        return super::composed(tape, &[x, w, b], |t| t[0].matmul(&t[1])?.broadcast_add(&t[2]));
     }
     let y = product(x.tensor(), w.tensor(), Some(b.tensor()))?; // (rows, out)
     let (x, w, b) = (x.clone(), w.clone(), b.clone());
-    Ok(tape.record(
-        &[&x.clone(), &w.clone(), &b.clone()],
-        y,
-        move |dy, gradients| {
-            gradients.add(&b, column_sums(&dy)?)?;
-            gradients.add(&w, product(&x.tensor().t()?, &dy, None)?)?; // (in, out)
-            if x.wants_gradient() {
-                gradients.add(&x, product(&dy, &w.tensor().t()?, None)?)?; // (rows, in)
-            }
-            Ok(())
-        },
-    ))
+    Ok(tape.record(&[&x.clone(), &w.clone(), &b.clone()], y, move |dy, gradients| {
+        gradients.add(&b, column_sums(&dy)?)?;
+        gradients.add(&w, product(&x.tensor().t()?, &dy, None)?)?; // (in, out)
+        if x.wants_gradient() {
+            gradients.add(&x, product(&dy, &w.tensor().t()?, None)?)?; // (rows, in)
+        }
+        Ok(())
+    }))
 }
 
 /// `x w^T` with `x` (rows, width), `w` (vocab, width): the output layer that shares the token embedding.
@@ -43,12 +37,10 @@ pub fn project_back(tape: &Tape, x: &Value, w: &Value) -> Result<Value> {
     }
     let y = product(x.tensor(), &w.tensor().t()?, None)?; // (rows, vocab)
     let (x, w) = (x.clone(), w.clone());
-    Ok(
-        tape.record(&[&x.clone(), &w.clone()], y, move |dy, gradients| {
-            gradients.add(&w, product(&dy.t()?, x.tensor(), None)?)?; // (vocab, width)
-            gradients.add(&x, product(&dy, w.tensor(), None)?) // (rows, width)
-        }),
-    )
+    Ok(tape.record(&[&x.clone(), &w.clone()], y, move |dy, gradients| {
+        gradients.add(&w, product(&dy.t()?, x.tensor(), None)?)?; // (vocab, width)
+        gradients.add(&x, product(&dy, w.tensor(), None)?) // (rows, width)
+    }))
 }
 
 /// The gradient of a bias.

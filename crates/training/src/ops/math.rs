@@ -69,9 +69,7 @@ pub(crate) fn max(a: &[f32]) -> f32 {
     for (lane, a) in lanes.iter_mut().zip(rest) {
         *lane = if *a > *lane { *a } else { *lane };
     }
-    lanes
-        .into_iter()
-        .fold(f32::NEG_INFINITY, |m, a| if a > m { a } else { m })
+    lanes.into_iter().fold(f32::NEG_INFINITY, |m, a| if a > m { a } else { m })
 }
 
 #[inline(always)]
@@ -87,10 +85,7 @@ fn join(mut lanes: [f32; LANES]) -> f32 {
 }
 
 /// An `f64` as the nearest `f32`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rounding to the nearest is the purpose"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest is the purpose")]
 pub(crate) fn nearest_f32(value: f64) -> f32 {
     value as f32
 }

@@ -42,11 +42,7 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
 
 /// `a + b`; on the CPU without candle's pool of spinning threads.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if host::is_fused(a) {
-        host::map_pairs(a, b, |a, b| a + b)
-    } else {
-        Ok((a + b)?)
-    }
+    if host::is_fused(a) { host::map_pairs(a, b, |a, b| a + b) } else { Ok((a + b)?) }
 }
 
 /// An operation made of candle's differentiable primitives; its backward computes the forward again.
@@ -59,14 +55,8 @@ pub(crate) fn composed(
     let tensors: Vec<Tensor> = values.iter().map(|value| value.tensor().clone()).collect();
     let output = forward(&tensors)?.detach();
     Ok(tape.record(arguments, output, move |gradient, gradients| {
-        let variables = tensors
-            .iter()
-            .map(Var::from_tensor)
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let inputs: Vec<Tensor> = variables
-            .iter()
-            .map(|variable| variable.as_tensor().clone())
-            .collect();
+        let variables = tensors.iter().map(Var::from_tensor).collect::<candle_core::Result<Vec<_>>>()?;
+        let inputs: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
         let store = (forward(&inputs)? * gradient)?.sum_all()?.backward()?;
         for (value, input) in values.iter().zip(&inputs) {
             if let Some(gradient) = store.get(input) {

@@ -8,7 +8,7 @@
 use candle_core::Tensor;
 use pulp::{Simd, WithSimd};
 
-use super::host::{Host, for_chunks, tensor};
+use super::host::{Host, for_chunks, tensor, vectorized};
 use crate::error::{Result, TrainingError};
 
 /// Rows of a tile with the registers of AVX-512, and with those of everything else.
@@ -18,6 +18,9 @@ const NARROW_ROWS: usize = 6;
 const BLOCK_ROWS: usize = 48;
 /// Columns of a packed panel: two of the widest vectors.
 const PANEL: usize = 32;
+
+/// Below so many rows packing the right operand costs more than it saves: text is generated one row at a time.
+const FEW_ROWS: usize = 4;
 
 /// A matrix as it lies in memory: element (row, column) is at `row * row_stride + column * column_stride`.
 #[derive(Clone, Copy)]
@@ -38,32 +41,42 @@ pub(crate) fn product(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<T
     // A transposed view is read as the contiguous tensor below it, with its strides exchanged.
     let ((a, a_turned), (b, b_turned)) = (untransposed(a)?, untransposed(b)?);
     let (a_values, b_values) = (Host::of(&a)?, Host::of(&b)?);
-    let (a, b) = (
-        view(&a_values, &a, a_turned)?,
-        view(&b_values, &b, b_turned)?,
-    );
+    let (a, b) = (view(&a_values, &a, a_turned)?, view(&b_values, &b, b_turned)?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
     let bias = bias.as_ref().map(Host::of).transpose()?;
     let bias: Option<&[f32]> = bias.as_deref();
     if a.columns != b.rows || bias.is_some_and(|bias| bias.len() != columns) {
-        return Err(TrainingError::BadRequest(format!(
-            "a product of ({rows}, {}) and ({}, {columns}) does not exist",
-            a.columns, b.rows
-        )));
+        return Err(TrainingError::BadRequest(format!("a product of ({rows}, {}) and ({}, {columns}) does not exist", a.columns, b.rows)));
+    }
+    let mut out = vec![0.0; rows * columns];
+    if rows < FEW_ROWS && a.column_stride == 1 && b.column_stride == 1 && columns > 0 {
+        few_rows(a, b, bias, &mut out);
+        return tensor(out, (rows, columns));
     }
     let packed = pack_columns(b);
-    let mut out = vec![0.0; rows * columns];
     for_chunks(&mut out, BLOCK_ROWS * columns.max(1), |block, out| {
-        pulp::Arch::new().dispatch(Block {
-            a,
-            first: block * BLOCK_ROWS,
-            packed: &packed,
-            bias,
-            columns,
-            out,
-        });
+        pulp::Arch::new().dispatch(Block { a, first: block * BLOCK_ROWS, packed: &packed, bias, columns, out });
     });
     tensor(out, (rows, columns))
+}
+
+/// The same chains of multiply-adds, all columns of a row side by side.
+fn few_rows(a: View<'_>, b: View<'_>, bias: Option<&[f32]>, out: &mut [f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (out, left) in out.chunks_exact_mut(b.columns).zip(a.values.chunks(a.columns.max(1))) {
+                for (left, right) in left.iter().zip(b.values.chunks_exact(b.columns)) {
+                    for (out, right) in out.iter_mut().zip(right) {
+                        *out = left.mul_add(*right, *out);
+                    }
+                }
+                for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
+                    *out += bias;
+                }
+            }
+        },
+    );
 }
 
 fn untransposed(matrix: &Tensor) -> Result<(Tensor, bool)> {
@@ -71,33 +84,13 @@ fn untransposed(matrix: &Tensor) -> Result<(Tensor, bool)> {
         return Ok((matrix.clone(), false));
     }
     let turned = matrix.t()?;
-    if turned.is_contiguous() {
-        Ok((turned, true))
-    } else {
-        Ok((matrix.contiguous()?, false))
-    }
+    if turned.is_contiguous() { Ok((turned, true)) } else { Ok((matrix.contiguous()?, false)) }
 }
 
 fn view<'a>(values: &'a [f32], matrix: &Tensor, turned: bool) -> Result<View<'a>> {
     let (rows, columns) = matrix.dims2()?;
-    let plain = View {
-        values,
-        rows,
-        columns,
-        row_stride: columns,
-        column_stride: 1,
-    };
-    Ok(if turned {
-        View {
-            rows: columns,
-            columns: rows,
-            row_stride: 1,
-            column_stride: columns,
-            ..plain
-        }
-    } else {
-        plain
-    })
+    let plain = View { values, rows, columns, row_stride: columns, column_stride: 1 };
+    Ok(if turned { View { rows: columns, columns: rows, row_stride: 1, column_stride: columns, ..plain } } else { plain })
 }
 
 /// The columns of `b` in panels of [`PANEL`], each row by row; the last one filled up with zeros.
@@ -111,10 +104,7 @@ fn pack_columns(b: View<'_>) -> Vec<f32> {
         let first = panel * PANEL;
         let width = PANEL.min(b.columns - first);
         if b.column_stride == 1 {
-            for (out, row) in out
-                .chunks_exact_mut(PANEL)
-                .zip(b.values.chunks_exact(b.row_stride))
-            {
+            for (out, row) in out.chunks_exact_mut(PANEL).zip(b.values.chunks_exact(b.row_stride)) {
                 copy::<PANEL>(&row[first..first + width], out);
             }
         } else {
@@ -165,14 +155,7 @@ impl WithSimd for Block<'_> {
 impl Block<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-        let Self {
-            a,
-            first,
-            packed,
-            bias,
-            columns,
-            out,
-        } = self;
+        let Self { a, first, packed, bias, columns, out } = self;
         let inner = a.columns;
         if columns == 0 || inner == 0 {
             return;
@@ -187,10 +170,7 @@ impl Block<'_> {
             let column = panel * PANEL;
             let width = PANEL.min(columns - column);
             let bias = bias.map(|bias| &bias[column..column + width]);
-            for (left, out) in block
-                .chunks_exact(ROWS * inner)
-                .zip(out.chunks_mut(ROWS * columns))
-            {
+            for (left, out) in block.chunks_exact(ROWS * inner).zip(out.chunks_mut(ROWS * columns)) {
                 for offset in (0..width).step_by(2 * S::F32_LANES) {
                     let sums = tile::<S, ROWS>(simd, left, &right[offset..]);
                     for (row, sums) in out.chunks_exact_mut(columns).zip(sums) {
@@ -211,10 +191,7 @@ fn pack_rows<const ROWS: usize>(a: View<'_>, start: usize, count: usize, out: &m
         let rows = &a.values[start * a.row_stride..][..count * a.row_stride];
         interleave::<ROWS>(rows, a.row_stride, out);
     } else {
-        for (out, column) in out
-            .chunks_exact_mut(ROWS)
-            .zip(a.values.chunks_exact(a.column_stride))
-        {
+        for (out, column) in out.chunks_exact_mut(ROWS).zip(a.values.chunks_exact(a.column_stride)) {
             copy::<ROWS>(&column[start..start + count], out);
         }
     }
@@ -285,58 +262,27 @@ mod tests {
     }
 
     fn plain(a: &Tensor, b: &Tensor, bias: &[f32]) -> Vec<Vec<f32>> {
-        let (a, b) = (
-            a.to_vec2::<f32>().expect("f32"),
-            b.to_vec2::<f32>().expect("f32"),
-        );
+        let (a, b) = (a.to_vec2::<f32>().expect("f32"), b.to_vec2::<f32>().expect("f32"));
         let chain = |row: &Vec<f32>, column: usize| {
-            let sum = row
-                .iter()
-                .zip(&b)
-                .fold(0.0, |sum: f32, (a, b)| a.mul_add(b[column], sum));
+            let sum = row.iter().zip(&b).fold(0.0, |sum: f32, (a, b)| a.mul_add(b[column], sum));
             sum + bias[column]
         };
-        a.iter()
-            .map(|row| (0..bias.len()).map(|column| chain(row, column)).collect())
-            .collect()
+        a.iter().map(|row| (0..bias.len()).map(|column| chain(row, column)).collect()).collect()
     }
 
     #[test]
     fn product__should_be_one_chain_of_fused_multiply_adds_bit_by_bit() {
-        for (m, k, n) in [
-            (1, 1, 1),
-            (13, 7, 33),
-            (48, 64, 64),
-            (101, 40, 96),
-            (50, 600, 31),
-            (12, 8, 32),
-        ] {
+        for (m, k, n) in [(1, 1, 1), (13, 7, 33), (48, 64, 64), (101, 40, 96), (50, 600, 31), (12, 8, 32), (3, 70, 45)] {
             let (a, b) = (random(m, k, 1), random(k, n, 2));
             let bias = random(1, n, 3).squeeze(0).expect("one row");
             let expected = plain(&a, &b, &bias.to_vec1::<f32>().expect("f32"));
-            let turned = |t: &Tensor| {
-                t.t()
-                    .and_then(|t| t.contiguous())
-                    .and_then(|t| t.t())
-                    .expect("a view")
-            };
-            for (a, b) in [
-                (a.clone(), b.clone()),
-                (turned(&a), b.clone()),
-                (a.clone(), turned(&b)),
-                (turned(&a), turned(&b)),
-            ] {
-                let found = product(&a, &b, Some(&bias))
-                    .expect("fits")
-                    .to_vec2::<f32>()
-                    .expect("f32");
+            let turned = |t: &Tensor| t.t().and_then(|t| t.contiguous()).and_then(|t| t.t()).expect("a view");
+            for (a, b) in [(a.clone(), b.clone()), (turned(&a), b.clone()), (a.clone(), turned(&b)), (turned(&a), turned(&b))] {
+                let found = product(&a, &b, Some(&bias)).expect("fits").to_vec2::<f32>().expect("f32");
                 assert_eq!(found, expected, "{m} {k} {n}");
             }
             let zeros = vec![0.0; n];
-            let found = product(&a, &b, None)
-                .expect("fits")
-                .to_vec2::<f32>()
-                .expect("f32");
+            let found = product(&a, &b, None).expect("fits").to_vec2::<f32>().expect("f32");
             assert_eq!(found, plain(&a, &b, &zeros));
         }
     }
@@ -359,14 +305,7 @@ mod tests {
         let packed = pack_columns(view(&b_values, &b, false).expect("two dimensions"));
         let with = |run: &dyn Fn(Block<'_>)| {
             let mut out = vec![0.0; m * n];
-            run(Block {
-                a,
-                first: 0,
-                packed: &packed,
-                bias: None,
-                columns: n,
-                out: &mut out,
-            });
+            run(Block { a, first: 0, packed: &packed, bias: None, columns: n, out: &mut out });
             out
         };
         assert!(with(&|block| block.with_simd(pulp::Scalar::new())) == widest);

@@ -19,78 +19,41 @@ type Operation<'a> = &'a dyn Fn(&Tape, &[Value]) -> Result<Value>;
 /// The operation's output weighted by fixed random numbers: a scalar whose gradient reaches every output.
 fn weighted(operation: Operation<'_>, inputs: &[Tensor]) -> Result<(f64, Vec<Tensor>)> {
     let tape = Tape::training();
-    let leaves: Vec<Value> = inputs
-        .iter()
-        .map(|input| tape.leaf(input.clone()))
-        .collect();
+    let leaves: Vec<Value> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
     let output = operation(&tape, &leaves)?;
     let weights = random(output.tensor().dims(), 99).to_dtype(output.tensor().dtype())?;
-    let value = (output.tensor() * &weights)?
-        .to_dtype(DType::F64)?
-        .sum_all()?
-        .to_scalar::<f64>()?;
+    let value = (output.tensor() * &weights)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
     let target = composed(&tape, &[&output], move |t| (&t[0] * &weights)?.sum_all())?;
     let mut gradients = tape.backward(&target)?;
-    let gradients = leaves
-        .iter()
-        .map(|leaf| gradients.take(leaf).expect("every input has a gradient"))
-        .collect();
+    let gradients = leaves.iter().map(|leaf| gradients.take(leaf).expect("every input has a gradient")).collect();
     Ok((value, gradients))
 }
 
 fn flat(tensor: &Tensor) -> Vec<f64> {
-    let tensor = tensor
-        .flatten_all()
-        .and_then(|t| t.to_dtype(DType::F64))
-        .expect("convertible");
+    let tensor = tensor.flatten_all().and_then(|t| t.to_dtype(DType::F64)).expect("convertible");
     tensor.to_vec1::<f64>().expect("one dimension")
 }
 
 fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     let norm = expected.iter().map(|e| e * e).sum::<f64>().sqrt().max(1e-3);
-    let distance = found
-        .iter()
-        .zip(expected)
-        .map(|(f, e)| (f - e) * (f - e))
-        .sum::<f64>()
-        .sqrt();
+    let distance = found.iter().zip(expected).map(|(f, e)| (f - e) * (f - e)).sum::<f64>().sqrt();
     assert_eq!(found.len(), expected.len(), "{what}");
-    assert!(
-        distance <= tolerance * norm,
-        "{what}: relative distance {}",
-        distance / norm
-    );
+    assert!(distance <= tolerance * norm, "{what}: relative distance {}", distance / norm);
 }
 
 /// Checks value and gradients of the fused f32 operation against the composed one in f64, and that one's gradients
 /// against central differences.
 fn check(operation: Operation<'_>, inputs: &[Tensor]) {
-    let wide: Vec<Tensor> = inputs
-        .iter()
-        .map(|input| input.to_dtype(DType::F64).expect("widened"))
-        .collect();
+    let wide: Vec<Tensor> = inputs.iter().map(|input| input.to_dtype(DType::F64).expect("widened")).collect();
     let (fused, fused_gradients) = weighted(operation, inputs).expect("fused");
     let (exact, exact_gradients) = weighted(operation, &wide).expect("composed");
-    assert!(
-        (fused - exact).abs() <= 1e-5 * exact.abs().max(1.0),
-        "value {fused} against {exact}"
-    );
+    assert!((fused - exact).abs() <= 1e-5 * exact.abs().max(1.0), "value {fused} against {exact}");
     for (position, (fused, exact)) in fused_gradients.iter().zip(&exact_gradients).enumerate() {
-        assert_close(
-            &format!("gradient {position}"),
-            &flat(fused),
-            &flat(exact),
-            2e-6,
-        );
+        assert_close(&format!("gradient {position}"), &flat(fused), &flat(exact), 2e-6);
     }
     for (position, gradient) in exact_gradients.iter().enumerate() {
         let differences = central_differences(operation, &wide, position);
-        assert_close(
-            &format!("differences {position}"),
-            &flat(gradient),
-            &differences,
-            1e-6,
-        );
+        assert_close(&format!("differences {position}"), &flat(gradient), &differences, 1e-6);
     }
 }
 
@@ -101,23 +64,16 @@ fn central_differences(operation: Operation<'_>, inputs: &[Tensor], position: us
         let mut moved = base.clone();
         moved[index] += offset;
         let mut inputs = inputs.to_vec();
-        inputs[position] =
-            Tensor::from_vec(moved, inputs[position].dims(), &Device::Cpu).expect("a tensor");
+        inputs[position] = Tensor::from_vec(moved, inputs[position].dims(), &Device::Cpu).expect("a tensor");
         weighted(operation, &inputs).expect("composed").0
     };
-    (0..base.len())
-        .map(|index| (at(index, STEP) - at(index, -STEP)) / (2.0 * STEP))
-        .collect()
+    (0..base.len()).map(|index| (at(index, STEP) - at(index, -STEP)) / (2.0 * STEP)).collect()
 }
 
 #[test]
 fn linear__should_have_the_right_gradients() {
     for (rows, input, output) in [(1, 3, 2), (5, 7, 4), (3, 600, 2)] {
-        let inputs = [
-            random(&[rows, input], 1),
-            random(&[input, output], 2),
-            random(&[output], 3),
-        ];
+        let inputs = [random(&[rows, input], 1), random(&[input, output], 2), random(&[output], 3)];
         check(&|tape, v| linear(tape, &v[0], &v[1], &v[2]), &inputs);
     }
     let inputs = [random(&[5, 7], 1), random(&[9, 7], 2)];
@@ -127,53 +83,31 @@ fn linear__should_have_the_right_gradients() {
 #[test]
 fn linear__should_take_inputs_that_are_not_contiguous() {
     let x = random(&[7, 5], 1).t().expect("transposed");
-    check(
-        &|tape, v| linear(tape, &v[0], &v[1], &v[2]),
-        &[x, random(&[7, 4], 2), random(&[4], 3)],
-    );
+    check(&|tape, v| linear(tape, &v[0], &v[1], &v[2]), &[x, random(&[7, 4], 2), random(&[4], 3)]);
 }
 
 #[test]
 fn layer_norm__should_have_the_right_gradients() {
     for (rows, width) in [(1, 8), (35, 5), (3, 33)] {
-        let inputs = [
-            random(&[rows, width], 1),
-            random(&[width], 2),
-            random(&[width], 3),
-        ];
-        check(
-            &|tape, v| layer_norm(tape, &v[0], &v[1], &v[2], 1e-5),
-            &inputs,
-        );
+        let inputs = [random(&[rows, width], 1), random(&[width], 2), random(&[width], 3)];
+        check(&|tape, v| layer_norm(tape, &v[0], &v[1], &v[2], 1e-5), &inputs);
     }
     let transposed = random(&[6, 4], 1).t().expect("transposed");
     let inputs = [transposed, random(&[6], 2), random(&[6], 3)];
-    check(
-        &|tape, v| layer_norm(tape, &v[0], &v[1], &v[2], 1e-5),
-        &inputs,
-    );
+    check(&|tape, v| layer_norm(tape, &v[0], &v[1], &v[2], 1e-5), &inputs);
 }
 
 #[test]
 fn gelu__should_have_the_right_gradients() {
-    check(
-        &|tape, v| gelu(tape, &v[0]),
-        &[(random(&[6, 7], 1) * 2.0).expect("scaled")],
-    );
-    check(
-        &|tape, v| gelu(tape, &v[0]),
-        &[random(&[6, 7], 1).t().expect("transposed")],
-    );
+    check(&|tape, v| gelu(tape, &v[0]), &[(random(&[6, 7], 1) * 2.0).expect("scaled")]);
+    check(&|tape, v| gelu(tape, &v[0]), &[random(&[6, 7], 1).t().expect("transposed")]);
 }
 
 #[test]
 fn causal_attention__should_have_the_right_gradients() {
     for (windows, context, heads, head) in [(1, 1, 1, 2), (2, 5, 2, 3), (1, 9, 1, 4)] {
         let inputs = [random(&[windows * context, 3 * heads * head], 1)];
-        check(
-            &|tape, v| causal_attention(tape, &v[0], context, heads),
-            &inputs,
-        );
+        check(&|tape, v| causal_attention(tape, &v[0], context, heads), &inputs);
     }
 }
 
@@ -185,16 +119,8 @@ fn causal_attention__should_equal_the_composition_at_working_size() {
         let (fused, gradients) = weighted(operation, std::slice::from_ref(&input)).expect("fused");
         let wide = input.to_dtype(DType::F64).expect("widened");
         let (exact, exact_gradients) = weighted(operation, &[wide]).expect("composed");
-        assert!(
-            (fused - exact).abs() <= 1e-4 * exact.abs().max(1.0),
-            "{fused} {exact}"
-        );
-        assert_close(
-            "gradient",
-            &flat(&gradients[0]),
-            &flat(&exact_gradients[0]),
-            2e-6,
-        );
+        assert!((fused - exact).abs() <= 1e-4 * exact.abs().max(1.0), "{fused} {exact}");
+        assert_close("gradient", &flat(&gradients[0]), &flat(&exact_gradients[0]), 2e-6);
     }
 }
 
@@ -224,16 +150,9 @@ fn embed__should_add_up_gradients_of_repeated_tokens() {
 fn embed__should_refuse_tokens_and_contexts_outside_the_tables() {
     let tape = Tape::training();
     let (table, positions) = (tape.leaf(random(&[5, 4], 1)), tape.leaf(random(&[2, 4], 2)));
-    let embed = |tokens: &[u32], context| {
-        embed(&tape, &table, &positions, &Arc::from(tokens), context).err()
-    };
+    let embed = |tokens: &[u32], context| embed(&tape, &table, &positions, &Arc::from(tokens), context).err();
     assert!(embed(&[0, 4], 2).is_none());
-    for (tokens, context) in [
-        (&[5, 0][..], 2),
-        (&[0, 1, 2], 3),
-        (&[0, 1, 2], 2),
-        (&[0], 0),
-    ] {
+    for (tokens, context) in [(&[5, 0][..], 2), (&[0, 1, 2], 3), (&[0, 1, 2], 2), (&[0], 0)] {
         assert!(embed(tokens, context).is_some());
     }
 }
@@ -242,10 +161,7 @@ fn embed__should_refuse_tokens_and_contexts_outside_the_tables() {
 fn cross_entropy__should_have_the_right_gradients() {
     let targets: Arc<[u32]> = Arc::from([0, 6, 2, 2, 5].as_slice());
     let logits = (random(&[5, 7], 1) * 3.0).expect("scaled");
-    check(
-        &|tape, v| cross_entropy(tape, &v[0], &targets),
-        std::slice::from_ref(&logits),
-    );
+    check(&|tape, v| cross_entropy(tape, &v[0], &targets), std::slice::from_ref(&logits));
     let tape = Tape::inference();
     let mean = cross_entropy(&tape, &tape.leaf(logits.clone()), &targets).expect("fits");
     let mean = f64::from(mean.tensor().to_scalar::<f32>().expect("a scalar"));
@@ -263,9 +179,6 @@ fn cross_entropy__should_be_the_logarithm_of_the_vocabulary_for_equal_logits() {
 
 #[test]
 fn add__should_pass_its_gradient_to_both_sides() {
-    check(
-        &|tape, v| add(tape, &v[0], &v[1]),
-        &[random(&[3, 4], 1), random(&[3, 4], 2)],
-    );
+    check(&|tape, v| add(tape, &v[0], &v[1]), &[random(&[3, 4], 1), random(&[3, 4], 2)]);
     check(&|tape, v| add(tape, &v[0], &v[0]), &[random(&[3, 4], 1)]);
 }

@@ -60,14 +60,7 @@ impl WithSimd for Product<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let wide = 2 * S::F32_LANES;
-        let Self {
-            left,
-            right,
-            inner,
-            causal,
-            out,
-            out_stride,
-        } = self;
+        let Self { left, right, inner, causal, out, out_stride } = self;
         for (panel, out) in out.chunks_exact_mut(PANEL * out_stride).enumerate() {
             let (first, end) = (panel * PANEL, (panel + 1) * PANEL);
             let (inner, columns) = match causal {
@@ -78,9 +71,7 @@ impl WithSimd for Product<'_> {
             for column in (0..columns).step_by(wide) {
                 let accumulators = match left {
                     Left::Rows(left) => rows_tile(simd, left, first, right, inner.clone(), column),
-                    Left::Columns(left) => {
-                        columns_tile(simd, left, first, right, inner.clone(), column)
-                    }
+                    Left::Columns(left) => columns_tile(simd, left, first, right, inner.clone(), column),
                 };
                 for (row, accumulators) in out.chunks_exact_mut(out_stride).zip(accumulators) {
                     let (vectors, _) = S::as_mut_simd_f32s(&mut row[column..column + wide]);
@@ -103,16 +94,9 @@ fn rows_tile<S: Simd>(
     column: usize,
 ) -> [[S::f32s; 2]; PANEL] {
     let row = |offset: usize| &left.values[(first + offset) * left.stride..][inner.clone()];
-    let rights = right.values[inner.start * right.stride..inner.end * right.stride]
-        .chunks_exact(right.stride);
+    let rights = right.values[inner.start * right.stride..inner.end * right.stride].chunks_exact(right.stride);
     let mut sums = [[simd.splat_f32s(0.0); 2]; PANEL];
-    for ((((a0, a1), a2), a3), right) in row(0)
-        .iter()
-        .zip(row(1))
-        .zip(row(2))
-        .zip(row(3))
-        .zip(rights)
-    {
+    for ((((a0, a1), a2), a3), right) in row(0).iter().zip(row(1)).zip(row(2)).zip(row(3)).zip(rights) {
         let vectors = two_vectors::<S>(&right[column..]);
         step(simd, &mut sums, [*a0, *a1, *a2, *a3], vectors);
     }
@@ -128,20 +112,13 @@ fn columns_tile<S: Simd>(
     inner: Range<usize>,
     column: usize,
 ) -> [[S::f32s; 2]; PANEL] {
-    let lefts =
-        left.values[inner.start * left.stride..inner.end * left.stride].chunks_exact(left.stride);
-    let rights = right.values[inner.start * right.stride..inner.end * right.stride]
-        .chunks_exact(right.stride);
+    let lefts = left.values[inner.start * left.stride..inner.end * left.stride].chunks_exact(left.stride);
+    let rights = right.values[inner.start * right.stride..inner.end * right.stride].chunks_exact(right.stride);
     let mut sums = [[simd.splat_f32s(0.0); 2]; PANEL];
     for (left, right) in lefts.zip(rights) {
         let left = &left[first..first + PANEL];
         let vectors = two_vectors::<S>(&right[column..]);
-        step(
-            simd,
-            &mut sums,
-            [left[0], left[1], left[2], left[3]],
-            vectors,
-        );
+        step(simd, &mut sums, [left[0], left[1], left[2], left[3]], vectors);
     }
     sums
 }
@@ -153,12 +130,7 @@ fn two_vectors<S: Simd>(values: &[f32]) -> [S::f32s; 2] {
 }
 
 #[inline(always)]
-fn step<S: Simd>(
-    simd: S,
-    sums: &mut [[S::f32s; 2]; PANEL],
-    left: [f32; PANEL],
-    right: [S::f32s; 2],
-) {
+fn step<S: Simd>(simd: S, sums: &mut [[S::f32s; 2]; PANEL], left: [f32; PANEL], right: [S::f32s; 2]) {
     for (sums, left) in sums.iter_mut().zip(left) {
         let left = simd.splat_f32s(left);
         sums[0] = simd.mul_add_f32s(left, right[0], sums[0]);
@@ -184,32 +156,13 @@ mod tests {
         for transposed in [false, true] {
             for causal in [Causal::Columns, Causal::InnerBefore, Causal::InnerAfter] {
                 let (left_rows, left_stride) = if transposed { (inner, 64) } else { (rows, 48) };
-                let (a, b) = (
-                    random(left_rows * left_stride, 1),
-                    random(inner * columns, 2),
-                );
-                let at = |row: usize, k: usize| {
-                    a[if transposed {
-                        k * left_stride + row
-                    } else {
-                        row * left_stride + k
-                    }]
-                };
-                let matrix = Matrix {
-                    values: &a,
-                    stride: left_stride,
-                };
+                let (a, b) = (random(left_rows * left_stride, 1), random(inner * columns, 2));
+                let at = |row: usize, k: usize| a[if transposed { k * left_stride + row } else { row * left_stride + k }];
+                let matrix = Matrix { values: &a, stride: left_stride };
                 let mut out = vec![f32::NAN; rows * columns];
                 pulp::Arch::new().dispatch(Product {
-                    left: if transposed {
-                        Left::Columns(matrix)
-                    } else {
-                        Left::Rows(matrix)
-                    },
-                    right: Matrix {
-                        values: &b,
-                        stride: columns,
-                    },
+                    left: if transposed { Left::Columns(matrix) } else { Left::Rows(matrix) },
+                    right: Matrix { values: &b, stride: columns },
                     inner,
                     causal,
                     out: &mut out,
@@ -223,14 +176,8 @@ mod tests {
                         Causal::InnerAfter => (panel.min(inner)..inner, columns),
                     };
                     for column in 0..valid {
-                        let expected = range.clone().fold(0.0, |sum, k| {
-                            at(row, k).mul_add(b[k * columns + column], sum)
-                        });
-                        assert_eq!(
-                            out[row * columns + column].to_bits(),
-                            f32::to_bits(expected),
-                            "{row} {column}"
-                        );
+                        let expected = range.clone().fold(0.0, |sum, k| at(row, k).mul_add(b[k * columns + column], sum));
+                        assert_eq!(out[row * columns + column].to_bits(), f32::to_bits(expected), "{row} {column}");
                     }
                 }
             }

@@ -26,17 +26,8 @@ impl Trainer {
     pub fn checkpoint(&self, extra: &Parameters) -> Result<Vec<u8>> {
         let (firsts, seconds) = self.optimizer.moments(self.model.variables())?;
         let mut arrays = Parameters::new();
-        for (prefix, group) in [
-            (WEIGHT, &self.model.parameters()?),
-            (FIRST, &firsts),
-            (SECOND, &seconds),
-            (EXTRA, extra),
-        ] {
-            arrays.extend(
-                group
-                    .iter()
-                    .map(|(name, array)| (format!("{prefix}{name}"), array.clone())),
-            );
+        for (prefix, group) in [(WEIGHT, &self.model.parameters()?), (FIRST, &firsts), (SECOND, &seconds), (EXTRA, extra)] {
+            arrays.extend(group.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone())));
         }
         let metadata = [
             ("format", FORMAT.to_owned()),
@@ -45,10 +36,7 @@ impl Trainer {
             ("step", self.step.to_string()),
             ("updates", self.optimizer.updates().to_string()),
         ];
-        let metadata = metadata
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         Ok(arrays_file::write(&arrays, &metadata))
     }
 
@@ -57,45 +45,26 @@ impl Trainer {
     /// # Errors
     /// [`TrainingError::BadCheckpoint`] for a damaged file, [`TrainingError::CheckpointOfAnotherRecipe`], and those of
     /// [`Trainer::new`].
-    pub fn resume(
-        recipe: &Recipe,
-        checkpoint: &[u8],
-        text: Text,
-        device: &Device,
-    ) -> Result<(Self, Parameters)> {
+    pub fn resume(recipe: &Recipe, checkpoint: &[u8], text: Text, device: &Device) -> Result<(Self, Parameters)> {
         let (arrays, metadata) = arrays_file::read(checkpoint)?;
         if field(&metadata, "format")? != FORMAT {
-            return Err(TrainingError::BadCheckpoint(format!(
-                "it is not of the format {FORMAT}"
-            )));
+            return Err(TrainingError::BadCheckpoint(format!("it is not of the format {FORMAT}")));
         }
         let (expected, found) = (hex(recipe), field(&metadata, "recipe_hash")?);
         if expected != found {
-            return Err(TrainingError::CheckpointOfAnotherRecipe {
-                expected,
-                found: found.to_owned(),
-            });
+            return Err(TrainingError::CheckpointOfAnotherRecipe { expected, found: found.to_owned() });
         }
         let [mut weights, mut firsts, mut seconds, mut extra] = [const { Parameters::new() }; 4];
         for (name, array) in arrays {
-            let groups = [
-                (WEIGHT, &mut weights),
-                (FIRST, &mut firsts),
-                (SECOND, &mut seconds),
-                (EXTRA, &mut extra),
-            ];
-            let group = groups
-                .into_iter()
-                .find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
+            let groups = [(WEIGHT, &mut weights), (FIRST, &mut firsts), (SECOND, &mut seconds), (EXTRA, &mut extra)];
+            let group = groups.into_iter().find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
             let (name, group) = group.ok_or_else(|| TrainingError::UnknownTensor(name.clone()))?;
             group.insert(name.to_owned(), array);
         }
         let mut trainer = Self::new(recipe, &weights, text, number(&metadata, "slot")?, device)?;
         check_parameters(&trainer.layout(), &firsts)?;
         check_parameters(&trainer.layout(), &seconds)?;
-        trainer
-            .optimizer
-            .restore(number(&metadata, "updates")?, firsts, seconds, device)?;
+        trainer.optimizer.restore(number(&metadata, "updates")?, firsts, seconds, device)?;
         trainer.step = number(&metadata, "step")?;
         Ok((trainer, extra))
     }
@@ -112,7 +81,5 @@ fn field<'a>(metadata: &'a BTreeMap<String, String>, key: &str) -> Result<&'a st
 
 fn number<T: std::str::FromStr>(metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let value = field(metadata, key)?;
-    value.parse().map_err(|_| {
-        TrainingError::BadCheckpoint(format!("`{key}` in its header is not a number: {value:?}"))
-    })
+    value.parse().map_err(|_| TrainingError::BadCheckpoint(format!("`{key}` in its header is not a number: {value:?}")))
 }

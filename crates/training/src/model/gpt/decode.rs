@@ -34,13 +34,7 @@ impl<'a> Decoder<'a> {
         let tape = Tape::inference();
         let leaves = model.leaves(&tape);
         let layers = (0..model.shape.layers).map(|_| None).collect();
-        Self {
-            model,
-            tape,
-            leaves,
-            tokens: Vec::new(),
-            layers,
-        }
+        Self { model, tape, leaves, tokens: Vec::new(), layers }
     }
 
     /// Logits (vocab) of the token after `token`.
@@ -65,19 +59,13 @@ impl<'a> Decoder<'a> {
     /// Runs the blocks for one more token: (1, width).
     fn advance(&mut self, token: u32) -> Result<Value> {
         let position = self.tokens.len();
-        let wpe = self
-            .leaves
-            .get(POSITION_EMBEDDING)?
-            .tensor()
-            .narrow(0, position, 1)?;
+        let wpe = self.leaves.get(POSITION_EMBEDDING)?.tensor().narrow(0, position, 1)?;
         let (wte, wpe) = (self.leaves.get(TOKEN_EMBEDDING)?, self.tape.leaf(wpe));
         let mut x = ops::embed(&self.tape, wte, &wpe, &Arc::from([token].as_slice()), 1)?; // (1, width)
         let heads = self.model.shape.heads as usize;
         for (layer, cache) in (0..self.model.shape.layers).zip(&mut self.layers) {
             let tape = &self.tape;
-            x = block(tape, &self.leaves, layer, &x, |qkv| {
-                Ok(tape.leaf(attend(qkv.tensor(), heads, cache)?))
-            })?;
+            x = block(tape, &self.leaves, layer, &x, |qkv| Ok(tape.leaf(attend(qkv.tensor(), heads, cache)?)))?;
         }
         self.tokens.push(token);
         Ok(x)
@@ -88,19 +76,14 @@ impl<'a> Decoder<'a> {
 fn attend(qkv: &Tensor, heads: usize, cache: &mut Option<Cache>) -> Result<Tensor> {
     let width = qkv.dim(1)? / 3;
     let head = width / heads;
-    let part = |index| {
-        qkv.narrow(1, index * width, width)?
-            .reshape((heads, 1, head))
-    };
+    let part = |index| qkv.narrow(1, index * width, width)?.reshape((heads, 1, head));
     let (query, mut keys, mut values) = (part(0)?, part(1)?, part(2)?); // (heads, 1, head_dim)
     if let Some(earlier) = cache.take() {
         keys = Tensor::cat(&[&earlier.keys, &keys], 1)?;
         values = Tensor::cat(&[&earlier.values, &values], 1)?;
     }
     let scores = (query.matmul(&keys.t()?)? * (1.0 / (head as f64).sqrt()))?; // (heads, 1, positions)
-    let weights = scores
-        .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
-        .exp()?;
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
     let output = weights.matmul(&values)?.reshape((1, width))?;
     *cache = Some(Cache { keys, values });
