@@ -5,13 +5,18 @@ use anyhow::Context as _;
 use near_workspaces::{
     AccessKey, Worker,
     network::{Sandbox, ValidatorKey},
+    operations::TransactionStatus,
     types::{Gas, NearToken},
 };
 use serde::de::DeserializeOwned;
 use starling_contract_api::{Call, Deployment, InitArgs, View, rpc::Signer};
 use starling_localnet::{BlockMode, Clock, Localnet, RpcOptions, RpcServer, serve};
 use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, PublicKey, TimestampMs};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// The test chain's name.
 pub const CHAIN_ID: &str = "starling-test";
@@ -39,6 +44,7 @@ pub struct Harness {
     pub owner: Actor,
     root: Signer,
     server: RpcServer,
+    blocks: Blocks,
 }
 
 /// The wasm of a contract, as `cargo xtask wasm` built it.
@@ -67,7 +73,7 @@ impl Harness {
         Self::start_in(BlockMode::OnDemand, contracts).await
     }
 
-    /// The same with blocks made in another way.
+    /// The same with blocks made in another way. With [`BlockMode::Manual`] they are made all the time until [`Harness::hold_blocks`].
     pub async fn start_in(mode: BlockMode, contracts: &[&str]) -> anyhow::Result<Self> {
         let account = |name: &str| AccountId::new(name);
         let deployment = Deployment {
@@ -91,6 +97,7 @@ impl Harness {
             )?;
         }
         let chain = builder.build()?;
+        let blocks = Blocks::start(&chain, mode);
         let server = serve(
             chain.clone(),
             "127.0.0.1:0".parse()?,
@@ -123,6 +130,7 @@ impl Harness {
             owner: owner_actor,
             root,
             server,
+            blocks,
         };
         for name in contracts {
             harness.deploy(name).await?;
@@ -183,12 +191,22 @@ impl Harness {
         Ok(Answer::read(transaction.transact().await?))
     }
 
+    /// Stops or goes on making blocks, so that a test can look in between two of them.
+    pub fn hold_blocks(&self, hold: bool) {
+        *self.blocks.held.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    }
+
+    /// Sends a call without waiting for it.
+    pub async fn send(&self, actor: &Actor, call: &Call) -> anyhow::Result<Sent> {
+        let transaction = actor.near.call(&call.contract.as_str().parse()?, &call.method).args(call.args_bytes()).gas(Gas::from_gas(call.gas)).deposit(yocto(call.deposit));
+        Ok(Sent(transaction.transact_async().await?))
+    }
+
     /// Sends a call and, before it can have run to its end, a transaction that deletes the caller's account. Wants blocks at an interval.
     pub async fn call_then_delete(&self, actor: &Actor, call: &Call, heir: &AccountId) -> anyhow::Result<Answer> {
-        let transaction = actor.near.call(&call.contract.as_str().parse()?, &call.method).args(call.args_bytes()).gas(Gas::from_gas(call.gas)).deposit(yocto(call.deposit));
-        let status = transaction.transact_async().await?;
+        let sent = self.send(actor, call).await?;
         actor.near.clone().delete_account(&heir.as_str().parse()?).await?.into_result()?;
-        Ok(Answer::read(status.await?))
+        sent.outcome().await
     }
 
     /// Reads a contract.
@@ -248,6 +266,41 @@ impl Harness {
             .gas(Gas::from_tgas(30));
         Answer::read(init.transact().await?).ok()?;
         Ok(())
+    }
+}
+
+/// A call that is on its way.
+pub struct Sent(TransactionStatus);
+
+impl Sent {
+    /// Waits until all its receipts have run.
+    pub async fn outcome(self) -> anyhow::Result<Answer> {
+        Ok(Answer::read(self.0.await?))
+    }
+}
+
+/// Makes the blocks of a chain that makes none by itself, for as long as the harness lives.
+struct Blocks {
+    held: Arc<Mutex<bool>>,
+}
+
+impl Blocks {
+    fn start(chain: &Localnet, mode: BlockMode) -> Self {
+        let held = Arc::new(Mutex::new(false));
+        if mode == BlockMode::Manual {
+            let (chain, alive) = (chain.clone(), Arc::downgrade(&held));
+            std::thread::spawn(move || {
+                while let Some(held) = alive.upgrade() {
+                    let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !*held && chain.produce_block().is_err() {
+                        return;
+                    }
+                    drop(held);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        Self { held }
     }
 }
 

@@ -9,4 +9,4 @@ pub mod work;
 
 pub use actor::Actor;
 pub use answer::Answer;
-pub use harness::{CHAIN_ID, FEE, Harness, INSTANCE, MIN_STAKE, contract_wasm};
+pub use harness::{CHAIN_ID, FEE, Harness, INSTANCE, MIN_STAKE, Sent, contract_wasm};

@@ -1,7 +1,7 @@
 //! `billing`: the one way for money. Balances, escrow, fees and session keys.
 //!
 //! Every entry method parses, authorises, asks the rule in `starling_protocol::escrow`, stores, logs, and only then makes promises. What is owed is summed in
-//! [`books::Books`], so that anyone can compare it with what the account holds.
+//! `Books`, so that anyone can compare it with what the account holds.
 
 mod accounts;
 mod books;

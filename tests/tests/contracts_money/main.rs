@@ -5,12 +5,14 @@
 mod authority;
 mod balances;
 mod books;
+mod callbacks;
 mod escrows;
 mod keys;
 mod leases;
 mod records;
 mod rosters;
 mod runs;
+mod walks;
 
 use starling_tests::Harness;
 
