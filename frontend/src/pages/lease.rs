@@ -103,7 +103,7 @@ fn Output(view: LeaseView) -> impl IntoView {
     match report {
         Some(report) => view! { <Report report /> }.into_any(),
         None if view.output.is_empty() => view! { <p class="soft">"Nothing yet."</p> }.into_any(),
-        None => view! { <div class="log" role="log" aria-live="polite">{view.output}</div> }.into_any(),
+        None => view! { <div class="log" role="log" aria-live="polite" aria-label="Text so far" tabindex="0">{view.output}</div> }.into_any(),
     }
 }
 

@@ -192,7 +192,7 @@ fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
                 <dt>"Kneser-Ney trigram"</dt><dd class="num">{format!("{:.3}", result.baselines.trigram)}</dd>
                 <dt>"Model file"</dt><dd><Id text=result.model.to_string() /></dd>
             </dl>
-            <div class="log" aria-label="Sample text">{result.sample.clone()}</div>
+            <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
             {mine.then(|| view! { <Download hash=result.model name="model.safetensors".to_owned() label="Download model" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A> })}
         </section>
     }
