@@ -82,10 +82,16 @@ enum Failed {
 
 impl ArtifactStore {
     /// The store in `folder`, which holds at most `limit_bytes` when nothing larger is in use. `token` opens the coordinator's.
-    pub(crate) fn open(folder: PathBuf, limit_bytes: u64, origin: String, token: watch::Receiver<Option<String>>) -> Result<Self, ArtifactError> {
+    pub(crate) fn open(
+        folder: PathBuf,
+        limit_bytes: u64,
+        origin: String,
+        token: watch::Receiver<Option<String>>,
+    ) -> Result<Self, ArtifactError> {
         fs::create_dir_all(&folder)?;
         files::remove_parts(&folder)?;
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build().unwrap_or_default();
+        let http =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build().unwrap_or_default();
         Ok(Self { folder, limit_bytes, origin, http, token, downloading: Mutex::new(()) })
     }
 

@@ -70,9 +70,14 @@ impl Chain {
     pub(crate) async fn own_node(&self) -> Result<Node, ChainError> {
         let node_id = self.node_id;
         let node = self.rpc.view(&self.compute().node(node_id)).await?;
-        let node = node.ok_or_else(|| deviates(format!("node {node_id} is not registered in {}: run `gpu-node setup`", self.deployment.compute)))?;
+        let node =
+            node.ok_or_else(|| deviates(format!("node {node_id} is not registered in {}: run `gpu-node setup`", self.deployment.compute)))?;
         if node.key != self.signer.public_key() {
-            return Err(deviates(format!("node {node_id} is registered with the key {}, this node has {}: run `gpu-node setup`", node.key, self.signer.public_key())));
+            return Err(deviates(format!(
+                "node {node_id} is registered with the key {}, this node has {}: run `gpu-node setup`",
+                node.key,
+                self.signer.public_key()
+            )));
         }
         if node.retired {
             return Err(deviates(format!("node {node_id} was retired: run `gpu-node setup` for a new one")));
@@ -93,9 +98,13 @@ impl Chain {
             let run = self.run(run_id).await?;
             match run.state {
                 RunState::Training { round: now, .. } if now == round => break run,
-                RunState::Training { round: now, .. } if now > round => return Err(deviates(format!("round {round} is over, the chain is at {now}"))),
+                RunState::Training { round: now, .. } if now > round => {
+                    return Err(deviates(format!("round {round} is over, the chain is at {now}")));
+                }
                 RunState::Ended { .. } => return Err(deviates(format!("run {run_id} has ended"))),
-                _ if tokio::time::Instant::now() > until => return Err(deviates(format!("round {round} has not begun on chain: work before it is not signed yet"))),
+                _ if tokio::time::Instant::now() > until => {
+                    return Err(deviates(format!("round {round} has not begun on chain: work before it is not signed yet")));
+                }
                 _ => tokio::time::sleep(POLL).await,
             }
         };

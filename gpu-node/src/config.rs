@@ -89,7 +89,8 @@ impl NodeConfig {
             return Err(ConfigError::Syntax { path: name, reason: format!("longer than {MAX_CONFIG_BYTES} bytes") });
         }
         let text = fs::read_to_string(path).map_err(failed)?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: name.clone(), reason: error.to_string() })?;
+        let mut config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: name.clone(), reason: error.to_string() })?;
         config.override_by(environment)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.key_file = folder.join(&config.key_file);

@@ -34,7 +34,10 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
     let reachable = network.is_ok();
     find("chain", network.map_err(|error| format!("{error}; check `rpc_url`")));
     if reachable {
-        find("registration", chain.own_node().await.map(|node| format!("node {}, paid to {}", node.id, node.payout)).map_err(|error| error.to_string()));
+        find(
+            "registration",
+            chain.own_node().await.map(|node| format!("node {}, paid to {}", node.id, node.payout)).map_err(|error| error.to_string()),
+        );
         find("key on chain", key_on_chain(&chain, config, &signer).await);
     }
     find("coordinator", coordinator(config).await);
@@ -49,10 +52,14 @@ async fn key_on_chain(chain: &Chain, config: &NodeConfig, signer: &Signer) -> Re
     }
     let may = |method: &&str| key.methods.is_empty() || key.methods.iter().any(|allowed| allowed == method);
     if key.receiver.as_deref() != Some(config.deployment.compute.as_str()) || !NODE_METHODS.iter().all(|method| may(method)) {
-        return Err("the node's key is limited to another contract or other methods: remove it and key.json, and run `gpu-node setup`".to_owned());
+        return Err(
+            "the node's key is limited to another contract or other methods: remove it and key.json, and run `gpu-node setup`".to_owned()
+        );
     }
     match key.allowance {
-        Some(left) if left < LOW_ALLOWANCE => Err(format!("the key may spend only {} more on gas: remove it and key.json, and run `gpu-node setup`", left.display_near())),
+        Some(left) if left < LOW_ALLOWANCE => {
+            Err(format!("the key may spend only {} more on gas: remove it and key.json, and run `gpu-node setup`", left.display_near()))
+        }
         Some(left) => Ok(format!("limited to compute, {} left for gas", left.display_near())),
         None => Ok("limited to compute, no limit on gas".to_owned()),
     }
@@ -64,7 +71,10 @@ async fn coordinator(config: &NodeConfig) -> Result<String, String> {
     let response = http.get(format!("{}{}", config.coordinator, path::NETWORK)).send().await.map_err(explain)?;
     let network: NetworkInfo = response.error_for_status().map_err(explain)?.json().await.map_err(explain)?;
     if network.deployment != config.deployment {
-        return Err(format!("it serves {} on {}, this node is set up for another deployment: run `gpu-node setup`", network.deployment.compute, network.deployment.chain_id));
+        return Err(format!(
+            "it serves {} on {}, this node is set up for another deployment: run `gpu-node setup`",
+            network.deployment.compute, network.deployment.chain_id
+        ));
     }
     Ok(format!("{}, version {}", network.name, network.version))
 }
@@ -81,7 +91,12 @@ mod tests {
     async fn doctor__should_say_how_to_mend_each_thing() {
         let folder = tempfile::tempdir().unwrap();
         let key_file = folder.path().join("key.json");
-        let config = NodeConfig { key_file: key_file.clone(), coordinator: "http://127.0.0.1:9".to_owned(), rpc_url: "http://127.0.0.1:9".to_owned(), ..sample() };
+        let config = NodeConfig {
+            key_file: key_file.clone(),
+            coordinator: "http://127.0.0.1:9".to_owned(),
+            rpc_url: "http://127.0.0.1:9".to_owned(),
+            ..sample()
+        };
         let findings = examine(&config).await;
         assert!(findings.len() == 1 && findings[0].outcome.as_ref().is_err_and(|mend| mend.contains("gpu-node setup")), "{findings:?}");
         Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&key_file).unwrap();

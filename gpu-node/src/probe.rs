@@ -81,7 +81,11 @@ fn matrix_gflops(device: &candle_core::Device) -> Result<u32, ProbeError> {
 /// The processor's name as the system gives it.
 fn device_name() -> Text<64> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpus.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(':')).map_or("processor", |(_, name)| name.trim());
+    let name = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|rest| rest.split_once(':'))
+        .map_or("processor", |(_, name)| name.trim());
     let short: String = name.chars().filter(char::is_ascii).filter(|character| !character.is_control()).take(64).collect();
     Text::new(short).unwrap_or_default()
 }

@@ -175,7 +175,11 @@ fn node_key(path: &Path, account: &AccountId) -> Result<Signer, SetupError> {
 
 impl Provider {
     async fn add_key(&self, key: &Signer) -> Result<(), SetupError> {
-        let there = self.rpc.access_key(self.signer.account(), &key.public_key()).await.map_err(|source| failed("the account's keys could not be read", source))?;
+        let there = self
+            .rpc
+            .access_key(self.signer.account(), &key.public_key())
+            .await
+            .map_err(|source| failed("the account's keys could not be read", source))?;
         if there.is_some() {
             return Ok(());
         }
@@ -188,7 +192,10 @@ impl Provider {
             public_key: near_crypto::PublicKey::ED25519(near_crypto::ED25519PublicKey(key.public_key().0)),
             access_key: AccessKey { nonce: 0, permission: AccessKeyPermission::FunctionCall(permission) },
         }));
-        self.rpc.transact(&self.signer, self.signer.account(), vec![action]).await.map_err(|source| failed("the node's key could not be added to the account", source))?;
+        self.rpc
+            .transact(&self.signer, self.signer.account(), vec![action])
+            .await
+            .map_err(|source| failed("the node's key could not be added to the account", source))?;
         tracing::info!(key = %key.public_key(), "added the node's key, limited to compute's node methods");
         Ok(())
     }
@@ -200,7 +207,10 @@ impl Provider {
             return Ok(());
         }
         let least = self.rpc.view(&self.billing.storage_balance_bounds()).await.map_err(|source| failed(what, source))?.min;
-        self.rpc.call(&self.signer, &self.billing.storage_deposit(Some(payout), true, least)).await.map_err(|source| failed(what, source))?;
+        self.rpc
+            .call(&self.signer, &self.billing.storage_deposit(Some(payout), true, least))
+            .await
+            .map_err(|source| failed(what, source))?;
         tracing::info!(%payout, "registered the payout account");
         Ok(())
     }
@@ -225,7 +235,11 @@ impl Provider {
     async fn registered(&self, key: &Signer) -> Result<Option<Node>, SetupError> {
         let mine = |node: &Node| node.key == key.public_key() && node.provider == *self.signer.account() && !node.retired;
         for page in 0..MAX_PAGES {
-            let nodes = self.rpc.view(&self.compute.nodes(page * u64::from(PAGE), PAGE)).await.map_err(|source| failed("the nodes could not be read", source))?;
+            let nodes = self
+                .rpc
+                .view(&self.compute.nodes(page * u64::from(PAGE), PAGE))
+                .await
+                .map_err(|source| failed("the nodes could not be read", source))?;
             let last = nodes.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             if let Some(node) = nodes.into_iter().find(mine) {
                 return Ok(Some(node));
@@ -249,12 +263,14 @@ impl Provider {
         }
         let fee = self.rpc.view(&self.billing.config()).await.map_err(|source| failed(what, source))?.fee;
         let now = self.rpc.block(BlockRef::Final).await.map_err(|source| failed(what, source))?.timestamp_ms;
-        let bounds = Bounds { expires_by: TimestampMs(now).after(STAKE_TIME), post_at_once: Amount::ZERO, fee, holdback: BasisPoints::ZERO };
+        let bounds =
+            Bounds { expires_by: TimestampMs(now).after(STAKE_TIME), post_at_once: Amount::ZERO, fee, holdback: BasisPoints::ZERO };
         let msg = PaymentMsg::Stake { node_id: node.id };
         let storage = msg.storage();
         let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;
         if self.rpc.view(&self.billing.storage_balance_of(self.signer.account())).await.map_err(|source| failed(what, source))?.is_none() {
-            deposit = deposit.checked_add(self.rpc.view(&self.billing.storage_balance_bounds()).await.map_err(|source| failed(what, source))?.min)?;
+            deposit = deposit
+                .checked_add(self.rpc.view(&self.billing.storage_balance_bounds()).await.map_err(|source| failed(what, source))?.min)?;
         }
         let args = PayArgs { target: self.compute.0.clone(), amount, storage, bounds, msg };
         let outcome = self.rpc.call(&self.signer, &self.billing.pay(&args, deposit)).await.map_err(|source| failed(what, source))?;

@@ -93,7 +93,11 @@ impl TrainerThread {
     }
 
     /// Does a job on the thread and gives its answer.
-    pub(crate) async fn run<T: Send + 'static>(&self, urgency: Urgency, job: impl FnOnce(&mut Bench) -> T + Send + 'static) -> Result<T, TrainerError> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        job: impl FnOnce(&mut Bench) -> T + Send + 'static,
+    ) -> Result<T, TrainerError> {
         let (answer, receiver) = oneshot::channel();
         let job: Job = Box::new(move |bench| drop(answer.send(job(bench))));
         self.queue.push(urgency, job)?;

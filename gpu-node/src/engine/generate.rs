@@ -72,7 +72,9 @@ impl Gate {
 /// The model of a `model.safetensors`, shaped by the recipe in its metadata.
 pub(crate) fn load_model(file: &[u8]) -> Result<Gpt, EngineError> {
     let (parameters, metadata) = import_model(file)?;
-    let recipe = metadata.get("starling.recipe").ok_or_else(|| TrainingError::BadRequest("the model file names no recipe in its metadata".to_owned()))?;
+    let recipe = metadata
+        .get("starling.recipe")
+        .ok_or_else(|| TrainingError::BadRequest("the model file names no recipe in its metadata".to_owned()))?;
     let recipe = Recipe::from_json(recipe).map_err(TrainingError::from)?;
     Ok(Gpt::new(recipe.gpt(), &parameters, &device()?)?)
 }
@@ -154,7 +156,8 @@ mod tests {
     }
 
     fn job(max_new_tokens: u32) -> GenerateJob {
-        let spec = Generate { model: Default::default(), prompt: "fn main".to_owned(), max_new_tokens, temperature: 1.0, top_k: 0, seed: 7 };
+        let spec =
+            Generate { model: Default::default(), prompt: "fn main".to_owned(), max_new_tokens, temperature: 1.0, top_k: 0, seed: 7 };
         GenerateJob { spec, model: model(), before: (0, 0), unsigned_limit_ms: 60_000 }
     }
 

@@ -104,7 +104,8 @@ pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
     // Of each layer: two norms, three projections, attention, its output, the wide layer before and after its function, sums.
     const FLOATS_PER_LAYER: u64 = 20;
     let shape = recipe.gpt();
-    let [layers, heads, width, context, vocab, batch] = [shape.layers, shape.heads, shape.width, shape.context, shape.vocab, recipe.batch].map(u64::from);
+    let [layers, heads, width, context, vocab, batch] =
+        [shape.layers, shape.heads, shape.width, shape.context, shape.vocab, recipe.batch].map(u64::from);
     let tokens = batch * context;
     let activations = tokens * (layers * (FLOATS_PER_LAYER * width + heads * context) + 3 * vocab + 4 * width) * 4;
     shape.parameter_count() * BYTES_PER_PARAMETER + activations
@@ -121,7 +122,8 @@ fn device() -> Result<Device, EngineError> {
 /// The layout of a recipe's model, as rounds know it.
 fn layout(recipe: &Recipe) -> Result<Layout, EngineError> {
     let dimension = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    let tensors = Gpt::layout(recipe.gpt()).into_iter().map(|(name, shape)| TensorShape { name, shape: shape.into_iter().map(dimension).collect() });
+    let tensors =
+        Gpt::layout(recipe.gpt()).into_iter().map(|(name, shape)| TensorShape { name, shape: shape.into_iter().map(dimension).collect() });
     Ok(Layout::new(tensors.collect())?)
 }
 

@@ -4,7 +4,7 @@ use super::{EngineError, RunInputs, plan};
 use crate::artifact::hash_of;
 use starling_primitives::Hash32;
 use starling_protocol::{run::Run, signing::RoundStatement};
-use starling_rounds::{OuterState, Outcome, Previous, RoundRecord, Updates, apply_round, decode, genesis_digest};
+use starling_rounds::{Outcome, OuterState, Previous, RoundRecord, Updates, apply_round, decode, genesis_digest};
 use std::sync::Arc;
 
 /// A record to check.
@@ -43,8 +43,15 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
     check_own(&record, own)?;
     let decoded = decode_all(&state, updates)?;
     // A node that was away has not seen the digest before; the chain's hash chain binds it, and the state's root is checked either way.
-    let digest = previous_digest.unwrap_or(if record.round == 0 { genesis_digest(run.id, run.terms.base_root) } else { record.previous_digest });
-    let previous = Previous { run: run.id, round: run.rounds_done, digest, state_root: run.state_root, roster_size: u16::try_from(run.roster.len()).unwrap_or(u16::MAX) };
+    let digest =
+        previous_digest.unwrap_or(if record.round == 0 { genesis_digest(run.id, run.terms.base_root) } else { record.previous_digest });
+    let previous = Previous {
+        run: run.id,
+        round: run.rounds_done,
+        digest,
+        state_root: run.state_root,
+        roster_size: u16::try_from(run.roster.len()).unwrap_or(u16::MAX),
+    };
     record.check(&previous, plan(&inputs.recipe)?, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     let state_root = apply_round(&mut state, &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     if state_root != statement.state_root {
@@ -79,7 +86,9 @@ fn check_own(record: &RoundRecord, own: Option<(u16, Hash32)>) -> Result<(), Eng
         tracing::warn!(round = record.round, ?reason, "this node's update was refused");
     }
     match entry.commitment() {
-        Some((_, named)) if named != committed => deviates(format!("it names update {} of this node, which committed to {}", named.short(), committed.short())),
+        Some((_, named)) if named != committed => {
+            deviates(format!("it names update {} of this node, which committed to {}", named.short(), committed.short()))
+        }
         _ => Ok(()),
     }
 }

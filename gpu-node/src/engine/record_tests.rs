@@ -27,7 +27,15 @@ fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
         invited: Vec::new(),
     };
     let payout = AccountId::new("a.near").unwrap();
-    let member = |id: u8| Member { node_id: NodeId(id.into()), payout: payout.clone(), key: PublicKey([id; 32]), tokens: 0, missed: 0, leaving: false, left: false };
+    let member = |id: u8| Member {
+        node_id: NodeId(id.into()),
+        payout: payout.clone(),
+        key: PublicKey([id; 32]),
+        tokens: 0,
+        missed: 0,
+        leaving: false,
+        left: false,
+    };
     let mut run = Run::new(RunId(3), payout.clone(), EscrowId(4), Amount::from_near(1), terms, TimestampMs(0)).unwrap();
     run.roster = vec![member(1), member(2)];
     run.state = RunState::Training { round: 0, deadline: TimestampMs(1) };
@@ -50,7 +58,12 @@ fn honest() -> RecordJob {
         .iter()
         .zip(clip_factors(&norms))
         .map(|((place, bytes), clip_factor_256)| {
-            let outcome = Outcome::Accepted { update_hash: hash_of(bytes), tokens: 640, clip_factor_256, score: Score { own: Nats(1_000), unseen: Nats(900) } };
+            let outcome = Outcome::Accepted {
+                update_hash: hash_of(bytes),
+                tokens: 640,
+                clip_factor_256,
+                score: Score { own: Nats(1_000), unseen: Nats(900) },
+            };
             Entry { participant: *place, outcome }
         })
         .collect();
@@ -71,7 +84,15 @@ fn honest() -> RecordJob {
     };
     let decoded = decode_all(&state, updates.clone()).unwrap();
     let state_root = apply_round(&mut state.clone(), &record, &decoded).unwrap();
-    let statement = RoundStatement { escrow_id: run.escrow_id, run_id: run.id, round: 0, previous: run.chain, record: record.digest(), state_root, tokens: record.tokens_by_place() };
+    let statement = RoundStatement {
+        escrow_id: run.escrow_id,
+        run_id: run.id,
+        round: 0,
+        previous: run.chain,
+        record: record.digest(),
+        state_root,
+        tokens: record.tokens_by_place(),
+    };
     let text = |index: usize, split| Text::new(made.files[index].clone(), 32, split).unwrap();
     let inputs = RunInputs { text: text(0, Split::Train), held_out: text(1, Split::HeldOut), recipe: Arc::new(recipe) };
     let own = Some((0, hash_of(&updates[0].1)));

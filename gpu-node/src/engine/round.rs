@@ -86,7 +86,12 @@ fn checkpoint_path(folder: &Path) -> PathBuf {
 }
 
 /// Trains the share, or goes on with it where the process died. `report` is called after each step.
-pub(crate) fn train_round(bench: &mut Bench, job: &RoundJob, cancel: &Cancel, mut report: impl FnMut(StepMade)) -> Result<RoundWork, EngineError> {
+pub(crate) fn train_round(
+    bench: &mut Bench,
+    job: &RoundJob,
+    cancel: &Cancel,
+    mut report: impl FnMut(StepMade),
+) -> Result<RoundWork, EngineError> {
     let root = job.state.root();
     let plan = plan(&job.inputs.recipe)?;
     let (first, steps) = (job.state.next_inner_step(), plan.inner_steps_per_round());
@@ -112,7 +117,14 @@ pub(crate) fn train_round(bench: &mut Bench, job: &RoundJob, cancel: &Cancel, mu
     result
 }
 
-fn steps_until(live: &mut Live, end: u64, first: u64, job: &RoundJob, cancel: &Cancel, report: &mut impl FnMut(StepMade)) -> Result<(), EngineError> {
+fn steps_until(
+    live: &mut Live,
+    end: u64,
+    first: u64,
+    job: &RoundJob,
+    cancel: &Cancel,
+    report: &mut impl FnMut(StepMade),
+) -> Result<(), EngineError> {
     let mut saved = Instant::now();
     let mut recent = VecDeque::from([(Instant::now(), 0_u64)]);
     let mut tokens = 0_u64;

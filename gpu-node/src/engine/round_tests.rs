@@ -2,7 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use crate::engine::{prepare, read_state, Base, PrepareJob};
+use crate::engine::{Base, PrepareJob, prepare, read_state};
 use starling_training::{Recipe, Split, Text};
 use std::sync::Arc;
 
@@ -104,7 +104,9 @@ fn round__should_go_on_from_a_later_state_after_missed_rounds() {
     let mut later = next(&state, folder.path(), 5);
     later.step(None, 5).unwrap();
     let mut rates = Vec::new();
-    let work = train_round(&mut Bench::default(), &job(folder.path(), &later, &inputs), &Cancel::default(), |made| rates.push(made.learning_rate)).unwrap();
+    let work =
+        train_round(&mut Bench::default(), &job(folder.path(), &later, &inputs), &Cancel::default(), |made| rates.push(made.learning_rate))
+            .unwrap();
     assert_eq!(work.steps, 5);
     assert!((rates[0] - starling_training::learning_rate(&inputs.recipe, 10)).abs() < 1e-12);
 }

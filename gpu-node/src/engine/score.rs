@@ -42,7 +42,11 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
         }
         let after = losses_after(&mut model, job, update, own, &unseen)?;
         let (own_after, unseen_after) = after.unwrap_or((NO_LOSS, NO_LOSS));
-        scores.push(Score { place: *place, own: (number(own_before), number(own_after)), unseen: (number(unseen_before), number(unseen_after)) });
+        scores.push(Score {
+            place: *place,
+            own: (number(own_before), number(own_after)),
+            unseen: (number(unseen_before), number(unseen_after)),
+        });
     }
     Ok(scores)
 }
@@ -93,7 +97,10 @@ mod tests {
 
     fn verdicts(job: &ScoreJob) -> Vec<bool> {
         let scores = score_updates(job, &Cancel::default()).unwrap();
-        let scores: Vec<_> = scores.iter().map(|score| starling_rounds::Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1)).collect();
+        let scores: Vec<_> = scores
+            .iter()
+            .map(|score| starling_rounds::Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1))
+            .collect();
         let known: Vec<_> = scores.iter().flatten().copied().collect();
         scores.iter().map(|score| score.is_some_and(|score| gate(score, Cohort::of(&known)) == Verdict::Pass)).collect()
     }
@@ -109,7 +116,14 @@ mod tests {
         let mut updates: Vec<(u16, Arc<[u8]>)> = Vec::new();
         for place in 0..3 {
             let folder = tempfile::tempdir().unwrap();
-            let job = RoundJob { run_id: RunId(1), round: 0, place, inputs: inputs.clone(), state: state.clone(), folder: folder.path().to_owned() };
+            let job = RoundJob {
+                run_id: RunId(1),
+                round: 0,
+                place,
+                inputs: inputs.clone(),
+                state: state.clone(),
+                folder: folder.path().to_owned(),
+            };
             train_round(&mut Bench::default(), &job, &Cancel::default(), |_| ()).unwrap();
             updates.push((place, std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into()));
         }

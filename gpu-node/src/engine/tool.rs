@@ -114,7 +114,9 @@ fn log_probability(logits: &[f32], byte: u8) -> f64 {
 fn report(answers: Vec<ProbeAnswer>) -> ToolReport {
     let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let bits = answers.iter().filter_map(|answer| if let ProbeAnswer::BitsPerByte(bits) = answer { Some(*bits) } else { None });
-    let right = answers.iter().filter_map(|answer| if let ProbeAnswer::Preferred(right) = answer { Some(f64::from(u8::from(*right))) } else { None });
+    let right = answers
+        .iter()
+        .filter_map(|answer| if let ProbeAnswer::Preferred(right) = answer { Some(f64::from(u8::from(*right))) } else { None });
     let (bits_per_byte, accuracy) = (mean(bits.collect()), mean(right.collect()));
     ToolReport { answers, bits_per_byte, accuracy }
 }
@@ -159,7 +161,8 @@ mod tests {
 
     #[test]
     fn prefers__should_follow_the_model() {
-        let ends = ["x", "y"].map(|text| (run(vec![probe(Measure::BitsPerByte { continuation: text.to_owned() })]).bits_per_byte.unwrap(), text));
+        let ends =
+            ["x", "y"].map(|text| (run(vec![probe(Measure::BitsPerByte { continuation: text.to_owned() })]).bits_per_byte.unwrap(), text));
         let (right, wrong) = if ends[0].0 < ends[1].0 { (ends[0].1, ends[1].1) } else { (ends[1].1, ends[0].1) };
         let report = run(vec![probe(Measure::Prefers { right: right.to_owned(), wrong: vec![wrong.to_owned()] })]);
         assert_eq!(report.accuracy, Some(1.0));

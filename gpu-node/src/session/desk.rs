@@ -134,7 +134,9 @@ impl Desk {
     fn hear_note(&mut self, message: &ToNode) -> Vec<Effect> {
         match message {
             ToNode::RunEnded { run_id } => self.end_run(*run_id),
-            ToNode::MeterSigned { lease_id, seq, signature } if self.lease == Some(*lease_id) => vec![Effect::LeaseSigned(*seq, *signature)],
+            ToNode::MeterSigned { lease_id, seq, signature } if self.lease == Some(*lease_id) => {
+                vec![Effect::LeaseSigned(*seq, *signature)]
+            }
             ToNode::LeaseEnded { lease_id } => {
                 self.forget(|key| *key == Key::Lease(*lease_id));
                 if self.lease == Some(*lease_id) { vec![Effect::EndLease] } else { Vec::new() }
@@ -220,7 +222,13 @@ impl Key {
     /// The run that it is about.
     fn run(&self) -> Option<RunId> {
         match self {
-            Self::Enroll(run) | Self::Round(run, _) | Self::Reveal(run, _) | Self::Score(run, _) | Self::Record(run, ..) | Self::Evaluate(run, _) | Self::Export(run) => Some(*run),
+            Self::Enroll(run)
+            | Self::Round(run, _)
+            | Self::Reveal(run, _)
+            | Self::Score(run, _)
+            | Self::Record(run, ..)
+            | Self::Evaluate(run, _)
+            | Self::Export(run) => Some(*run),
             Self::Prepare(_) | Self::Lease(_) => None,
         }
     }
@@ -238,7 +246,12 @@ fn key_of(message: &ToNode) -> Option<Key> {
         ToNode::Evaluate { run_id, round, .. } => Key::Evaluate(*run_id, *round),
         ToNode::Export { run_id, .. } => Key::Export(*run_id),
         ToNode::LeaseOpen { lease_id, .. } => Key::Lease(*lease_id),
-        ToNode::Challenge { .. } | ToNode::Welcome { .. } | ToNode::Refused { .. } | ToNode::RunEnded { .. } | ToNode::MeterSigned { .. } | ToNode::LeaseEnded { .. } => return None,
+        ToNode::Challenge { .. }
+        | ToNode::Welcome { .. }
+        | ToNode::Refused { .. }
+        | ToNode::RunEnded { .. }
+        | ToNode::MeterSigned { .. }
+        | ToNode::LeaseEnded { .. } => return None,
     })
 }
 

@@ -34,7 +34,14 @@ fn start_round(run_id: RunId, round: u32) -> ToNode {
 }
 
 fn lease_open(lease_id: u64) -> ToNode {
-    let job = JobSpec::Generate(Generate { model: Hash32::default(), prompt: String::new(), max_new_tokens: 1, temperature: 0.0, top_k: 0, seed: 0 });
+    let job = JobSpec::Generate(Generate {
+        model: Hash32::default(),
+        prompt: String::new(),
+        max_new_tokens: 1,
+        temperature: 0.0,
+        top_k: 0,
+        seed: 0,
+    });
     ToNode::LeaseOpen { lease_id: LeaseId(lease_id), job, last: None }
 }
 
@@ -147,7 +154,13 @@ fn desk__should_keep_its_limits() {
 #[test]
 fn desk__should_not_answer_a_request_with_an_older_one_of_its_number() {
     let mut desk = Desk::default();
-    let prepare = || ToNode::Prepare { request_id: 1, recipe: String::new(), data: Hash32::default(), held_out: None, base: starling_http_api::run::Base::Fresh };
+    let prepare = || ToNode::Prepare {
+        request_id: 1,
+        recipe: String::new(),
+        data: Hash32::default(),
+        held_out: None,
+        base: starling_http_api::run::Base::Fresh,
+    };
     hear(&mut desk, prepare());
     desk.apply(Event::Finished(Key::Prepare(1), Finish::Answer(FromNode::Alive)));
     assert_eq!(started(&hear(&mut desk, prepare())), [Key::Prepare(1)]);

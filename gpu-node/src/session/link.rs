@@ -125,28 +125,30 @@ impl Link {
                         Err(error) => self.wait_after(&error),
                     }
                 }
-                State::Up { socket, heard } => match tokio::time::timeout_at(*heard + Duration::from_millis(SILENCE_MS), socket.next()).await {
-                    Ok(Some(Ok(message))) => {
-                        *heard = Instant::now();
-                        match read(&message) {
-                            Ok(Some(message)) => return Ok(Heard::Message(Box::new(message))),
-                            Ok(None) => {}
-                            Err(error) => {
-                                self.wait_after(&error);
-                                return Ok(Heard::Closed);
+                State::Up { socket, heard } => {
+                    match tokio::time::timeout_at(*heard + Duration::from_millis(SILENCE_MS), socket.next()).await {
+                        Ok(Some(Ok(message))) => {
+                            *heard = Instant::now();
+                            match read(&message) {
+                                Ok(Some(message)) => return Ok(Heard::Message(Box::new(message))),
+                                Ok(None) => {}
+                                Err(error) => {
+                                    self.wait_after(&error);
+                                    return Ok(Heard::Closed);
+                                }
                             }
                         }
+                        gone => {
+                            let why = match gone {
+                                Err(_) => "silence".to_owned(),
+                                Ok(Some(Err(error))) => error.to_string(),
+                                Ok(_) => "closed by the coordinator".to_owned(),
+                            };
+                            self.wait_after(&SessionError::Broken(why));
+                            return Ok(Heard::Closed);
+                        }
                     }
-                    gone => {
-                        let why = match gone {
-                            Err(_) => "silence".to_owned(),
-                            Ok(Some(Err(error))) => error.to_string(),
-                            Ok(_) => "closed by the coordinator".to_owned(),
-                        };
-                        self.wait_after(&SessionError::Broken(why));
-                        return Ok(Heard::Closed);
-                    }
-                },
+                }
             }
         }
     }
@@ -218,7 +220,9 @@ async fn check_coordinator(context: &Context) -> Result<NetworkInfo, SessionErro
     let network: NetworkInfo = response.error_for_status().map_err(broken)?.json().await.map_err(broken)?;
     let expected = &context.config.deployment;
     if network.deployment != *expected {
-        let name = |deployment: &starling_contract_api::Deployment| format!("{} on {} (instance {})", deployment.compute, deployment.chain_id, deployment.instance);
+        let name = |deployment: &starling_contract_api::Deployment| {
+            format!("{} on {} (instance {})", deployment.compute, deployment.chain_id, deployment.instance)
+        };
         return Err(SessionError::WrongNetwork { origin: origin.clone(), found: name(&network.deployment), expected: name(expected) });
     }
     Ok(network)
@@ -231,11 +235,14 @@ async fn dial(context: Arc<Context>) -> Result<(Socket, String), SessionError> {
     let url = format!("{}{}", context.config.coordinator.replacen("http", "ws", 1), path::NODE_CONNECT);
     let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
     let shake = async {
-        let (mut socket, _) = connect_async_with_config(url, Some(limits), true).await.map_err(|error| SessionError::Broken(error.to_string()))?;
+        let (mut socket, _) =
+            connect_async_with_config(url, Some(limits), true).await.map_err(|error| SessionError::Broken(error.to_string()))?;
         let token = prove(&context, &mut socket).await?;
         Ok((socket, token))
     };
-    tokio::time::timeout(HANDSHAKE_TIME, shake).await.unwrap_or_else(|_| Err(SessionError::Broken("the coordinator did not greet in time".to_owned())))
+    tokio::time::timeout(HANDSHAKE_TIME, shake)
+        .await
+        .unwrap_or_else(|_| Err(SessionError::Broken("the coordinator did not greet in time".to_owned())))
 }
 
 /// Signs the challenge with the registered key; gives the session's token.
@@ -247,7 +254,8 @@ async fn prove(context: &Context, socket: &mut Socket) -> Result<String, Session
     let hello = NodeHello { node_id: context.config.node_id, origin, nonce, expires_at };
     let signature = context.chain.sign(&hello.signing_bytes(&context.config.deployment.compute_domain()));
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version }).map_err(|error| SessionError::Protocol(error.to_string()))?;
+    let text =
+        serde_json::to_string(&FromNode::Hello { hello, signature, version }).map_err(|error| SessionError::Protocol(error.to_string()))?;
     socket.send(Message::text(text)).await.map_err(|error| SessionError::Broken(error.to_string()))?;
     match hear(socket).await? {
         ToNode::Welcome { token } => Ok(token),

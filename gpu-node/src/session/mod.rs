@@ -46,7 +46,12 @@ struct Session {
 }
 
 /// Serves the coordinator until `stop` is true; ends early only for what no repetition mends.
-pub(crate) async fn run(context: Arc<Context>, mut reports: mpsc::Receiver<Report>, token: watch::Sender<Option<String>>, mut stop: watch::Receiver<bool>) -> Result<(), SessionError> {
+pub(crate) async fn run(
+    context: Arc<Context>,
+    mut reports: mpsc::Receiver<Report>,
+    token: watch::Sender<Option<String>>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), SessionError> {
     let link = Link::new(context.clone(), token);
     let mut session = Session { context, desk: Desk::default(), running: BTreeMap::new(), link };
     let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));

@@ -67,7 +67,14 @@ struct Work {
 }
 
 /// Serves a lease to its end. Tells the tenant's side why where it cannot.
-pub(super) async fn serve(context: &Arc<Context>, lease_id: LeaseId, last: Option<LeaseStatement>, busy_with: Option<RunId>, cancel: Cancel, notes: mpsc::Receiver<LeaseNote>) -> Finish {
+pub(super) async fn serve(
+    context: &Arc<Context>,
+    lease_id: LeaseId,
+    last: Option<LeaseStatement>,
+    busy_with: Option<RunId>,
+    cancel: Cancel,
+    notes: mpsc::Receiver<LeaseNote>,
+) -> Finish {
     let served = serve_accepted(context, lease_id, last, busy_with, &cancel, notes).await;
     cancel.cancel();
     match served {
@@ -76,7 +83,11 @@ pub(super) async fn serve(context: &Arc<Context>, lease_id: LeaseId, last: Optio
             let reason = error.to_string();
             tracing::warn!(%lease_id, reason, "the lease could not be served");
             // What is not served is not kept waiting: the tenant gets the rest back.
-            let active = context.chain.lease(lease_id).await.is_ok_and(|lease| lease.node_id == context.config.node_id && matches!(lease.state, LeaseState::Active { .. }));
+            let active = context
+                .chain
+                .lease(lease_id)
+                .await
+                .is_ok_and(|lease| lease.node_id == context.config.node_id && matches!(lease.state, LeaseState::Active { .. }));
             if active && let Err(error) = context.chain.close_lease(lease_id).await {
                 tracing::warn!(%lease_id, %error, "the lease could not be closed on chain; its deadline will");
             }
@@ -85,7 +96,14 @@ pub(super) async fn serve(context: &Arc<Context>, lease_id: LeaseId, last: Optio
     }
 }
 
-async fn serve_accepted(context: &Arc<Context>, lease_id: LeaseId, last: Option<LeaseStatement>, busy_with: Option<RunId>, cancel: &Cancel, notes: mpsc::Receiver<LeaseNote>) -> Result<(), TaskError> {
+async fn serve_accepted(
+    context: &Arc<Context>,
+    lease_id: LeaseId,
+    last: Option<LeaseStatement>,
+    busy_with: Option<RunId>,
+    cancel: &Cancel,
+    notes: mpsc::Receiver<LeaseNote>,
+) -> Result<(), TaskError> {
     let lease = suitable(context, lease_id, busy_with).await?;
     // All that is needed is at hand before the clock of the lease runs.
     let job = gather(context, &lease).await?;
@@ -93,7 +111,11 @@ async fn serve_accepted(context: &Arc<Context>, lease_id: LeaseId, last: Option<
         context.chain.accept_lease(lease_id).await?;
     }
     let receipt = context.receipts.lease(lease_id)?;
-    let from = [receipt.co_signed.as_ref().map(|kept| kept.statement.clone()), last].into_iter().flatten().filter(|kept| kept.lease_id == lease_id).max_by_key(|kept| kept.seq);
+    let from = [receipt.co_signed.as_ref().map(|kept| kept.statement.clone()), last]
+        .into_iter()
+        .flatten()
+        .filter(|kept| kept.lease_id == lease_id)
+        .max_by_key(|kept| kept.seq);
     let (seq, metered_ms, units) = from.map_or((0, 0, 0), |kept| (kept.seq, kept.metered_ms, kept.units));
     let gate = Arc::new(Gate::default());
     gate.signed(metered_ms);
@@ -137,11 +159,14 @@ enum Job {
 /// Reads the job that was paid for, not the one that was told.
 async fn gather(context: &Context, lease: &Lease) -> Result<Job, TaskError> {
     let spec = context.store.get(lease.terms.job).await?;
-    let spec: JobSpec = serde_json::from_slice(&spec).map_err(|error| TaskError::Asked(format!("the job's description is not understood: {error}")))?;
+    let spec: JobSpec =
+        serde_json::from_slice(&spec).map_err(|error| TaskError::Asked(format!("the job's description is not understood: {error}")))?;
     match spec {
         JobSpec::Generate(spec) => {
             if spec.prompt.len() > MAX_PROMPT_BYTES || !(1..=MAX_NEW_TOKENS).contains(&spec.max_new_tokens) {
-                return Err(TaskError::Asked(format!("a prompt has {MAX_PROMPT_BYTES} bytes at most, a generation 1 to {MAX_NEW_TOKENS} tokens")));
+                return Err(TaskError::Asked(format!(
+                    "a prompt has {MAX_PROMPT_BYTES} bytes at most, a generation 1 to {MAX_NEW_TOKENS} tokens"
+                )));
             }
             let model = context.store.get(spec.model).await?;
             Ok(Job::Generate(spec, model))
@@ -154,14 +179,23 @@ async fn gather(context: &Context, lease: &Lease) -> Result<Job, TaskError> {
 }
 
 /// Lets the trainer thread do the job; its pieces come by channel.
-async fn compute(context: Arc<Context>, job: Job, before: (u64, u64), gate: Arc<Gate>, cancel: Cancel, give: mpsc::Sender<Piece>) -> Result<Result<(), EngineError>, TrainerError> {
+async fn compute(
+    context: Arc<Context>,
+    job: Job,
+    before: (u64, u64),
+    gate: Arc<Gate>,
+    cancel: Cancel,
+    give: mpsc::Sender<Piece>,
+) -> Result<Result<(), EngineError>, TrainerError> {
     let unsigned_limit_ms = STATEMENT_INTERVAL.0;
     let work = move |_: &mut engine::Bench| {
         // A receiver that is gone has stopped the job already.
         let send = |piece| drop(give.blocking_send(piece));
         match job {
             Job::Generate(spec, model) => engine::generate(&GenerateJob { spec, model, before, unsigned_limit_ms }, &gate, &cancel, send),
-            Job::Tool(tool, model) => engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send),
+            Job::Tool(tool, model) => {
+                engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
+            }
         }
     };
     context.trainer.run(Urgency::Work, work).await
@@ -235,7 +269,15 @@ impl Work {
         }
         let output = self.context.store.put(self.output.clone().into()).await?;
         self.seq += 1;
-        let statement = LeaseStatement { escrow_id: self.lease.escrow_id, lease_id: self.lease.id, seq: self.seq, metered_ms: self.metered_ms, units: self.units, output, is_final };
+        let statement = LeaseStatement {
+            escrow_id: self.lease.escrow_id,
+            lease_id: self.lease.id,
+            seq: self.seq,
+            metered_ms: self.metered_ms,
+            units: self.units,
+            output,
+            is_final,
+        };
         let signature = self.context.sign(&statement.signing_bytes(&self.context.config.deployment.compute_domain(), Role::Node));
         self.context.receipts.save_lease(self.lease.id, &self.receipt)?;
         self.waiting = Some((statement.clone(), signature));
@@ -343,7 +385,8 @@ async fn bring_to_chain(context: Arc<Context>, kept: CoSigned) {
 fn whole_letters(bytes: &[u8]) -> usize {
     let cut = bytes.utf8_chunks().last().map_or(0, |last| {
         let invalid = last.invalid();
-        let could_begin = !invalid.is_empty() && bytes.ends_with(invalid) && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+        let could_begin =
+            !invalid.is_empty() && bytes.ends_with(invalid) && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
         if could_begin { invalid.len() } else { 0 }
     });
     bytes.len() - cut
@@ -357,7 +400,15 @@ mod tests {
 
     #[test]
     fn whole_letters__should_not_cut_one_and_not_wait_for_what_is_none() {
-        for (bytes, expected) in [(&b"abc"[..], 3), ("aä".as_bytes(), 3), (&"aä".as_bytes()[..2], 1), (b"a\xff", 2), (b"\xff\xffab", 4), (b"", 0), (&"€".as_bytes()[..2], 0)] {
+        for (bytes, expected) in [
+            (&b"abc"[..], 3),
+            ("aä".as_bytes(), 3),
+            (&"aä".as_bytes()[..2], 1),
+            (b"a\xff", 2),
+            (b"\xff\xffab", 4),
+            (b"", 0),
+            (&"€".as_bytes()[..2], 0),
+        ] {
             assert_eq!(whole_letters(bytes), expected, "{bytes:?}");
         }
     }

@@ -95,7 +95,13 @@ pub(crate) struct Context {
 
 impl Context {
     /// Opens all of it below the data folder, apart for each deployment, so that a new chain begins with no memory of an old one.
-    pub(crate) fn open(config: NodeConfig, chain: Chain, memory_bytes: u64, token: watch::Receiver<Option<String>>, reports: mpsc::Sender<Report>) -> Result<Self, TaskError> {
+    pub(crate) fn open(
+        config: NodeConfig,
+        chain: Chain,
+        memory_bytes: u64,
+        token: watch::Receiver<Option<String>>,
+        reports: mpsc::Sender<Report>,
+    ) -> Result<Self, TaskError> {
         let store = ArtifactStore::open(config.data_dir.join("artifacts"), config.cache_limit_bytes, config.coordinator.clone(), token)?;
         let receipts = Receipts::open(config.data_dir.join(folder_of(&config.deployment)))?;
         let trainer = TrainerThread::start()?;
@@ -117,7 +123,10 @@ impl Context {
         let held_out = self.store.get(terms.held_out).await?;
         let inputs = RunInputs::read(&recipe, data, held_out)?;
         if crate::engine::plan(&inputs.recipe)?.assigned_tokens() != terms.tokens_per_round {
-            return Err(TaskError::Asked(format!("the terms pay for {} tokens a round, the recipe assigns another number", terms.tokens_per_round)));
+            return Err(TaskError::Asked(format!(
+                "the terms pay for {} tokens a round, the recipe assigns another number",
+                terms.tokens_per_round
+            )));
         }
         *kept = Some((run_id, inputs.clone()));
         Ok(inputs)
@@ -148,10 +157,19 @@ fn folder_of(deployment: &starling_contract_api::Deployment) -> PathBuf {
 }
 
 /// Does what was asked, again if what failed may pass by itself, and reports how it ended.
-pub(crate) async fn perform(context: Arc<Context>, key: Key, message: ToNode, busy_with: Option<RunId>, cancel: Cancel, notes: mpsc::Receiver<LeaseNote>) {
+pub(crate) async fn perform(
+    context: Arc<Context>,
+    key: Key,
+    message: ToNode,
+    busy_with: Option<RunId>,
+    cancel: Cancel,
+    notes: mpsc::Receiver<LeaseNote>,
+) {
     let finish = match message {
         ToNode::LeaseOpen { lease_id, last, .. } => lease::serve(&context, lease_id, last, busy_with, cancel, notes).await,
-        ToNode::Prepare { request_id, recipe, data, held_out, base } => prepare::prepare(&context, request_id, recipe, data, held_out, base).await,
+        ToNode::Prepare { request_id, recipe, data, held_out, base } => {
+            prepare::prepare(&context, request_id, recipe, data, held_out, base).await
+        }
         message => {
             let mut tries = 1;
             loop {
@@ -194,7 +212,9 @@ async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<Run
 fn refusal(key: Key, error: &TaskError) -> Option<FromNode> {
     let reason = error.to_string();
     match key {
-        Key::Round(run_id, round) | Key::Reveal(run_id, round) | Key::Score(run_id, round) | Key::Record(run_id, round, _) => Some(FromNode::RoundRefused { run_id, round, reason }),
+        Key::Round(run_id, round) | Key::Reveal(run_id, round) | Key::Score(run_id, round) | Key::Record(run_id, round, _) => {
+            Some(FromNode::RoundRefused { run_id, round, reason })
+        }
         Key::Enroll(run_id) => Some(FromNode::RunDeclined { run_id, reason }),
         Key::Lease(lease_id) => Some(FromNode::LeaseFailed { lease_id, reason }),
         Key::Prepare(_) | Key::Evaluate(..) | Key::Export(_) => None,

@@ -17,7 +17,14 @@ use starling_protocol::run::{RunState, RunTerms};
 const MAX_RECIPE_BYTES: usize = 64 * 1024;
 
 /// Answers `Prepare` in any case: with what was made, or why not.
-pub(super) async fn prepare(context: &Context, request_id: u64, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Finish {
+pub(super) async fn prepare(
+    context: &Context,
+    request_id: u64,
+    recipe: String,
+    data: Hash32,
+    held_out: Option<Hash32>,
+    base: Base,
+) -> Finish {
     let outcome = make(context, recipe, data, held_out, base).await;
     if let Err(refused) = &outcome {
         tracing::info!(request_id, code = refused.code, detail = refused.detail, "a run cannot be made ready");
@@ -39,7 +46,13 @@ async fn make(context: &Context, recipe: String, data: Hash32, held_out: Option<
     Ok(prepared)
 }
 
-async fn gather(context: &Context, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Result<PrepareJob, ArtifactError> {
+async fn gather(
+    context: &Context,
+    recipe: String,
+    data: Hash32,
+    held_out: Option<Hash32>,
+    base: Base,
+) -> Result<PrepareJob, ArtifactError> {
     let data = context.store.get(data).await?;
     let held_out = match held_out {
         Some(hash) => Some(context.store.get(hash).await?),
@@ -70,7 +83,11 @@ pub(super) async fn enroll(context: &Context, run_id: RunId, terms: &RunTerms, b
 async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with: Option<RunId>) -> Result<Option<String>, TaskError> {
     let least = context.config.min_price_per_million_tokens;
     if terms.price_per_million_tokens < least {
-        return Ok(Some(format!("it pays {} for a million tokens, this node asks {}", terms.price_per_million_tokens.exact_near(), least.exact_near())));
+        return Ok(Some(format!(
+            "it pays {} for a million tokens, this node asks {}",
+            terms.price_per_million_tokens.exact_near(),
+            least.exact_near()
+        )));
     }
     if !terms.invited.is_empty() && !terms.invited.contains(&context.config.node_id) {
         return Ok(Some("this node is not invited".to_owned()));

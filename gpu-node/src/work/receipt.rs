@@ -122,8 +122,17 @@ mod tests {
     fn receipts__should_keep_the_last_co_signed_statement() {
         let folder = tempfile::tempdir().unwrap();
         let receipts = Receipts::open(folder.path().to_owned()).unwrap();
-        let statement = LeaseStatement { escrow_id: EscrowId(1), lease_id: LeaseId(2), seq: 3, metered_ms: 4, units: 5, output: Hash32::default(), is_final: false };
-        let kept = LeaseReceipt { co_signed: Some(CoSigned { statement, node: Signature([1; 64]), meter: Signature([2; 64]) }), sent_bytes: 9 };
+        let statement = LeaseStatement {
+            escrow_id: EscrowId(1),
+            lease_id: LeaseId(2),
+            seq: 3,
+            metered_ms: 4,
+            units: 5,
+            output: Hash32::default(),
+            is_final: false,
+        };
+        let kept =
+            LeaseReceipt { co_signed: Some(CoSigned { statement, node: Signature([1; 64]), meter: Signature([2; 64]) }), sent_bytes: 9 };
         receipts.save_lease(LeaseId(2), &kept).unwrap();
         assert_eq!(Receipts::open(folder.path().to_owned()).unwrap().lease(LeaseId(2)).unwrap(), kept);
         assert_eq!(receipts.lease(LeaseId(9)).unwrap(), LeaseReceipt::default());

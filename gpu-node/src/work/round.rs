@@ -51,7 +51,11 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     let inputs = context.inputs(run_id, &terms).await?;
     let needed = engine::memory_needed(&inputs.recipe);
     if needed > context.memory_bytes {
-        return Err(TaskError::Asked(format!("the model needs {} MiB of memory, this node has {}", needed >> 20, context.memory_bytes >> 20)));
+        return Err(TaskError::Asked(format!(
+            "the model needs {} MiB of memory, this node has {}",
+            needed >> 20,
+            context.memory_bytes >> 20
+        )));
     }
     let state = state_of(context, &inputs, state, state_root).await?;
     if state.round() != round {
@@ -60,8 +64,10 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     tracing::info!(%run_id, round, place, "training");
     let job = RoundJob { run_id, round, place, inputs, state, folder };
     let progress = Progress { run_id, round, reports: context.reports.clone() };
-    let work = context.trainer.run(Urgency::Work, move |bench| engine::train_round(bench, &job, &cancel, |made| progress.tell(made))).await??;
-    let commitment = Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
+    let work =
+        context.trainer.run(Urgency::Work, move |bench| engine::train_round(bench, &job, &cancel, |made| progress.tell(made))).await??;
+    let commitment =
+        Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
     let signature = context.sign(&commitment.signing_bytes(&context.config.deployment.compute_domain()));
     context.receipts.change_run(run_id, |receipt| receipt.committed = Some((commitment.clone(), signature)))?;
     tracing::info!(%run_id, round, update = work.update.short(), "committed");
@@ -103,7 +109,14 @@ pub(super) async fn reveal(context: &Context, run_id: RunId, round: u32) -> Resu
 }
 
 /// Scores the updates of a round.
-pub(super) async fn score(context: &Context, run_id: RunId, round: u32, state: Hash32, updates: &[PlacedUpdate], cancel: Cancel) -> Result<Finish, TaskError> {
+pub(super) async fn score(
+    context: &Context,
+    run_id: RunId,
+    round: u32,
+    state: Hash32,
+    updates: &[PlacedUpdate],
+    cancel: Cancel,
+) -> Result<Finish, TaskError> {
     let run = context.chain.run_in_round(run_id, round).await?;
     let inputs = context.inputs(run_id, &run.terms).await?;
     let state = state_of(context, &inputs, state, run.state_root).await?;
@@ -140,7 +153,8 @@ pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Fini
     let Proposal { run_id, round, record, state, updates, statement } = proposal;
     let run = context.chain.run_in_round(run_id, round).await?;
     let place = run.roster.iter().position(|member| member.node_id == context.config.node_id && !member.left);
-    let place = place.and_then(|place| u16::try_from(place).ok()).ok_or_else(|| TaskError::Asked(format!("this node is not in run {run_id}")))?;
+    let place =
+        place.and_then(|place| u16::try_from(place).ok()).ok_or_else(|| TaskError::Asked(format!("this node is not in run {run_id}")))?;
     let inputs = context.inputs(run_id, &run.terms).await?;
     let record = read_record(&context.store.get(record).await?)?;
     let state = state_of(context, &inputs, state, run.state_root).await?;
@@ -162,12 +176,22 @@ fn read_record(bytes: &[u8]) -> Result<RoundRecord, TaskError> {
     if bytes.len() > MAX_RECORD_BYTES {
         return Err(TaskError::Asked("the round record is larger than any record".to_owned()));
     }
-    let read = if bytes.first() == Some(&b'{') { serde_json::from_slice(bytes).map_err(|error| error.to_string()) } else { borsh::from_slice(bytes).map_err(|error| error.to_string()) };
+    let read = if bytes.first() == Some(&b'{') {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    } else {
+        borsh::from_slice(bytes).map_err(|error| error.to_string())
+    };
     read.map_err(|error| TaskError::Asked(format!("the round record is not understood: {error}")))
 }
 
 /// A held-out figure of a state.
-pub(super) async fn evaluate(context: &Context, run_id: RunId, round: Option<u32>, state: Hash32, windows: u32) -> Result<Finish, TaskError> {
+pub(super) async fn evaluate(
+    context: &Context,
+    run_id: RunId,
+    round: Option<u32>,
+    state: Hash32,
+    windows: u32,
+) -> Result<Finish, TaskError> {
     let run = context.chain.run(run_id).await?;
     let inputs = context.inputs(run_id, &run.terms).await?;
     let state = engine::read_state(&inputs.recipe, &context.store.get(state).await?)?;
@@ -176,7 +200,13 @@ pub(super) async fn evaluate(context: &Context, run_id: RunId, round: Option<u32
 }
 
 /// Model file, configuration, baselines and sample of the final state.
-pub(super) async fn export(context: &Context, run_id: RunId, terms: &RunTerms, state: Hash32, state_root: Hash32) -> Result<Finish, TaskError> {
+pub(super) async fn export(
+    context: &Context,
+    run_id: RunId,
+    terms: &RunTerms,
+    state: Hash32,
+    state_root: Hash32,
+) -> Result<Finish, TaskError> {
     let inputs = context.inputs(run_id, terms).await?;
     let base = state_of(context, &inputs, terms.base, terms.base_root).await?;
     let state = state_of(context, &inputs, state, state_root).await?;
@@ -186,7 +216,16 @@ pub(super) async fn export(context: &Context, run_id: RunId, terms: &RunTerms, s
     let model = context.store.put(made.model).await?;
     let config = context.store.put(made.config).await?;
     let node_id = context.config.node_id;
-    let result = RunResult { model, model_bytes, config, state_root, bits_per_byte: made.bits_per_byte, baselines: made.baselines, sample: made.sample, node_id };
+    let result = RunResult {
+        model,
+        model_bytes,
+        config,
+        state_root,
+        bits_per_byte: made.bits_per_byte,
+        baselines: made.baselines,
+        sample: made.sample,
+        node_id,
+    };
     tracing::info!(%run_id, model = model.short(), "exported");
     Ok(Finish::Answer(FromNode::Exported { run_id, result: Box::new(result) }))
 }
