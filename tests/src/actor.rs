@@ -18,13 +18,8 @@ pub struct Actor {
 impl Actor {
     pub(crate) fn new(harness: &Harness, signer: Signer) -> anyhow::Result<Self> {
         let secret: SecretKey = signer.secret_text().parse()?;
-        let near =
-            Account::from_secret_key(signer.account().as_str().parse()?, secret, &harness.worker);
-        Ok(Self {
-            account: signer.account().clone(),
-            signer,
-            near,
-        })
+        let near = Account::from_secret_key(signer.account().as_str().parse()?, secret, &harness.worker);
+        Ok(Self { account: signer.account().clone(), signer, near })
     }
 
     /// The key's public half.

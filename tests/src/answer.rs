@@ -2,9 +2,7 @@
 
 use near_workspaces::result::{ExecutionFinalResult, ExecutionOutcome};
 use serde::de::DeserializeOwned;
-use starling_contract_api::events::{
-    self, BILLING_STANDARD, BillingEvent, COMPUTE_STANDARD, ComputeEvent,
-};
+use starling_contract_api::events::{self, BILLING_STANDARD, BillingEvent, COMPUTE_STANDARD, ComputeEvent};
 use starling_primitives::Amount;
 
 /// The outcome of a transaction with all its receipts.
@@ -26,47 +24,22 @@ pub struct Answer {
 
 impl Answer {
     pub(crate) fn read(result: ExecutionFinalResult) -> Self {
-        let gas = result
-            .outcomes()
-            .iter()
-            .map(|outcome| outcome.gas_burnt.as_gas())
-            .collect::<Vec<_>>();
-        let burnt = Amount(
-            result
-                .outcomes()
-                .iter()
-                .map(|outcome| outcome.tokens_burnt.as_yoctonear())
-                .sum(),
-        );
+        let gas = result.outcomes().iter().map(|outcome| outcome.gas_burnt.as_gas()).collect::<Vec<_>>();
+        let burnt = Amount(result.outcomes().iter().map(|outcome| outcome.tokens_burnt.as_yoctonear()).sum());
         let logs = result.logs().into_iter().map(str::to_owned).collect();
         let failures: Vec<String> = result.failures().iter().map(|outcome| failure(outcome)).collect();
         let tgas = |gas: u64| gas.div_ceil(1_000_000_000_000);
-        let (largest_receipt_tgas, total_tgas) = (
-            tgas(gas.iter().copied().max().unwrap_or(0)),
-            tgas(gas.iter().sum()),
-        );
+        let (largest_receipt_tgas, total_tgas) = (tgas(gas.iter().copied().max().unwrap_or(0)), tgas(gas.iter().sum()));
         let value = match result.into_result() {
             Ok(success) => success.raw_bytes().map_err(|error| error.to_string()),
             Err(_) => Err(failures.join("; ")),
         };
-        Self {
-            value,
-            logs,
-            failures,
-            burnt,
-            largest_receipt_tgas,
-            total_tgas,
-        }
+        Self { value, logs, failures, burnt, largest_receipt_tgas, total_tgas }
     }
 
     /// The transaction must have succeeded, every receipt of it.
     pub fn ok(self) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            self.value.is_ok() && self.failures.is_empty(),
-            "the transaction failed: {:?} {:?}",
-            self.value,
-            self.failures
-        );
+        anyhow::ensure!(self.value.is_ok() && self.failures.is_empty(), "the transaction failed: {:?} {:?}", self.value, self.failures);
         Ok(self)
     }
 
@@ -74,36 +47,24 @@ impl Answer {
     pub fn refused(self, words: &str) -> anyhow::Result<Self> {
         match &self.value {
             Err(error) if error.contains(words) => Ok(self),
-            other => anyhow::bail!(
-                "expected a refusal with {words:?}, got {other:?} {:?}",
-                self.failures
-            ),
+            other => anyhow::bail!("expected a refusal with {words:?}, got {other:?} {:?}", self.failures),
         }
     }
 
     /// The final value as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        let bytes = self
-            .value
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        let bytes = self.value.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
         Ok(serde_json::from_slice(bytes)?)
     }
 
     /// Events of `billing`, in order.
     pub fn billing_events(&self) -> Vec<BillingEvent> {
-        self.logs
-            .iter()
-            .filter_map(|line| events::parse(line, BILLING_STANDARD))
-            .collect()
+        self.logs.iter().filter_map(|line| events::parse(line, BILLING_STANDARD)).collect()
     }
 
     /// Events of `compute`, in order.
     pub fn compute_events(&self) -> Vec<ComputeEvent> {
-        self.logs
-            .iter()
-            .filter_map(|line| events::parse(line, COMPUTE_STANDARD))
-            .collect()
+        self.logs.iter().filter_map(|line| events::parse(line, COMPUTE_STANDARD)).collect()
     }
 }
 

@@ -49,17 +49,8 @@ pub struct Harness {
 
 /// The wasm of a contract, as `cargo xtask wasm` built it.
 pub fn contract_wasm(name: &str) -> anyhow::Result<Vec<u8>> {
-    let path: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "..",
-        "target",
-        "contracts",
-        &format!("{name}.wasm"),
-    ]
-    .iter()
-    .collect();
-    std::fs::read(&path)
-        .with_context(|| format!("{} is missing: run cargo xtask wasm", path.display()))
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "target", "contracts", &format!("{name}.wasm")].iter().collect();
+    std::fs::read(&path).with_context(|| format!("{} is missing: run cargo xtask wasm", path.display()))
 }
 
 impl Harness {
@@ -90,48 +81,23 @@ impl Harness {
         builder = genesis(builder, &root, NearToken::from_near(ROOT_NEAR))?;
         builder = genesis(builder, &owner, NearToken::from_near(100))?;
         for name in contracts {
-            builder = genesis(
-                builder,
-                &signer(account(&format!("{name}.starling"))?),
-                NearToken::from_near(u128::from(CONTRACT_NEAR)),
-            )?;
+            builder = genesis(builder, &signer(account(&format!("{name}.starling"))?), NearToken::from_near(u128::from(CONTRACT_NEAR)))?;
         }
         let chain = builder.build()?;
         let blocks = Blocks::start(&chain, mode);
-        let server = serve(
-            chain.clone(),
-            "127.0.0.1:0".parse()?,
-            RpcOptions {
-                wait_timeout: Duration::from_secs(60),
-                ..RpcOptions::default()
-            },
-        )
-        .await?;
+        let server =
+            serve(chain.clone(), "127.0.0.1:0".parse()?, RpcOptions { wait_timeout: Duration::from_secs(60), ..RpcOptions::default() })
+                .await?;
         let worker = near_workspaces::sandbox()
             .rpc_addr(&server.url())
-            .validator_key(ValidatorKey::Known(
-                ROOT.parse()?,
-                root.secret_text().parse()?,
-            ))
+            .validator_key(ValidatorKey::Known(ROOT.parse()?, root.secret_text().parse()?))
             .await?;
         let owner_actor = Actor {
             account: owner.account().clone(),
-            near: near_workspaces::Account::from_secret_key(
-                owner.account().as_str().parse()?,
-                owner.secret_text().parse()?,
-                &worker,
-            ),
+            near: near_workspaces::Account::from_secret_key(owner.account().as_str().parse()?, owner.secret_text().parse()?, &worker),
             signer: owner,
         };
-        let harness = Self {
-            chain,
-            worker,
-            deployment,
-            owner: owner_actor,
-            root,
-            server,
-            blocks,
-        };
+        let harness = Self { chain, worker, deployment, owner: owner_actor, root, server, blocks };
         for name in contracts {
             harness.deploy(name).await?;
         }
@@ -167,15 +133,8 @@ impl Harness {
     ) -> anyhow::Result<Actor> {
         let label = format!("{}/{receiver}/{}", actor.account, methods.join(","));
         let signer = Signer::from_seed(actor.account.clone(), seed(&label));
-        let key = AccessKey::function_call_access(
-            &receiver.as_str().parse()?,
-            methods,
-            Some(yocto(allowance)),
-        );
-        let actions = actor
-            .near
-            .batch(&actor.account.as_str().parse()?)
-            .add_key(near_key(&signer.public_key())?, key);
+        let key = AccessKey::function_call_access(&receiver.as_str().parse()?, methods, Some(yocto(allowance)));
+        let actions = actor.near.batch(&actor.account.as_str().parse()?).add_key(near_key(&signer.public_key())?, key);
         Answer::read(actions.transact().await?).ok()?;
         Actor::new(self, signer)
     }
@@ -198,7 +157,12 @@ impl Harness {
 
     /// Sends a call without waiting for it.
     pub async fn send(&self, actor: &Actor, call: &Call) -> anyhow::Result<Sent> {
-        let transaction = actor.near.call(&call.contract.as_str().parse()?, &call.method).args(call.args_bytes()).gas(Gas::from_gas(call.gas)).deposit(yocto(call.deposit));
+        let transaction = actor
+            .near
+            .call(&call.contract.as_str().parse()?, &call.method)
+            .args(call.args_bytes())
+            .gas(Gas::from_gas(call.gas))
+            .deposit(yocto(call.deposit));
         Ok(Sent(transaction.transact_async().await?))
     }
 
@@ -211,59 +175,36 @@ impl Harness {
 
     /// Reads a contract.
     pub async fn view<T: DeserializeOwned>(&self, view: &View<T>) -> anyhow::Result<T> {
-        let details = self
-            .worker
-            .view(&view.contract.as_str().parse()?, view.method)
-            .args(view.args_bytes())
-            .await?;
+        let details = self.worker.view(&view.contract.as_str().parse()?, view.method).args(view.args_bytes()).await?;
         Ok(view.decode(&details.result)?)
     }
 
     /// An account's NEAR on the chain.
     pub async fn balance(&self, account: &AccountId) -> anyhow::Result<Amount> {
-        Ok(Amount(
-            self.worker
-                .view_account(&account.as_str().parse()?)
-                .await?
-                .balance
-                .as_yoctonear(),
-        ))
+        Ok(Amount(self.worker.view_account(&account.as_str().parse()?).await?.balance.as_yoctonear()))
     }
 
     /// Lets time pass.
     pub async fn pass(&self, duration: DurationMs) -> anyhow::Result<()> {
-        Ok(self
-            .worker
-            .fast_forward(duration.0.div_ceil(MS_PER_BLOCK))
-            .await?)
+        Ok(self.worker.fast_forward(duration.0.div_ceil(MS_PER_BLOCK)).await?)
     }
 
     /// The last block's time.
     pub async fn now(&self) -> anyhow::Result<TimestampMs> {
-        Ok(TimestampMs(
-            self.worker.view_block().await?.timestamp() / 1_000_000,
-        ))
+        Ok(TimestampMs(self.worker.view_block().await?.timestamp() / 1_000_000))
     }
 
     async fn deploy(&self, name: &str) -> anyhow::Result<()> {
         let account = AccountId::new(format!("{name}.starling"))?;
         let contract = Actor::new(self, signer(account.clone()))?;
-        contract
-            .near
-            .deploy(&contract_wasm(name)?)
-            .await?
-            .into_result()?;
+        contract.near.deploy(&contract_wasm(name)?).await?.into_result()?;
         let args = InitArgs {
             owner: self.owner.account.clone(),
             deployment: self.deployment.clone(),
             fee: BasisPoints::new(FEE)?,
             min_stake: MIN_STAKE,
         };
-        let init = contract
-            .near
-            .call(&account.as_str().parse()?, "new")
-            .args_json(args)
-            .gas(Gas::from_tgas(30));
+        let init = contract.near.call(&account.as_str().parse()?, "new").args_json(args).gas(Gas::from_tgas(30));
         Answer::read(init.transact().await?).ok()?;
         Ok(())
     }

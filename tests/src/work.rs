@@ -6,9 +6,7 @@ use starling_contract_api::{
     compute::{Compute, NODE_METHODS, RosterSignature},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
-use starling_primitives::{
-    AccountId, Amount, BasisPoints, DurationMs, Hash32, NodeId, PublicKey, RunId, Text,
-};
+use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, Hash32, NodeId, PublicKey, RunId, Text};
 use starling_protocol::{
     escrow::Bounds,
     node::{Capability, DeviceKind, OfferTerms},
@@ -46,28 +44,14 @@ impl Harness {
     /// A new account with so many NEAR, registered in `billing` without a balance.
     pub async fn registered(&self, name: &str, near: u64) -> anyhow::Result<Actor> {
         let actor = self.actor(name, near).await?;
-        self.call(
-            &actor,
-            &self
-                .billing()
-                .storage_deposit(None, true, storage_cost(ACCOUNT_BYTES)),
-        )
-        .await?
-        .ok()?;
+        self.call(&actor, &self.billing().storage_deposit(None, true, storage_cost(ACCOUNT_BYTES))).await?.ok()?;
         Ok(actor)
     }
 
     /// A new provider with a staked node of its own key.
     pub async fn node(&self, name: &str) -> anyhow::Result<NodeOf> {
         let provider = self.registered(name, 20).await?;
-        let key = self
-            .add_function_key(
-                &provider,
-                &self.deployment.compute,
-                NODE_METHODS,
-                Amount::from_near(2),
-            )
-            .await?;
+        let key = self.add_function_key(&provider, &self.deployment.compute, NODE_METHODS, Amount::from_near(2)).await?;
         let price = self.view(&self.compute().storage_price()).await?;
         let capability = Capability {
             kind: DeviceKind::Cpu,
@@ -76,23 +60,10 @@ impl Harness {
             threads: 2,
             matrix_gflops: 10,
         };
-        let register =
-            self.compute()
-                .register_node(&key.public_key(), &provider.account, &capability, price);
+        let register = self.compute().register_node(&key.public_key(), &provider.account, &capability, price);
         let id: NodeId = self.call(&provider, &register).await?.ok()?.json()?;
-        let paid = self
-            .pay(
-                &provider,
-                &self.deployment.compute,
-                MIN_STAKE,
-                PaymentMsg::Stake { node_id: id },
-            )
-            .await?
-            .ok()?;
-        anyhow::ensure!(
-            paid.json::<PayResult>()?.opened,
-            "the stake was refused: {paid:?}"
-        );
+        let paid = self.pay(&provider, &self.deployment.compute, MIN_STAKE, PaymentMsg::Stake { node_id: id }).await?.ok()?;
+        anyhow::ensure!(paid.json::<PayResult>()?.opened, "the stake was refused: {paid:?}");
         Ok(NodeOf { id, provider, key })
     }
 
@@ -107,26 +78,10 @@ impl Harness {
     }
 
     /// Pays out of an attached deposit that is exactly what it costs.
-    pub async fn pay(
-        &self,
-        payer: &Actor,
-        target: &AccountId,
-        amount: Amount,
-        msg: PaymentMsg,
-    ) -> anyhow::Result<Answer> {
-        let args = PayArgs {
-            target: target.clone(),
-            amount,
-            storage: msg.storage(),
-            bounds: self.bounds().await?,
-            msg,
-        };
+    pub async fn pay(&self, payer: &Actor, target: &AccountId, amount: Amount, msg: PaymentMsg) -> anyhow::Result<Answer> {
+        let args = PayArgs { target: target.clone(), amount, storage: msg.storage(), bounds: self.bounds().await?, msg };
         let mut deposit = Amount::sum([amount, args.storage, Billing::pay_storage()])?;
-        if self
-            .view(&self.billing().account(&payer.account))
-            .await?
-            .is_none()
-        {
+        if self.view(&self.billing().account(&payer.account)).await?.is_none() {
             deposit = deposit.checked_add(storage_cost(ACCOUNT_BYTES))?;
         }
         self.call(payer, &self.billing().pay(&args, deposit)).await
@@ -141,26 +96,15 @@ impl Harness {
         meter: &Actor,
     ) -> anyhow::Result<Answer> {
         let bytes = statement.signing_bytes(&self.domain(), Role::Node);
-        let signatures: Vec<RosterSignature> = signers
-            .iter()
-            .map(|(place, node)| RosterSignature {
-                place: *place,
-                signature: node.sign(&bytes),
-            })
-            .collect();
+        let signatures: Vec<RosterSignature> =
+            signers.iter().map(|(place, node)| RosterSignature { place: *place, signature: node.sign(&bytes) }).collect();
         let meter = meter.sign(&statement.signing_bytes(&self.domain(), Role::Meter));
-        self.call(
-            sender,
-            &self.compute().post_round(statement, &signatures, &meter),
-        )
-        .await
+        self.call(sender, &self.compute().post_round(statement, &signatures, &meter)).await
     }
 
     /// A run as it is on chain.
     pub async fn run(&self, run_id: RunId) -> anyhow::Result<Run> {
-        self.view(&self.compute().run(run_id))
-            .await?
-            .ok_or_else(|| anyhow::anyhow!("there is no run {run_id}"))
+        self.view(&self.compute().run(run_id)).await?.ok_or_else(|| anyhow::anyhow!("there is no run {run_id}"))
     }
 }
 

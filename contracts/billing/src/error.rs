@@ -52,7 +52,9 @@ pub enum BillingError {
     #[error("attach exactly 1 yoctoNEAR, or call with a registered session key of the same account")]
     NoAuthority,
     /// The key cannot be registered.
-    #[error("the session key: it wants 1 to {MAX_TARGETS} targets and an expiry ahead, may be registered once, and an account has {MAX_KEYS} at most")]
+    #[error(
+        "the session key: it wants 1 to {MAX_TARGETS} targets and an expiry ahead, may be registered once, and an account has {MAX_KEYS} at most"
+    )]
     SessionKeyTerms,
     /// The key is not there.
     #[error("there is no such session key")]

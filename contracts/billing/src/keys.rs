@@ -45,7 +45,13 @@ impl Contract {
     /// Who says that `payer` spends `total` on `target`: a full-access key by one yocto, or a session key within its cap.
     ///
     /// A session key counts only where the caller is the signer: within a delegate action the signer is the relayer.
-    pub(crate) fn authorise_spending(&mut self, payer: &AccountId, total: Amount, target: &AccountId, now: TimestampMs) -> Result<Source, BillingError> {
+    pub(crate) fn authorise_spending(
+        &mut self,
+        payer: &AccountId,
+        total: Amount,
+        target: &AccountId,
+        now: TimestampMs,
+    ) -> Result<Source, BillingError> {
         match attached() {
             Amount(1) => return Ok(Source::Balance),
             Amount(0) if env::signer_account_id().as_str() == payer.as_str() => {}
@@ -82,7 +88,11 @@ impl Contract {
         let mut keys = self.keys.get(account).ok_or(BillingError::NoSuchKey)?;
         let place = keys.iter().position(|(key, _)| key == public_key).ok_or(BillingError::NoSuchKey)?;
         keys.remove(place);
-        if keys.is_empty() { self.keys.remove(account) } else { self.keys.insert(account, &keys) }
+        if keys.is_empty() {
+            self.keys.remove(account)
+        } else {
+            self.keys.insert(account, &keys)
+        }
         let mut record = self.account_record(account)?;
         record.storage_used = record.storage_used.checked_sub(storage_cost(SESSION_KEY_BYTES))?;
         self.accounts.insert(account, &record);

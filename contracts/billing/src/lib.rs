@@ -35,7 +35,10 @@ enum StorageKey {
 
 /// The state.
 #[derive(PanicOnDefault)]
-#[near(contract_state, contract_metadata(standard(standard = "nep145", version = "1.0.0"), standard(standard = "nep297", version = "1.0.0")))]
+#[near(
+    contract_state,
+    contract_metadata(standard(standard = "nep145", version = "1.0.0"), standard(standard = "nep297", version = "1.0.0"))
+)]
 pub struct Contract {
     setup: Setup,
     fee: BasisPoints,

@@ -77,7 +77,8 @@ impl Contract {
         match record.escrow.state {
             State::Held { hold_deadline } => {
                 require(now() < hold_deadline, "the hold deadline has passed: void the escrow");
-                let callback = Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_confirm(escrow_id);
+                let callback =
+                    Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_confirm(escrow_id);
                 call(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).into()
             }
             _ => {
@@ -106,7 +107,11 @@ impl Contract {
         if !accepted && !forwarded.is_zero() && self.credit(&payer, forwarded).is_ok() {
             log(&BillingEvent::ForwardedReturned { escrow_id, payer, amount: forwarded });
         }
-        let terms = if accepted { answer::<OpenTerms>().ok_or("the target's answer is not one") } else { Err("the target refused; its words stand in the failed receipt") };
+        let terms = if accepted {
+            answer::<OpenTerms>().ok_or("the target's answer is not one")
+        } else {
+            Err("the target refused; its words stand in the failed receipt")
+        };
         self.decide(escrow_id, terms.map_err(str::to_owned))
     }
 
@@ -143,10 +148,23 @@ impl Contract {
         self.books.in_flight = self.books.in_flight.checked_add(forwarded)?;
         self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage });
         self.list_escrow(&payer, escrow_id)?;
-        let held = BillingEvent::PaymentHeld { escrow_id, payer: payer.clone(), target: target.clone(), asset: Asset::Near, amount, fee: self.fee, storage, forwarded, source, msg: msg.clone() };
+        let held = BillingEvent::PaymentHeld {
+            escrow_id,
+            payer: payer.clone(),
+            target: target.clone(),
+            asset: Asset::Near,
+            amount,
+            fee: self.fee,
+            storage,
+            forwarded,
+            source,
+            msg: msg.clone(),
+        };
         log(&held);
-        let question = PaymentOffered { escrow_id, payer: payer.clone(), asset: Asset::Near, amount, bounds, msg }.question(&target, forwarded);
-        let callback = Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
+        let question =
+            PaymentOffered { escrow_id, payer: payer.clone(), asset: Asset::Near, amount, bounds, msg }.question(&target, forwarded);
+        let callback =
+            Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
         Ok(call(&question).then(callback))
     }
 

@@ -20,7 +20,14 @@ impl Contract {
     pub fn totals(&self) -> Totals {
         let holdings = Amount(env::account_balance().as_yoctonear().saturating_add(env::account_locked_balance().as_yoctonear()));
         let books = &self.books;
-        Totals { balances: books.balances, escrows: books.escrows, fees: books.fees, storage: books.storage, in_flight: books.in_flight, holdings }
+        Totals {
+            balances: books.balances,
+            escrows: books.escrows,
+            fees: books.fees,
+            storage: books.storage,
+            in_flight: books.in_flight,
+            holdings,
+        }
     }
 
     /// An account with its session keys.

@@ -74,7 +74,13 @@ impl Contract {
     }
 
     /// A lease of an open offer that the deposit covers, unpaid so far.
-    pub(crate) fn new_lease(&mut self, escrow_id: EscrowId, tenant: AccountId, deposit: Amount, terms: LeaseTerms) -> Result<Lease, ComputeError> {
+    pub(crate) fn new_lease(
+        &mut self,
+        escrow_id: EscrowId,
+        tenant: AccountId,
+        deposit: Amount,
+        terms: LeaseTerms,
+    ) -> Result<Lease, ComputeError> {
         let offer = self.offer_record(terms.offer_id)?;
         if offer.closed {
             return Err(ComputeError::OfferClosed(offer.id));

@@ -72,6 +72,10 @@ impl Contract {
             return Err(ComputeError::Retired(node.id));
         }
         let staked = node.stake.as_ref().is_some_and(|stake| stake.confirmed && stake.amount >= self.min_stake);
-        if staked || self.min_stake.is_zero() { Ok(()) } else { Err(ComputeError::NotStaked { node_id: node.id, min_stake: self.min_stake }) }
+        if staked || self.min_stake.is_zero() {
+            Ok(())
+        } else {
+            Err(ComputeError::NotStaked { node_id: node.id, min_stake: self.min_stake })
+        }
     }
 }

@@ -49,7 +49,15 @@ impl Contract {
     /// Access: `billing`. Deposit: the storage of the payment's record, forwarded from the payer. Gas: 30 T. State change: a run, a lease or a stake that waits for `on_opened`.
     /// Events: `run_paid`, `lease_paid` or `stake_paid`. Refund: what storage does not need, to the payer's account. Answers the escrow's terms.
     #[payable]
-    pub fn on_payment(&mut self, escrow_id: EscrowId, payer: AccountId, asset: Asset, amount: Amount, bounds: Bounds, msg: PaymentMsg) -> OpenTerms {
+    pub fn on_payment(
+        &mut self,
+        escrow_id: EscrowId,
+        payer: AccountId,
+        asset: Asset,
+        amount: Amount,
+        bounds: Bounds,
+        msg: PaymentMsg,
+    ) -> OpenTerms {
         self.setup.require_billing();
         self.setup.require_running();
         self.accept(PaymentOffered { escrow_id, payer, asset, amount, bounds, msg }).or_panic()
@@ -127,7 +135,10 @@ impl Contract {
         let accepted_at = now();
         let (purpose, expires_at) = match msg {
             PaymentMsg::Run(terms) => (self.accept_run(escrow_id, &payer, amount, terms.clone())?, terms.expires_at(accepted_at)),
-            PaymentMsg::Lease(terms) => (self.accept_lease_payment(escrow_id, &payer, amount, terms.clone())?, accepted_at.after(terms.duration).after(LEASE_MARGIN)),
+            PaymentMsg::Lease(terms) => (
+                self.accept_lease_payment(escrow_id, &payer, amount, terms.clone())?,
+                accepted_at.after(terms.duration).after(LEASE_MARGIN),
+            ),
             PaymentMsg::Stake { node_id } => (self.accept_stake(escrow_id, &payer, amount, node_id)?, bounds.expires_by),
             PaymentMsg::Licence { .. } => return Err(ComputeError::NotTaken),
         };
@@ -137,7 +148,13 @@ impl Contract {
         self.open_terms(&payment)
     }
 
-    fn accept_run(&mut self, escrow_id: EscrowId, payer: &AccountId, amount: Amount, terms: RunTerms) -> Result<PurposeRecord, ComputeError> {
+    fn accept_run(
+        &mut self,
+        escrow_id: EscrowId,
+        payer: &AccountId,
+        amount: Amount,
+        terms: RunTerms,
+    ) -> Result<PurposeRecord, ComputeError> {
         require_strong_key(&terms.meter);
         let id = RunId(next(&mut self.last_run));
         let run = Run::new(id, payer.clone(), escrow_id, amount, terms, now())?;
@@ -146,7 +163,13 @@ impl Contract {
         Ok(PurposeRecord::Run(id))
     }
 
-    fn accept_lease_payment(&mut self, escrow_id: EscrowId, payer: &AccountId, amount: Amount, terms: LeaseTerms) -> Result<PurposeRecord, ComputeError> {
+    fn accept_lease_payment(
+        &mut self,
+        escrow_id: EscrowId,
+        payer: &AccountId,
+        amount: Amount,
+        terms: LeaseTerms,
+    ) -> Result<PurposeRecord, ComputeError> {
         require_strong_key(&terms.meter);
         let lease = self.new_lease(escrow_id, payer.clone(), amount, terms)?;
         let id = lease.id;

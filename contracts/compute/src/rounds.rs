@@ -25,7 +25,13 @@ impl Contract {
 }
 
 /// The places whose signatures hold, as bits.
-fn check_signatures(run: &Run, domain: &Domain, statement: &RoundStatement, signatures: &[RosterSignature], meter: &Signature) -> Result<u64, ComputeError> {
+fn check_signatures(
+    run: &Run,
+    domain: &Domain,
+    statement: &RoundStatement,
+    signatures: &[RosterSignature],
+    meter: &Signature,
+) -> Result<u64, ComputeError> {
     let refused = |why: String| Err(ComputeError::Signature(why));
     if signatures.len() > usize::from(MAX_ROSTER) {
         return refused("more signatures than a roster has places".to_owned());

@@ -48,7 +48,13 @@ impl Contract {
 
 impl Contract {
     /// Takes a stake for a node of the payer that has none which counts.
-    pub(crate) fn accept_stake(&mut self, escrow_id: EscrowId, payer: &AccountId, amount: Amount, node_id: NodeId) -> Result<PurposeRecord, ComputeError> {
+    pub(crate) fn accept_stake(
+        &mut self,
+        escrow_id: EscrowId,
+        payer: &AccountId,
+        amount: Amount,
+        node_id: NodeId,
+    ) -> Result<PurposeRecord, ComputeError> {
         let mut node = self.node_record(node_id)?;
         if node.provider != *payer {
             return Err(ComputeError::NotYours("node's provider"));

@@ -21,7 +21,12 @@ const MAX_LOOKED_AT: u64 = 500;
 impl Contract {
     /// How the contract is set up.
     pub fn config(&self) -> Config {
-        Config { owner: self.setup.owner.clone(), deployment: self.setup.deployment.clone(), min_stake: self.min_stake, paused: self.setup.paused }
+        Config {
+            owner: self.setup.owner.clone(),
+            deployment: self.setup.deployment.clone(),
+            min_stake: self.min_stake,
+            paused: self.setup.paused,
+        }
     }
 
     /// What a node's or an offer's record costs at its largest.
@@ -70,7 +75,14 @@ impl Contract {
     }
 }
 
-fn page<K: BorshSerialize, V: BorshSerialize + BorshDeserialize>(table: &Table<K, V>, key: impl Fn(u64) -> K, last: u64, from: u64, limit: u32, most: usize) -> Vec<V> {
+fn page<K: BorshSerialize, V: BorshSerialize + BorshDeserialize>(
+    table: &Table<K, V>,
+    key: impl Fn(u64) -> K,
+    last: u64,
+    from: u64,
+    limit: u32,
+    most: usize,
+) -> Vec<V> {
     let limit = usize::try_from(limit).unwrap_or(most).min(most);
     let from = from.max(1);
     let until = last.min(from.saturating_add(MAX_LOOKED_AT - 1));

@@ -205,7 +205,13 @@ impl Billing {
 
     /// Registers a function-call key that may spend up to `cap` on `targets`. One yocto. Stored at the caller's storage credit.
     pub fn add_session_key(&self, public_key: &PublicKey, cap: Amount, expires_at: TimestampMs, targets: &[AccountId]) -> Call {
-        Call::new(&self.0, "add_session_key", json!({"public_key": public_key, "cap": cap, "expires_at": expires_at, "targets": targets}), 10, ONE_YOCTO)
+        Call::new(
+            &self.0,
+            "add_session_key",
+            json!({"public_key": public_key, "cap": cap, "expires_at": expires_at, "targets": targets}),
+            10,
+            ONE_YOCTO,
+        )
     }
 
     /// Takes a session key's right away. One yocto.

@@ -15,7 +15,18 @@ use starling_protocol::{
 };
 
 /// The methods that a node's function-call key is limited to.
-pub const NODE_METHODS: &[&str] = &["accept_lease", "close_lease", "enroll", "leave_run", "post_statement", "post_round", "tick_run", "tick_lease", "settle_run", "settle_lease"];
+pub const NODE_METHODS: &[&str] = &[
+    "accept_lease",
+    "close_lease",
+    "enroll",
+    "leave_run",
+    "post_statement",
+    "post_round",
+    "tick_run",
+    "tick_lease",
+    "settle_run",
+    "settle_lease",
+];
 
 /// Bytes of a node's or an offer's record at its largest, with what it adds to indexes.
 pub const RECORD_BYTES: u64 = 500;

@@ -2,7 +2,9 @@
 
 use crate::compute::Offer;
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, TimestampMs};
+use starling_primitives::{
+    AccountId, Amount, Asset, BasisPoints, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, TimestampMs,
+};
 use starling_protocol::{
     escrow::{OpenTerms, Posting},
     lease::{Lease, LeaseState},
@@ -61,7 +63,6 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
-#[cfg_attr(not(target_arch = "wasm32"), expect(clippy::large_enum_variant, reason = "an event is made, written and dropped"))]
 pub enum BillingEvent {
     /// An account registered.
     AccountRegistered { account: AccountId, storage: Amount },
@@ -78,7 +79,18 @@ pub enum BillingEvent {
     /// A transfer failed: the amount is on the account's balance (again).
     TransferFailed { account: AccountId, amount: Amount },
     /// A payment is held for its target; `msg` is its [`crate::payment::PaymentMsg`] in JSON.
-    PaymentHeld { escrow_id: EscrowId, payer: AccountId, target: AccountId, asset: Asset, amount: Amount, fee: BasisPoints, storage: Amount, forwarded: Amount, source: Source, msg: serde_json::Value },
+    PaymentHeld {
+        escrow_id: EscrowId,
+        payer: AccountId,
+        target: AccountId,
+        asset: Asset,
+        amount: Amount,
+        fee: BasisPoints,
+        storage: Amount,
+        forwarded: Amount,
+        source: Source,
+        msg: serde_json::Value,
+    },
     /// The target accepted.
     EscrowOpened { escrow_id: EscrowId, terms: OpenTerms, moved: Moved },
     /// The target refused, or its answer was outside the payer's bounds; all was returned.

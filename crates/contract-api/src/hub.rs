@@ -21,7 +21,6 @@ pub const MAX_LICENCES_PAGE: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
-#[cfg_attr(not(target_arch = "wasm32"), expect(clippy::large_enum_variant, reason = "an event is made, written and dropped"))]
 pub enum ListingEvent {
     /// Something was published.
     ListingPublished { listing: Listing },

@@ -25,8 +25,25 @@ use std::collections::BTreeSet;
 
 /// Reads; everything else must be called.
 const VIEWS: &[&str] = &[
-    "config", "totals", "account", "storage_balance_of", "storage_balance_bounds", "storage_price", "escrow", "escrows_of", "node", "nodes", "offer", "offers", "run", "runs", "lease", "leases",
-    "purpose", "payment_answer", "contract_source_metadata",
+    "config",
+    "totals",
+    "account",
+    "storage_balance_of",
+    "storage_balance_bounds",
+    "storage_price",
+    "escrow",
+    "escrows_of",
+    "node",
+    "nodes",
+    "offer",
+    "offers",
+    "run",
+    "runs",
+    "lease",
+    "leases",
+    "purpose",
+    "payment_answer",
+    "contract_source_metadata",
 ];
 
 struct Scene {
@@ -51,7 +68,13 @@ async fn scene() -> anyhow::Result<Scene> {
     harness.call(&node.key, &compute.enroll(RunId(1), node.id)).await?.ok()?;
     let state = harness.run(RunId(1)).await?;
     harness.post_round(&tenant, &next_round(&state, &[1_000]), &[(0, &node.key)], &tenant).await?.ok()?;
-    let terms = LeaseTerms { offer_id: OfferId(1), duration: DurationMs::from_hours(1), job: Hash32::sha256(b"job"), meter: tenant.public_key(), availability: DurationMs(0) };
+    let terms = LeaseTerms {
+        offer_id: OfferId(1),
+        duration: DurationMs::from_hours(1),
+        job: Hash32::sha256(b"job"),
+        meter: tenant.public_key(),
+        availability: DurationMs(0),
+    };
     let lease: PayResult = harness.pay(&tenant, &compute.0, Amount::from_near(3), PaymentMsg::Lease(terms)).await?.ok()?.json()?;
     harness.call(&node.key, &compute.accept_lease(LeaseId(1))).await?.ok()?;
     Ok(Scene { harness, tenant, node, run_escrow: run.escrow_id, lease_escrow: lease.escrow_id, coordinator })
@@ -66,9 +89,17 @@ impl Scene {
     async fn internal(&self) -> anyhow::Result<Vec<Call>> {
         let (billing, compute, me) = (&self.harness.deployment.billing, &self.harness.deployment.compute, &self.coordinator.account);
         let msg = PaymentMsg::Stake { node_id: NodeId(1) };
-        let offered = PaymentOffered { escrow_id: EscrowId(99), payer: me.clone(), asset: Asset::Near, amount: Amount::from_near(1), bounds: self.harness.bounds().await?, msg };
+        let offered = PaymentOffered {
+            escrow_id: EscrowId(99),
+            payer: me.clone(),
+            asset: Asset::Near,
+            amount: Amount::from_near(1),
+            bounds: self.harness.bounds().await?,
+            msg,
+        };
         let near = Amount::from_near(1);
-        let owner = InitArgs { owner: me.clone(), deployment: self.harness.deployment.clone(), fee: Default::default(), min_stake: Amount::ZERO };
+        let owner =
+            InitArgs { owner: me.clone(), deployment: self.harness.deployment.clone(), fee: Default::default(), min_stake: Amount::ZERO };
         Ok(vec![
             self.raw(billing, "new", json!(owner), Amount::ZERO),
             self.raw(compute, "new", json!(owner), Amount::ZERO),
@@ -127,10 +158,22 @@ impl Scene {
         let round = next_round(&self.harness.run(RunId(1)).await?, &[1_000]);
         let sign = |bytes: &[u8]| self.coordinator.sign(bytes);
         let signature = RosterSignature { place: 0, signature: sign(&round.signing_bytes(&domain, Role::Node)) };
-        let lease = LeaseStatement { escrow_id: self.lease_escrow, lease_id: LeaseId(1), seq: 1, metered_ms: 1, units: 1, output: Hash32::default(), is_final: true };
+        let lease = LeaseStatement {
+            escrow_id: self.lease_escrow,
+            lease_id: LeaseId(1),
+            seq: 1,
+            metered_ms: 1,
+            units: 1,
+            output: Hash32::default(),
+            is_final: true,
+        };
         Ok(vec![
             compute.post_round(&round, &[signature], &sign(&round.signing_bytes(&domain, Role::Meter))),
-            compute.post_statement(&lease, &sign(&lease.signing_bytes(&domain, Role::Node)), &sign(&lease.signing_bytes(&domain, Role::Meter))),
+            compute.post_statement(
+                &lease,
+                &sign(&lease.signing_bytes(&domain, Role::Node)),
+                &sign(&lease.signing_bytes(&domain, Role::Meter)),
+            ),
         ])
     }
 
@@ -185,7 +228,10 @@ async fn coordinator__should_get_nothing_whatever_it_calls() -> anyhow::Result<(
     let Scene { harness, coordinator, node, tenant, .. } = &scene;
     let (start, tenant_start) = (harness.balance(&coordinator.account).await?, free(harness, &tenant.account).await?);
     let (node_start, reserve) = (free(harness, &node.provider.account).await?, surplus(harness).await?);
-    let escrows = [harness.view(&harness.billing().escrow(scene.run_escrow)).await?, harness.view(&harness.billing().escrow(scene.lease_escrow)).await?];
+    let escrows = [
+        harness.view(&harness.billing().escrow(scene.run_escrow)).await?,
+        harness.view(&harness.billing().escrow(scene.lease_escrow)).await?,
+    ];
     let (mut called, mut burnt, mut yoctos) = (BTreeSet::new(), 0, 0);
     let refused: Vec<Call> = [scene.internal().await?, scene.of_others(), scene.forged().await?].concat();
     for call in &refused {
@@ -194,7 +240,10 @@ async fn coordinator__should_get_nothing_whatever_it_calls() -> anyhow::Result<(
         called.insert(call.method.clone());
         burnt += answer.burnt.0;
     }
-    let now = [harness.view(&harness.billing().escrow(scene.run_escrow)).await?, harness.view(&harness.billing().escrow(scene.lease_escrow)).await?];
+    let now = [
+        harness.view(&harness.billing().escrow(scene.run_escrow)).await?,
+        harness.view(&harness.billing().escrow(scene.lease_escrow)).await?,
+    ];
     assert_eq!(now, escrows, "refused calls changed an escrow");
     for call in scene.of_anyone().await? {
         let answer = harness.call(coordinator, &call).await?;

@@ -29,7 +29,12 @@ async fn payment__should_return_whole_when_its_target_refuses() -> anyhow::Resul
         (harness.pay(&alice, &ours, Amount(1), run.clone()).await?, "the target refused"),
         (harness.pay(&alice, &ours, Amount::from_near(1), stake.clone()).await?, "the target refused"),
         (harness.pay(&alice, &harness.owner.account, Amount::from_near(1), stake).await?, "the target refused"),
-        (harness.call(&alice, &harness.billing().pay(&narrow, Amount::sum([narrow.amount, narrow.storage, Billing::pay_storage()])?)).await?, "outside the payer's bounds"),
+        (
+            harness
+                .call(&alice, &harness.billing().pay(&narrow, Amount::sum([narrow.amount, narrow.storage, Billing::pay_storage()])?))
+                .await?,
+            "outside the payer's bounds",
+        ),
     ];
     for (answer, words) in cases {
         let result: PayResult = answer.json()?;
@@ -60,7 +65,8 @@ async fn escrow__should_close_after_expiry_and_grace_without_its_arbiter() -> an
     let (alice, node) = (harness.actor("alice.starling", 50).await?, harness.node("provider.starling").await?);
     let terms = run_terms(alice.public_key(), 4, 1);
     let lasts = DurationMs(terms.enroll_time.0 + 4 * terms.round_time.0 + DurationMs::from_hours(2).0);
-    let paid: PayResult = harness.pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(terms)).await?.ok()?.json()?;
+    let paid: PayResult =
+        harness.pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(terms)).await?.ok()?.json()?;
     let run = harness.run(starling_primitives::RunId(1)).await?;
     harness.call(&node.key, &harness.compute().enroll(run.id, node.id)).await?.ok()?;
     let run = harness.run(run.id).await?;
@@ -93,7 +99,12 @@ async fn closing_request__should_free_an_escrow_in_seven_days() -> anyhow::Resul
     let harness = money().await?;
     let node = harness.node("provider.starling").await?;
     let (provider, billing) = (&node.provider, harness.billing());
-    let escrow_id = harness.view(&billing.escrows_of(&provider.account, 0, 10)).await?.first().map(|view| view.id).ok_or_else(|| anyhow::anyhow!("no stake"))?;
+    let escrow_id = harness
+        .view(&billing.escrows_of(&provider.account, 0, 10))
+        .await?
+        .first()
+        .map(|view| view.id)
+        .ok_or_else(|| anyhow::anyhow!("no stake"))?;
     harness.call(&harness.owner, &billing.ask_closing(escrow_id)).await?.refused("only the escrow's payer")?;
     assert!(harness.call(provider, &harness.compute().check_stake(node.id)).await?.ok()?.json::<bool>()?);
     harness.call(provider, &billing.ask_closing(escrow_id)).await?.ok()?;

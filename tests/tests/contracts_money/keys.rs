@@ -24,9 +24,22 @@ async fn session() -> anyhow::Result<Session> {
     let harness = money().await?;
     let (alice, billing) = (harness.actor("alice.starling", 50).await?, harness.billing());
     let msg = PaymentMsg::Run(run_terms(alice.public_key(), 2, 1));
-    let args = PayArgs { target: harness.deployment.compute.clone(), amount: Amount::from_near(1), storage: msg.storage(), bounds: harness.bounds().await?, msg };
+    let args = PayArgs {
+        target: harness.deployment.compute.clone(),
+        amount: Amount::from_near(1),
+        storage: msg.storage(),
+        bounds: harness.bounds().await?,
+        msg,
+    };
     let cost = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
-    let key = harness.add_function_key(&alice, &harness.deployment.billing, &["pay_from_balance", "withdraw", "add_session_key", "extend"], Amount::from_near(5)).await?;
+    let key = harness
+        .add_function_key(
+            &alice,
+            &harness.deployment.billing,
+            &["pay_from_balance", "withdraw", "add_session_key", "extend"],
+            Amount::from_near(5),
+        )
+        .await?;
     harness.call(&alice, &billing.deposit(Amount::from_near(20))).await?.ok()?;
     harness.call(&key, &billing.pay_from_balance(&args, true)).await?.refused("a registered session key")?;
     let cap = Amount(cost.0 * 2);
@@ -45,7 +58,11 @@ async fn session_key__should_spend_its_cap_and_no_more() -> anyhow::Result<()> {
     let before = free(&harness, &alice.account).await?;
     let paid = harness.call(&key, &billing.pay_from_balance(&args, true)).await?.ok()?;
     assert!(paid.json::<PayResult>()?.opened);
-    assert!(paid.billing_events().iter().any(|event| matches!(event, BillingEvent::PaymentHeld { source: Source::SessionKey(by), .. } if *by == key.public_key())));
+    assert!(
+        paid.billing_events()
+            .iter()
+            .any(|event| matches!(event, BillingEvent::PaymentHeld { source: Source::SessionKey(by), .. } if *by == key.public_key()))
+    );
     let back = Amount(Billing::pay_storage().0 - starling_contract_api::billing::escrow_storage(1).0);
     assert_eq!(free(&harness, &alice.account).await?, Amount(before.0 - cost.0 + back.0));
     let elsewhere = PayArgs { target: harness.deployment.hub.clone(), ..args.clone() };

@@ -42,7 +42,13 @@ async fn offered() -> anyhow::Result<Rented> {
 impl Rented {
     fn msg(&self, duration: DurationMs) -> PaymentMsg {
         let job = Hash32::sha256(b"job");
-        PaymentMsg::Lease(LeaseTerms { offer_id: OfferId(1), duration, job, meter: self.tenant.public_key(), availability: DurationMs::from_days(1) })
+        PaymentMsg::Lease(LeaseTerms {
+            offer_id: OfferId(1),
+            duration,
+            job,
+            meter: self.tenant.public_key(),
+            availability: DurationMs::from_days(1),
+        })
     }
 
     async fn pay(&self, amount: Amount, duration: DurationMs) -> anyhow::Result<PayResult> {
@@ -51,7 +57,8 @@ impl Rented {
 
     async fn statement(&self, escrow: PayResult, seq: u64, metered: DurationMs, is_final: bool, meter: &Actor) -> anyhow::Result<Answer> {
         let output = Hash32::sha256(&seq.to_le_bytes());
-        let statement = LeaseStatement { escrow_id: escrow.escrow_id, lease_id: LEASE, seq, metered_ms: metered.0, units: seq, output, is_final };
+        let statement =
+            LeaseStatement { escrow_id: escrow.escrow_id, lease_id: LEASE, seq, metered_ms: metered.0, units: seq, output, is_final };
         let sign = |actor: &Actor, role| actor.sign(&statement.signing_bytes(&self.harness.domain(), role));
         let call = self.harness.compute().post_statement(&statement, &sign(&self.node.key, Role::Node), &sign(meter, Role::Meter));
         self.harness.call(&self.harness.owner, &call).await

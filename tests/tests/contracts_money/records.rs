@@ -5,7 +5,9 @@ use starling_contract_api::{
     compute::{Offer, RECORD_BYTES},
     payment::{LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES},
 };
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, Text, TimestampMs};
+use starling_primitives::{
+    AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, Text, TimestampMs,
+};
 use starling_protocol::{
     escrow::{Authority, Bounds, Escrow, Holdback, MAX_PAYEES, Opened, Payee, State},
     lease::{Cause, Lease, LeaseState, LeaseTerms},
@@ -46,7 +48,17 @@ fn escrow(payees: u16) -> Escrow {
     };
     let bounds = Bounds { expires_by: TimestampMs(1), post_at_once: Amount(1), fee: BasisPoints::ONE, holdback: BasisPoints::ONE };
     let state = State::Settling { opened, until: TimestampMs(1) };
-    Escrow { payer: longest(), arbiter: longest(), asset: Asset::Nep141(longest()), bounds, fee: BasisPoints::ONE, created_at: TimestampMs(1), deposited: Amount(1), refunded: Amount(1), state }
+    Escrow {
+        payer: longest(),
+        arbiter: longest(),
+        asset: Asset::Nep141(longest()),
+        bounds,
+        fee: BasisPoints::ONE,
+        created_at: TimestampMs(1),
+        deposited: Amount(1),
+        refunded: Amount(1),
+        state,
+    }
 }
 
 #[test]
@@ -96,23 +108,50 @@ fn compute_storage__should_cover_the_largest_records() {
         escrow_id: EscrowId(1),
         deposit: Amount(1),
         price_per_hour: Amount(1),
-        terms: LeaseTerms { offer_id: OfferId(1), duration: DurationMs(1), job: Hash32::default(), meter: PublicKey([1; 32]), availability: DurationMs(1) },
+        terms: LeaseTerms {
+            offer_id: OfferId(1),
+            duration: DurationMs(1),
+            job: Hash32::default(),
+            meter: PublicKey([1; 32]),
+            availability: DurationMs(1),
+        },
         seq: 1,
         metered: DurationMs(1),
         units: 1,
         output: Some(Hash32::default()),
         created_at: TimestampMs(1),
-        state: LeaseState::Closing { cause: Cause::Completed, since: Some(TimestampMs(1)), ended_at: TimestampMs(1), post_until: TimestampMs(1) },
+        state: LeaseState::Closing {
+            cause: Cause::Completed,
+            since: Some(TimestampMs(1)),
+            ended_at: TimestampMs(1),
+            post_until: TimestampMs(1),
+        },
     };
     let lease = ENTRY + ID + bytes(&lease) + PURPOSE + ENTRY + 2 * ID;
     assert!(lease <= LEASE_BYTES, "{lease}");
     let stake = PURPOSE + 8 + 16 + 1;
     assert!(stake <= starling_contract_api::payment::STAKE_BYTES, "{stake}");
-    let capability = Capability { kind: DeviceKind::Amd, device: Text::new("a".repeat(64)).unwrap_or_default(), memory_bytes: 1, threads: 1, matrix_gflops: 1 };
-    let node = Node { id: NodeId(1), provider: longest(), payout: longest(), key: PublicKey([1; 32]), capability, stake: None, registered_at: TimestampMs(1), retired: false };
+    let capability = Capability {
+        kind: DeviceKind::Amd,
+        device: Text::new("a".repeat(64)).unwrap_or_default(),
+        memory_bytes: 1,
+        threads: 1,
+        matrix_gflops: 1,
+    };
+    let node = Node {
+        id: NodeId(1),
+        provider: longest(),
+        payout: longest(),
+        key: PublicKey([1; 32]),
+        capability,
+        stake: None,
+        registered_at: TimestampMs(1),
+        retired: false,
+    };
     let node = ENTRY + ID + bytes(&node);
     assert!(node <= RECORD_BYTES, "{node}");
-    let terms = OfferTerms { price_per_million_tokens: Amount(1), price_per_hour: Amount(1), min_lease: DurationMs(1), max_lease: DurationMs(1) };
+    let terms =
+        OfferTerms { price_per_million_tokens: Amount(1), price_per_hour: Amount(1), min_lease: DurationMs(1), max_lease: DurationMs(1) };
     let offer = Offer { id: OfferId(1), node_id: NodeId(1), provider: longest(), terms, created_at: TimestampMs(1), closed: false };
     let offer = ENTRY + ID + bytes(&offer) + ENTRY + ID + 4 + 8 * ID;
     assert!(offer <= RECORD_BYTES, "{offer}");

@@ -7,7 +7,10 @@ use starling_contract_api::{
 };
 use starling_primitives::{AccountId, Amount, BasisPoints, NodeId, RunId, Text};
 use starling_protocol::node::{Capability, DeviceKind};
-use starling_tests::{MIN_STAKE, work::{next_round, run_terms}};
+use starling_tests::{
+    MIN_STAKE,
+    work::{next_round, run_terms},
+};
 
 const NODES: u16 = 64;
 
@@ -18,11 +21,16 @@ async fn full_roster__should_sign_settle_and_acknowledge_within_its_gas() -> any
     let provider = harness.registered("provider.starling", 200).await?;
     let alice = harness.actor("alice.starling", 200).await?;
     let price = harness.view(&compute.storage_price()).await?;
-    let capability = Capability { kind: DeviceKind::Cpu, device: Text::new("test processor")?, memory_bytes: 1 << 30, threads: 2, matrix_gflops: 10 };
+    let capability =
+        Capability { kind: DeviceKind::Cpu, device: Text::new("test processor")?, memory_bytes: 1 << 30, threads: 2, matrix_gflops: 10 };
     // Names as long as names can be, so that the figures are the greatest.
     let payout = |place: u16| AccountId::new(format!("{place:02}{}", "p".repeat(62)));
     for place in 0..NODES {
-        let id: NodeId = harness.call(&provider, &compute.register_node(&provider.public_key(), &payout(place)?, &capability, price)).await?.ok()?.json()?;
+        let id: NodeId = harness
+            .call(&provider, &compute.register_node(&provider.public_key(), &payout(place)?, &capability, price))
+            .await?
+            .ok()?
+            .json()?;
         harness.pay(&provider, &compute.0, MIN_STAKE, PaymentMsg::Stake { node_id: id }).await?.ok()?;
         harness.call(&provider, &billing.storage_deposit(Some(&payout(place)?), true, storage_cost(ACCOUNT_BYTES))).await?.ok()?;
     }

@@ -41,7 +41,13 @@ fn signers(nodes: &[NodeOf], places: &[u16]) -> Vec<(u16, starling_tests::Actor)
     places.iter().map(|place| (*place, nodes[usize::from(*place)].key.clone())).collect()
 }
 
-async fn bring(harness: &Harness, nodes: &[NodeOf], places: &[u16], tokens: &[u32], meter: &starling_tests::Actor) -> anyhow::Result<starling_tests::Answer> {
+async fn bring(
+    harness: &Harness,
+    nodes: &[NodeOf],
+    places: &[u16],
+    tokens: &[u32],
+    meter: &starling_tests::Actor,
+) -> anyhow::Result<starling_tests::Answer> {
     let run = harness.run(RUN).await?;
     let signers = signers(nodes, places);
     let signers: Vec<_> = signers.iter().map(|(place, actor)| (*place, actor)).collect();
@@ -60,14 +66,20 @@ async fn run__should_pay_exactly_its_accepted_tokens() -> anyhow::Result<()> {
         starts.push(free(&harness, &node.provider.account).await?);
     }
     let deposit = Amount::from_near(2);
-    let paid = harness.pay(&alice, &harness.deployment.compute, deposit, PaymentMsg::Run(run_terms(alice.public_key(), 5, 3))).await?.ok()?;
+    let paid =
+        harness.pay(&alice, &harness.deployment.compute, deposit, PaymentMsg::Run(run_terms(alice.public_key(), 5, 3))).await?.ok()?;
     let result: PayResult = paid.json()?;
     assert!(result.opened, "{result:?}");
     enroll(&harness, &nodes).await?;
     bring(&harness, &nodes, &[0, 1, 2], &[1_000, 900, 7], &alice).await?.ok()?;
     // A node that contributed and did not sign is paid; two of three are a quorum.
     let second = bring(&harness, &nodes, &[0, 1], &[1_000, 0, 333], &alice).await?.ok()?;
-    assert!(second.compute_events().iter().any(|event| matches!(event, ComputeEvent::RoundAccepted { signers, .. } if signers == "0000000000000003")));
+    assert!(
+        second
+            .compute_events()
+            .iter()
+            .any(|event| matches!(event, ComputeEvent::RoundAccepted { signers, .. } if signers == "0000000000000003"))
+    );
     harness.call(&harness.owner, &harness.compute().settle_run(RUN)).await?.ok()?;
     bring(&harness, &nodes, &[1, 2], &[1, 2, 3], &alice).await?.ok()?;
     let stopped = harness.call(&alice, &harness.compute().stop_run(RUN)).await?.ok()?;
@@ -108,7 +120,10 @@ async fn round__should_want_a_quorum_of_true_signatures() -> anyhow::Result<()> 
     let harness = money().await?;
     let nodes = three_nodes(&harness).await?;
     let alice = harness.actor("alice.starling", 50).await?;
-    harness.pay(&alice, &harness.deployment.compute, Amount::from_near(2), PaymentMsg::Run(run_terms(alice.public_key(), 5, 3))).await?.ok()?;
+    harness
+        .pay(&alice, &harness.deployment.compute, Amount::from_near(2), PaymentMsg::Run(run_terms(alice.public_key(), 5, 3)))
+        .await?
+        .ok()?;
     enroll(&harness, &nodes).await?;
     let full = [10, 10, 10];
     bring(&harness, &nodes, &[0], &full, &alice).await?.refused("1 of 2 signatures")?;
@@ -127,8 +142,12 @@ async fn round__should_want_a_quorum_of_true_signatures() -> anyhow::Result<()> 
         Domain { instance: ours.instance + 1, ..ours.clone() },
     ];
     let meter = alice.sign(&statement.signing_bytes(&ours, Role::Meter));
-    let by = |domain: &Domain, role: Role, place: u16, node: usize| RosterSignature { place, signature: nodes[node].key.sign(&statement.signing_bytes(domain, role)) };
-    let mut forged: Vec<Vec<RosterSignature>> = others.iter().map(|domain| vec![by(domain, Role::Node, 0, 0), by(domain, Role::Node, 1, 1)]).collect();
+    let by = |domain: &Domain, role: Role, place: u16, node: usize| RosterSignature {
+        place,
+        signature: nodes[node].key.sign(&statement.signing_bytes(domain, role)),
+    };
+    let mut forged: Vec<Vec<RosterSignature>> =
+        others.iter().map(|domain| vec![by(domain, Role::Node, 0, 0), by(domain, Role::Node, 1, 1)]).collect();
     forged.push(vec![by(&ours, Role::Meter, 0, 0), by(&ours, Role::Meter, 1, 1)]);
     forged.push(vec![by(&ours, Role::Node, 1, 0), by(&ours, Role::Node, 0, 1)]);
     for signatures in &forged {
@@ -145,7 +164,11 @@ async fn run__should_finish_and_settle_by_anyone_and_refund_a_refused_tenth() ->
     let harness = money().await?;
     let nodes = vec![harness.node("one.starling").await?];
     let alice = harness.actor("alice.starling", 50).await?;
-    let paid: PayResult = harness.pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(run_terms(alice.public_key(), 2, 1))).await?.ok()?.json()?;
+    let paid: PayResult = harness
+        .pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(run_terms(alice.public_key(), 2, 1)))
+        .await?
+        .ok()?
+        .json()?;
     harness.call(&harness.owner, &harness.compute().settle_run(RUN)).await?.refused("nothing to settle")?;
     enroll(&harness, &nodes).await?;
     for _ in 0..2 {
@@ -190,9 +213,17 @@ async fn earnings__should_wait_for_a_payee_that_is_not_registered() -> anyhow::R
     let harness = money().await?;
     let node = harness.node("one.starling").await?;
     let (alice, payee) = (harness.actor("alice.starling", 50).await?, harness.actor("payee.starling", 5).await?);
-    harness.call(&node.key, &harness.compute().set_payout(node.id, &payee.account)).await.err().ok_or_else(|| anyhow::anyhow!("the node's key changed the payout"))?;
+    harness
+        .call(&node.key, &harness.compute().set_payout(node.id, &payee.account))
+        .await
+        .err()
+        .ok_or_else(|| anyhow::anyhow!("the node's key changed the payout"))?;
     harness.call(&node.provider, &harness.compute().set_payout(node.id, &payee.account)).await?.ok()?;
-    let paid: PayResult = harness.pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(run_terms(alice.public_key(), 1, 1))).await?.ok()?.json()?;
+    let paid: PayResult = harness
+        .pay(&alice, &harness.deployment.compute, Amount::from_near(1), PaymentMsg::Run(run_terms(alice.public_key(), 1, 1)))
+        .await?
+        .ok()?
+        .json()?;
     enroll(&harness, std::slice::from_ref(&node)).await?;
     bring(&harness, std::slice::from_ref(&node), &[0], &[1_000], &alice).await?.ok()?;
     harness.call(&alice, &harness.compute().settle_run(RUN)).await?.ok()?;

@@ -4,7 +4,12 @@ use crate::{
     books::{owed, surplus},
     money,
 };
-use starling_contract_api::{Call, ONE_YOCTO, billing::Billing, compute::{Purpose, RosterSignature}, payment::{PayArgs, PaymentMsg}};
+use starling_contract_api::{
+    Call, ONE_YOCTO,
+    billing::Billing,
+    compute::{Purpose, RosterSignature},
+    payment::{PayArgs, PaymentMsg},
+};
 use starling_primitives::{Amount, DurationMs, EscrowId, RunId};
 use starling_protocol::signing::Role;
 use starling_tests::{
@@ -121,10 +126,19 @@ async fn walk(seed: u64) -> anyhow::Result<()> {
             yoctos += u128::from(call.deposit == ONE_YOCTO && call.contract == walk.harness.deployment.billing);
         }
         let now = surplus(&walk.harness).await?;
-        anyhow::ensure!(now == Amount(reserve.0 + yoctos), "seed {seed}, step {step}: {} by {} left {now}, not {}", call.method, actor.account, reserve.0 + yoctos);
+        anyhow::ensure!(
+            now == Amount(reserve.0 + yoctos),
+            "seed {seed}, step {step}: {} by {} left {now}, not {}",
+            call.method,
+            actor.account,
+            reserve.0 + yoctos
+        );
     }
     println!("seed {seed} took {taken:?}");
-    anyhow::ensure!(taken.get("pay").is_some() && taken.get("post_round").is_some() && taken.get("settle_run").is_some(), "the walk did too little: {taken:?}");
+    anyhow::ensure!(
+        taken.contains_key("pay") && taken.contains_key("post_round") && taken.contains_key("settle_run"),
+        "the walk did too little: {taken:?}"
+    );
     yoctos += walk.end().await?;
     let totals = walk.harness.view(&walk.harness.billing().totals()).await?;
     assert_eq!((totals.balances, totals.escrows, totals.fees), (Amount::ZERO, Amount::ZERO, Amount::ZERO), "seed {seed}");
