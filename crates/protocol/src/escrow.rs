@@ -2,9 +2,11 @@
 //!
 //! `Held` until its arbiter accepted, then `Open`, then `Settling` while only the holdback is undecided, then `Closed`.
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
+mod record;
+
+pub use record::{Authority, Bounds, Escrow, Holdback, OpenTerms, Opened, Payee, Posting, State};
+
+use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, TimestampMs};
 
 /// How long an answer of the arbiter is waited for before anyone may void.
 pub const HOLD_PERIOD: DurationMs = DurationMs::from_secs(600);
@@ -23,159 +25,6 @@ pub const MAX_FEE: BasisPoints = match BasisPoints::new(500) {
     Ok(fee) => fee,
     Err(_) => BasisPoints::ZERO,
 };
-
-/// Who may post.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Authority {
-    /// The contract that accepted the payment.
-    Arbiter,
-    /// Whoever brings a voucher signed by this key, which the payer named.
-    Voucher(PublicKey),
-}
-
-/// What a payer allows an arbiter to fix, signed with the payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bounds {
-    /// The escrow may live at most until then.
-    pub expires_by: TimestampMs,
-    /// At most this may be posted at once, fee included.
-    pub post_at_once: Amount,
-    /// The fee may be at most this.
-    pub fee: BasisPoints,
-    /// At least this part is held back.
-    pub holdback: BasisPoints,
-}
-
-/// A payee's figure so far, before the fee. Cumulative: it never falls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-pub struct Posting {
-    /// Who is paid.
-    pub payee: AccountId,
-    /// All that was posted for this payee in this escrow so far, this time included, before the fee.
-    pub total: Amount,
-}
-
-/// What an arbiter answers to a payment that it accepts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-pub struct OpenTerms {
-    /// Who may post.
-    pub authority: Authority,
-    /// No post after this and the grace.
-    pub expires_at: TimestampMs,
-    /// How long after expiry posts are still taken; [`MAX_GRACE`] at most.
-    pub grace: DurationMs,
-    /// The part of each figure that waits for the result's acknowledgement.
-    pub holdback: BasisPoints,
-    /// How long after closing the payer may refuse the holdback; afterwards it vests. [`MAX_AVAILABILITY`] at most.
-    pub availability: DurationMs,
-    /// The most payees; [`MAX_PAYEES`] at most.
-    pub max_payees: u16,
-    /// What is posted at once.
-    pub postings: Vec<Posting>,
-    /// Whether the escrow closes at once (a purchase).
-    pub close: bool,
-}
-
-/// What one payee has of an escrow. Public figures; the sums are kept by [`Escrow`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-pub struct Payee {
-    /// Who is paid.
-    pub account: AccountId,
-    /// Cumulative figure before fee and holdback.
-    pub total: Amount,
-    /// What was credited to the account so far, after the fee.
-    pub credited: Amount,
-    /// What is earned, after the fee, and could not be credited yet since the account is not registered.
-    pub unclaimed: Amount,
-    /// The fee taken from this payee so far.
-    pub fee: Amount,
-}
-
-/// What became of the holdback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Holdback {
-    /// It waits.
-    Waiting,
-    /// The payer acknowledged the result, or the availability window passed.
-    Released,
-    /// The payer refused: it was returned.
-    Refused,
-}
-
-/// The terms and figures of an escrow that was opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-pub struct Opened {
-    /// Who may post.
-    pub authority: Authority,
-    /// No post after this and the grace; only the payer moves it, and only later.
-    pub expires_at: TimestampMs,
-    /// How long after expiry posts are still taken.
-    pub grace: DurationMs,
-    /// The part held back.
-    pub holdback: BasisPoints,
-    /// What became of it.
-    pub holdback_state: Holdback,
-    /// How long after closing the payer may refuse the holdback.
-    pub availability: DurationMs,
-    /// The most payees.
-    pub max_payees: u16,
-    /// The last post's number; an older one changes nothing.
-    pub seq: u64,
-    /// Everyone who was posted to, in order of first post.
-    pub payees: Vec<Payee>,
-    /// When the payer asked for closing.
-    pub closing_asked_at: Option<TimestampMs>,
-}
-
-/// Where an escrow stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(rename_all = "snake_case", tag = "state")]
-pub enum State {
-    /// The arbiter was asked and has not answered. Admits neither post nor close.
-    Held {
-        /// After this anyone may void.
-        hold_deadline: TimestampMs,
-    },
-    /// Posts are taken.
-    Open(Opened),
-    /// Closed to posts, what was available is returned, the holdback is undecided.
-    Settling {
-        /// The terms and final figures.
-        opened: Opened,
-        /// The payer may refuse until then; afterwards the holdback vests.
-        until: TimestampMs,
-    },
-    /// All is decided. Unclaimed figures may still be claimed.
-    Closed(Opened),
-    /// The arbiter refused or never answered: all was returned.
-    Voided,
-}
-
-/// Money locked for one purpose.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-pub struct Escrow {
-    /// Who paid, and gets back what is not earned.
-    pub payer: AccountId,
-    /// The contract that the escrow obeys within the payer's bounds.
-    pub arbiter: AccountId,
-    /// What it is counted in.
-    pub asset: Asset,
-    /// What the payer allows.
-    pub bounds: Bounds,
-    /// The fee, frozen when the payment came in.
-    pub fee: BasisPoints,
-    /// When the payment came in.
-    pub created_at: TimestampMs,
-    /// All that was paid in.
-    pub deposited: Amount,
-    /// Returned to the payer so far.
-    pub refunded: Amount,
-    /// Where it stands.
-    pub state: State,
-}
 
 /// What happens to an escrow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -463,59 +312,6 @@ impl Escrow {
     fn finish_if_settling(&mut self) {
         if let State::Settling { opened, .. } = &self.state {
             self.state = State::Closed(opened.clone());
-        }
-    }
-}
-
-impl State {
-    /// The state's name in lower case.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Held { .. } => "held",
-            Self::Open(_) => "open",
-            Self::Settling { .. } => "settling",
-            Self::Closed(_) => "closed",
-            Self::Voided => "voided",
-        }
-    }
-
-    /// The terms and figures, once opened.
-    pub fn opened(&self) -> Option<&Opened> {
-        match self {
-            Self::Open(opened) | Self::Settling { opened, .. } | Self::Closed(opened) => Some(opened),
-            Self::Held { .. } | Self::Voided => None,
-        }
-    }
-}
-
-impl Opened {
-    /// The sum of all payees' totals, before fee and holdback.
-    pub fn total(&self) -> Amount {
-        Amount(self.payees.iter().map(|payee| payee.total.0).sum())
-    }
-
-    /// The part of the totals that waits for acknowledgement; nothing once that is decided.
-    pub fn held_back(&self) -> Amount {
-        match self.holdback_state {
-            Holdback::Waiting => Amount(self.payees.iter().map(|payee| payee.total.fraction_floor(self.holdback).0).sum()),
-            Holdback::Released | Holdback::Refused => Amount::ZERO,
-        }
-    }
-
-    /// From when anyone may close: after expiry and grace, or when the payer's closing request has run its time.
-    pub fn closable_at(&self) -> TimestampMs {
-        let expiry = self.expires_at.after(self.grace).after(DurationMs(1));
-        match self.closing_asked_at {
-            Some(asked) => expiry.min(asked.after(CLOSING_PERIOD)),
-            None => expiry,
-        }
-    }
-
-    /// A payee's figure that is earned for good, before the fee.
-    fn earned(&self, total: Amount) -> Amount {
-        match self.holdback_state {
-            Holdback::Released => total,
-            Holdback::Waiting | Holdback::Refused => Amount(total.0 - total.fraction_floor(self.holdback).0),
         }
     }
 }
