@@ -21,13 +21,13 @@ export async function screens(browser, system, person, runId) {
         await page.goto(path);
         await page.getByRole("heading").first().waitFor();
         // The first answers of chain and coordinator.
-        await page.waitForTimeout(900);
+        await page.waitForTimeout(500);
         await page.screenshot({ path: `${FOLDER}/${name}-${theme}-${width}.png`, fullPage: true });
         const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         if (wider > 0) found.push(`${where}: ${wider} pixels stick out sideways`);
-        // The shape is the same in both themes; contrast is not.
-        const audit = new AxeBuilder({ page });
-        const { violations } = await (theme === "light" || width === WIDTHS[0] ? audit : audit.withRules(["color-contrast"])).analyze();
+        // The narrow light pages and the wide dark ones: every shape and every colour once.
+        if ((theme === "light") !== (width === WIDTHS[0])) continue;
+        const { violations } = await new AxeBuilder({ page }).analyze();
         for (const { id, nodes } of violations) found.push(`${where}: ${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 3).join(", ")}`);
       }
       await context.close();

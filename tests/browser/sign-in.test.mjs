@@ -56,7 +56,7 @@ scene("keys__should_stay_on_the_origin_of_the_wallet", async () => {
 scene("sign_out_and_in__should_use_the_same_account", async () => {
   await banner().getByRole("button", { name: "Sign out" }).click();
   await banner().getByRole("button", { name: "Sign in" }).waitFor();
-  assert.equal((await ada.fetch("/api/v1/session")).body, "null");
+  assert.equal((await ada.fetch("/api/v1/session")).status, 401);
   await banner().getByRole("button", { name: "Sign in" }).click();
   const login = ada.page.waitForRequest((request) => request.url().endsWith("/api/v1/login"));
   await ada.approve(() => dialog().getByRole("button", { name: "Sign in with a wallet" }).click());

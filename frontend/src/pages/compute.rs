@@ -63,7 +63,7 @@ pub(crate) fn Compute() -> impl IntoView {
             Some(offers) if offers.is_empty() => view! { <Empty><p>"No offer of a connected node fits. Offers appear when a provider's node connects."</p></Empty> }.into_any(),
             Some(offers) => view! {
                 <div class="scroll"><table>
-                    <thead><tr><th>"Node"</th><th>"Device (declared)"</th><th class="num">"Matrix rate (declared)"</th><th class="num">"Tokens/s (measured)"</th><th class="num">"An hour"</th><th class="num">"A million tokens"</th><th>"Now"</th><th>"Heard"</th><th><span class="visually-hidden">"Rent"</span></th></tr></thead>
+                    <thead><tr><th>"Node"</th><th>"Device (declared)"</th><th class="num">"Matrix rate (declared)"</th><th class="num">"Tokens/s (measured)"</th><th class="num">"An hour"</th><th class="num">"A million tokens"</th><th>"Now"</th><th>"Heard"</th><td></td></tr></thead>
                     <tbody>{offers.into_iter().map(|offer| view! { <OfferRow offer carried=carried() /> }).collect_view()}</tbody>
                 </table></div>
             }.into_any(),
