@@ -203,3 +203,76 @@ pub(crate) fn new_receipt(
         receipt,
     })
 }
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unused_gas__should_be_shared_by_weight_to_the_last_unit() {
+        let mut promises = Promises::default();
+        let receiver: AccountId = "app.root".parse().expect("a valid account id");
+        let call = || FunctionCallAction {
+            method_name: "get".to_owned(),
+            args: Vec::new(),
+            gas: Gas::from_gas(5),
+            deposit: near_primitives::types::Balance::ZERO,
+        };
+        for weight in [1, 0, 2] {
+            let index = promises
+                .create(&[], Vec::new(), receiver.clone())
+                .expect("no dependencies");
+            promises
+                .append_call(index, call(), weight)
+                .expect("the receipt is there");
+        }
+        assert_eq!(
+            promises
+                .distribute(Gas::from_gas(100))
+                .expect("no overflow"),
+            Gas::from_gas(100)
+        );
+        let gas: Vec<u64> = promises
+            .receipts
+            .iter()
+            .map(|receipt| receipt.actions[0].get_prepaid_gas().as_gas())
+            .collect();
+        assert_eq!(gas, [5 + 33, 5, 5 + 67]);
+        assert_eq!(
+            Promises::default()
+                .distribute(Gas::from_gas(9))
+                .expect("no overflow"),
+            Gas::ZERO
+        );
+    }
+
+    #[test]
+    fn dependency__should_answer_under_the_data_id_of_the_one_who_waits() {
+        let mut promises = Promises::default();
+        let id = |name: &str| name.parse::<AccountId>().expect("a valid account id");
+        let first = promises
+            .create(&[], Vec::new(), id("first"))
+            .expect("no dependencies");
+        let data_id = CryptoHash::hash_bytes(b"data");
+        let then = promises
+            .create(&[first], vec![data_id], id("then"))
+            .expect("the dependency is there");
+        assert_eq!(
+            promises.receipts[0].output_data_receivers[0].data_id,
+            data_id
+        );
+        assert_eq!(
+            promises.receipts[0].output_data_receivers[0].receiver_id,
+            id("then")
+        );
+        assert_eq!(
+            promises
+                .receipt_mut(then)
+                .expect("it is there")
+                .input_data_ids,
+            [data_id]
+        );
+        assert!(promises.create(&[9], vec![data_id], id("then")).is_err());
+    }
+}

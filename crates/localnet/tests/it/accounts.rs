@@ -39,7 +39,7 @@ fn refusal(result: Result<CryptoHash, LocalnetError>) -> InvalidTxError {
     }
 }
 
-fn signed(
+pub(crate) fn signed(
     chain: &Localnet,
     signer: &Signer,
     receiver: &str,

@@ -290,3 +290,117 @@ fn storage__should_be_staked_or_the_receipt_rolls_back() {
     );
     assert_supply_holds(&chain);
 }
+
+#[test]
+fn gas_limit__should_put_receipts_off_to_the_next_block() {
+    let chain = crate::common::builder()
+        .block_mode(BlockMode::Manual)
+        .build()
+        .expect("the chain starts");
+    let app = contract(&chain, "app.root");
+    let mut hashes = Vec::new();
+    for nonce in 1..=15 {
+        let spin = near_primitives::transaction::FunctionCallAction {
+            method_name: "spin".to_owned(),
+            args: Vec::new(),
+            gas: crate::common::tgas(100),
+            deposit: Balance::ZERO,
+        };
+        let key = chain
+            .access_key(&id("app.root"), &app.public_key())
+            .expect("works")
+            .expect("is there");
+        let signed = crate::accounts::signed(
+            &chain,
+            &app,
+            "app.root",
+            key.nonce + nonce,
+            vec![spin.into()],
+        );
+        hashes.push(chain.send_tx(signed).expect("it is accepted"));
+    }
+    let done = |chain: &starling_localnet::Localnet| {
+        hashes
+            .iter()
+            .filter(|hash| {
+                let status = chain.tx_status(hash).expect("works");
+                status.is_some_and(|status| !status.outcome.receipts_outcome.is_empty())
+            })
+            .count()
+    };
+    let block = chain.produce_block().expect("a block");
+    assert!(
+        block.gas_used >= crate::common::tgas(1_000) && block.gas_used < crate::common::tgas(1_200)
+    );
+    let first = done(&chain);
+    assert!((9..=10).contains(&first), "{first}");
+    chain.produce_block().expect("a block");
+    assert_eq!(done(&chain), 15);
+    chain.produce_block().expect("refunds");
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn senders__should_not_stop_a_chain_with_an_interval() {
+    let interval = BlockMode::Interval(std::time::Duration::from_millis(5));
+    let chain = crate::common::builder()
+        .block_mode(interval)
+        .build()
+        .expect("the chain starts");
+    let signers: Vec<_> = ["aa.root", "bb.root", "cc.root", "dd.root"]
+        .map(|name| account(&chain, name))
+        .into();
+    std::thread::scope(|scope| {
+        for signer in &signers {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    chain
+                        .transfer(signer, &id("root"), Balance::from_millinear(1))
+                        .expect("it succeeds");
+                    chain.balance(&signer.get_account_id()).expect("it exists");
+                }
+            });
+        }
+    });
+    assert!(chain.transaction_count().expect("works") >= 84);
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn each_protocol_version__should_keep_the_books() {
+    for version in 85..=88 {
+        let chain = crate::common::builder()
+            .protocol_version(version)
+            .build()
+            .expect("the chain starts");
+        let app = contract(&chain, "app.root");
+        let before = chain.balance(&id("app.root")).expect("it exists");
+        let outcome = chain
+            .call(
+                &crate::common::signer("root"),
+                &id("app.root"),
+                "set",
+                b"x".to_vec(),
+                crate::common::tgas(30),
+                near(1),
+            )
+            .expect("the transaction is accepted");
+        value(&outcome);
+        let earned = chain
+            .balance(&id("app.root"))
+            .expect("it exists")
+            .checked_sub(before);
+        let reward = earned
+            .and_then(|earned| earned.checked_sub(near(1)))
+            .expect("it did not fall");
+        // Contracts were paid a share of the gas until 87.
+        assert_eq!(version >= 87, reward.is_zero(), "{version}: {reward}");
+        call(&chain, &app, "app.root", "ask", b"app.root");
+        assert_supply_holds(&chain);
+    }
+    let unknown = crate::common::builder().protocol_version(29).build();
+    assert!(matches!(
+        unknown,
+        Err(LocalnetError::ProtocolVersion { .. })
+    ));
+}
