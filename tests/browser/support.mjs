@@ -74,6 +74,23 @@ export class System {
     return (record?.balances ?? []).reduce((sum, [, amount]) => sum + BigInt(amount), 0n);
   }
 
+  /** What left an escrow, in yoctoNEAR, by the events of its transactions on the chain: refunds, fee, and what payees were credited. */
+  async moved(escrow, payer) {
+    const entries = (await this.get(`/api/v1/history?account=${payer}&limit=200`)).filter(({ escrow_id }) => escrow_id === escrow);
+    const sum = { refund: 0n, fee: 0n, credits: 0n };
+    for (const hash of new Set(entries.map(({ tx }) => tx))) {
+      const { receipts_outcome } = await this.#rpc("tx", { tx_hash: hash, sender_account_id: payer, wait_until: "FINAL" });
+      const logs = receipts_outcome.flatMap(({ outcome }) => outcome.logs).filter((log) => log.startsWith("EVENT_JSON:"));
+      for (const { data } of logs.map((log) => JSON.parse(log.slice("EVENT_JSON:".length)))) {
+        if (data?.escrow_id !== escrow || data.moved === undefined) continue;
+        sum.refund += BigInt(data.moved.refund);
+        sum.fee += BigInt(data.moved.fee);
+        for (const [, amount] of data.moved.credits) sum.credits += BigInt(amount);
+      }
+    }
+    return sum;
+  }
+
   async #rpc(method, params) {
     const answer = await fetch(this.rpc, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ jsonrpc: "2.0", id: "test", method, params }) });
     const { result, error } = await answer.json();
