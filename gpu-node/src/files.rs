@@ -63,6 +63,22 @@ pub(crate) fn remove_parts(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes all but the `count` entries of a folder that were changed last.
+pub(crate) fn keep_newest(folder: &Path, count: usize) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        entries.push((metadata.modified()?, metadata.is_dir(), entry.path()));
+    }
+    entries.sort();
+    let surplus = entries.len().saturating_sub(count);
+    for (_, is_folder, path) in entries.into_iter().take(surplus) {
+        if is_folder { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+    }
+    Ok(())
+}
+
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
@@ -87,6 +103,23 @@ mod tests {
         fs::write(folder.path().join("b.json.part"), b"half").unwrap();
         remove_parts(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn keep_newest__should_remove_the_oldest_files_and_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("old")).unwrap();
+        fs::write(path("old").join("x"), b"x").unwrap();
+        for (name, age_s) in [("b", 20), ("c", 10)] {
+            fs::write(path(name), b"x").unwrap();
+            let at = std::time::SystemTime::now() + std::time::Duration::from_secs(60 - age_s);
+            fs::File::options().append(true).open(path(name)).unwrap().set_modified(at).unwrap();
+        }
+        keep_newest(folder.path(), 1).unwrap();
+        assert_eq!([path("old"), path("b"), path("c")].map(|path| path.exists()), [false, false, true]);
+        keep_newest(folder.path(), 1).unwrap();
+        assert!(path("c").exists());
     }
 
     #[test]

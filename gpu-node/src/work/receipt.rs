@@ -10,6 +10,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+/// Runs whose end was never heard are remembered up to so many; each holds a checkpoint.
+const KEPT_RUNS: usize = 8;
+/// Leases that are remembered; each holds a statement.
+const KEPT_LEASES: usize = 1_000;
+
 /// What is remembered of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunReceipt {
@@ -49,6 +54,8 @@ impl Receipts {
         fs::create_dir_all(folder.join("runs"))?;
         fs::create_dir_all(folder.join("leases"))?;
         files::remove_parts(&folder.join("leases"))?;
+        files::keep_newest(&folder.join("runs"), KEPT_RUNS)?;
+        files::keep_newest(&folder.join("leases"), KEPT_LEASES)?;
         Ok(Self { folder, writing: Mutex::new(()) })
     }
 
