@@ -22,7 +22,9 @@ const PART_BYTES: usize = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The bytes are not those of the name.
-    #[error("the bytes that arrived have the hash {found}, not {wanted}: the upload was damaged on its way. Send it again; nothing was stored.")]
+    #[error(
+        "the bytes that arrived have the hash {found}, not {wanted}: the upload was damaged on its way. Send it again; nothing was stored."
+    )]
     HashMismatch {
         /// By the name.
         wanted: Hash32,
@@ -69,7 +71,13 @@ impl Artifacts {
     }
 
     /// Takes an upload, checks its hash and notes its owner. On an error nothing is stored.
-    pub async fn put_stream<E: std::fmt::Display>(&self, wanted: Hash32, body: impl Stream<Item = Result<Bytes, E>> + Unpin, owner: &str, quota: u64) -> Result<Stored, ArtifactError> {
+    pub async fn put_stream<E: std::fmt::Display>(
+        &self,
+        wanted: Hash32,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        owner: &str,
+        quota: u64,
+    ) -> Result<Stored, ArtifactError> {
         let used = self.db.owned_bytes(owner).await?;
         let room = quota.saturating_sub(used);
         let mut upload = Upload { store: &*self.store, hasher: blake3::Hasher::new(), buffer: Vec::new(), bytes: 0, large: None };
@@ -118,7 +126,11 @@ impl Artifacts {
     }
 
     /// A part, as it lies in the store; the reader checks the hash of the whole.
-    pub async fn stream(&self, hash: Hash32, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, ArtifactError> {
+    pub async fn stream(
+        &self,
+        hash: Hash32,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, ArtifactError> {
         if range.is_empty() {
             return Ok(futures_util::stream::empty().boxed());
         }
@@ -139,7 +151,11 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn receive<E: std::fmt::Display>(&mut self, mut body: impl Stream<Item = Result<Bytes, E>> + Unpin, limit: u64) -> Result<(), ArtifactError> {
+    async fn receive<E: std::fmt::Display>(
+        &mut self,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        limit: u64,
+    ) -> Result<(), ArtifactError> {
         while let Some(chunk) = body.try_next().await.map_err(|error| ArtifactError::Body(error.to_string()))? {
             self.bytes = self.bytes.saturating_add(length(&chunk));
             if self.bytes > limit {

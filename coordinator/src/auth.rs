@@ -1,14 +1,6 @@
 //! Logins by NEP-413: a message with a server nonce that is used once, bound to this site, chain and an expiry, signed by a full-access key of the account.
 
-use crate::{
-    artifacts::Who,
-    chain::Chain,
-    clock,
-    db::Db,
-    hub::Hub,
-    problem::Fault,
-    secret,
-};
+use crate::{artifacts::Who, chain::Chain, clock, db::Db, hub::Hub, problem::Fault, secret};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use starling_contract_api::rpc::verify;
@@ -29,6 +21,9 @@ pub const COOKIE: &str = "starling_session";
 /// Addresses that are counted at once.
 const MAX_COUNTED: usize = 10_000;
 
+/// Since when, and how many logins each address began.
+type Counted = HashMap<Option<IpAddr>, (TimestampMs, u32)>;
+
 /// Opens and checks sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth {
@@ -38,7 +33,7 @@ pub struct Auth {
     origin: Arc<str>,
     chain_id: Arc<str>,
     per_minute: u32,
-    counted: Arc<Mutex<HashMap<Option<IpAddr>, (TimestampMs, u32)>>>,
+    counted: Arc<Mutex<Counted>>,
 }
 
 impl Auth {
@@ -68,8 +63,16 @@ impl Auth {
     pub async fn login(&self, request: &LoginRequest) -> Result<Session, Fault> {
         let refused = |code, detail: &str| Fault::new(StatusCode::UNAUTHORIZED, code, "The sign-in was refused", detail);
         let now = clock::now();
-        let nonce: [u8; 32] = STANDARD.decode(&request.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| Fault::bad("nonce_malformed", "The nonce must be 32 bytes in base64."))?;
-        let challenge = self.db.take_challenge(&nonce, now).await?.ok_or_else(|| refused("login_unknown", "This sign-in was not begun here, or on another network. Begin again."))?;
+        let nonce: [u8; 32] = STANDARD
+            .decode(&request.nonce)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| Fault::bad("nonce_malformed", "The nonce must be 32 bytes in base64."))?;
+        let challenge = self
+            .db
+            .take_challenge(&nonce, now)
+            .await?
+            .ok_or_else(|| refused("login_unknown", "This sign-in was not begun here, or on another network. Begin again."))?;
         if challenge.used {
             return Err(refused("login_replayed", "This sign-in was used already. Begin again."));
         }
@@ -81,11 +84,19 @@ impl Auth {
         }
         let signed = Hash32::sha256(&nep413_bytes(&challenge.message, nonce, &self.origin));
         if !verify(&request.public_key, &signed.0, &request.signature) {
-            return Err(refused("login_signature_wrong", "The signature is not one of this message for this site and network. Check which network your wallet is on, and begin again."));
+            return Err(refused(
+                "login_signature_wrong",
+                "The signature is not one of this message for this site and network. Check which network your wallet is on, and begin again.",
+            ));
         }
         match self.chain.access_key(&request.account_id, &request.public_key).await? {
             Some(key) if key.full_access => {}
-            Some(_) => return Err(refused("login_key_limited", "The key that signed may only call some contracts. Sign with a full-access key of the account.")),
+            Some(_) => {
+                return Err(refused(
+                    "login_key_limited",
+                    "The key that signed may only call some contracts. Sign with a full-access key of the account.",
+                ));
+            }
             None => return Err(refused("login_key_unknown", "The key that signed does not belong to this account on this network.")),
         }
         let (token, expires_at) = (secret::random_hex::<32>(), now.after(SESSION_LIFE));
@@ -190,7 +201,12 @@ mod tests {
 
     #[test]
     fn utc__should_follow_the_calendar() {
-        for (ms, text) in [(0, "1970-01-01 00:00"), (951_782_400_000, "2000-02-29 00:00"), (1_795_227_600_000, "2026-11-21 02:20"), (4_102_444_799_000, "2099-12-31 23:59")] {
+        for (ms, text) in [
+            (0, "1970-01-01 00:00"),
+            (951_782_400_000, "2000-02-29 00:00"),
+            (1_795_227_600_000, "2026-11-21 02:20"),
+            (4_102_444_799_000, "2099-12-31 23:59"),
+        ] {
             assert_eq!(utc(TimestampMs(ms)), text);
         }
     }

@@ -130,7 +130,9 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
 
 /// What a node works on by the chain, if anything.
 pub fn busy(facts: &Facts, node: NodeId) -> Option<String> {
-    let works = |run: &&Arc<Run>| !matches!(run.state, RunState::Ended { .. }) && run.roster.iter().any(|member| member.node_id == node && !member.left);
+    let works = |run: &&Arc<Run>| {
+        !matches!(run.state, RunState::Ended { .. }) && run.roster.iter().any(|member| member.node_id == node && !member.left)
+    };
     let run = facts.runs.values().find(works).map(|run| format!("run {}", run.id));
     let open = |lease: &&Arc<Lease>| lease.node_id == node && matches!(lease.state, LeaseState::Pending { .. } | LeaseState::Active { .. });
     run.or_else(|| facts.leases.values().find(open).map(|lease| format!("lease {}", lease.id)))
@@ -165,7 +167,11 @@ fn sentence(run: &Run, work: Option<&RunWork>) -> String {
         RunState::Enrolling { .. } => format!("{} of at most {} nodes have joined.", run.roster.len(), run.terms.max_nodes),
         RunState::Training { round, .. } => {
             let what = match work.map(|work| &work.stage) {
-                Some(Stage::Collecting { commitments, .. }) => format!("{} of {} nodes have committed their work", commitments.len(), run.roster.iter().filter(|member| !member.left).count()),
+                Some(Stage::Collecting { commitments, .. }) => format!(
+                    "{} of {} nodes have committed their work",
+                    commitments.len(),
+                    run.roster.iter().filter(|member| !member.left).count()
+                ),
                 Some(Stage::Revealing { .. } | Stage::Inspecting { .. }) => "updates are uploaded".to_owned(),
                 Some(Stage::Scoring { .. } | Stage::Recording { .. }) => "a drawn node scores the updates".to_owned(),
                 Some(Stage::Signing { quorum_at: None, .. }) => "nodes check and sign".to_owned(),

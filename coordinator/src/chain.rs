@@ -1,8 +1,8 @@
 //! The chain as this service reads it: a port with exactly the questions it asks, and the one that asks them over NEAR's JSON-RPC.
 
+mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
-mod facts;
 mod history;
 pub mod observe;
 

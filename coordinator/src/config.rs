@@ -90,8 +90,18 @@ pub enum ConfigError {
     Origin(String),
 }
 
-const FROM_ENVIRONMENT: &[&str] =
-    &["listen", "public_origin", "rpc_url", "public_rpc_url", "network_name", "key_file", "data_dir", "dashboard_dir", "dev_wallet_url", "explorer_url"];
+const FROM_ENVIRONMENT: &[&str] = &[
+    "listen",
+    "public_origin",
+    "rpc_url",
+    "public_rpc_url",
+    "network_name",
+    "key_file",
+    "data_dir",
+    "dashboard_dir",
+    "dev_wallet_url",
+    "explorer_url",
+];
 
 impl Config {
     /// Reads the file and what the environment says instead.

@@ -3,6 +3,7 @@
 mod artifact;
 mod dashboard;
 mod events;
+mod extract;
 mod lease;
 mod login;
 mod market;
@@ -53,9 +54,28 @@ pub struct App {
 
 impl App {
     /// Puts it together.
-    pub fn new(tools: Tools, auth: Auth, engine: mpsc::Sender<Command>, config: Arc<Config>, origin: &str, account: AccountId, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        tools: Tools,
+        auth: Auth,
+        engine: mpsc::Sender<Command>,
+        config: Arc<Config>,
+        origin: &str,
+        account: AccountId,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let streams = Arc::new(Semaphore::new(config.limits.streams));
-        Self { tools, auth, engine, config, origin: origin.into(), account, stopping, streams, uploads: Arc::new(Semaphore::new(MAX_UPLOADS)), prepared: Arc::default() }
+        Self {
+            tools,
+            auth,
+            engine,
+            config,
+            origin: origin.into(),
+            account,
+            stopping,
+            streams,
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            prepared: Arc::default(),
+        }
     }
 
     /// The newest facts.

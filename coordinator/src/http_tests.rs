@@ -68,12 +68,19 @@ impl World {
         let config = Arc::new(Config::load(&dir.path().join("c.toml")).unwrap());
         let db = Db::open(&dir.path().join("db.sqlite")).await.unwrap();
         let chain = Arc::new(FakeChain::default());
-        for (signer, full) in [(alice(), true), (Signer::from_seed(account("bob.starling"), [2; 32]), true), (Signer::from_seed(account("carol.starling"), [3; 32]), false)] {
+        for (signer, full) in [
+            (alice(), true),
+            (Signer::from_seed(account("bob.starling"), [2; 32]), true),
+            (Signer::from_seed(account("carol.starling"), [3; 32]), false),
+        ] {
             chain.0.lock().unwrap().keys.push((signer.account().clone(), signer.public_key(), full));
         }
         let port: Arc<dyn Chain> = chain.clone();
         let wake = Arc::default();
-        let (mut observer, facts) = Observer::new(port.clone(), db.clone(), [account("hub.starling"), account("market.starling")], Arc::clone(&wake)).await.unwrap();
+        let (mut observer, facts) =
+            Observer::new(port.clone(), db.clone(), [account("hub.starling"), account("market.starling")], Arc::clone(&wake))
+                .await
+                .unwrap();
         observer.read().await.unwrap();
         let (hub, nodes) = Hub::new(8);
         let tools = Tools {
@@ -170,7 +177,10 @@ async fn login__should_refuse_what_is_not_a_full_key_of_this_account_site_and_ch
         let request = signed(signer, &world.challenge().await);
         assert_eq!(world.refusal("POST", path::LOGIN, None, request).await, (401, code.to_owned()));
     }
-    let changes: [fn(&mut Challenge); 2] = [|challenge| challenge.message = challenge.message.replace("starling-test", "mainnet"), |challenge| challenge.recipient = "http://evil.example".to_owned()];
+    let changes: [fn(&mut Challenge); 2] = [
+        |challenge| challenge.message = challenge.message.replace("starling-test", "mainnet"),
+        |challenge| challenge.recipient = "http://evil.example".to_owned(),
+    ];
     for change in changes {
         let mut challenge = world.challenge().await;
         change(&mut challenge);
@@ -193,7 +203,10 @@ async fn login__should_refuse_an_expired_challenge() {
 #[tokio::test]
 async fn cookie__should_change_things_only_from_our_own_origin() {
     let world = World::new().await;
-    let request = Request::post(path::LOGIN).header(header::CONTENT_TYPE, "application/json").body(Body::from(signed(&alice(), &world.challenge().await).to_string())).unwrap();
+    let request = Request::post(path::LOGIN)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(signed(&alice(), &world.challenge().await).to_string()))
+        .unwrap();
     let response = world.send(request).await;
     let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && cookie.contains("Path=/") && !cookie.contains("Secure"));
@@ -216,7 +229,11 @@ async fn artifact__should_be_for_its_owner_and_whole() {
     let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
     let hash = world.upload(&alice, b"0123456789").await;
     assert_eq!((world.read(Some(&alice), hash).await, world.read(Some(&bob), hash).await, world.read(None, hash).await), (200, 404, 404));
-    let request = Request::get(path::fill(path::ARTIFACT, &[&hash])).header(header::AUTHORIZATION, format!("Bearer {alice}")).header(header::RANGE, "bytes=2-4").body(Body::empty()).unwrap();
+    let request = Request::get(path::fill(path::ARTIFACT, &[&hash]))
+        .header(header::AUTHORIZATION, format!("Bearer {alice}"))
+        .header(header::RANGE, "bytes=2-4")
+        .body(Body::empty())
+        .unwrap();
     let response = world.send(request).await;
     assert_eq!((response.status().as_u16(), response.headers()[header::CONTENT_RANGE].to_str().unwrap()), (206, "bytes 2-4/10"));
     assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "234");
@@ -230,7 +247,8 @@ async fn artifact__should_be_for_its_owner_and_whole() {
 async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_publishers() {
     let world = World::new().await;
     let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
-    let (paid, free, stolen) = (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
+    let (paid, free, stolen) =
+        (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
     let listing = |name: &str, price: u128, hash: Hash32| Listing {
         name: name.parse::<AssetName>().unwrap(),
         kind: Kind::Model,
@@ -242,17 +260,37 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
         parents: Vec::new(),
         shares: Vec::new(),
         royalty: BasisPoints::ZERO,
-        versions: vec![Version { files: vec![File { name: Text::default(), hash, bytes: 4 }], run_id: None, note: Text::default(), published_at: TimestampMs(0) }],
+        versions: vec![Version {
+            files: vec![File { name: Text::default(), hash, bytes: 4 }],
+            run_id: None,
+            note: Text::default(),
+            published_at: TimestampMs(0),
+        }],
         sold: 0,
         delisted: false,
         published_at: TimestampMs(0),
     };
-    world.chain.0.lock().unwrap().listings = vec![listing("alice.starling/paid", 5, paid), listing("alice.starling/free", 0, free), listing("mallory.starling/stolen", 0, stolen)];
-    assert_eq!((world.read(Some(&bob), paid).await, world.read(Some(&bob), free).await, world.read(Some(&bob), stolen).await), (404, 200, 404));
-    let licence = Licence { holder: account("bob.starling"), name: "alice.starling/paid".parse().unwrap(), price: Amount(5), escrow_id: EscrowId(1), bought_at: TimestampMs(0) };
+    world.chain.0.lock().unwrap().listings = vec![
+        listing("alice.starling/paid", 5, paid),
+        listing("alice.starling/free", 0, free),
+        listing("mallory.starling/stolen", 0, stolen),
+    ];
+    assert_eq!(
+        (world.read(Some(&bob), paid).await, world.read(Some(&bob), free).await, world.read(Some(&bob), stolen).await),
+        (404, 200, 404)
+    );
+    let licence = Licence {
+        holder: account("bob.starling"),
+        name: "alice.starling/paid".parse().unwrap(),
+        price: Amount(5),
+        escrow_id: EscrowId(1),
+        bought_at: TimestampMs(0),
+    };
     world.chain.0.lock().unwrap().licences.push(licence);
     assert_eq!((world.read(Some(&bob), paid).await, world.read(None, paid).await), (200, 404));
 }
+
+type Change<'a> = &'a dyn Fn(&mut Value);
 
 #[tokio::test]
 async fn prepare__should_say_what_is_wrong() {
@@ -266,7 +304,7 @@ async fn prepare__should_say_what_is_wrong() {
         request
     };
     let unknown = Hash32([1; 32]);
-    let cases: [(&str, u16, &dyn Fn(&mut Value)); 7] = [
+    let cases: [(&str, u16, Change<'_>); 7] = [
         ("no_nodes_connected", 503, &|_| {}),
         ("data_empty", 422, &|request| request["data"] = json!(empty)),
         ("data_unknown", 422, &|request| request["data"] = json!(unknown)),
@@ -278,6 +316,8 @@ async fn prepare__should_say_what_is_wrong() {
     for (code, status, change) in cases {
         assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), request(change)).await, (status, code.to_owned()));
     }
+    assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), json!({"sped": 1})).await, (400, "body_malformed".to_owned()));
+    assert_eq!(world.refusal("GET", "/api/v1/runs/seven", None, Value::Null).await, (400, "path_malformed".to_owned()));
     assert_eq!(world.refusal("POST", path::PREPARE_RUN, None, request(&|_| {})).await, (401, "login_needed".to_owned()));
 }
 
@@ -305,7 +345,16 @@ async fn node__should_be_let_in_only_with_its_registered_key() {
     let world = World::new().await;
     let signer = Signer::from_seed(account("bob.starling"), [7; 32]);
     let capability = Capability { kind: DeviceKind::Cpu, device: Text::default(), memory_bytes: 1, threads: 1, matrix_gflops: 1 };
-    let node = Node { id: NodeId(1), provider: account("bob.starling"), payout: account("bob.starling"), key: signer.public_key(), capability, stake: None, registered_at: TimestampMs(0), retired: false };
+    let node = Node {
+        id: NodeId(1),
+        provider: account("bob.starling"),
+        payout: account("bob.starling"),
+        key: signer.public_key(),
+        capability,
+        stake: None,
+        registered_at: TimestampMs(0),
+        retired: false,
+    };
     world.chain.0.lock().unwrap().nodes.push(node);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

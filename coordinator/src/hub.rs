@@ -113,7 +113,9 @@ impl Hub {
             let mut state = self.lock();
             state.heard_at.insert(node, clock::now());
             match &message {
-                FromNode::Prepared { request_id, .. } if state.prepares.get(request_id).is_some_and(|(asked, _)| *asked == node) => state.prepares.remove(request_id),
+                FromNode::Prepared { request_id, .. } if state.prepares.get(request_id).is_some_and(|(asked, _)| *asked == node) => {
+                    state.prepares.remove(request_id)
+                }
                 _ => None,
             }
         };

@@ -2,11 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use starling_contract_api::{Call, compute::Compute};
-use starling_http_api::{
-    job::JobSpec,
-    lease::PendingLeaseStatement,
-    node::ToNode,
-};
+use starling_http_api::{job::JobSpec, lease::PendingLeaseStatement, node::ToNode};
 use starling_primitives::{AccountId, LeaseId, Signature, TimestampMs};
 use starling_protocol::{
     lease::{Lease, LeaseState},
@@ -87,7 +83,8 @@ impl LeaseWork {
 
     /// A statement whose node signature was checked. Says whether it is news.
     pub fn take_statement(&mut self, statement: LeaseStatement, node: Signature) -> bool {
-        let last = self.pending.as_ref().map(|pending| pending.statement.seq).max(self.cosigned.as_ref().map(|cosigned| cosigned.statement.seq));
+        let last =
+            self.pending.as_ref().map(|pending| pending.statement.seq).max(self.cosigned.as_ref().map(|cosigned| cosigned.statement.seq));
         if last.is_some_and(|last| statement.seq <= last) {
             return false;
         }
@@ -115,9 +112,15 @@ pub fn plan(work: &LeaseWork, lease: &Lease, chain_now: TimestampMs, compute: &A
     let call = |key: String, call: Call, retry_ms: u64| Intent::Call { key: format!("{key}/lease/{id}"), call: Box::new(call), retry_ms };
     match lease.state {
         LeaseState::Unpaid | LeaseState::Closed { .. } => {}
-        LeaseState::Pending { accept_by } if chain_now > accept_by => due.push(call("tick-accept".to_owned(), compute.tick_lease(id), RETRY_MS)),
-        LeaseState::Active { deadline, .. } if chain_now > deadline => due.push(call("tick-end".to_owned(), compute.tick_lease(id), RETRY_MS)),
-        LeaseState::Closing { post_until, .. } if chain_now.0 > post_until.0.saturating_add(500) => due.push(call("settle".to_owned(), compute.settle_lease(id), 2 * RETRY_MS)),
+        LeaseState::Pending { accept_by } if chain_now > accept_by => {
+            due.push(call("tick-accept".to_owned(), compute.tick_lease(id), RETRY_MS))
+        }
+        LeaseState::Active { deadline, .. } if chain_now > deadline => {
+            due.push(call("tick-end".to_owned(), compute.tick_lease(id), RETRY_MS))
+        }
+        LeaseState::Closing { post_until, .. } if chain_now.0 > post_until.0.saturating_add(500) => {
+            due.push(call("settle".to_owned(), compute.settle_lease(id), 2 * RETRY_MS))
+        }
         _ => {}
     }
     match (lease.state, &work.job) {

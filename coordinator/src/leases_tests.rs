@@ -10,7 +10,13 @@ fn account(name: &str) -> AccountId {
 }
 
 fn lease(state: LeaseState) -> Lease {
-    let terms = LeaseTerms { offer_id: OfferId(1), duration: DurationMs::from_secs(600), job: Hash32::default(), meter: PublicKey([1; 32]), availability: DurationMs::from_secs(60) };
+    let terms = LeaseTerms {
+        offer_id: OfferId(1),
+        duration: DurationMs::from_secs(600),
+        job: Hash32::default(),
+        meter: PublicKey([1; 32]),
+        availability: DurationMs::from_secs(60),
+    };
     Lease {
         id: LeaseId(3),
         tenant: account("alice.starling"),
@@ -65,7 +71,12 @@ fn plan__should_post_final_and_minute_long_work_only() {
 
 #[test]
 fn plan__should_post_the_last_statement_of_a_closed_lease_then_settle() {
-    let closing = lease(LeaseState::Closing { cause: Cause::TenantClosed, since: Some(TimestampMs(0)), ended_at: TimestampMs(500), post_until: TimestampMs(120_500) });
+    let closing = lease(LeaseState::Closing {
+        cause: Cause::TenantClosed,
+        since: Some(TimestampMs(0)),
+        ended_at: TimestampMs(500),
+        post_until: TimestampMs(120_500),
+    });
     let mut work = LeaseWork::new(LeaseId(3));
     work.take_statement(statement(1, 10, false), Signature([1; 64]));
     work.take_meter(1, Signature([2; 64]));

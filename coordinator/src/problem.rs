@@ -34,7 +34,12 @@ impl Fault {
 
     /// Nobody is logged in.
     pub fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "login_needed", "Sign in first", "This needs a session. Sign in with your wallet and try again.")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "login_needed",
+            "Sign in first",
+            "This needs a session. Sign in with your wallet and try again.",
+        )
     }
 
     /// Something here failed; what, stands in the log.
@@ -44,7 +49,12 @@ impl Fault {
 
     /// The chain does not answer.
     pub fn chain(error: impl Display) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "chain_unreachable", "The chain does not answer", format_args!("{error}. No money has moved. Try again in a moment."))
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "chain_unreachable",
+            "The chain does not answer",
+            format_args!("{error}. No money has moved. Try again in a moment."),
+        )
     }
 
     /// The stable code.
@@ -63,7 +73,14 @@ impl IntoResponse for Fault {
             tracing::debug!(id, code = self.code, detail = %self.detail, "a request was refused");
             self.detail
         };
-        let problem = Problem { kind: format!("about:starling/{}", self.code), title: self.title.to_owned(), status: self.status.as_u16(), detail, code: self.code.to_owned(), id };
+        let problem = Problem {
+            kind: format!("about:starling/{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail,
+            code: self.code.to_owned(),
+            id,
+        };
         let mut response = (self.status, axum::Json(problem)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response

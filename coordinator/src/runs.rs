@@ -16,7 +16,6 @@ pub use record::{InspectOutcome, MadeBytes, RecordError, RecordInput, inspect, m
 
 pub use state::{Committed, Event, Frozen, Made, Presence, RunWork, Scored, Stage, View};
 
-
 #[cfg(test)]
 #[path = "runs_tests.rs"]
 mod tests;

@@ -2,7 +2,10 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use starling_http_api::{node::ToNode, run::{Baselines, RunResult}};
+use starling_http_api::{
+    node::ToNode,
+    run::{Baselines, RunResult},
+};
 use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
@@ -45,7 +48,15 @@ fn run_of(state: RunState) -> Run {
         availability: DurationMs::from_hours(1),
         invited: Vec::new(),
     };
-    let member = |id: u8| Member { node_id: NodeId(u64::from(id)), payout: account("bob.starling"), key: PublicKey([id; 32]), tokens: 0, missed: 0, leaving: false, left: false };
+    let member = |id: u8| Member {
+        node_id: NodeId(u64::from(id)),
+        payout: account("bob.starling"),
+        key: PublicKey([id; 32]),
+        tokens: 0,
+        missed: 0,
+        leaving: false,
+        left: false,
+    };
     Run {
         id: RunId(7),
         tenant: account("alice.starling"),
@@ -72,7 +83,14 @@ impl World {
     }
 
     fn view(&self) -> View<'_> {
-        View { run: &self.run, now: TimestampMs(self.now), chain_now: TimestampMs(self.now), height: 40, booted_at: TimestampMs(self.booted_at), presence: &self.presence }
+        View {
+            run: &self.run,
+            now: TimestampMs(self.now),
+            chain_now: TimestampMs(self.now),
+            height: 40,
+            booted_at: TimestampMs(self.booted_at),
+            presence: &self.presence,
+        }
     }
 
     fn apply(&mut self, event: Event) -> bool {
@@ -115,7 +133,7 @@ impl World {
         self.due().into_iter().map(name).collect()
     }
 
-    fn to_scoring(&mut self) {
+    fn reach_scoring(&mut self) {
         for place in 0..3 {
             self.commit(place, 1_000);
         }
@@ -131,8 +149,8 @@ impl World {
         scorer_order(&Hash32([8; 32]), &commitments, &[0, 1, 2])
     }
 
-    fn to_signing(&mut self) {
-        self.to_scoring();
+    fn reach_signing(&mut self) {
+        self.reach_scoring();
         let scores: BTreeMap<u16, Option<Score>> = (0..3).map(|place| (place, Score::from_losses(2.0, 1.9, 2.0, 1.95))).collect();
         let scorer = self.order()[0];
         self.apply(Event::Scored { place: scorer, round: 0, scores });
@@ -150,7 +168,16 @@ fn made() -> Made {
         state_root: Hash32([21; 32]),
         tokens: vec![640; 3],
     };
-    Made { since: TimestampMs(T0), record: Hash32([22; 32]), statement, state: Hash32([23; 32]), updates: vec![None; 3], refused: vec![None; 3], bytes: 30, scorer: Some(0) }
+    Made {
+        since: TimestampMs(T0),
+        record: Hash32([22; 32]),
+        statement,
+        state: Hash32([23; 32]),
+        updates: vec![None; 3],
+        refused: vec![None; 3],
+        bytes: 30,
+        scorer: Some(0),
+    }
 }
 
 #[test]
@@ -255,7 +282,7 @@ fn commitment__should_bind_once() {
 #[test]
 fn scorer__should_be_passed_over_when_silent_or_gone() {
     let mut world = World::new();
-    world.to_scoring();
+    world.reach_scoring();
     let order = world.order();
     world.leave(u64::from(order[0]) + 1);
     world.after(6_000);
@@ -275,7 +302,7 @@ fn scorer__should_be_passed_over_when_silent_or_gone() {
 #[test]
 fn post__should_need_the_meter() {
     let mut world = World::new();
-    world.to_signing();
+    world.reach_signing();
     for place in 0..3 {
         world.apply(Event::Signed { place, round: 0, signature: Signature([1; 64]) });
     }
@@ -288,14 +315,20 @@ fn post__should_need_the_meter() {
 #[test]
 fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
     let mut world = World::new();
-    world.to_signing();
+    world.reach_signing();
     (world.run.rounds_done, world.run.state_root) = (1, Hash32([21; 32]));
     world.run.state = RunState::Ended { ending: Ending::Stopped, at: TimestampMs(world.now), settled: true };
     world.after(0);
     let asked = |world: &World| -> Vec<(NodeId, Hash32)> {
         let due = world.due().into_iter();
         due.filter_map(|intent| match intent {
-            Intent::Send { node, message, .. } => if let ToNode::Export { state, .. } = *message { Some((node, state)) } else { None },
+            Intent::Send { node, message, .. } => {
+                if let ToNode::Export { state, .. } = *message {
+                    Some((node, state))
+                } else {
+                    None
+                }
+            }
             _ => None,
         })
         .collect()
@@ -346,21 +379,30 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
     let parameters = layout.parameters();
     let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; parameters]).unwrap();
     let update = |seed: u32| {
-        let value = |i: usize| f32::from(artifact_hash(&[u32::try_from(i).unwrap().to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1;
+        let value = |i: usize| {
+            f32::from(artifact_hash(&[u32::try_from(i).unwrap().to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1
+        };
         let delta: Vec<f32> = (0..parameters).map(value).collect();
         encode(&layout, &delta, &mut vec![0.0; parameters]).unwrap()
     };
     let mut nan = update(4);
     nan[38..40].copy_from_slice(&[0x00, 0x7E]);
     let bytes = [update(1), update(2), update(1), nan, update(5), update(6)];
-    let placed: Vec<(u16, Option<Vec<u8>>)> = bytes.iter().enumerate().map(|(place, bytes)| (u16::try_from(place).unwrap(), (place != 5).then(|| bytes.clone()))).collect();
+    let placed: Vec<(u16, Option<Vec<u8>>)> =
+        bytes.iter().enumerate().map(|(place, bytes)| (u16::try_from(place).unwrap(), (place != 5).then(|| bytes.clone()))).collect();
     let (valid, refused) = inspect(&state.to_bytes(), &placed).unwrap();
     assert_eq!(valid, [0, 1, 4]);
     assert_eq!(refused, BTreeMap::from([(2, Refusal::Copied), (3, Refusal::NotFinite), (5, Refusal::Late)]));
 
-    let commitments = placed.iter().map(|(place, _)| (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) }));
+    let commitments = placed.iter().map(|(place, _)| {
+        (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) })
+    });
     let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0 + 10), height: 1, commitments: commitments.collect() };
-    let scores = BTreeMap::from([(0, Score::from_losses(2.0, 1.97, 2.0, 1.99)), (1, Score::from_losses(2.0, 1.96, 2.0, 1.99)), (4, Score::from_losses(2.0, 2.01, 2.0, 2.01))]);
+    let scores = BTreeMap::from([
+        (0, Score::from_losses(2.0, 1.97, 2.0, 1.99)),
+        (1, Score::from_losses(2.0, 1.96, 2.0, 1.99)),
+        (4, Score::from_losses(2.0, 2.01, 2.0, 2.01)),
+    ]);
     let revealed = (0..5).map(|place| (place, 10)).collect();
     let scored = Scored { frozen, revealed, seed: Hash32([8; 32]), skipped: 1, valid: valid.clone(), refused, scores };
     let input = RecordInput {
@@ -380,7 +422,10 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
     let updates: BTreeMap<u16, Vec<u8>> = valid.iter().map(|place| (*place, bytes[usize::from(*place)].clone())).collect();
     let ready = make_record(&input, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
     assert_eq!(ready.made.statement.tokens, [640, 640, 0, 0, 0, 0]);
-    assert_eq!(ready.made.refused, [None, None, Some(Refusal::Copied), Some(Refusal::NotFinite), Some(Refusal::GateRefused), Some(Refusal::Late)]);
+    assert_eq!(
+        ready.made.refused,
+        [None, None, Some(Refusal::Copied), Some(Refusal::NotFinite), Some(Refusal::GateRefused), Some(Refusal::Late)]
+    );
     assert_eq!(OuterState::from_bytes(&ready.state).unwrap().root(), ready.made.statement.state_root);
     assert_eq!(artifact_hash(&ready.record), ready.made.record);
 
@@ -388,5 +433,8 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
     let ready = make_record(&left, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
     assert_eq!(ready.made.statement.tokens, [640, 0, 0, 0, 0, 0], "who left is not paid");
     let other = RecordInput { tokens_per_round: 641, ..input };
-    assert!(matches!(make_record(&other, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates), Err(RecordError::Tokens { .. })));
+    assert!(matches!(
+        make_record(&other, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates),
+        Err(RecordError::Tokens { .. })
+    ));
 }

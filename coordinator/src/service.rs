@@ -133,3 +133,29 @@ fn write_address(folder: &std::path::Path, address: SocketAddr) -> Result<()> {
     std::fs::write(&part, SocketAddr::new(ip, address.port()).to_string())?;
     std::fs::rename(&part, folder.join("address")).context("the address cannot be written")
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use crate::chain::fake::FakeChain;
+
+    #[tokio::test]
+    async fn service__should_refuse_a_chain_that_is_not_the_configured_one() {
+        let text = "listen = \"127.0.0.1:0\"\npublic_origin = \"http://127.0.0.1:0\"\nrpc_url = \"http://127.0.0.1:1\"\npublic_rpc_url = \"\"\nnetwork_name = \"\"\nkey_file = \"k\"\ndata_dir = \"d\"\n\
+            [deployment]\nchain_id = \"mainnet\"\ninstance = 1\nbilling = \"billing.near\"\ncompute = \"compute.near\"\nhub = \"hub.near\"\nmarket = \"market.near\"\n";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("c.toml"), text).unwrap();
+        let config = Config::load(&dir.path().join("c.toml")).unwrap();
+        let refused = check_network(&FakeChain::default(), &config).await.unwrap_err().to_string();
+        assert!(refused.contains("wrong network") && refused.contains("starling-test") && refused.contains("mainnet"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn service__should_say_when_its_port_is_in_use() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refused = listen(taken.local_addr().unwrap()).await.unwrap_err().to_string();
+        assert!(refused.contains("port in use"), "{refused}");
+    }
+}

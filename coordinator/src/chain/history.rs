@@ -73,7 +73,8 @@ impl Historian {
                     let mut events = Vec::new();
                     for transaction in &block.transactions {
                         if self.concerns(&transaction.receiver) {
-                            self.read_transaction(&transaction.hash, &transaction.signer, TimestampMs(block.timestamp_ms), &mut events).await?;
+                            self.read_transaction(&transaction.hash, &transaction.signer, TimestampMs(block.timestamp_ms), &mut events)
+                                .await?;
                         }
                     }
                     if !events.is_empty() || next.saturating_sub(gap) >= 50 || next == head {
@@ -207,10 +208,20 @@ mod tests {
     #[test]
     fn history__should_show_who_gained_by_a_post_and_a_refund() {
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a run of 3 rounds".to_owned()))]);
-        let moved = Moved { credits: vec![(account("bob.starling"), Amount(70))], fee: Amount(2), refund: Amount(20), storage: Amount(8), state: "closed".to_owned(), removed: true };
+        let moved = Moved {
+            credits: vec![(account("bob.starling"), Amount(70))],
+            fee: Amount(2),
+            refund: Amount(20),
+            storage: Amount(8),
+            state: "closed".to_owned(),
+            removed: true,
+        };
         let (escrow, purpose, accounts) = tell(BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }, &escrows);
         assert_eq!((escrow, purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
-        assert_eq!(accounts, vec![(account("alice.starling"), Some(Change::Plus(Amount(28)))), (account("bob.starling"), Some(Change::Plus(Amount(70))))]);
+        assert_eq!(
+            accounts,
+            vec![(account("alice.starling"), Some(Change::Plus(Amount(28)))), (account("bob.starling"), Some(Change::Plus(Amount(70))))]
+        );
     }
 
     #[test]

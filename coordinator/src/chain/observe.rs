@@ -44,7 +44,12 @@ pub enum ObserveError {
 
 impl Observer {
     /// Starts from the projection as it was stored; `wake` asks for a reading at once.
-    pub async fn new(chain: Arc<dyn Chain>, db: Db, listing_contracts: [AccountId; 2], wake: Arc<Notify>) -> Result<(Self, super::FactsReader), DbError> {
+    pub async fn new(
+        chain: Arc<dyn Chain>,
+        db: Db,
+        listing_contracts: [AccountId; 2],
+        wake: Arc<Notify>,
+    ) -> Result<(Self, super::FactsReader), DbError> {
         let facts = Facts {
             nodes: by_id(db.facts(FactKind::Node).await?, |node: &starling_protocol::node::Node| node.id),
             offers: by_id(db.facts(FactKind::Offer).await?, |offer: &starling_contract_api::compute::Offer| offer.id),

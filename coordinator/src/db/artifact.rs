@@ -17,14 +17,20 @@ pub struct Use {
 impl Db {
     /// The size of an artifact that is stored.
     pub async fn artifact_bytes(&self, hash: Hash32) -> Result<Option<u64>, DbError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT bytes FROM artifacts WHERE hash = ?").bind(hash.0.as_slice()).fetch_optional(&self.pool).await?;
+        let row: Option<(i64,)> =
+            sqlx::query_as("SELECT bytes FROM artifacts WHERE hash = ?").bind(hash.0.as_slice()).fetch_optional(&self.pool).await?;
         Ok(row.map(|(bytes,)| unsigned(bytes)))
     }
 
     /// Notes a stored artifact and one of its owners.
     pub async fn add_artifact(&self, hash: Hash32, bytes: u64, owner: Option<&str>, now: TimestampMs) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
-        sqlx::query("INSERT OR IGNORE INTO artifacts (hash, bytes, stored_at) VALUES (?, ?, ?)").bind(hash.0.as_slice()).bind(signed(bytes)).bind(signed(now.0)).execute(&mut *tx).await?;
+        sqlx::query("INSERT OR IGNORE INTO artifacts (hash, bytes, stored_at) VALUES (?, ?, ?)")
+            .bind(hash.0.as_slice())
+            .bind(signed(bytes))
+            .bind(signed(now.0))
+            .execute(&mut *tx)
+            .await?;
         if let Some(owner) = owner {
             sqlx::query("INSERT OR IGNORE INTO artifact_owners (hash, owner, bytes, at) VALUES (?, ?, ?, ?)")
                 .bind(hash.0.as_slice())
@@ -40,13 +46,18 @@ impl Db {
 
     /// Whether someone brought the artifact's bytes.
     pub async fn owns_artifact(&self, hash: Hash32, owner: &str) -> Result<bool, DbError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM artifact_owners WHERE hash = ? AND owner = ?").bind(hash.0.as_slice()).bind(owner).fetch_optional(&self.pool).await?;
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM artifact_owners WHERE hash = ? AND owner = ?")
+            .bind(hash.0.as_slice())
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.is_some())
     }
 
     /// All bytes that someone stored.
     pub async fn owned_bytes(&self, owner: &str) -> Result<u64, DbError> {
-        let (sum,): (i64,) = sqlx::query_as("SELECT COALESCE(SUM(bytes), 0) FROM artifact_owners WHERE owner = ?").bind(owner).fetch_one(&self.pool).await?;
+        let (sum,): (i64,) =
+            sqlx::query_as("SELECT COALESCE(SUM(bytes), 0) FROM artifact_owners WHERE owner = ?").bind(owner).fetch_one(&self.pool).await?;
         Ok(unsigned(sum))
     }
 
@@ -65,8 +76,15 @@ impl Db {
     /// The runs and leases that refer to an artifact; the newest 100.
     pub async fn uses(&self, hash: Hash32) -> Result<Vec<Use>, DbError> {
         let rows: Vec<(String, i64, i64)> =
-            sqlx::query_as("SELECT work, work_id, made FROM artifact_uses WHERE hash = ? ORDER BY work_id DESC LIMIT 100").bind(hash.0.as_slice()).fetch_all(&self.pool).await?;
-        let read = |(work, id, made): (String, i64, i64)| Use { work: if work == WorkKind::Run.name() { WorkKind::Run } else { WorkKind::Lease }, id: unsigned(id), made: made == 1 };
+            sqlx::query_as("SELECT work, work_id, made FROM artifact_uses WHERE hash = ? ORDER BY work_id DESC LIMIT 100")
+                .bind(hash.0.as_slice())
+                .fetch_all(&self.pool)
+                .await?;
+        let read = |(work, id, made): (String, i64, i64)| Use {
+            work: if work == WorkKind::Run.name() { WorkKind::Run } else { WorkKind::Lease },
+            id: unsigned(id),
+            made: made == 1,
+        };
         Ok(rows.into_iter().map(read).collect())
     }
 
@@ -74,7 +92,12 @@ impl Db {
     pub async fn set_listing_files(&self, contract: &str, name: &str, hashes: &[Hash32]) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         for hash in hashes {
-            sqlx::query("INSERT OR IGNORE INTO listing_files (hash, contract, name) VALUES (?, ?, ?)").bind(hash.0.as_slice()).bind(contract).bind(name).execute(&mut *tx).await?;
+            sqlx::query("INSERT OR IGNORE INTO listing_files (hash, contract, name) VALUES (?, ?, ?)")
+                .bind(hash.0.as_slice())
+                .bind(contract)
+                .bind(name)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -82,6 +105,9 @@ impl Db {
 
     /// The listings that have an artifact among their files, as (contract, name); 20 at most.
     pub async fn listings_of(&self, hash: Hash32) -> Result<Vec<(String, String)>, DbError> {
-        Ok(sqlx::query_as("SELECT contract, name FROM listing_files WHERE hash = ? LIMIT 20").bind(hash.0.as_slice()).fetch_all(&self.pool).await?)
+        Ok(sqlx::query_as("SELECT contract, name FROM listing_files WHERE hash = ? LIMIT 20")
+            .bind(hash.0.as_slice())
+            .fetch_all(&self.pool)
+            .await?)
     }
 }

@@ -38,7 +38,10 @@ impl Db {
     /// The newest 10,000 facts of a kind, by number.
     pub async fn facts<T: DeserializeOwned>(&self, kind: FactKind) -> Result<Vec<T>, DbError> {
         let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT json FROM (SELECT id, json FROM facts WHERE kind = ? ORDER BY id DESC LIMIT 10000) ORDER BY id").bind(kind.name()).fetch_all(&self.pool).await?;
+            sqlx::query_as("SELECT json FROM (SELECT id, json FROM facts WHERE kind = ? ORDER BY id DESC LIMIT 10000) ORDER BY id")
+                .bind(kind.name())
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|(json,)| from_json(kind.name(), json)).collect()
     }
 }

@@ -39,7 +39,11 @@ impl Db {
                     .await?;
             }
         }
-        sqlx::query("INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value").bind(cursor).bind(signed(height)).execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+            .bind(cursor)
+            .bind(signed(height))
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -51,7 +55,12 @@ impl Db {
         let mut payments = Vec::with_capacity(rows.len());
         for (account, json) in rows {
             let entry: HistoryEntry = from_json("event", &json)?;
-            payments.extend(entry.escrow_id.zip(AccountId::new(account).ok()).map(|(escrow, account)| (escrow, account, entry.purpose.unwrap_or_default())));
+            payments.extend(
+                entry
+                    .escrow_id
+                    .zip(AccountId::new(account).ok())
+                    .map(|(escrow, account)| (escrow, account, entry.purpose.unwrap_or_default())),
+            );
         }
         Ok(payments)
     }
@@ -59,8 +68,12 @@ impl Db {
     /// An account's history, newest first.
     pub async fn history(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<HistoryEntry>, DbError> {
         let sql = "SELECT a.seq, h.json, a.change FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = ? AND a.seq < ? ORDER BY a.seq DESC LIMIT ?";
-        let rows: Vec<(i64, String, Option<String>)> =
-            sqlx::query_as(sql).bind(account.as_str()).bind(before.map_or(i64::MAX, signed)).bind(i64::from(limit)).fetch_all(&self.pool).await?;
+        let rows: Vec<(i64, String, Option<String>)> = sqlx::query_as(sql)
+            .bind(account.as_str())
+            .bind(before.map_or(i64::MAX, signed))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|(seq, json, change)| {
                 let entry: HistoryEntry = from_json("event", &json)?;

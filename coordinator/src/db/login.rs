@@ -18,8 +18,18 @@ pub struct ChallengeRow {
 
 impl Db {
     /// Keeps a new challenge, and forgets those that died an hour ago.
-    pub async fn add_challenge(&self, nonce: &[u8; 32], message: &str, account: Option<&AccountId>, expires_at: TimestampMs, now: TimestampMs) -> Result<(), DbError> {
-        sqlx::query("DELETE FROM login_challenges WHERE expires_at < ?").bind(signed(now.0.saturating_sub(3_600_000))).execute(&self.pool).await?;
+    pub async fn add_challenge(
+        &self,
+        nonce: &[u8; 32],
+        message: &str,
+        account: Option<&AccountId>,
+        expires_at: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM login_challenges WHERE expires_at < ?")
+            .bind(signed(now.0.saturating_sub(3_600_000)))
+            .execute(&self.pool)
+            .await?;
         sqlx::query("INSERT INTO login_challenges (nonce, message, account_id, expires_at) VALUES (?, ?, ?, ?)")
             .bind(nonce.as_slice())
             .bind(message)
@@ -32,14 +42,32 @@ impl Db {
 
     /// Takes a challenge out: whoever comes second sees it used.
     pub async fn take_challenge(&self, nonce: &[u8; 32], now: TimestampMs) -> Result<Option<ChallengeRow>, DbError> {
-        let taken = sqlx::query("UPDATE login_challenges SET used_at = ? WHERE nonce = ? AND used_at IS NULL").bind(signed(now.0)).bind(nonce.as_slice()).execute(&self.pool).await?;
+        let taken = sqlx::query("UPDATE login_challenges SET used_at = ? WHERE nonce = ? AND used_at IS NULL")
+            .bind(signed(now.0))
+            .bind(nonce.as_slice())
+            .execute(&self.pool)
+            .await?;
         let row: Option<(String, Option<String>, i64)> =
-            sqlx::query_as("SELECT message, account_id, expires_at FROM login_challenges WHERE nonce = ?").bind(nonce.as_slice()).fetch_optional(&self.pool).await?;
-        Ok(row.map(|(message, account_id, expires_at)| ChallengeRow { message, account_id, expires_at: TimestampMs(unsigned(expires_at)), used: taken.rows_affected() == 0 }))
+            sqlx::query_as("SELECT message, account_id, expires_at FROM login_challenges WHERE nonce = ?")
+                .bind(nonce.as_slice())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|(message, account_id, expires_at)| ChallengeRow {
+            message,
+            account_id,
+            expires_at: TimestampMs(unsigned(expires_at)),
+            used: taken.rows_affected() == 0,
+        }))
     }
 
     /// Opens a session.
-    pub async fn add_session(&self, token_hash: Hash32, account: &AccountId, expires_at: TimestampMs, now: TimestampMs) -> Result<(), DbError> {
+    pub async fn add_session(
+        &self,
+        token_hash: Hash32,
+        account: &AccountId,
+        expires_at: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<(), DbError> {
         sqlx::query("DELETE FROM sessions WHERE expires_at < ?").bind(signed(now.0)).execute(&self.pool).await?;
         sqlx::query("INSERT INTO sessions (token_hash, account_id, expires_at, created_at) VALUES (?, ?, ?, ?)")
             .bind(token_hash.0.as_slice())
@@ -54,7 +82,11 @@ impl Db {
     /// Whose session it is, while it lives.
     pub async fn session(&self, token_hash: Hash32, now: TimestampMs) -> Result<Option<(AccountId, TimestampMs)>, DbError> {
         let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT account_id, expires_at FROM sessions WHERE token_hash = ? AND expires_at > ?").bind(token_hash.0.as_slice()).bind(signed(now.0)).fetch_optional(&self.pool).await?;
+            sqlx::query_as("SELECT account_id, expires_at FROM sessions WHERE token_hash = ? AND expires_at > ?")
+                .bind(token_hash.0.as_slice())
+                .bind(signed(now.0))
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(row.and_then(|(account, expires_at)| Some((AccountId::new(account).ok()?, TimestampMs(unsigned(expires_at))))))
     }
 

@@ -33,6 +33,9 @@ pub struct OutboxRow {
 /// What is known of a key: state, transaction, error, and when it last changed.
 pub type OutboxStatus = (OutboxState, Option<String>, Option<String>, TimestampMs);
 
+/// seq, key, call, tx, signed.
+type CallColumns = (i64, String, String, Option<String>, Option<Vec<u8>>);
+
 impl OutboxState {
     fn name(self) -> &'static str {
         match self {
@@ -76,7 +79,7 @@ impl Db {
     /// The first call that is not finished.
     pub async fn next_call(&self) -> Result<Option<OutboxRow>, DbError> {
         let sql = "SELECT seq, key, call, tx, signed FROM outbox WHERE state IN ('queued', 'signed') ORDER BY seq LIMIT 1";
-        let row: Option<(i64, String, String, Option<String>, Option<Vec<u8>>)> = sqlx::query_as(sql).fetch_optional(&self.pool).await?;
+        let row: Option<CallColumns> = sqlx::query_as(sql).fetch_optional(&self.pool).await?;
         row.map(|(seq, key, call, tx, bytes)| {
             let signed = tx.zip(bytes).map(|(hash, bytes)| SignedTx { hash, bytes });
             Ok(OutboxRow { seq, key, call: from_json("call", &call)?, signed })
@@ -101,19 +104,27 @@ impl Db {
     /// Ends a call.
     pub async fn finish_call(&self, seq: i64, error: Option<&str>, now: TimestampMs) -> Result<(), DbError> {
         let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Done };
-        sqlx::query("UPDATE outbox SET state = ?, error = ?, updated_at = ? WHERE seq = ?").bind(state.name()).bind(error).bind(signed(now.0)).bind(seq).execute(&self.pool).await?;
+        sqlx::query("UPDATE outbox SET state = ?, error = ?, updated_at = ? WHERE seq = ?")
+            .bind(state.name())
+            .bind(error)
+            .bind(signed(now.0))
+            .bind(seq)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
     /// What is known of a key.
     pub async fn call_status(&self, key: &str) -> Result<Option<OutboxStatus>, DbError> {
-        let row: Option<(String, Option<String>, Option<String>, i64)> = sqlx::query_as("SELECT state, tx, error, updated_at FROM outbox WHERE key = ?").bind(key).fetch_optional(&self.pool).await?;
+        let row: Option<(String, Option<String>, Option<String>, i64)> =
+            sqlx::query_as("SELECT state, tx, error, updated_at FROM outbox WHERE key = ?").bind(key).fetch_optional(&self.pool).await?;
         Ok(row.map(|(state, tx, error, at)| (OutboxState::read(&state), tx, error, TimestampMs(super::unsigned(at)))))
     }
 
     /// How many calls wait.
     pub async fn waiting_calls(&self) -> Result<u64, DbError> {
-        let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM outbox WHERE state IN ('queued', 'signed')").fetch_one(&self.pool).await?;
+        let (count,): (i64,) =
+            sqlx::query_as("SELECT COUNT(*) FROM outbox WHERE state IN ('queued', 'signed')").fetch_one(&self.pool).await?;
         Ok(super::unsigned(count))
     }
 }

@@ -34,13 +34,17 @@ impl Db {
 
     /// The states of all runs or leases; the newest 10,000.
     pub async fn works<T: DeserializeOwned>(&self, kind: WorkKind) -> Result<Vec<T>, DbError> {
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT json FROM works WHERE work = ? ORDER BY id DESC LIMIT 10000").bind(kind.name()).fetch_all(&self.pool).await?;
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT json FROM works WHERE work = ? ORDER BY id DESC LIMIT 10000")
+            .bind(kind.name())
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter().map(|(json,)| from_json("work", json)).collect()
     }
 
     /// Replaces what is shown of a round.
     pub async fn set_round(&self, run_id: RunId, round: &RoundView) -> Result<(), DbError> {
-        let sql = "INSERT INTO rounds (run_id, round, json) VALUES (?, ?, ?) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
+        let sql =
+            "INSERT INTO rounds (run_id, round, json) VALUES (?, ?, ?) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
         sqlx::query(sql).bind(signed(run_id.0)).bind(i64::from(round.round)).bind(to_json("round", round)?).execute(&self.pool).await?;
         Ok(())
     }
@@ -56,7 +60,11 @@ impl Db {
     pub async fn add_metrics(&self, points: &[(RunId, MetricPoint)]) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         for (run_id, point) in points {
-            sqlx::query("INSERT INTO metrics (run_id, json) VALUES (?, ?)").bind(signed(run_id.0)).bind(to_json("metric", point)?).execute(&mut *tx).await?;
+            sqlx::query("INSERT INTO metrics (run_id, json) VALUES (?, ?)")
+                .bind(signed(run_id.0))
+                .bind(to_json("metric", point)?)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         Ok(())

@@ -1,11 +1,7 @@
 //! Before any work: may the tenant use what the payment names? A hash is public, so naming it proves nothing.
 
 use super::{Command, Engine, Tools};
-use crate::{
-    artifacts::Who,
-    db::WorkKind,
-    runs::Event,
-};
+use crate::{artifacts::Who, db::WorkKind, runs::Event};
 use starling_http_api::job::JobSpec;
 use starling_primitives::{AccountId, Hash32};
 use starling_protocol::{lease::Lease, run::Run};
@@ -58,12 +54,18 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<u32, Strin
         }
     }
     let bytes = tools.artifacts.get(terms.recipe).await?;
-    let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string()).and_then(|recipe| {
-        Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context).map_err(|error| error.to_string())
-    });
+    let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes))
+        .map_err(|error| error.to_string())
+        .and_then(|recipe| Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context).map_err(|error| error.to_string()));
     let plan = match plan {
         Ok(plan) if plan.assigned_tokens() == terms.tokens_per_round => plan,
-        Ok(plan) => return Ok(Err(format!("its terms assign {} tokens a round and its recipe {}.", terms.tokens_per_round, plan.assigned_tokens()))),
+        Ok(plan) => {
+            return Ok(Err(format!(
+                "its terms assign {} tokens a round and its recipe {}.",
+                terms.tokens_per_round,
+                plan.assigned_tokens()
+            )));
+        }
         Err(error) => return Ok(Err(format!("its recipe is not understood: {error}."))),
     };
     for (_, hash) in named {

@@ -35,7 +35,9 @@ impl Engine {
         let Some((_, mut work)) = self.find_lease(lease_id) else { return Ok(()) };
         match outcome {
             Ok(job) => work.job = Some(job),
-            Err(reason) => work.failure = Some(format!("This coordinator does not serve the lease: {reason} Close it to get your money back.")),
+            Err(reason) => {
+                work.failure = Some(format!("This coordinator does not serve the lease: {reason} Close it to get your money back."))
+            }
         }
         self.store_lease(work).await?;
         self.show_lease(lease_id);
@@ -81,7 +83,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) async fn take_lease_meter(&mut self, lease_id: LeaseId, seq: u64, signature: Signature) -> Result<Result<(), Fault>, DbError> {
+    pub(super) async fn take_lease_meter(
+        &mut self,
+        lease_id: LeaseId,
+        seq: u64,
+        signature: Signature,
+    ) -> Result<Result<(), Fault>, DbError> {
         let Some((lease, mut work)) = self.find_lease(lease_id) else { return Ok(Err(Fault::not_found("lease"))) };
         let Some(pending) = work.pending.as_ref().filter(|pending| pending.statement.seq == seq) else {
             return Ok(Err(Fault::not_found("statement that waits")));

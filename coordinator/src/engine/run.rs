@@ -29,7 +29,8 @@ impl Engine {
         let facts = self.tools.facts.borrow().clone();
         let Some(run) = facts.runs.get(&run_id) else { return Ok(()) };
         let (now, presence) = (clock::now(), self.tools.hub.presence());
-        let view = View { run, now, chain_now: facts.chain_time(now), height: facts.head.height, booted_at: self.booted_at, presence: &presence };
+        let view =
+            View { run, now, chain_now: facts.chain_time(now), height: facts.head.height, booted_at: self.booted_at, presence: &presence };
         let stored = self.tools.board.read().runs.get(&run_id).cloned();
         let is_new = stored.is_none();
         let before = stored.unwrap_or_else(|| RunWork::new(run));
@@ -68,7 +69,9 @@ impl Engine {
                 self.spawn(format!("inspect/{run_id}/{round}"), async move { inspect(&tools, run_id, round, state, updates).await });
             }
             Intent::Record(input) => {
-                self.spawn(format!("record/{run_id}/{}/{}", work.rounds_done, input.scored.skipped), async move { make_record(&tools, *input).await });
+                self.spawn(format!("record/{run_id}/{}/{}", work.rounds_done, input.scored.skipped), async move {
+                    make_record(&tools, *input).await
+                });
             }
         }
         Ok(())
@@ -89,10 +92,16 @@ impl Engine {
                     tracing::warn!(%node, run = %run.id, "a commitment is not signed by its node");
                     return Ok(());
                 }
-                self.step_run(run.id, Event::Committed { place, round: commitment.round, update: commitment.update, steps: commitment.steps }).await
+                self.step_run(
+                    run.id,
+                    Event::Committed { place, round: commitment.round, update: commitment.update, steps: commitment.steps },
+                )
+                .await
             }
             FromNode::Revealed { run_id, round, .. } => {
-                let (Some((_, place, _)), Some(Stage::Revealing { frozen, .. })) = (find(run_id), self.stage_of(run_id)) else { return Ok(()) };
+                let (Some((_, place, _)), Some(Stage::Revealing { frozen, .. })) = (find(run_id), self.stage_of(run_id)) else {
+                    return Ok(());
+                };
                 let Some(committed) = frozen.commitments.get(&place) else { return Ok(()) };
                 match self.tools.db.artifact_bytes(committed.update).await? {
                     Some(bytes) => {
@@ -107,11 +116,15 @@ impl Engine {
             }
             FromNode::Scored { run_id, round, scores } => {
                 let Some((_, place, _)) = find(run_id) else { return Ok(()) };
-                let score = |score: &starling_http_api::node::Score| (score.place, Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1));
+                let score = |score: &starling_http_api::node::Score| {
+                    (score.place, Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1))
+                };
                 self.step_run(run_id, Event::Scored { place, round, scores: scores.iter().map(score).collect() }).await
             }
             FromNode::RoundSigned { run_id, round, state_root, signature, .. } => {
-                let (Some((_, place, member)), Some(Stage::Signing { made, .. })) = (find(run_id), self.stage_of(run_id)) else { return Ok(()) };
+                let (Some((_, place, member)), Some(Stage::Signing { made, .. })) = (find(run_id), self.stage_of(run_id)) else {
+                    return Ok(());
+                };
                 let bytes = made.statement.signing_bytes(&self.tools.deployment.compute_domain(), Role::Node);
                 if made.statement.round != round || state_root != made.statement.state_root || !verify(&member.key, &bytes, &signature) {
                     self.log_line(run_id, Some(node), "sent a signature that does not fit the round");
@@ -198,7 +211,11 @@ impl Engine {
             self.tools.streams.publish(topic, &RunEvent::Round { round: Box::new(round) });
             for (place, reason) in made.refused.iter().enumerate() {
                 if let (Some(reason), Some(member)) = (reason, run.roster.get(place)) {
-                    self.log_line(run.id, Some(member.node_id), &format!("work of round {} was refused: {}", made.statement.round + 1, crate::http::refusal_words(*reason)));
+                    self.log_line(
+                        run.id,
+                        Some(member.node_id),
+                        &format!("work of round {} was refused: {}", made.statement.round + 1, crate::http::refusal_words(*reason)),
+                    );
                 }
             }
         }
@@ -219,7 +236,10 @@ impl Engine {
             let step = u64::from(rounds_done) * u64::from(work.admitted.unwrap_or(0));
             self.add_point(run.id, MetricPoint::HeldOut { round: rounds_done.saturating_sub(1), step, bits_per_byte, at: clock::now() });
         }
-        if std::mem::discriminant(&work.stage) != std::mem::discriminant(&before.stage) || work.not_served != before.not_served || work.held_out != before.held_out {
+        if std::mem::discriminant(&work.stage) != std::mem::discriminant(&before.stage)
+            || work.not_served != before.not_served
+            || work.held_out != before.held_out
+        {
             self.show_run(run.id);
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! Artifacts up and down. What a caller may not read looks like what is not there.
 
-use super::App;
+use super::{App, extract::Path};
 use crate::{artifacts::Who, chain::observe::read_listings, problem::Fault};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -13,12 +13,19 @@ use starling_http_api::artifact::{MAX_BYTES, Stored};
 use starling_primitives::Hash32;
 use std::ops::Range;
 
-pub(super) async fn put(State(app): State<App>, Path(hash): Path<String>, method: Method, headers: HeaderMap, body: Body) -> Result<Json<Stored>, Fault> {
+pub(super) async fn put(
+    State(app): State<App>,
+    Path(hash): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Stored>, Fault> {
     let hash = parse(&hash)?;
     let who = app.auth.who(&headers, &method).await?;
     let (Some(owner), limits) = (who.owner(), &app.config.limits) else { return Err(Fault::unauthorized()) };
     let quota = if matches!(who, Who::Node(_)) { limits.node_bytes } else { limits.account_bytes };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > MAX_BYTES) {
         return Err(crate::artifacts::ArtifactError::TooLarge.into());
     }
@@ -38,7 +45,12 @@ pub(super) async fn get(State(app): State<App>, Path(hash): Path<String>, method
         None | Some(Asked::Other) => (StatusCode::OK, 0..bytes),
         Some(Asked::Part(range)) => (StatusCode::PARTIAL_CONTENT, range),
         Some(Asked::Outside) => {
-            let refused = Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_outside", "Outside of the artifact", format_args!("The artifact has {bytes} bytes."));
+            let refused = Fault::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range_outside",
+                "Outside of the artifact",
+                format_args!("The artifact has {bytes} bytes."),
+            );
             return Ok(([(header::CONTENT_RANGE, format!("bytes */{bytes}"))], refused).into_response());
         }
     };
@@ -83,7 +95,9 @@ enum Asked {
 }
 
 fn parse_range(text: &str, bytes: u64) -> Asked {
-    let Some((first, last)) = text.strip_prefix("bytes=").filter(|list| !list.contains(',')).and_then(|range| range.split_once('-')) else { return Asked::Other };
+    let Some((first, last)) = text.strip_prefix("bytes=").filter(|list| !list.contains(',')).and_then(|range| range.split_once('-')) else {
+        return Asked::Other;
+    };
     let range = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(bytes),
         (Ok(first), Err(_)) if last.is_empty() => first..bytes,

@@ -40,11 +40,20 @@ async fn page(State(app): State<App>, request: Request) -> Result<Response, Faul
         return Err(Fault::not_found("file"));
     }
     let path: PathBuf = folder.join("index.html");
-    let html = tokio::fs::read_to_string(&path).await.map_err(|_| Fault::not_found("built dashboard: run `cargo xtask dashboard`; a page"))?;
+    let html =
+        tokio::fs::read_to_string(&path).await.map_err(|_| Fault::not_found("built dashboard: run `cargo xtask dashboard`; a page"))?;
     let nonce = secret::random_hex::<16>();
     let html = html.replacen("<head>", &format!("<head>\n    {NONCE_TAG}{nonce}\" />"), 1);
     let policy = policy(&app, &nonce);
-    Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()), (header::CACHE_CONTROL, "no-cache".to_owned()), (header::CONTENT_SECURITY_POLICY, policy)], Body::from(html)).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+            (header::CACHE_CONTROL, "no-cache".to_owned()),
+            (header::CONTENT_SECURITY_POLICY, policy),
+        ],
+        Body::from(html),
+    )
+        .into_response())
 }
 
 /// Only our own scripts, and frames that a wallet connector makes of them (they inherit this policy and carry the nonce).
@@ -63,7 +72,11 @@ pub(super) async fn headers(State(_): State<App>, request: Request, next: Next) 
     let mut response = next.run(request).await;
     let ok = response.status().is_success();
     let headers = response.headers_mut();
-    let fixed = [("x-content-type-options", "nosniff"), ("referrer-policy", "same-origin"), ("cross-origin-opener-policy", "same-origin-allow-popups")];
+    let fixed = [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin-allow-popups"),
+    ];
     for (name, value) in fixed {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
@@ -93,7 +106,13 @@ mod tests {
 
     #[test]
     fn has_hash__should_know_built_names() {
-        for (path, expect) in [("/boot-0123456789abcdef.js", true), ("/fonts/inter-00ff00ff00ff00ff.woff2", true), ("/favicon.svg", false), ("/a-0123456789abcdeg.js", false), ("/", false)] {
+        for (path, expect) in [
+            ("/boot-0123456789abcdef.js", true),
+            ("/fonts/inter-00ff00ff00ff00ff.woff2", true),
+            ("/favicon.svg", false),
+            ("/a-0123456789abcdeg.js", false),
+            ("/", false),
+        ] {
             assert_eq!(has_hash(path), expect, "{path}");
         }
     }

@@ -1,6 +1,6 @@
 //! Server-sent events of runs and leases. The first tells the state; `Last-Event-ID` brings what was missed.
 
-use super::{App, lease as leases, run as runs};
+use super::{App, extract::Path, lease as leases, run as runs};
 use crate::{
     board::{lease_view, pending_statement, run_view},
     clock,
@@ -8,7 +8,7 @@ use crate::{
     streams::{Item, Topic},
 };
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, StatusCode},
     response::sse::{Event, KeepAlive, Sse},
 };
@@ -19,7 +19,11 @@ use starling_primitives::{LeaseId, RunId};
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
-pub(super) async fn run(State(app): State<App>, Path(run_id): Path<RunId>, headers: HeaderMap) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Fault> {
+pub(super) async fn run(
+    State(app): State<App>,
+    Path(run_id): Path<RunId>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Fault> {
     let run = runs::find(&app, run_id).await?;
     let reader = Reader::open(&app, Topic::Run(run_id), &headers)?;
     let first = {
@@ -32,7 +36,12 @@ pub(super) async fn run(State(app): State<App>, Path(run_id): Path<RunId>, heade
     Ok(reader.answer(first))
 }
 
-pub(super) async fn lease(State(app): State<App>, Path(lease_id): Path<LeaseId>, method: Method, headers: HeaderMap) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Fault> {
+pub(super) async fn lease(
+    State(app): State<App>,
+    Path(lease_id): Path<LeaseId>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Fault> {
     let lease = leases::find(&app, lease_id).await?;
     if app.auth.account(&headers, &method).await? != lease.tenant {
         return Err(Fault::not_found("lease of yours"));

@@ -1,10 +1,13 @@
 //! Leases: lists, views, and the meter's signature. What a lease's job says and gives is for its tenant only.
 
-use super::{App, ListQuery};
+use super::{
+    App, ListQuery,
+    extract::{JsonBody, Path, Query},
+};
 use crate::{board::lease_view, engine::Command, problem::Fault};
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, Method, StatusCode},
 };
 use starling_http_api::lease::{LeaseMeterSignature, LeaseView, PendingLeaseStatement};
@@ -13,16 +16,28 @@ use starling_protocol::lease::Lease;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-pub(super) async fn leases(State(app): State<App>, method: Method, headers: HeaderMap, Query(query): Query<ListQuery>) -> Result<Json<Vec<LeaseView>>, Fault> {
+pub(super) async fn leases(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<LeaseView>>, Fault> {
     let viewer = app.auth.session(&headers, &method).await?.map(|(account, _)| account);
     let facts = app.facts().borrow().clone();
     let shown = app.tools.board.read();
-    let wanted = |lease: &&Arc<Lease>| query.before.is_none_or(|before| lease.id.0 < before) && query.tenant.as_ref().is_none_or(|tenant| lease.tenant == *tenant);
+    let wanted = |lease: &&Arc<Lease>| {
+        query.before.is_none_or(|before| lease.id.0 < before) && query.tenant.as_ref().is_none_or(|tenant| lease.tenant == *tenant)
+    };
     let view = |lease: &Arc<Lease>| for_viewer(lease_view(lease, &shown, &app.tools.hub), viewer.as_ref());
     Ok(Json(facts.leases.values().rev().filter(wanted).take(query.limit()).map(view).collect()))
 }
 
-pub(super) async fn lease(State(app): State<App>, Path(lease_id): Path<LeaseId>, method: Method, headers: HeaderMap) -> Result<Json<LeaseView>, Fault> {
+pub(super) async fn lease(
+    State(app): State<App>,
+    Path(lease_id): Path<LeaseId>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Json<LeaseView>, Fault> {
     let viewer = app.auth.session(&headers, &method).await?.map(|(account, _)| account);
     let lease = find(&app, lease_id).await?;
     let shown = app.tools.board.read();
@@ -34,9 +49,16 @@ pub(super) async fn statement(State(app): State<App>, Path(lease_id): Path<Lease
     pending.map(Json).ok_or_else(|| Fault::not_found("statement that waits"))
 }
 
-pub(super) async fn sign(State(app): State<App>, Path(lease_id): Path<LeaseId>, Json(signed): Json<LeaseMeterSignature>) -> Result<StatusCode, Fault> {
+pub(super) async fn sign(
+    State(app): State<App>,
+    Path(lease_id): Path<LeaseId>,
+    JsonBody(signed): JsonBody<LeaseMeterSignature>,
+) -> Result<StatusCode, Fault> {
     let (answer, outcome) = oneshot::channel();
-    app.engine.send(Command::LeaseMeter { lease_id, seq: signed.seq, signature: signed.signature, answer }).await.map_err(Fault::internal)?;
+    app.engine
+        .send(Command::LeaseMeter { lease_id, seq: signed.seq, signature: signed.signature, answer })
+        .await
+        .map_err(Fault::internal)?;
     outcome.await.map_err(Fault::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! Login, logout, session.
 
-use super::App;
+use super::{App, extract::JsonBody};
 use crate::problem::Fault;
 use axum::{
     Extension, Json,
@@ -11,17 +11,25 @@ use axum::{
 use starling_http_api::login::{Challenge, ChallengeRequest, LoginRequest, SessionInfo};
 use std::net::SocketAddr;
 
-pub(super) async fn challenge(State(app): State<App>, from: Option<Extension<ConnectInfo<SocketAddr>>>, Json(request): Json<ChallengeRequest>) -> Result<Json<Challenge>, Fault> {
+pub(super) async fn challenge(
+    State(app): State<App>,
+    from: Option<Extension<ConnectInfo<SocketAddr>>>,
+    JsonBody(request): JsonBody<ChallengeRequest>,
+) -> Result<Json<Challenge>, Fault> {
     let from = from.map(|Extension(ConnectInfo(address))| address.ip());
     Ok(Json(app.auth.challenge(request.account_id.as_ref(), from).await?))
 }
 
-pub(super) async fn login(State(app): State<App>, Json(request): Json<LoginRequest>) -> Result<impl IntoResponse, Fault> {
+pub(super) async fn login(State(app): State<App>, JsonBody(request): JsonBody<LoginRequest>) -> Result<impl IntoResponse, Fault> {
     let session = app.auth.login(&request).await?;
     Ok(([(header::SET_COOKIE, app.auth.cookie(Some(&session)))], Json(session)))
 }
 
-pub(super) async fn logout(State(app): State<App>, method: Method, headers: HeaderMap) -> Result<(StatusCode, [(HeaderName, String); 1]), Fault> {
+pub(super) async fn logout(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<(StatusCode, [(HeaderName, String); 1]), Fault> {
     app.auth.logout(&headers, &method).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.auth.cookie(None))]))
 }

@@ -1,10 +1,10 @@
 //! Nodes, offers and history.
 
-use super::{App, ListQuery};
+use super::{App, ListQuery, extract::Query};
 use crate::{board::node_view, problem::Fault};
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, Method},
 };
 use starling_http_api::{
@@ -25,13 +25,21 @@ pub(super) async fn offers(State(app): State<App>) -> Json<Vec<OfferView>> {
     let connected = facts.open_offers().filter(|offer| app.tools.hub.is_connected(offer.node_id));
     let view = |offer: &std::sync::Arc<starling_contract_api::compute::Offer>| {
         let node = facts.nodes.get(&offer.node_id)?;
-        Some(OfferView { offer: starling_contract_api::compute::Offer::clone(offer), node: node_view(node, &facts, &shown, &app.tools.hub) })
+        Some(OfferView {
+            offer: starling_contract_api::compute::Offer::clone(offer),
+            node: node_view(node, &facts, &shown, &app.tools.hub),
+        })
     };
     Json(connected.filter_map(view).take(1_000).collect())
 }
 
 /// The chain is public, but a person's whole story in one list is only for that person.
-pub(super) async fn history(State(app): State<App>, method: Method, headers: HeaderMap, Query(query): Query<ListQuery>) -> Result<Json<Vec<HistoryEntry>>, Fault> {
+pub(super) async fn history(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<HistoryEntry>>, Fault> {
     let account = app.auth.account(&headers, &method).await?;
     if query.account.as_ref().is_some_and(|asked| *asked != account) {
         return Err(Fault::not_found("history"));

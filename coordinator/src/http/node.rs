@@ -22,7 +22,12 @@ const HELLO_TIME: Duration = Duration::from_secs(15);
 const BUFFER: usize = 4 * 1024;
 
 pub(super) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER).max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES).on_upgrade(move |socket| own(app, socket))
+    upgrade
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
+        .on_upgrade(move |socket| own(app, socket))
 }
 
 /// Why a node is not let in.
@@ -43,7 +48,16 @@ async fn own(app: App, mut socket: WebSocket) {
     };
     match app.tools.hub.join(node).await {
         Some(line) => serve(&app, socket, node, line).await,
-        None => drop(send(&mut socket, &ToNode::Refused { code: "too_many_nodes".to_owned(), detail: "This coordinator takes no more nodes now. Try again later.".to_owned() }).await),
+        None => drop(
+            send(
+                &mut socket,
+                &ToNode::Refused {
+                    code: "too_many_nodes".to_owned(),
+                    detail: "This coordinator takes no more nodes now. Try again later.".to_owned(),
+                },
+            )
+            .await,
+        ),
     }
 }
 
@@ -57,7 +71,10 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
     check_hello(app, &hello, nonce, expires_at)?;
     let node = find_node(app, hello.node_id).await?;
     if !verify(&node.key, &hello.signing_bytes(&app.config.deployment.compute_domain()), &signature) {
-        let detail = format!("The key that signed is not the one registered for node {} on {}. Set the node up again for this network.", node.id, app.config.deployment.chain_id);
+        let detail = format!(
+            "The key that signed is not the one registered for node {} on {}. Set the node up again for this network.",
+            node.id, app.config.deployment.chain_id
+        );
         return Err(Refusal { code: "node_key_unregistered", detail });
     }
     tracing::debug!(node = %node.id, version, "a node proved its key");
@@ -66,7 +83,11 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
 
 fn check_hello(app: &App, hello: &starling_protocol::signing::NodeHello, nonce: Hash32, expires_at: TimestampMs) -> Result<(), Refusal> {
     let ours = hello.nonce == nonce && hello.origin == *app.origin && hello.expires_at == expires_at && clock::now() < expires_at;
-    if ours { Ok(()) } else { Err(Refusal { code: "hello_wrong", detail: "The answer is not one to this challenge of this site.".to_owned() }) }
+    if ours {
+        Ok(())
+    } else {
+        Err(Refusal { code: "hello_wrong", detail: "The answer is not one to this challenge of this site.".to_owned() })
+    }
 }
 
 async fn find_node(app: &App, node_id: NodeId) -> Result<Node, Refusal> {
@@ -74,7 +95,13 @@ async fn find_node(app: &App, node_id: NodeId) -> Result<Node, Refusal> {
     match found {
         Some(node) if node.retired => Err(Refusal { code: "node_retired", detail: format!("Node {node_id} was retired by its provider.") }),
         Some(node) => Ok(node),
-        None => Err(Refusal { code: "node_unregistered", detail: format!("There is no node {node_id} in {} on {}. Register it with `gpu-node setup`.", app.config.deployment.compute, app.config.deployment.chain_id) }),
+        None => Err(Refusal {
+            code: "node_unregistered",
+            detail: format!(
+                "There is no node {node_id} in {} on {}. Register it with `gpu-node setup`.",
+                app.config.deployment.compute, app.config.deployment.chain_id
+            ),
+        }),
     }
 }
 

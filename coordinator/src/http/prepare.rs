@@ -1,12 +1,7 @@
 //! Preparing a run: a connected node checks recipe and data and makes the base state; the answer is the terms to pay for.
 
-use super::App;
-use crate::{
-    artifacts::Who,
-    board::busy,
-    clock,
-    problem::Fault,
-};
+use super::{App, extract::JsonBody};
+use crate::{artifacts::Who, board::busy, clock, problem::Fault};
 use axum::{
     Json,
     extract::State,
@@ -42,7 +37,12 @@ pub(super) type Key = (AccountId, String, Hash32, Option<Hash32>, Option<Hash32>
 /// What a node answered, and when.
 pub(super) type Cached = (Prepared, TimestampMs);
 
-pub(super) async fn prepare(State(app): State<App>, method: Method, headers: HeaderMap, Json(request): Json<PrepareRun>) -> Result<Json<PreparedRun>, Fault> {
+pub(super) async fn prepare(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<PrepareRun>,
+) -> Result<Json<PreparedRun>, Fault> {
     let tenant = app.auth.account(&headers, &method).await?;
     check_request(&request)?;
     let model = match &request.base {
@@ -51,7 +51,8 @@ pub(super) async fn prepare(State(app): State<App>, method: Method, headers: Hea
     };
     check_rights(&app, &tenant, &request, model).await?;
     let key = (tenant.clone(), request.recipe.clone(), request.data, request.held_out, model);
-    let cached = app.prepared.lock().await.get(&key).filter(|(_, at)| clock::now().since(*at).0 < CACHE_MS).map(|(prepared, _)| prepared.clone());
+    let cached =
+        app.prepared.lock().await.get(&key).filter(|(_, at)| clock::now().since(*at).0 < CACHE_MS).map(|(prepared, _)| prepared.clone());
     let prepared = match cached {
         Some(prepared) => prepared,
         None => {
@@ -93,7 +94,8 @@ async fn check_rights(app: &App, tenant: &AccountId, request: &PrepareRun, model
         let bytes = app.tools.artifacts.bytes(hash).await?;
         if bytes.is_none() || !app.tools.access.may_read(&who, hash).await? {
             let code = if what == "model" { "model_unknown" } else { "data_unknown" };
-            let detail = format!("The {what} {} is not stored here, or you may not use it. Upload it, or buy its licence first.", hash.short());
+            let detail =
+                format!("The {what} {} is not stored here, or you may not use it. Upload it, or buy its licence first.", hash.short());
             return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The run cannot be prepared", detail));
         }
         if bytes == Some(0) {
@@ -117,12 +119,23 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
         for hash in [Some(request.data), request.held_out, model].into_iter().flatten() {
             app.tools.access.grant(node, hash);
         }
-        let message = |request_id| ToNode::Prepare { request_id, recipe: request.recipe.clone(), data: request.data, held_out: request.held_out, base: request.base.clone() };
+        let message = |request_id| ToNode::Prepare {
+            request_id,
+            recipe: request.recipe.clone(),
+            data: request.data,
+            held_out: request.held_out,
+            base: request.base.clone(),
+        };
         match tokio::time::timeout(ANSWER_TIME, app.tools.hub.prepare(node, message)).await {
             Ok(Ok(Ok(prepared))) => return Ok(prepared),
             Ok(Ok(Err(refused))) => {
                 tracing::info!(%node, code = refused.code, "a node cannot prepare a run");
-                return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, known_code(&refused.code), "The run cannot be prepared", refused.detail));
+                return Err(Fault::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    known_code(&refused.code),
+                    "The run cannot be prepared",
+                    refused.detail,
+                ));
             }
             Ok(Err(_)) => tracing::info!(%node, "a node went away while it prepared a run"),
             Err(_) => tracing::info!(%node, "a node did not prepare a run in time"),
@@ -134,7 +147,18 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
 
 /// Codes that nodes may give; anything else is one of them.
 fn known_code(code: &str) -> &'static str {
-    const KNOWN: &[&str] = &["recipe_invalid", "data_empty", "data_too_short", "data_unknown", "held_out_too_short", "base_mismatch", "base_invalid", "model_unknown", "memory_too_small", "node_busy"];
+    const KNOWN: &[&str] = &[
+        "recipe_invalid",
+        "data_empty",
+        "data_too_short",
+        "data_unknown",
+        "held_out_too_short",
+        "base_mismatch",
+        "base_invalid",
+        "model_unknown",
+        "memory_too_small",
+        "node_busy",
+    ];
     KNOWN.iter().find(|known| **known == code).copied().unwrap_or("prepare_refused")
 }
 
@@ -142,7 +166,12 @@ fn known_code(code: &str) -> &'static str {
 async fn own_prepared(app: &App, tenant: &AccountId, prepared: &Prepared) -> Result<(), Fault> {
     for hash in [prepared.recipe, prepared.data, prepared.held_out, prepared.base] {
         let Some(bytes) = app.tools.artifacts.bytes(hash).await? else {
-            return Err(Fault::new(StatusCode::BAD_GATEWAY, "prepare_incomplete", "The node's answer is not whole", "The node named files that it did not upload. Nothing was paid. Try again."));
+            return Err(Fault::new(
+                StatusCode::BAD_GATEWAY,
+                "prepare_incomplete",
+                "The node's answer is not whole",
+                "The node named files that it did not upload. Nothing was paid. Try again.",
+            ));
         };
         app.tools.db.add_artifact(hash, bytes, Some(tenant.as_str()), clock::now()).await?;
     }
@@ -153,7 +182,8 @@ fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<Prepar
     let willing_nodes = willing(app, request, prepared);
     let willing_count = u16::try_from(willing_nodes.len()).unwrap_or(u16::MAX);
     let per_round = round_time(app, &willing_nodes, prepared.tokens_per_round);
-    let round_time = per_round.map_or(MIN_ROUND_TIME, |time| DurationMs(time.0.saturating_mul(ROUND_TIME_FACTOR)).clamp(MIN_ROUND_TIME, MAX_ROUND_TIME));
+    let round_time =
+        per_round.map_or(MIN_ROUND_TIME, |time| DurationMs(time.0.saturating_mul(ROUND_TIME_FACTOR)).clamp(MIN_ROUND_TIME, MAX_ROUND_TIME));
     let terms = RunTerms {
         recipe: prepared.recipe,
         data: prepared.data,
@@ -172,7 +202,8 @@ fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<Prepar
         availability: AVAILABILITY,
         invited: Vec::new(),
     };
-    let refused = |error: &dyn std::fmt::Display| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "terms_invalid", "The run cannot be prepared", error);
+    let refused =
+        |error: &dyn std::fmt::Display| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "terms_invalid", "The run cannot be prepared", error);
     terms.check().map_err(|error| refused(&error))?;
     let quote = quote_run(&terms, app.facts().borrow().fee).map_err(|error| refused(&error))?;
     let expected_duration = per_round.map(|time| DurationMs(time.0.saturating_mul(u64::from(prepared.rounds))));
@@ -189,7 +220,9 @@ fn willing(app: &App, request: &PrepareRun, prepared: &Prepared) -> Vec<NodeId> 
     };
     let mut nodes: Vec<NodeId> = facts
         .open_offers()
-        .filter(|offer| offer.terms.price_per_million_tokens <= request.price_per_million_tokens && app.tools.hub.is_connected(offer.node_id))
+        .filter(|offer| {
+            offer.terms.price_per_million_tokens <= request.price_per_million_tokens && app.tools.hub.is_connected(offer.node_id)
+        })
         .map(|offer| offer.node_id)
         .filter(|node| fits(node).is_some())
         .collect();

@@ -1,17 +1,16 @@
 //! Runs: lists, views, curves, rounds, and the meter's signature.
 
-use super::{App, ListQuery};
+use super::{
+    App, ListQuery,
+    extract::{JsonBody, Path, Query},
+};
 use crate::{
     board::{pending_statement, run_view},
     clock,
     engine::Command,
     problem::Fault,
 };
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use starling_http_api::run::{ExplainedField, MeterSignature, MetricPoint, PendingStatement, RecipePreset, RoundView, RunView};
 use starling_primitives::RunId;
 use starling_protocol::run::Run;
@@ -66,7 +65,9 @@ fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
 pub(super) async fn runs(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Vec<RunView>> {
     let facts = app.facts().borrow().clone();
     let (shown, now) = (app.tools.board.read(), clock::now());
-    let wanted = |run: &&Arc<Run>| query.before.is_none_or(|before| run.id.0 < before) && query.tenant.as_ref().is_none_or(|tenant| run.tenant == *tenant);
+    let wanted = |run: &&Arc<Run>| {
+        query.before.is_none_or(|before| run.id.0 < before) && query.tenant.as_ref().is_none_or(|tenant| run.tenant == *tenant)
+    };
     Json(facts.runs.values().rev().filter(wanted).take(query.limit()).map(|run| run_view(run, &shown, &app.tools.hub, now)).collect())
 }
 
@@ -92,9 +93,16 @@ pub(super) async fn statement(State(app): State<App>, Path(run_id): Path<RunId>)
 }
 
 /// Anyone may bring the meter's signature: it proves itself.
-pub(super) async fn sign(State(app): State<App>, Path(run_id): Path<RunId>, Json(signed): Json<MeterSignature>) -> Result<StatusCode, Fault> {
+pub(super) async fn sign(
+    State(app): State<App>,
+    Path(run_id): Path<RunId>,
+    JsonBody(signed): JsonBody<MeterSignature>,
+) -> Result<StatusCode, Fault> {
     let (answer, outcome) = oneshot::channel();
-    app.engine.send(Command::RunMeter { run_id, round: signed.round, signature: signed.signature, answer }).await.map_err(Fault::internal)?;
+    app.engine
+        .send(Command::RunMeter { run_id, round: signed.round, signature: signed.signature, answer })
+        .await
+        .map_err(Fault::internal)?;
     outcome.await.map_err(Fault::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -61,7 +61,9 @@ fn follow_chain(work: &mut RunWork, view: &View<'_>) -> Option<Stage> {
         }
         (Stage::Done | Stage::Exporting { .. }, _) => None,
         (_, RunState::Ended { .. }) if view.run.rounds_done == 0 => Some(Stage::Done),
-        (_, RunState::Ended { .. }) if view.run.rounds_done == work.rounds_done => Some(Stage::Exporting { asked: None, asked_at: view.now, tries: 0 }),
+        (_, RunState::Ended { .. }) if view.run.rounds_done == work.rounds_done => {
+            Some(Stage::Exporting { asked: None, asked_at: view.now, tries: 0 })
+        }
         _ => None,
     }
 }
@@ -82,7 +84,12 @@ fn complete(work: &mut RunWork, made: &Made, now: TimestampMs) {
 fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
     match &work.stage {
         Stage::Collecting { since, commitments } => {
-            let frozen = closes(*since, commitments, view).then(|| Frozen { since: *since, at: view.now, height: view.height, commitments: commitments.clone() })?;
+            let frozen = closes(*since, commitments, view).then(|| Frozen {
+                since: *since,
+                at: view.now,
+                height: view.height,
+                commitments: commitments.clone(),
+            })?;
             Some(Stage::Revealing { frozen, revealed: BTreeMap::new(), seed: None })
         }
         Stage::Revealing { frozen, revealed, seed: Some(seed) } => {
@@ -104,7 +111,8 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
             silent.then_some(Stage::Scoring { scoring, asked_at: view.now })
         }
         Stage::Exporting { asked, asked_at, tries } => {
-            let asked_still = asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, EXPORT_MS, view));
+            let asked_still =
+                asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, EXPORT_MS, view));
             let next = if asked_still { None } else { exporter(*asked, *tries, view) };
             next.map(|node| Stage::Exporting { asked: Some(node), asked_at: view.now, tries: tries + 1 })
         }

@@ -28,15 +28,26 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
             // The first commitment binds.
             commitments.entry(place).or_insert(Committed { update, steps, at: view.now });
         }
-        (Event::Revealed { place, round, bytes }, Stage::Revealing { frozen, revealed, .. }) if round == current && frozen.commitments.contains_key(&place) => {
+        (Event::Revealed { place, round, bytes }, Stage::Revealing { frozen, revealed, .. })
+            if round == current && frozen.commitments.contains_key(&place) =>
+        {
             revealed.entry(place).or_insert(bytes);
         }
         (Event::SeedDrawn { round, seed: drawn }, Stage::Revealing { seed, .. }) if round == current => {
             seed.get_or_insert(drawn);
         }
         (Event::Inspected { round, valid, refused }, Stage::Inspecting { frozen, revealed, seed }) if round == current => {
-            let scored = Scored { frozen: frozen.clone(), revealed: revealed.clone(), seed: *seed, skipped: 0, valid, refused, scores: Default::default() };
-            work.stage = if scored.valid.is_empty() { Stage::Recording { scored } } else { Stage::Scoring { scoring: scored, asked_at: view.now } };
+            let scored = Scored {
+                frozen: frozen.clone(),
+                revealed: revealed.clone(),
+                seed: *seed,
+                skipped: 0,
+                valid,
+                refused,
+                scores: Default::default(),
+            };
+            work.stage =
+                if scored.valid.is_empty() { Stage::Recording { scored } } else { Stage::Scoring { scoring: scored, asked_at: view.now } };
         }
         (Event::Scored { place, round, scores }, Stage::Scoring { scoring, .. }) if round == current => {
             let complete = scoring.valid.len() == scores.len() && scoring.valid.iter().all(|place| scores.contains_key(place));
@@ -57,12 +68,16 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
         (Event::Meter { round, signature }, Stage::Signing { made, quorum_at: Some(_), meter, .. }) if round == made.statement.round => {
             meter.get_or_insert(signature);
         }
-        (Event::Evaluated { rounds_done, bits_per_byte }, _) if bits_per_byte.is_finite() && work.evaluated.is_none_or(|last| rounds_done > last) => {
+        (Event::Evaluated { rounds_done, bits_per_byte }, _)
+            if bits_per_byte.is_finite() && work.evaluated.is_none_or(|last| rounds_done > last) =>
+        {
             work.evaluated = Some(rounds_done);
             let first = work.held_out.map_or(bits_per_byte, |(first, _)| first);
             work.held_out = Some((first, bits_per_byte));
         }
-        (Event::Exported(result), Stage::Exporting { asked, .. }) if *asked == Some(result.node_id) && result.state_root == work.state_root => {
+        (Event::Exported(result), Stage::Exporting { asked, .. })
+            if *asked == Some(result.node_id) && result.state_root == work.state_root =>
+        {
             work.held_out = Some(result.bits_per_byte);
             work.result = Some(*result);
             work.stage = Stage::Done;

@@ -89,7 +89,11 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
             }
         }
         Stage::Inspecting { frozen, revealed, .. } => {
-            due.push(Intent::Inspect { round: work.rounds_done, state: work.state, updates: in_order_of_commitment(frozen, |place| revealed.contains_key(&place)) });
+            due.push(Intent::Inspect {
+                round: work.rounds_done,
+                state: work.state,
+                updates: in_order_of_commitment(frozen, |place| revealed.contains_key(&place)),
+            });
         }
         Stage::Scoring { scoring, .. } => {
             if let Some(member) = scorer(scoring).and_then(|place| view.member(place)) {
@@ -99,7 +103,14 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
             }
         }
         Stage::Recording { scored } => {
-            let left = view.run.roster.iter().enumerate().filter(|(_, member)| member.left).filter_map(|(place, _)| u16::try_from(place).ok()).collect();
+            let left = view
+                .run
+                .roster
+                .iter()
+                .enumerate()
+                .filter(|(_, member)| member.left)
+                .filter_map(|(place, _)| u16::try_from(place).ok())
+                .collect();
             due.push(Intent::Record(Box::new(RecordInput {
                 run_id: work.run_id,
                 escrow_id: view.run.escrow_id,
@@ -122,7 +133,12 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
             }
         }
         Stage::Exporting { asked: Some(node), tries, .. } => {
-            let message = ToNode::Export { run_id: work.run_id, terms: Box::new(view.run.terms.clone()), state: work.state, state_root: work.state_root };
+            let message = ToNode::Export {
+                run_id: work.run_id,
+                terms: Box::new(view.run.terms.clone()),
+                state: work.state,
+                state_root: work.state_root,
+            };
             send(view, *node, format!("export/{tries}"), message, &mut due);
         }
         Stage::Exporting { asked: None, .. } => {}
@@ -136,9 +152,15 @@ fn chain_duties(work: &RunWork, view: &View<'_>, compute: &AccountId, due: &mut 
     let (run, compute) = (view.run, Compute(compute.clone()));
     let mut call = |key: String, call: Call, retry_ms: u64| due.push(Intent::Call { key, call: Box::new(call), retry_ms });
     match run.state {
-        RunState::Enrolling { until } if view.chain_now >= until => call(format!("tick/run/{}/enroll", run.id), compute.tick_run(run.id), RETRY_MS),
-        RunState::Training { round, deadline } if view.chain_now > deadline => call(format!("tick/run/{}/{round}", run.id), compute.tick_run(run.id), RETRY_MS),
-        RunState::Training { round, .. } if round > 0 && round.is_multiple_of(SETTLE_EVERY) => call(format!("settle/run/{}/{round}", run.id), compute.settle_run(run.id), u64::MAX),
+        RunState::Enrolling { until } if view.chain_now >= until => {
+            call(format!("tick/run/{}/enroll", run.id), compute.tick_run(run.id), RETRY_MS)
+        }
+        RunState::Training { round, deadline } if view.chain_now > deadline => {
+            call(format!("tick/run/{}/{round}", run.id), compute.tick_run(run.id), RETRY_MS)
+        }
+        RunState::Training { round, .. } if round > 0 && round.is_multiple_of(SETTLE_EVERY) => {
+            call(format!("settle/run/{}/{round}", run.id), compute.settle_run(run.id), u64::MAX)
+        }
         RunState::Ended { settled: false, at, .. } if view.chain_now.since(at).0 > 1_000 || work.rounds_done == run.terms.rounds => {
             call(format!("settle/run/{}/end", run.id), compute.settle_run(run.id), 2 * RETRY_MS);
         }
@@ -180,7 +202,11 @@ fn evaluate(work: &RunWork, view: &View<'_>, idle: impl Fn(u16) -> bool, due: &m
     if work.evaluated == Some(work.rounds_done) {
         return;
     }
-    let able: Vec<NodeId> = view.present().filter(|(place, member)| Some(*place) != work.last_scorer && idle(*place) && view.is_connected(member.node_id)).map(|(_, member)| member.node_id).collect();
+    let able: Vec<NodeId> = view
+        .present()
+        .filter(|(place, member)| Some(*place) != work.last_scorer && idle(*place) && view.is_connected(member.node_id))
+        .map(|(_, member)| member.node_id)
+        .collect();
     let turn = usize::try_from(work.rounds_done).ok().and_then(|round| round.checked_rem(able.len()));
     if let Some(node) = turn.and_then(|turn| able.get(turn)) {
         let round = work.rounds_done.checked_sub(1);
@@ -209,9 +235,19 @@ fn record(work: &RunWork, view: &View<'_>, made: &Made, wanted: impl Fn(u16) -> 
     }
 }
 
-fn post(view: &View<'_>, compute: &AccountId, made: &Made, signatures: &BTreeMap<u16, Signature>, quorum_at: TimestampMs, meter: &Signature, due: &mut Vec<Intent>) {
-    let signers: Vec<RosterSignature> =
-        view.present().filter_map(|(place, _)| signatures.get(&place).map(|signature| RosterSignature { place, signature: *signature })).collect();
+fn post(
+    view: &View<'_>,
+    compute: &AccountId,
+    made: &Made,
+    signatures: &BTreeMap<u16, Signature>,
+    quorum_at: TimestampMs,
+    meter: &Signature,
+    due: &mut Vec<Intent>,
+) {
+    let signers: Vec<RosterSignature> = view
+        .present()
+        .filter_map(|(place, _)| signatures.get(&place).map(|signature| RosterSignature { place, signature: *signature }))
+        .collect();
     let all = view.present().filter(|(_, member)| view.is_connected(member.node_id)).all(|(place, _)| signatures.contains_key(&place));
     if all || view.now.since(quorum_at).0 >= SIGN_GRACE_MS {
         let call = Compute(compute.clone()).post_round(&made.statement, &signers, meter);
@@ -240,7 +276,10 @@ fn send(view: &View<'_>, node: NodeId, key: String, message: ToNode, due: &mut V
 }
 
 fn placed(frozen: &Frozen, places: &[u16]) -> Vec<PlacedUpdate> {
-    places.iter().filter_map(|place| frozen.commitments.get(place).map(|committed| PlacedUpdate { place: *place, update: committed.update })).collect()
+    places
+        .iter()
+        .filter_map(|place| frozen.commitments.get(place).map(|committed| PlacedUpdate { place: *place, update: committed.update }))
+        .collect()
 }
 
 fn in_order_of_commitment(frozen: &Frozen, wanted: impl Fn(u16) -> bool) -> Vec<PlacedUpdate> {

@@ -4,8 +4,8 @@ use super::state::{Made, Scored};
 use starling_primitives::{EscrowId, Hash32, RunId};
 use starling_protocol::signing::RoundStatement;
 use starling_rounds::{
-    ApplyError, COPY_OVERLAP, Candidate, CodecError, OuterState, Outcome, Plan, PlanError, Previous, Refusal, StateError, Update, Updates, Work, apply_round, artifact_hash, decode, overlap,
-    propose,
+    ApplyError, COPY_OVERLAP, Candidate, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Update, Updates,
+    Work, apply_round, artifact_hash, decode, overlap, propose,
     recipe::{Recipe, RecipeError},
 };
 use std::collections::BTreeMap;
@@ -119,7 +119,13 @@ pub fn make_record(input: &RecordInput, state: &[u8], recipe: &[u8], updates: &B
     for (place, bytes) in updates.iter().filter(|(place, _)| input.scored.valid.contains(place)) {
         decoded.insert(*place, decode(state.layout(), bytes)?);
     }
-    let previous = Previous { run: input.run_id, round: input.round, digest: input.previous_digest, state_root: input.state_root, roster_size: input.roster };
+    let previous = Previous {
+        run: input.run_id,
+        round: input.round,
+        digest: input.previous_digest,
+        state_root: input.state_root,
+        roster_size: input.roster,
+    };
     let record = propose(&previous, plan, input.scored.seed, input.scored.skipped, &candidates(input, plan, &decoded));
     let accepted: Vec<u16> = record.accepted().collect();
     decoded.retain(|place, _| accepted.contains(place));
