@@ -45,7 +45,9 @@ impl Shared {
         spawn_local(async move {
             let billing = Billing(network.deployment.billing);
             if let Ok(account) = chain::view(&network.rpc_url, &billing.account(&session.account_id)).await {
-                let free = account.and_then(|account| account.balances.into_iter().find(|(asset, _)| *asset == Asset::Near)).map_or(Amount::ZERO, |(_, amount)| amount);
+                let free = account
+                    .and_then(|account| account.balances.into_iter().find(|(asset, _)| *asset == Asset::Near))
+                    .map_or(Amount::ZERO, |(_, amount)| amount);
                 self.balance.set(Some(free));
             }
         });

@@ -51,7 +51,7 @@ async fn key_on_chain(chain: &Chain, config: &NodeConfig, signer: &Signer) -> Re
         return Err("the node's key has full access to the account: remove it, and run `gpu-node setup` for a limited one".to_owned());
     }
     let may = |method: &&str| key.methods.is_empty() || key.methods.iter().any(|allowed| allowed == method);
-    if key.receiver.as_deref() != Some(config.deployment.compute.as_str()) || !NODE_METHODS.iter().all(|method| may(method)) {
+    if key.receiver.as_deref() != Some(config.deployment.compute.as_str()) || !NODE_METHODS.iter().all(may) {
         return Err(
             "the node's key is limited to another contract or other methods: remove it and key.json, and run `gpu-node setup`".to_owned()
         );

@@ -1,5 +1,6 @@
 //! The real program against a chain that is not its own, or that does not know it: it ends at once and says what to do.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+#![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 use starling_contract_api::rpc::Signer;
 use starling_primitives::AccountId;

@@ -86,7 +86,7 @@ scene("acknowledge__should_settle_the_escrow_to_the_yocto", async () => {
   await cost.getByText("Settled: all of the escrow was paid or returned").waitFor();
   assert.equal(await system.view(deployment.billing, "escrow", { escrow_id: record.escrow_id }), null);
   const earned = BigInt((await run(trained.id)).earned);
-  const moved = await until("the events", async () => [await system.moved(record.escrow_id, ada.account)].find(({ refund, fee, credits }) => refund + fee + credits === BigInt(record.deposit)));
+  const moved = await until("the events", async () => [await system.moved(record.escrow_id, ada)].find(({ refund, fee, credits }) => refund + fee + credits === BigInt(record.deposit)));
   assert.ok(earned > 0n, "work was paid");
   assert.equal(moved.refund, BigInt(record.deposit) - earned, "what was not earned came back");
   assert.equal(moved.fee + moved.credits, earned, "what was earned was paid, fee included");
@@ -238,7 +238,7 @@ scene("stopped_lease__should_return_everything_that_was_not_signed", async () =>
   const [deposit, earned] = [BigInt(view.lease.deposit), BigInt(view.earned)];
   assert.ok(earned < deposit / 2n, `${earned} of ${deposit}`);
   await region(ada, "Cost").getByText("returned to your balance").or(region(ada, "Cost").getByText("Settled: all of the escrow was paid or returned")).first().waitFor();
-  await until("the refund", async () => (await system.moved(view.lease.escrow_id, ada.account)).refund === deposit - earned);
+  await until("the refund", async () => (await system.moved(view.lease.escrow_id, ada)).refund === deposit - earned);
 });
 
 scene("nothing__should_be_asked_outside_this_machine", async () => {

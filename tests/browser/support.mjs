@@ -74,12 +74,14 @@ export class System {
     return (record?.balances ?? []).reduce((sum, [, amount]) => sum + BigInt(amount), 0n);
   }
 
-  /** What left an escrow, in yoctoNEAR, by the events of its transactions on the chain: refunds, fee, and what payees were credited. */
+  /** What left an escrow, in yoctoNEAR, by the events of its transactions on the chain, which the payer's history names: refunds, fee, and what payees were credited. */
   async moved(escrow, payer) {
-    const entries = (await this.get(`/api/v1/history?account=${payer}&limit=200`)).filter(({ escrow_id }) => escrow_id === escrow);
+    const history = await payer.fetch(`/api/v1/history?account=${payer.account}&limit=100`);
+    assert.equal(history.status, 200, history.body);
+    const entries = JSON.parse(history.body).filter(({ escrow_id }) => escrow_id === escrow);
     const sum = { refund: 0n, fee: 0n, credits: 0n };
     for (const hash of new Set(entries.map(({ tx }) => tx))) {
-      const { receipts_outcome } = await this.#rpc("tx", { tx_hash: hash, sender_account_id: payer, wait_until: "FINAL" });
+      const { receipts_outcome } = await this.#rpc("tx", { tx_hash: hash, sender_account_id: payer.account, wait_until: "FINAL" });
       const logs = receipts_outcome.flatMap(({ outcome }) => outcome.logs).filter((log) => log.startsWith("EVENT_JSON:"));
       for (const { data } of logs.map((log) => JSON.parse(log.slice("EVENT_JSON:".length)))) {
         if (data?.escrow_id !== escrow || data.moved === undefined) continue;

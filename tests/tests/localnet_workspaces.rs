@@ -17,22 +17,12 @@ async fn network() -> anyhow::Result<Network> {
     let signer = testing::signer_from_seed(&root, "root");
     let chain = Localnet::builder()
         .chain_id("workspaces-test")
-        .account(
-            root.clone(),
-            signer.public_key(),
-            NearToken::from_near(1_000_000),
-        )
+        .account(root.clone(), signer.public_key(), NearToken::from_near(1_000_000))
         .build()?;
     let server = serve(chain, "127.0.0.1:0".parse()?, RpcOptions::default()).await?;
     let key = SecretKey::from_seed(KeyType::ED25519, "root");
-    let worker = near_workspaces::sandbox()
-        .rpc_addr(&server.url())
-        .validator_key(ValidatorKey::Known(root, key))
-        .await?;
-    Ok(Network {
-        worker,
-        _server: server,
-    })
+    let worker = near_workspaces::sandbox().rpc_addr(&server.url()).validator_key(ValidatorKey::Known(root, key)).await?;
+    Ok(Network { worker, _server: server })
 }
 
 async fn deployed() -> anyhow::Result<(Network, Contract)> {
@@ -45,31 +35,14 @@ async fn deployed() -> anyhow::Result<(Network, Contract)> {
 async fn accounts__should_be_created_and_pay_each_other() -> anyhow::Result<()> {
     let network = network().await?;
     let alice = network.worker.dev_create_account().await?;
-    let bob = alice
-        .create_subaccount("bob")
-        .initial_balance(NearToken::from_near(10))
-        .transact()
-        .await?
-        .into_result()?;
-    alice
-        .transfer_near(bob.id(), NearToken::from_near(3))
-        .await?
-        .into_result()?;
+    let bob = alice.create_subaccount("bob").initial_balance(NearToken::from_near(10)).transact().await?.into_result()?;
+    alice.transfer_near(bob.id(), NearToken::from_near(3)).await?.into_result()?;
     assert_eq!(bob.view_account().await?.balance, NearToken::from_near(13));
     let top_level = network.worker.dev_create_tla().await?;
-    assert_eq!(
-        top_level.view_account().await?.balance,
-        NearToken::from_near(100)
-    );
-    let too_much = alice
-        .transfer_near(bob.id(), NearToken::from_near(1_000))
-        .await;
+    assert_eq!(top_level.view_account().await?.balance, NearToken::from_near(100));
+    let too_much = alice.transfer_near(bob.id(), NearToken::from_near(1_000)).await;
     assert!(too_much.is_err_and(|error| format!("{error:?}").contains("NotEnoughBalance")));
-    alice
-        .clone()
-        .delete_account(bob.id())
-        .await?
-        .into_result()?;
+    alice.clone().delete_account(bob.id()).await?.into_result()?;
     assert!(network.worker.view_account(alice.id()).await.is_err());
     Ok(())
 }
@@ -78,31 +51,12 @@ async fn accounts__should_be_created_and_pay_each_other() -> anyhow::Result<()> 
 async fn contract__should_be_deployed_called_and_viewed() -> anyhow::Result<()> {
     let (network, contract) = deployed().await?;
     let caller = network.worker.dev_create_account().await?;
-    let result = caller
-        .call(contract.id(), "set")
-        .args(b"hello".to_vec())
-        .max_gas()
-        .transact()
-        .await?;
+    let result = caller.call(contract.id(), "set").args(b"hello".to_vec()).max_gas().transact().await?;
     assert_eq!(result.logs(), ["set"]);
     assert!(result.is_success() && result.total_gas_burnt.as_gas() > 0);
     assert_eq!(contract.view("get").await?.result, b"hello");
-    assert_eq!(
-        contract
-            .call("chain")
-            .transact()
-            .await?
-            .into_result()?
-            .raw_bytes()?,
-        b"workspaces-test"
-    );
-    let asked = caller
-        .call(contract.id(), "ask")
-        .args(contract.id().as_bytes().to_vec())
-        .max_gas()
-        .transact()
-        .await?
-        .into_result()?;
+    assert_eq!(contract.call("chain").transact().await?.into_result()?.raw_bytes()?, b"workspaces-test");
+    let asked = caller.call(contract.id(), "ask").args(contract.id().as_bytes().to_vec()).max_gas().transact().await?.into_result()?;
     assert_eq!(asked.raw_bytes()?, b"hello");
     let code = network.worker.view_code(contract.id()).await?;
     assert_eq!(code, testing::tiny_contract());
@@ -113,22 +67,12 @@ async fn contract__should_be_deployed_called_and_viewed() -> anyhow::Result<()> 
 async fn failures__should_be_told_apart() -> anyhow::Result<()> {
     let (_network, contract) = deployed().await?;
     let failed = contract.call("fail").transact().await?;
-    let error = failed
-        .into_result()
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default();
-    assert!(
-        error.contains("Smart contract panicked: as asked"),
-        "{error}"
-    );
+    let error = failed.into_result().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("Smart contract panicked: as asked"), "{error}");
     let missing = contract.call("nothing").transact().await?;
     assert!(format!("{:?}", missing.failures()).contains("MethodNotFound"));
     let view = contract.view("fail").await;
-    let error = view
-        .err()
-        .map(|error| format!("{error:?}"))
-        .unwrap_or_default();
+    let error = view.err().map(|error| format!("{error:?}")).unwrap_or_default();
     assert!(error.contains("ProhibitedInView"), "{error}");
     Ok(())
 }
@@ -142,17 +86,11 @@ async fn time_and_state__should_be_in_the_tests_hands() -> anyhow::Result<()> {
     assert!(after.height() >= before.height() + 10_000);
     assert!(after.timestamp() >= before.timestamp() + 9_000_000_000_000);
     for value in [b"patched".as_slice(), b"again"] {
-        network
-            .worker
-            .patch_state(contract.id(), b"key", value)
-            .await?;
+        network.worker.patch_state(contract.id(), b"key", value).await?;
         assert_eq!(contract.view("get").await?.result, value);
     }
     let state = contract.view_state().await?;
-    assert_eq!(
-        state.get(b"key".as_slice()).map(Vec::as_slice),
-        Some(b"again".as_slice())
-    );
+    assert_eq!(state.get(b"key".as_slice()).map(Vec::as_slice), Some(b"again".as_slice()));
     Ok(())
 }
 
@@ -160,19 +98,10 @@ async fn time_and_state__should_be_in_the_tests_hands() -> anyhow::Result<()> {
 async fn transactions__should_be_sent_without_waiting_and_batched() -> anyhow::Result<()> {
     let (network, contract) = deployed().await?;
     let caller = network.worker.dev_create_account().await?;
-    let status = caller
-        .call(contract.id(), "set")
-        .args(b"later".to_vec())
-        .transact_async()
-        .await?;
+    let status = caller.call(contract.id(), "set").args(b"later".to_vec()).transact_async().await?;
     status.await?.into_result()?;
     assert_eq!(contract.view("get").await?.result, b"later");
-    let calls = (0..20).map(|_| {
-        caller
-            .call(contract.id(), "set")
-            .args(b"many".to_vec())
-            .transact()
-    });
+    let calls = (0..20).map(|_| caller.call(contract.id(), "set").args(b"many".to_vec()).transact());
     for result in futures_util::future::join_all(calls).await {
         assert!(result?.is_success());
     }

@@ -53,20 +53,35 @@ impl Api {
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let body = serde_json::to_vec(body)?;
-        read(self.send(|http, url| http.post(url).timeout(Duration::from_secs(120)).header("content-type", "application/json").body(body.clone()), path).await?).await
+        read(
+            self.send(
+                |http, url| http.post(url).timeout(Duration::from_secs(120)).header("content-type", "application/json").body(body.clone()),
+                path,
+            )
+            .await?,
+        )
+        .await
     }
 
     /// As [`Self::post`] where the answer has no body.
     pub(crate) async fn post_quietly(&self, path: &str, body: &impl Serialize) -> Result<()> {
         let body = serde_json::to_vec(body)?;
-        check(self.send(|http, url| http.post(url).timeout(Duration::from_secs(60)).header("content-type", "application/json").body(body.clone()), path).await?).await?;
+        check(
+            self.send(
+                |http, url| http.post(url).timeout(Duration::from_secs(60)).header("content-type", "application/json").body(body.clone()),
+                path,
+            )
+            .await?,
+        )
+        .await?;
         Ok(())
     }
 
     pub(crate) async fn upload(&self, bytes: &[u8]) -> Result<Hash32> {
         let hash = Hash32(*blake3::hash(bytes).as_bytes());
         let path = path::fill(path::ARTIFACT, &[&hash]);
-        let stored: Stored = read(self.send(|http, url| http.put(url).timeout(Duration::from_secs(600)).body(bytes.to_vec()), &path).await?).await?;
+        let stored: Stored =
+            read(self.send(|http, url| http.put(url).timeout(Duration::from_secs(600)).body(bytes.to_vec()), &path).await?).await?;
         if stored.hash != hash {
             bail!("the coordinator stored {} instead of {hash}: the upload was damaged, try again", stored.hash);
         }
@@ -121,7 +136,9 @@ impl Api {
         for attempt in 1.. {
             match make().send().await {
                 Err(error) if error.is_connect() && attempt < TRIES => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin)),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin));
+                }
                 Ok(response) => return Ok(response),
             }
         }
@@ -139,9 +156,17 @@ impl Api {
         }
         let request = ChallengeRequest { account_id: Some(self.signer.account().clone()) };
         let challenge: Challenge = read(self.patiently(|| self.http.post(self.url(path::LOGIN_CHALLENGE)).json(&request)).await?).await?;
-        let nonce: [u8; 32] = STANDARD.decode(&challenge.nonce)?.try_into().map_err(|_| anyhow!("the coordinator's login challenge has no nonce of 32 bytes"))?;
+        let nonce: [u8; 32] = STANDARD
+            .decode(&challenge.nonce)?
+            .try_into()
+            .map_err(|_| anyhow!("the coordinator's login challenge has no nonce of 32 bytes"))?;
         let digest = Hash32::sha256(&nep413_bytes(&challenge.message, nonce, &challenge.recipient));
-        let login = LoginRequest { account_id: self.signer.account().clone(), public_key: self.signer.public_key(), signature: self.signer.sign_bytes(&digest.0), nonce: challenge.nonce };
+        let login = LoginRequest {
+            account_id: self.signer.account().clone(),
+            public_key: self.signer.public_key(),
+            signature: self.signer.sign_bytes(&digest.0),
+            nonce: challenge.nonce,
+        };
         let session: Session = read(self.patiently(|| self.http.post(self.url(path::LOGIN)).json(&login)).await?).await?;
         self.set_token(Some(session.token.clone()));
         Ok(session.token)

@@ -105,7 +105,11 @@ pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<
     context.check_network().await?;
     let _: starling_http_api::login::SessionInfo = api.get(path::SESSION).await?;
     context.profile.save(home)?;
-    out.say("logged_in", &json!({"account": signer.account(), "chain_id": context.profile.deployment.chain_id}), &format!("Logged in as {} on {}.", signer.account(), network.name));
+    out.say(
+        "logged_in",
+        &json!({"account": signer.account(), "chain_id": context.profile.deployment.chain_id}),
+        &format!("Logged in as {} on {}.", signer.account(), network.name),
+    );
     Ok(())
 }
 
@@ -115,7 +119,13 @@ fn api(context: &Context) -> Result<Api> {
 
 pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Output) -> Result<()> {
     let listings = match name {
-        Some(name) => vec![context.rpc.view(&context.hub().listing(name)).await?.with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?],
+        Some(name) => vec![
+            context
+                .rpc
+                .view(&context.hub().listing(name))
+                .await?
+                .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?,
+        ],
         None => context.rpc.view(&context.hub().listings(None, 0, 50)).await?,
     };
     if listings.is_empty() {
@@ -123,7 +133,11 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
     }
     for listing in listings {
         let price = if listing.price.is_zero() { "free".to_owned() } else { listing.price.display_near() };
-        out.say("model", &json!(listing), &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, price, listing.title));
+        out.say(
+            "model",
+            &json!(listing),
+            &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, price, listing.title),
+        );
         if name.is_some() {
             for file in listing.versions.iter().flat_map(|version| &version.files) {
                 out.note(&format!("  {:<24} {} bytes  {}", file.name, file.bytes, file.hash));
@@ -140,17 +154,36 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     let base = match &args.from {
         None => Base::Fresh,
         Some(name) => {
-            let listing = context.rpc.view(&context.hub().listing(name)).await?.with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?;
+            let listing = context
+                .rpc
+                .view(&context.hub().listing(name))
+                .await?
+                .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?;
             let files = listing.versions.last().map(|version| version.files.as_slice()).unwrap_or_default();
-            let model = files.iter().find(|file| file.name.as_str() == "model.safetensors").with_context(|| format!("{name} has no model.safetensors"))?;
+            let model = files
+                .iter()
+                .find(|file| file.name.as_str() == "model.safetensors")
+                .with_context(|| format!("{name} has no model.safetensors"))?;
             Base::Model { model: model.hash, name: Some(name.clone()) }
         }
     };
-    let options = TrainOptions { recipe, corpus, base, min_nodes: args.min_nodes, max_nodes: args.nodes, price_per_million_tokens: args.price, acknowledge: !args.no_acknowledge };
+    let options = TrainOptions {
+        recipe,
+        corpus,
+        base,
+        min_nodes: args.min_nodes,
+        max_nodes: args.nodes,
+        price_per_million_tokens: args.price,
+        acknowledge: !args.no_acknowledge,
+    };
     let api = api(context)?;
     let (run_id, escrow_id) = start(context, &api, &options, out).await?;
     let trained = watch(context, &api, run_id, escrow_id, started, out).await?;
-    out.say("ended", &json!({"run_id": run_id, "result": trained.view.result, "checkpoint": trained.view.checkpoint}), &format!("Run {run_id}: {}", trained.view.sentence));
+    out.say(
+        "ended",
+        &json!({"run_id": run_id, "result": trained.view.result, "checkpoint": trained.view.checkpoint}),
+        &format!("Run {run_id}: {}", trained.view.sentence),
+    );
     if options.acknowledge && trained.view.result.is_some() {
         acknowledge(context, escrow_id, out).await?;
     }
@@ -161,14 +194,23 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
 pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -> Result<()> {
     let api = api(context)?;
     let views: Vec<RunView> = match run {
-        Some(run) => vec![api.get(&path::fill(path::RUN, &[&run])).await?],
+        Some(run) => vec![api.get(&path::fill(path::RUN, &[&run])).await.with_context(|| format!("run {run} cannot be shown"))?],
         None => api.get(&format!("{}?tenant={}", path::RUNS, context.signer.account())).await?,
     };
     if views.is_empty() {
         out.say("empty", &json!({}), "No runs yet. `starling train FILE` starts one.");
     }
     for view in views {
-        let line = format!("run {:<4} {:<10} round {} of {}   {} of at most {} earned   {}", view.run.id, view.run.state.name(), view.run.rounds_done, view.run.terms.rounds, view.earned.display_near(), view.run.deposit.display_near(), view.sentence);
+        let line = format!(
+            "run {:<4} {:<10} round {} of {}   {} of at most {} earned   {}",
+            view.run.id,
+            view.run.state.name(),
+            view.run.rounds_done,
+            view.run.terms.rounds,
+            view.earned.display_near(),
+            view.run.deposit.display_near(),
+            view.sentence
+        );
         out.say("run", &json!(view), &line);
     }
     Ok(())
@@ -181,7 +223,11 @@ pub(crate) async fn logs(context: &Context, run: RunId, follow: bool, out: Outpu
         let mut events = std::pin::pin!(api.events::<RunEvent>(&path).await?);
         while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(if follow { 20 } else { 2 }), events.next()).await {
             match event {
-                RunEvent::Log { node_id, line, .. } => out.say("log", &json!({"node_id": node_id, "line": line}), &format!("{}{line}", node_id.map_or_else(String::new, |node| format!("node {node}: ")))),
+                RunEvent::Log { node_id, line, .. } => out.say(
+                    "log",
+                    &json!({"node_id": node_id, "line": line}),
+                    &format!("{}{line}", node_id.map_or_else(String::new, |node| format!("node {node}: "))),
+                ),
                 RunEvent::Changed { view } if follow && matches!(view.run.state, RunState::Ended { settled: true, .. }) => {
                     out.note(&view.sentence);
                     return Ok(());
@@ -198,7 +244,11 @@ pub(crate) async fn logs(context: &Context, run: RunId, follow: bool, out: Outpu
 pub(crate) async fn stop(context: &Context, run: RunId, out: Output) -> Result<()> {
     context.check_network().await?;
     context.rpc.call(&context.signer, &context.compute().stop_run(run)).await?;
-    out.say("stopped", &json!({"run_id": run}), &format!("Run {run} is stopped. Rounds that counted stay paid; the rest is back on your balance."));
+    out.say(
+        "stopped",
+        &json!({"run_id": run}),
+        &format!("Run {run} is stopped. Rounds that counted stay paid; the rest is back on your balance."),
+    );
     Ok(())
 }
 
@@ -228,7 +278,8 @@ pub(crate) async fn verify(context: &Context, run: RunId, artifacts: Option<Path
     let verified = match artifacts {
         Some(folder) => {
             let list = folder.join("rounds.json");
-            let rounds: Vec<RoundView> = serde_json::from_slice(&std::fs::read(&list).with_context(|| format!("{} cannot be read", list.display()))?)?;
+            let rounds: Vec<RoundView> =
+                serde_json::from_slice(&std::fs::read(&list).with_context(|| format!("{} cannot be read", list.display()))?)?;
             crate::verify::verify(context, &Folder(folder), &rounds, run).await?
         }
         None => {
@@ -237,7 +288,11 @@ pub(crate) async fn verify(context: &Context, run: RunId, artifacts: Option<Path
             crate::verify::verify(context, &api, &rounds, run).await?
         }
     };
-    let mut lines = vec![format!("Run {run}: {} rounds recomputed, every figure is right.", verified.rounds), format!("  state root  {}", verified.state_root), format!("  escrowed    {}", verified.deposited.exact_near())];
+    let mut lines = vec![
+        format!("Run {run}: {} rounds recomputed, every figure is right.", verified.rounds),
+        format!("  state root  {}", verified.state_root),
+        format!("  escrowed    {}", verified.deposited.exact_near()),
+    ];
     lines.extend(verified.paid.iter().map(|(account, amount)| format!("  paid        {}  to {account}", amount.exact_near())));
     lines.push(format!("  fee         {}", verified.fee.exact_near()));
     lines.push(format!("  held back   {}", verified.pending.exact_near()));
@@ -251,16 +306,39 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
     let api = api(context)?;
     let model = match (args.model, args.run) {
         (Some(model), _) => model,
-        (None, Some(run)) => api.get::<RunView>(&path::fill(path::RUN, &[&run])).await?.result.with_context(|| format!("run {run} has no model yet"))?.model,
+        (None, Some(run)) => {
+            api.get::<RunView>(&path::fill(path::RUN, &[&run])).await?.result.with_context(|| format!("run {run} has no model yet"))?.model
+        }
         (None, None) => bail!("name a --run or a --model"),
     };
-    let job = JobSpec::Generate(Generate { model, prompt: args.prompt.clone(), max_new_tokens: args.tokens, temperature: args.temperature, top_k: args.top_k, seed: args.seed });
+    let job = JobSpec::Generate(Generate {
+        model,
+        prompt: args.prompt.clone(),
+        max_new_tokens: args.tokens,
+        temperature: args.temperature,
+        top_k: args.top_k,
+        seed: args.seed,
+    });
     let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
     let duration = DurationMs::from_secs(args.seconds);
-    let idle = offers.into_iter().filter(|offer| offer.node.busy == "idle" && !offer.offer.closed && duration >= offer.offer.terms.min_lease && duration <= offer.offer.terms.max_lease);
-    let offer = idle.min_by_key(|offer| offer.offer.terms.price_per_hour).context("no idle node offers that long now: `--seconds` changes the time, or try again later")?.offer;
+    let idle = offers.into_iter().filter(|offer| {
+        offer.node.busy == "idle"
+            && !offer.offer.closed
+            && duration >= offer.offer.terms.min_lease
+            && duration <= offer.offer.terms.max_lease
+    });
+    let offer = idle
+        .min_by_key(|offer| offer.offer.terms.price_per_hour)
+        .context("no idle node offers that long now: `--seconds` changes the time, or try again later")?
+        .offer;
     let meter = Signer::generate(context.signer.account().clone())?;
-    let terms = LeaseTerms { offer_id: offer.id, duration, job: api.upload(&serde_json::to_vec(&job)?).await?, meter: meter.public_key(), availability: DurationMs::from_hours(1) };
+    let terms = LeaseTerms {
+        offer_id: offer.id,
+        duration,
+        job: api.upload(&serde_json::to_vec(&job)?).await?,
+        meter: meter.public_key(),
+        availability: DurationMs::from_hours(1),
+    };
     let quote = quote_lease(offer.terms.price_per_hour, duration, context.rpc.view(&context.billing().config()).await?.fee)?;
     out.say("quote", &json!(quote), &format!("At most {} for {duration} on node {}.", quote.at_most.display_near(), offer.node_id));
     let target = context.profile.deployment.compute.clone();
@@ -274,7 +352,11 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         bail!("the node could not do it: {failure}. What was not earned is back on your balance");
     }
     acknowledge(context, escrow_id, out).await?;
-    out.say("generated", &json!({"lease_id": lease_id, "output": view.output, "earned": view.earned}), &format!("\nCost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near()));
+    out.say(
+        "generated",
+        &json!({"lease_id": lease_id, "output": view.output, "earned": view.earned}),
+        &format!("\nCost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near()),
+    );
     Ok(())
 }
 

@@ -99,48 +99,23 @@ impl Corpus {
 /// Of a folder: files in UTF-8 that are not hidden, links not followed; whole files are held out, by the order of their
 /// hashes. Of one file of any bytes: its tail.
 pub(crate) fn corpus_from_path(path: &Path) -> Result<Corpus, CorpusError> {
-    let meta = fs::metadata(path).map_err(|source| CorpusError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mut files = if meta.is_dir() {
-        read_folder(path)?
-    } else {
-        vec![(name_of(path), read_limited(path, meta.len())?)]
-    };
+    let meta = fs::metadata(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })?;
+    let mut files = if meta.is_dir() { read_folder(path)? } else { vec![(name_of(path), read_limited(path, meta.len())?)] };
     let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
     if bytes < MIN_BYTES {
-        return Err(CorpusError::TooSmall {
-            path: path.to_owned(),
-            bytes,
-        });
+        return Err(CorpusError::TooSmall { path: path.to_owned(), bytes });
     }
-    let whole = |files: Vec<(String, Vec<u8>)>| {
-        files.into_iter().unzip::<String, Vec<u8>, Vec<_>, Vec<_>>()
-    };
+    let whole = |files: Vec<(String, Vec<u8>)>| files.into_iter().unzip::<String, Vec<u8>, Vec<_>, Vec<_>>();
     if let Some((held_out, train)) = split_files(&mut files, bytes / PARTS) {
         let (held_out_sources, held_out) = whole(held_out);
         let (train_sources, train) = whole(train);
-        return Ok(Corpus {
-            train: train.concat(),
-            held_out: held_out.concat(),
-            train_sources,
-            held_out_sources,
-        });
+        return Ok(Corpus { train: train.concat(), held_out: held_out.concat(), train_sources, held_out_sources });
     }
     let (sources, text) = whole(files);
     let mut train = text.concat();
     let held_out = train.split_off(bytes - bytes / PARTS);
-    let held_out_sources = sources
-        .iter()
-        .map(|name| format!("{name} (its last tenth)"))
-        .collect();
-    Ok(Corpus {
-        train,
-        held_out,
-        train_sources: sources,
-        held_out_sources,
-    })
+    let held_out_sources = sources.iter().map(|name| format!("{name} (its last tenth)")).collect();
+    Ok(Corpus { train, held_out, train_sources: sources, held_out_sources })
 }
 
 type Files = Vec<(String, Vec<u8>)>;
@@ -159,11 +134,7 @@ fn split_files(files: &mut Files, least: usize) -> Option<(Files, Files)> {
         if bytes >= least {
             break;
         }
-        let size: usize = files
-            .iter()
-            .filter(|(_, text)| hash(text) == next)
-            .map(|(_, text)| text.len())
-            .sum();
+        let size: usize = files.iter().filter(|(_, text)| hash(text) == next).map(|(_, text)| text.len()).sum();
         if bytes + size <= total / 2 {
             bytes += size;
             held.push(next);
@@ -172,28 +143,16 @@ fn split_files(files: &mut Files, least: usize) -> Option<(Files, Files)> {
     if bytes < least {
         return None;
     }
-    Some(
-        std::mem::take(files)
-            .into_iter()
-            .partition(|(_, text)| held.contains(&hash(text))),
-    )
+    Some(std::mem::take(files).into_iter().partition(|(_, text)| held.contains(&hash(text))))
 }
 
 fn read_folder(root: &Path) -> Result<Files, CorpusError> {
     let (mut files, mut total) = (Files::new(), 0);
     for path in list_files(root, |name| !name.starts_with('.'))? {
-        let size = fs::metadata(&path)
-            .map_err(|source| CorpusError::Read {
-                path: path.clone(),
-                source,
-            })?
-            .len();
+        let size = fs::metadata(&path).map_err(|source| CorpusError::Read { path: path.clone(), source })?.len();
         total += size;
         if total > MAX_BYTES {
-            return Err(CorpusError::TooLarge {
-                path: root.to_owned(),
-                limit: format!("{MAX_BYTES} bytes"),
-            });
+            return Err(CorpusError::TooLarge { path: root.to_owned(), limit: format!("{MAX_BYTES} bytes") });
         }
         let text = read_limited(&path, size)?;
         if std::str::from_utf8(&text).is_ok() && !text.is_empty() {
@@ -207,10 +166,7 @@ fn read_folder(root: &Path) -> Result<Files, CorpusError> {
 fn list_files(root: &Path, admits: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, CorpusError> {
     let (mut files, mut folders) = (Vec::new(), vec![(root.to_owned(), 0)]);
     while let Some((folder, depth)) = folders.pop() {
-        let wrap = |source| CorpusError::Read {
-            path: folder.clone(),
-            source,
-        };
+        let wrap = |source| CorpusError::Read { path: folder.clone(), source };
         for entry in fs::read_dir(&folder).map_err(wrap)? {
             let entry = entry.map_err(wrap)?;
             let kind = entry.file_type().map_err(wrap)?;
@@ -224,10 +180,7 @@ fn list_files(root: &Path, admits: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>
             }
             if files.len() > MAX_FILES || depth > MAX_DEPTH {
                 let limit = format!("{MAX_FILES} files or {MAX_DEPTH} levels of folders");
-                return Err(CorpusError::TooLarge {
-                    path: root.to_owned(),
-                    limit,
-                });
+                return Err(CorpusError::TooLarge { path: root.to_owned(), limit });
             }
         }
     }
@@ -237,15 +190,9 @@ fn list_files(root: &Path, admits: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>
 
 fn read_limited(path: &Path, size: u64) -> Result<Vec<u8>, CorpusError> {
     if size > MAX_BYTES {
-        return Err(CorpusError::TooLarge {
-            path: path.to_owned(),
-            limit: format!("{MAX_BYTES} bytes"),
-        });
+        return Err(CorpusError::TooLarge { path: path.to_owned(), limit: format!("{MAX_BYTES} bytes") });
     }
-    fs::read(path).map_err(|source| CorpusError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })
 }
 
 /// The path below `root` with `/` between its parts, on every machine.
@@ -256,10 +203,7 @@ fn relative_name(root: &Path, path: &Path) -> String {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(
-        || path.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 fn hash(bytes: &[u8]) -> Hash32 {

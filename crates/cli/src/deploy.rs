@@ -51,7 +51,9 @@ impl Code {
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let read = |name: &'static str| {
             let path = folder.join(format!("{name}.wasm"));
-            let code = fs::read(&path).with_context(|| format!("there is no contract at {}: run `cargo xtask wasm`, or name the folder with --contracts", path.display()))?;
+            let code = fs::read(&path).with_context(|| {
+                format!("there is no contract at {}: run `cargo xtask wasm`, or name the folder with --contracts", path.display())
+            })?;
             Ok::<_, anyhow::Error>((name, code))
         };
         Ok(Self { parts: [read("billing")?, read("compute")?, read("hub")?, read("market")?] })
@@ -67,7 +69,14 @@ impl Code {
 /// The accounts `billing.PARENT` and so on.
 pub(crate) fn deployment(chain_id: &str, parent: &AccountId, instance: u64) -> Result<Deployment> {
     let account = |name: &str| parent.sub_account(name);
-    Ok(Deployment { chain_id: chain_id.to_owned(), instance, billing: account("billing")?, compute: account("compute")?, hub: account("hub")?, market: account("market")? })
+    Ok(Deployment {
+        chain_id: chain_id.to_owned(),
+        instance,
+        billing: account("billing")?,
+        compute: account("compute")?,
+        hub: account("hub")?,
+        market: account("market")?,
+    })
 }
 
 /// Deploys to a network described in a file, after showing the plan and asking.
@@ -77,7 +86,13 @@ pub(crate) async fn deploy_to_network(file: &Path, contracts: &Path, yes: bool, 
     let code = Code::read(contracts)?;
     let rpc = RpcClient::new(&network.rpc_url);
     let status = rpc.status().await?;
-    ensure!(status.chain_id == network.chain_id, "wrong network: {} serves {}, the file names {}. Nothing was sent", network.rpc_url, status.chain_id, network.chain_id);
+    ensure!(
+        status.chain_id == network.chain_id,
+        "wrong network: {} serves {}, the file names {}. Nothing was sent",
+        network.rpc_url,
+        status.chain_id,
+        network.chain_id
+    );
     let key_file = file.parent().unwrap_or(Path::new(".")).join(&network.owner_key_file);
     let owner = Signer::from_file(&key_file)?;
     ensure!(*owner.account() == network.owner, "the key file is of {}, the network file names {}", owner.account(), network.owner);
@@ -85,17 +100,25 @@ pub(crate) async fn deploy_to_network(file: &Path, contracts: &Path, yes: bool, 
     let plan = plan(&rpc, &deployment, &code).await?;
     let total = Amount::sum(plan.iter().map(|part| part.cost))?;
     for part in &plan {
-        out.say("plan", &json!({"account": part.account, "bytes": part.code.len(), "cost": part.cost, "sha256": Hash32::sha256(part.code)}), &format!("  {:<40} {:>7} bytes   {}", part.account.as_str(), part.code.len(), part.cost.display_near()));
+        out.say(
+            "plan",
+            &json!({"account": part.account, "bytes": part.code.len(), "cost": part.cost, "sha256": Hash32::sha256(part.code)}),
+            &format!("  {:<40} {:>7} bytes   {}", part.account.as_str(), part.code.len(), part.cost.display_near()),
+        );
     }
     out.note(&format!("On {}: in all {} from {}, staked for storage, plus gas. The contract accounts keep the owner's key: who holds it can replace the code, until upgrades have a delay. Tell your users so.", network.chain_id, total.display_near(), network.owner));
-    let balance = rpc.account(&network.owner).await?.with_context(|| format!("{} does not exist on {}", network.owner, network.chain_id))?.balance;
+    let balance =
+        rpc.account(&network.owner).await?.with_context(|| format!("{} does not exist on {}", network.owner, network.chain_id))?.balance;
     ensure!(balance > total, "{} has {}, {} are needed. Nothing was sent", network.owner, balance.display_near(), total.display_near());
     if !yes && !ask("Deploy?")? {
         bail!("nothing was deployed");
     }
     for part in &plan {
-        let init = InitArgs { owner: network.owner.clone(), deployment: deployment.clone(), fee: network.fee, min_stake: network.min_stake };
-        create_and_deploy(&rpc, &owner, part, &init).await.with_context(|| format!("{} was not deployed; what was deployed before stays: remove it or choose another owner account", part.account))?;
+        let init =
+            InitArgs { owner: network.owner.clone(), deployment: deployment.clone(), fee: network.fee, min_stake: network.min_stake };
+        create_and_deploy(&rpc, &owner, part, &init).await.with_context(|| {
+            format!("{} was not deployed; what was deployed before stays: remove it or choose another owner account", part.account)
+        })?;
         out.say("deployed", &json!({"account": part.account}), &format!("  {} deployed", part.account));
     }
     verify(&rpc, &deployment, &plan, &network.owner).await?;
@@ -113,7 +136,10 @@ pub(crate) struct Part<'a> {
 async fn plan<'a>(rpc: &RpcClient, deployment: &Deployment, code: &'a Code) -> Result<Vec<Part<'a>>> {
     let mut plan = Vec::new();
     for ((_, code), account) in code.parts.iter().zip([&deployment.billing, &deployment.compute, &deployment.hub, &deployment.market]) {
-        ensure!(rpc.account(account).await?.is_none(), "{account} exists already: nothing was sent. Choose another owner account, or remove it");
+        ensure!(
+            rpc.account(account).await?.is_none(),
+            "{account} exists already: nothing was sent. Choose another owner account, or remove it"
+        );
         let cost = storage_cost(u64::try_from(code.len())?).checked_add(RESERVE)?;
         plan.push(Part { account: account.clone(), code, cost });
     }
@@ -179,4 +205,3 @@ fn ask(question: &str) -> Result<bool> {
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
-

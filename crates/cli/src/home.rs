@@ -20,7 +20,8 @@ impl Home {
                 None => std::env::home_dir().context("there is no home folder: name one with --home")?.join(".local/state/starling"),
             },
         };
-        fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made: choose another with --home", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("the folder {} cannot be made: choose another with --home", folder.display()))?;
         Ok(Self(folder.canonicalize()?))
     }
 

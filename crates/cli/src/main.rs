@@ -24,7 +24,11 @@ use starling_primitives::{Amount, AssetName, EscrowId, Hash32, RunId};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Parser, Debug)]
-#[command(name = "starling", version, about = "Rent GPUs, train models on them together, and publish what comes out: money moves only for proven progress.")]
+#[command(
+    name = "starling",
+    version,
+    about = "Rent GPUs, train models on them together, and publish what comes out: money moves only for proven progress."
+)]
 struct Cli {
     /// Folder of keys, chain and settings [default: the XDG state folder].
     #[arg(long, global = true, env = "STARLING_HOME")]
@@ -132,7 +136,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| "warn".into())).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| "warn".into()))
+        .init();
     let cli = Cli::parse();
     let out = Output::new(cli.json);
     match run(cli, out).await {

@@ -74,7 +74,13 @@ impl Meter {
     }
 
     /// Checks a pending round against the artifacts and signs it. A round that was applied before is signed again as it was.
-    pub(crate) async fn sign(&mut self, api: &Api, deployment: &Deployment, run: &Run, pending: &PendingStatement) -> Result<MeterSignature> {
+    pub(crate) async fn sign(
+        &mut self,
+        api: &Api,
+        deployment: &Deployment,
+        run: &Run,
+        pending: &PendingStatement,
+    ) -> Result<MeterSignature> {
         let statement = &pending.statement;
         ensure!(statement.run_id == run.id && statement.escrow_id == run.escrow_id, "the statement is for another run");
         ensure!(statement.previous == run.chain, "the statement does not follow the chain's last round");
@@ -88,7 +94,11 @@ impl Meter {
             }
             self.checker.apply(statement, &record, &updates)?;
         }
-        ensure!(self.checker.rounds() == statement.round + 1 && self.checker.root() == statement.state_root, "round {} is not the one that was checked", statement.round);
+        ensure!(
+            self.checker.rounds() == statement.round + 1 && self.checker.root() == statement.state_root,
+            "round {} is not the one that was checked",
+            statement.round
+        );
         let signature = self.signer.sign_bytes(&statement.signing_bytes(&deployment.compute_domain(), Role::Meter));
         Ok(MeterSignature { round: statement.round, signature })
     }

@@ -13,7 +13,15 @@ use starling_protocol::escrow::Bounds;
 const GAS_RESERVE: Amount = Amount::from_millinear(150);
 
 /// Pays `amount` to `target` for `msg`, never more, and gives the escrow. The target's refusal is an error in its own words; the money is then on the balance.
-pub(crate) async fn pay(context: &Context, target: &AccountId, amount: Amount, msg: PaymentMsg, expires_by: TimestampMs, holdback: BasisPoints, post_at_once: Amount) -> Result<EscrowId> {
+pub(crate) async fn pay(
+    context: &Context,
+    target: &AccountId,
+    amount: Amount,
+    msg: PaymentMsg,
+    expires_by: TimestampMs,
+    holdback: BasisPoints,
+    post_at_once: Amount,
+) -> Result<EscrowId> {
     let billing = context.billing();
     let config = context.rpc.view(&billing.config()).await?;
     let storage = msg.storage();
@@ -26,7 +34,10 @@ pub(crate) async fn pay(context: &Context, target: &AccountId, amount: Amount, m
     }
     let account = context.signer.account();
     let Some(state) = context.rpc.account(account).await? else {
-        bail!("the account {account} does not exist on {}: nothing was sent. Make it first, or log in with another", context.profile.deployment.chain_id);
+        bail!(
+            "the account {account} does not exist on {}: nothing was sent. Make it first, or log in with another",
+            context.profile.deployment.chain_id
+        );
     };
     let locked = starling_contract_api::payment::storage_cost(state.storage_bytes);
     let free = Amount(state.balance.0.saturating_sub(locked.0));

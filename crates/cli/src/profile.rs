@@ -65,7 +65,11 @@ impl Context {
         let status = self.rpc.status().await?;
         let wanted = &self.profile.deployment.chain_id;
         if status.chain_id != *wanted {
-            bail!("wrong network: {} serves the chain {}, and this profile is for {wanted}. Nothing was sent. Run `starling login` for the right one", self.rpc.url(), status.chain_id);
+            bail!(
+                "wrong network: {} serves the chain {}, and this profile is for {wanted}. Nothing was sent. Run `starling login` for the right one",
+                self.rpc.url(),
+                status.chain_id
+            );
         }
         Ok(())
     }

@@ -35,7 +35,11 @@ pub(crate) async fn reclaim(context: &Context, escrow_id: Option<EscrowId>, ackn
     }
     let free = context.rpc.view(&billing.account(account)).await?;
     for (asset, amount) in free.iter().flat_map(|account| &account.balances).filter(|(_, amount)| !amount.is_zero()) {
-        out.say("balance", &json!({"asset": asset, "amount": amount}), &format!("Balance in billing: {}. `starling withdraw` sends it to {account}.", amount.display_near()));
+        out.say(
+            "balance",
+            &json!({"asset": asset, "amount": amount}),
+            &format!("Balance in billing: {}. `starling withdraw` sends it to {account}.", amount.display_near()),
+        );
     }
     Ok(())
 }
@@ -117,11 +121,19 @@ pub(crate) async fn withdraw(context: &Context, amount: Option<starling_primitiv
     let Some(account) = context.rpc.view(&billing.account(context.signer.account())).await? else {
         bail!("{} has no balance in {}", context.signer.account(), billing.0);
     };
-    let free = account.balances.iter().find(|(asset, _)| *asset == starling_primitives::Asset::Near).map_or(starling_primitives::Amount::ZERO, |(_, amount)| *amount);
+    let free = account
+        .balances
+        .iter()
+        .find(|(asset, _)| *asset == starling_primitives::Asset::Near)
+        .map_or(starling_primitives::Amount::ZERO, |(_, amount)| *amount);
     if amount.unwrap_or(free) > free {
         bail!("the balance is {}: nothing was sent", free.display_near());
     }
     context.rpc.call(&context.signer, &billing.withdraw(amount)).await?;
-    out.say("withdrawn", &json!({"amount": amount.unwrap_or(free)}), &format!("{} went to {}.", amount.unwrap_or(free).display_near(), context.signer.account()));
+    out.say(
+        "withdrawn",
+        &json!({"amount": amount.unwrap_or(free)}),
+        &format!("{} went to {}.", amount.unwrap_or(free).display_near(), context.signer.account()),
+    );
     Ok(())
 }

@@ -37,10 +37,18 @@ pub(crate) async fn serve_chain(home: &Home, args: &ChainArgs, out: Output) -> R
     let signer = Signer::from_file(&key_file)?;
     let key = near_crypto::PublicKey::ED25519(near_crypto::ED25519PublicKey(signer.public_key().0));
     let balance = near_primitives::types::Balance::from_yoctonear(Amount::from_near(args.near).0);
-    let localnet = Localnet::builder().chain_id(&args.chain_id).data_dir(home.join("chain")).account(args.account.as_str().parse()?, key, balance).build()?;
+    let localnet = Localnet::builder()
+        .chain_id(&args.chain_id)
+        .data_dir(home.join("chain"))
+        .account(args.account.as_str().parse()?, key, balance)
+        .build()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let server = serve(localnet, address, RpcOptions::default()).await.map_err(|error| crate::up::port_error("chain", address, error))?;
-    out.say("ready", &json!({"rpc": server.url(), "chain_id": args.chain_id, "key_file": key_file}), &format!("Chain {} at {}; the key of {} is {}. Ctrl C ends it.", args.chain_id, server.url(), args.account, key_file.display()));
+    out.say(
+        "ready",
+        &json!({"rpc": server.url(), "chain_id": args.chain_id, "key_file": key_file}),
+        &format!("Chain {} at {}; the key of {} is {}. Ctrl C ends it.", args.chain_id, server.url(), args.account, key_file.display()),
+    );
     crate::up::terminated().await;
     Ok(())
 }

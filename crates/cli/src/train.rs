@@ -54,7 +54,11 @@ pub(crate) struct Trained {
 pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, out: Output) -> Result<(RunId, EscrowId)> {
     context.check_network().await?;
     let data = api.upload(&options.corpus.train).await.context("the training data could not be uploaded")?;
-    let held_out = if options.corpus.held_out.is_empty() { None } else { Some(api.upload(&options.corpus.held_out).await.context("the held-out data could not be uploaded")?) };
+    let held_out = if options.corpus.held_out.is_empty() {
+        None
+    } else {
+        Some(api.upload(&options.corpus.held_out).await.context("the held-out data could not be uploaded")?)
+    };
     let meter = Signer::generate(context.signer.account().clone())?;
     let request = PrepareRun {
         recipe: options.recipe.to_toml()?,
@@ -85,10 +89,15 @@ pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, 
     );
     let expires_by = prepared.terms.expires_at(now()).after(starling_primitives::DurationMs::from_hours(1));
     let target = context.profile.deployment.compute.clone();
-    let escrow_id = pay(context, &target, prepared.quote.at_most, PaymentMsg::Run(prepared.terms), expires_by, HOLDBACK, Amount::ZERO).await?;
+    let escrow_id =
+        pay(context, &target, prepared.quote.at_most, PaymentMsg::Run(prepared.terms), expires_by, HOLDBACK, Amount::ZERO).await?;
     match context.rpc.view(&context.compute().purpose(escrow_id)).await? {
         Some(Purpose::Run(run_id)) => {
-            out.say("paid", &json!({"run_id": run_id, "escrow_id": escrow_id}), &format!("Paid into escrow {escrow_id}. This is run {run_id}."));
+            out.say(
+                "paid",
+                &json!({"run_id": run_id, "escrow_id": escrow_id}),
+                &format!("Paid into escrow {escrow_id}. This is run {run_id}."),
+            );
             Ok((run_id, escrow_id))
         }
         _ => bail!("escrow {escrow_id} is open but no run belongs to it: run `starling reclaim {escrow_id}`"),
@@ -105,18 +114,31 @@ async fn prepare(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> R
             Ok(prepared) if prepared.willing_nodes.len() >= usize::from(wanted) || !patient => {
                 spinner.finish_and_clear();
                 if prepared.willing_nodes.len() < usize::from(request.min_nodes) {
-                    bail!("{} of at least {} nodes take this price. Nothing was paid. Raise --price or lower --min-nodes", prepared.willing_nodes.len(), request.min_nodes);
+                    bail!(
+                        "{} of at least {} nodes take this price. Nothing was paid. Raise --price or lower --min-nodes",
+                        prepared.willing_nodes.len(),
+                        request.min_nodes
+                    );
                 }
                 return Ok(prepared);
             }
-            Err(error) if !(patient && error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "no_nodes_connected")) => return Err(error),
+            Err(error) if !(patient && error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "no_nodes_connected")) => {
+                return Err(error);
+            }
             Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
         }
     }
 }
 
 /// Watches a run to its end and co-signs its rounds with the key that `start` kept.
-pub(crate) async fn watch(context: &Context, api: &Api, run_id: RunId, escrow_id: EscrowId, started: Instant, out: Output) -> Result<Trained> {
+pub(crate) async fn watch(
+    context: &Context,
+    api: &Api,
+    run_id: RunId,
+    escrow_id: EscrowId,
+    started: Instant,
+    out: Output,
+) -> Result<Trained> {
     let mut watcher = Watcher::new(context, api, run_id, escrow_id, started, out);
     let path = path::fill(path::RUN_EVENTS, &[&run_id]);
     loop {
@@ -130,7 +152,11 @@ pub(crate) async fn watch(context: &Context, api: &Api, run_id: RunId, escrow_id
                     }
                 }
             }
-            Err(error) => out.say("reconnecting", &json!({"reason": error.to_string()}), &format!("The coordinator is away ({error}); trying again. The money is safe in escrow {escrow_id}.")),
+            Err(error) => out.say(
+                "reconnecting",
+                &json!({"reason": error.to_string()}),
+                &format!("The coordinator is away ({error}); trying again. The money is safe in escrow {escrow_id}."),
+            ),
         }
         if let Some(trained) = watcher.poll().await? {
             return Ok(trained);
@@ -193,7 +219,13 @@ impl<'a> Watcher<'a> {
                 if self.first_loss.is_none() {
                     self.first_loss = Some(Instant::now());
                     let after = self.started.elapsed();
-                    self.bar.suspend(|| self.out.say("first_loss", &json!({"loss": loss, "after_ms": millis(after)}), &format!("First loss {loss:.3} nats a byte after {:.1} s.", after.as_secs_f64())));
+                    self.bar.suspend(|| {
+                        self.out.say(
+                            "first_loss",
+                            &json!({"loss": loss, "after_ms": millis(after)}),
+                            &format!("First loss {loss:.3} nats a byte after {:.1} s.", after.as_secs_f64()),
+                        )
+                    });
                 }
                 self.bar.set_message(format!("loss {loss:.3} (node {node_id}, step {step})"));
                 if self.out.is_json() {
@@ -201,7 +233,13 @@ impl<'a> Watcher<'a> {
                 }
             }
             MetricPoint::HeldOut { round, bits_per_byte, .. } => {
-                self.bar.suspend(|| self.out.say("held_out", &json!({"round": round, "bits_per_byte": bits_per_byte}), &format!("  held out after {round} rounds: {bits_per_byte:.3} bits a byte")));
+                self.bar.suspend(|| {
+                    self.out.say(
+                        "held_out",
+                        &json!({"round": round, "bits_per_byte": bits_per_byte}),
+                        &format!("  held out after {round} rounds: {bits_per_byte:.3} bits a byte"),
+                    )
+                });
             }
         }
     }
@@ -228,8 +266,19 @@ impl<'a> Watcher<'a> {
         if view.run.rounds_done > self.rounds_done {
             self.rounds_done = view.run.rounds_done;
             let earned = view.earned.display_near();
-            let line = format!("  round {} counted: {earned} of at most {} earned, state root {}", self.rounds_done, view.run.deposit.display_near(), view.run.state_root.short());
-            self.bar.suspend(|| self.out.say("round", &json!({"rounds_done": self.rounds_done, "earned": view.earned, "state_root": view.run.state_root}), &line));
+            let line = format!(
+                "  round {} counted: {earned} of at most {} earned, state root {}",
+                self.rounds_done,
+                view.run.deposit.display_near(),
+                view.run.state_root.short()
+            );
+            self.bar.suspend(|| {
+                self.out.say(
+                    "round",
+                    &json!({"rounds_done": self.rounds_done, "earned": view.earned, "state_root": view.run.state_root}),
+                    &line,
+                )
+            });
         }
         let RunState::Ended { settled, .. } = view.run.state else {
             return Ok(None);
@@ -255,7 +304,8 @@ pub(crate) fn plan(recipe: &[u8]) -> Result<Plan> {
 
 async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {
     let key_file = context.home.meter_key(&run.terms.meter.to_string().replace("ed25519:", ""));
-    let signer = Signer::from_file(&key_file).context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
+    let signer = Signer::from_file(&key_file)
+        .context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
     let plan = plan(&api.download(run.terms.recipe).await?)?;
     let base = api.download(run.terms.base).await?;
     let mut checker = RoundChecker::new(run, &base, plan)?;
@@ -273,8 +323,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Acknowledges a result: the tenth that was held back is earned.
+/// Acknowledges a result: the tenth that was held back is earned. Nothing is sent when nothing waits.
 pub(crate) async fn acknowledge(context: &Context, escrow_id: EscrowId, out: Output) -> Result<()> {
+    let waits = context.rpc.view(&context.billing().escrow(escrow_id)).await?.is_some_and(|view| !view.pending.is_zero());
+    if !waits {
+        out.note("Nothing was held back: there is nothing to acknowledge.");
+        return Ok(());
+    }
     context.rpc.call(&context.signer, &context.billing().acknowledge(escrow_id)).await?;
     out.say("acknowledged", &json!({"escrow_id": escrow_id}), "Result acknowledged: what was held back is earned.");
     Ok(())

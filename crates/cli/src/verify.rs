@@ -60,7 +60,11 @@ pub(crate) struct Verified {
 /// The rounds that counted, as the chain's events tell them; `rounds` names their artifacts.
 pub(crate) async fn verify(context: &Context, artifacts: &impl Artifacts, rounds: &[RoundView], run_id: RunId) -> Result<Verified> {
     context.check_network().await?;
-    let run = context.rpc.view(&context.compute().run(run_id)).await?.with_context(|| format!("there is no run {run_id} on {}", context.profile.deployment.chain_id))?;
+    let run = context
+        .rpc
+        .view(&context.compute().run(run_id))
+        .await?
+        .with_context(|| format!("there is no run {run_id} on {}", context.profile.deployment.chain_id))?;
     // The payment's transaction entered the chain a few blocks before the run was recorded.
     let since = TimestampMs(run.created_at.0.saturating_sub(HOLD_PERIOD.0));
     let story = Story::read(&context.rpc, &context.profile.deployment, since).await?;
@@ -68,7 +72,13 @@ pub(crate) async fn verify(context: &Context, artifacts: &impl Artifacts, rounds
     check_chain(context, &run, &statements)?;
     let root = check_rounds(artifacts, &run, &statements, rounds).await?;
     let figures = check_money(&run, &statements, &story)?;
-    Ok(Verified { run_id, rounds: run.rounds_done, state_root: root, accepted_tokens: run.roster.iter().map(|member| member.tokens).sum(), ..figures })
+    Ok(Verified {
+        run_id,
+        rounds: run.rounds_done,
+        state_root: root,
+        accepted_tokens: run.roster.iter().map(|member| member.tokens).sum(),
+        ..figures
+    })
 }
 
 /// The hash chain of the statements leads to the one hash that the contract keeps.
@@ -77,13 +87,19 @@ fn check_chain(context: &Context, run: &Run, statements: &[RoundStatement]) -> R
     let mut chain = Hash32::default();
     let mut tokens = vec![0_u64; run.roster.len()];
     for (round, statement) in statements.iter().enumerate() {
-        ensure!(usize::try_from(statement.round)? == round && statement.previous == chain, "round {round}: the statement does not follow the one before");
+        ensure!(
+            usize::try_from(statement.round)? == round && statement.previous == chain,
+            "round {round}: the statement does not follow the one before"
+        );
         chain = statement.chain_hash(&domain);
         for (sum, accepted) in tokens.iter_mut().zip(&statement.tokens) {
             *sum += u64::from(*accepted);
         }
     }
-    ensure!(chain == run.chain && statements.len() == usize::try_from(run.rounds_done)?, "the statements found do not lead to the hash that the contract keeps");
+    ensure!(
+        chain == run.chain && statements.len() == usize::try_from(run.rounds_done)?,
+        "the statements found do not lead to the hash that the contract keeps"
+    );
     for (place, (member, sum)) in run.roster.iter().zip(&tokens).enumerate() {
         ensure!(member.tokens == *sum, "place {place}: the chain says {} accepted tokens, the statements sum to {sum}", member.tokens);
     }
@@ -96,7 +112,10 @@ async fn check_rounds(artifacts: &impl Artifacts, run: &Run, statements: &[Round
     let base = artifacts.artifact(run.terms.base).await?;
     let mut checker = RoundChecker::new(run, &base, crate::train::plan(&recipe)?)?;
     for statement in statements {
-        let round = rounds.iter().find(|round| round.round == statement.round).with_context(|| format!("round {}: its artifacts are not named", statement.round))?;
+        let round = rounds
+            .iter()
+            .find(|round| round.round == statement.round)
+            .with_context(|| format!("round {}: its artifacts are not named", statement.round))?;
         apply(artifacts, statement, round, &mut checker).await.with_context(|| format!("round {}", statement.round))?;
     }
     ensure!(checker.root() == run.state_root, "the recomputed state root is {}, the chain says {}", checker.root(), run.state_root);
@@ -147,11 +166,26 @@ fn check_money(run: &Run, statements: &[RoundStatement], story: &Story) -> Resul
     }
     ensure!(money.fee == fee, "the fee was {} yocto, {fee} are due", money.fee);
     let settled = matches!(run.state, RunState::Ended { settled: true, .. });
-    let refund_due = if settled { run.deposit.checked_sub(total)?.checked_add(if money.holdback_refused { held_back(&earned)? } else { Amount::ZERO })? } else { Amount::ZERO };
+    let refund_due = if settled {
+        run.deposit.checked_sub(total)?.checked_add(if money.holdback_refused { held_back(&earned)? } else { Amount::ZERO })?
+    } else {
+        Amount::ZERO
+    };
     ensure!(money.refunded == refund_due, "{} yocto were refunded, {refund_due} are due", money.refunded);
-    let accounted = Amount::sum(paid.iter().map(|(_, amount)| *amount))?.checked_add(fee)?.checked_add(money.refunded)?.checked_add(pending)?;
+    let accounted =
+        Amount::sum(paid.iter().map(|(_, amount)| *amount))?.checked_add(fee)?.checked_add(money.refunded)?.checked_add(pending)?;
     ensure!(!settled || accounted == run.deposit, "the parts sum to {accounted} yocto, {} were escrowed", run.deposit);
-    Ok(Verified { run_id: run.id, rounds: 0, state_root: Hash32::default(), accepted_tokens: 0, deposited: run.deposit, paid, fee, refunded: money.refunded, pending })
+    Ok(Verified {
+        run_id: run.id,
+        rounds: 0,
+        state_root: Hash32::default(),
+        accepted_tokens: 0,
+        deposited: run.deposit,
+        paid,
+        fee,
+        refunded: money.refunded,
+        pending,
+    })
 }
 
 fn held_back(earned: &BTreeMap<AccountId, Amount>) -> Result<Amount> {

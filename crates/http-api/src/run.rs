@@ -274,4 +274,3 @@ pub enum RunEvent {
         line: String,
     },
 }
-

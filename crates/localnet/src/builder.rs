@@ -10,9 +10,7 @@ use near_primitives::account::{AccessKey, AccessKeyPermission, Account, AccountC
 use near_primitives::trie_key::TrieKey;
 use near_primitives::types::{AccountId, Balance, Gas, ProtocolVersion};
 use near_primitives::version::PROTOCOL_VERSION;
-use near_vm_runner::{
-    ContractRuntimeCache, FilesystemContractRuntimeCache, noop_background_spawner,
-};
+use near_vm_runner::{ContractRuntimeCache, FilesystemContractRuntimeCache, noop_background_spawner};
 
 use crate::chain::{Chain, Clock, Settings};
 use crate::error::{LocalnetError, StateError, StoreError};
@@ -98,17 +96,8 @@ impl LocalnetBuilder {
 
     /// Adds an account to the first block; ignored when the data folder holds a chain already.
     #[must_use]
-    pub fn account(
-        mut self,
-        account_id: AccountId,
-        public_key: PublicKey,
-        balance: Balance,
-    ) -> Self {
-        self.accounts.push(GenesisAccount {
-            account_id,
-            public_key,
-            balance,
-        });
+    pub fn account(mut self, account_id: AccountId, public_key: PublicKey, balance: Balance) -> Self {
+        self.accounts.push(GenesisAccount { account_id, public_key, balance });
         self
     }
 
@@ -198,28 +187,19 @@ impl LocalnetBuilder {
         };
         let accounts = self.accounts;
         let folder = self.data_dir;
-        let (chain, waiting) = Chain::open(settings, folder.as_deref(), || {
-            genesis_state(&accounts, &config)
-        })?;
+        let (chain, waiting) = Chain::open(settings, folder.as_deref(), || genesis_state(&accounts, &config))?;
         Localnet::start(chain, waiting, self.block_mode)
     }
 
     fn config(&self) -> Result<Arc<RuntimeConfig>, LocalnetError> {
-        static CONFIGS: LazyLock<RuntimeConfigStore> =
-            LazyLock::new(|| RuntimeConfigStore::new(None));
+        static CONFIGS: LazyLock<RuntimeConfigStore> = LazyLock::new(|| RuntimeConfigStore::new(None));
         let asked = self.protocol_version;
         if !(LEAST_PROTOCOL_VERSION..=PROTOCOL_VERSION).contains(&asked) {
-            return Err(LocalnetError::ProtocolVersion {
-                asked,
-                least: LEAST_PROTOCOL_VERSION,
-                greatest: PROTOCOL_VERSION,
-            });
+            return Err(LocalnetError::ProtocolVersion { asked, least: LEAST_PROTOCOL_VERSION, greatest: PROTOCOL_VERSION });
         }
         let mut config = Arc::clone(CONFIGS.get_config(asked));
         if let Some(registrar) = &self.registrar {
-            Arc::make_mut(&mut config)
-                .account_creation_config
-                .registrar_account_id = registrar.clone();
+            Arc::make_mut(&mut config).account_creation_config.registrar_account_id = registrar.clone();
         }
         Ok(config)
     }
@@ -248,10 +228,7 @@ fn file_cache(folder: &Path) -> std::io::Result<FilesystemContractRuntimeCache> 
 }
 
 /// A cache of compiled contracts, and the temporary folder it lies in, if it does.
-type Cache = (
-    Box<dyn ContractRuntimeCache>,
-    Option<Arc<tempfile::TempDir>>,
-);
+type Cache = (Box<dyn ContractRuntimeCache>, Option<Arc<tempfile::TempDir>>);
 
 /// The cache that all chains in memory share; the folder goes with the last of them.
 struct SharedCache {
@@ -267,58 +244,31 @@ fn shared_cache() -> std::io::Result<Cache> {
     {
         return Ok((cache.handle(), Some(folder)));
     }
-    let folder = Arc::new(
-        tempfile::Builder::new()
-            .prefix("localnet-contracts-")
-            .tempdir()?,
-    );
+    let folder = Arc::new(tempfile::Builder::new().prefix("localnet-contracts-").tempdir()?);
     let cache = file_cache(folder.path())?;
     let handle = cache.handle();
-    *shared = Some(SharedCache {
-        cache,
-        folder: Arc::downgrade(&folder),
-    });
+    *shared = Some(SharedCache { cache, folder: Arc::downgrade(&folder) });
     Ok((handle, Some(folder)))
 }
 
 /// The records of the first block, and all tokens in it.
-fn genesis_state(
-    accounts: &[GenesisAccount],
-    config: &RuntimeConfig,
-) -> Result<(State, Balance), LocalnetError> {
+fn genesis_state(accounts: &[GenesisAccount], config: &RuntimeConfig) -> Result<(State, Balance), LocalnetError> {
     let mut state = State::default();
     let mut supply = Balance::ZERO;
     let storage = &config.fees.storage_usage_config;
     for genesis in accounts {
         let account_id = &genesis.account_id;
-        let account_key = TrieKey::Account {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
+        let account_key = TrieKey::Account { account_id: account_id.clone() }.to_vec();
         if state.get(&account_key).is_some() {
-            return Err(LocalnetError::Genesis(format!(
-                "{account_id} is there twice"
-            )));
+            return Err(LocalnetError::Genesis(format!("{account_id} is there twice")));
         }
-        let key = AccessKey {
-            nonce: 0,
-            permission: AccessKeyPermission::FullAccess,
-        };
-        let key_bytes =
-            crate::runtime::key_bytes(&genesis.public_key, &key, storage.num_extra_bytes_record)?;
-        let bytes = storage
-            .num_bytes_account
-            .checked_add(key_bytes)
-            .ok_or(StateError::Overflow)?;
+        let key = AccessKey { nonce: 0, permission: AccessKeyPermission::FullAccess };
+        let key_bytes = crate::runtime::key_bytes(&genesis.public_key, &key, storage.num_extra_bytes_record)?;
+        let bytes = storage.num_bytes_account.checked_add(key_bytes).ok_or(StateError::Overflow)?;
         let account = Account::new(genesis.balance, Balance::ZERO, AccountContract::None, bytes);
         state.insert(account_key, encode(&account)?);
-        state.insert(
-            TrieKey::access_key(account_id.clone(), &genesis.public_key).to_vec(),
-            encode(&key)?,
-        );
-        supply = add(supply, genesis.balance).map_err(|_| {
-            LocalnetError::Genesis("the balances sum to more than 2^128".to_owned())
-        })?;
+        state.insert(TrieKey::access_key(account_id.clone(), &genesis.public_key).to_vec(), encode(&key)?);
+        supply = add(supply, genesis.balance).map_err(|_| LocalnetError::Genesis("the balances sum to more than 2^128".to_owned()))?;
     }
     Ok((state, supply))
 }

@@ -114,10 +114,7 @@ impl Chain {
             return Ok(Self::resume(settings, store, loaded)?);
         }
         let (state, total_supply) = genesis()?;
-        let changes: Changes = state
-            .iter()
-            .map(|(key, value)| (key.clone(), Some(Arc::clone(value))))
-            .collect();
+        let changes: Changes = state.iter().map(|(key, value)| (key.clone(), Some(Arc::clone(value)))).collect();
         let head = Block {
             height: 0,
             hash: CryptoHash::default(),
@@ -154,29 +151,12 @@ impl Chain {
                 taken: &[],
             },
         )?;
-        Ok((
-            Self {
-                settings,
-                store,
-                state,
-                head,
-                pending,
-                clock_offset_ns: 0,
-            },
-            Vec::new(),
-        ))
+        Ok((Self { settings, store, state, head, pending, clock_offset_ns: 0 }, Vec::new()))
     }
 
-    fn resume(
-        settings: Settings,
-        store: Store,
-        loaded: Loaded,
-    ) -> Result<(Self, Waiting), StoreError> {
+    fn resume(settings: Settings, store: Store, loaded: Loaded) -> Result<(Self, Waiting), StoreError> {
         if *settings.chain_id != *loaded.chain_id {
-            return Err(StoreError::OtherChain {
-                found: loaded.chain_id,
-                expected: settings.chain_id.to_string(),
-            });
+            return Err(StoreError::OtherChain { found: loaded.chain_id, expected: settings.chain_id.to_string() });
         }
         let chain = Self {
             settings,
@@ -195,12 +175,7 @@ impl Chain {
     }
 
     /// The context of a block at `height`, or of a view when it is the head's.
-    pub(crate) fn context(
-        &self,
-        height: BlockHeight,
-        timestamp_ns: u64,
-        random_value: CryptoHash,
-    ) -> BlockContext {
+    pub(crate) fn context(&self, height: BlockHeight, timestamp_ns: u64, random_value: CryptoHash) -> BlockContext {
         let settings = &self.settings;
         BlockContext {
             height,
@@ -221,11 +196,7 @@ impl Chain {
     }
 
     /// Whether a transaction signed over `block_hash` may still enter the block at `height`.
-    pub(crate) fn is_current(
-        &self,
-        block_hash: &CryptoHash,
-        height: BlockHeight,
-    ) -> Result<bool, StoreError> {
+    pub(crate) fn is_current(&self, block_hash: &CryptoHash, height: BlockHeight) -> Result<bool, StoreError> {
         let signed_at = self.store.height_of(block_hash)?;
         let period = self.settings.transaction_validity_blocks;
         Ok(signed_at.is_some_and(|signed_at| height.saturating_sub(signed_at) <= period))
@@ -233,21 +204,13 @@ impl Chain {
 
     /// Makes the next block, `skip` heights and their time further on; the caller syncs the store.
     pub(crate) fn produce(&mut self, waiting: Waiting, skip: u64) -> Result<(), LocalnetError> {
-        let height = self
-            .head
-            .height
-            .checked_add(1)
-            .and_then(|next| next.checked_add(skip));
+        let height = self.head.height.checked_add(1).and_then(|next| next.checked_add(skip));
         let height = height.ok_or(StateError::Overflow)?;
-        self.clock_offset_ns = self
-            .clock_offset_ns
-            .checked_add(skip.saturating_mul(BLOCK_TIME_NS))
-            .ok_or(StateError::Overflow)?;
+        self.clock_offset_ns = self.clock_offset_ns.checked_add(skip.saturating_mul(BLOCK_TIME_NS)).ok_or(StateError::Overflow)?;
         let timestamp_ns = self.next_timestamp_ns(skip);
         let random_value = CryptoHash::hash_borsh((&self.settings.seed, &self.head.hash, height));
         let context = self.context(height, timestamp_ns, random_value);
-        let (taken, transactions): (Vec<PoolKey>, Vec<SignedTransaction>) =
-            waiting.into_iter().unzip();
+        let (taken, transactions): (Vec<PoolKey>, Vec<SignedTransaction>) = waiting.into_iter().unzip();
         let work = self.take_work(&transactions, height)?;
         let result = match run_block(&context, &self.state, work) {
             Ok(result) => result,
@@ -259,16 +222,8 @@ impl Chain {
         self.append(&context, result, &transactions, &taken)
     }
 
-    fn take_work(
-        &self,
-        transactions: &[SignedTransaction],
-        height: BlockHeight,
-    ) -> Result<Work, StoreError> {
-        let mut work = Work {
-            delayed: self.pending.delayed.clone(),
-            incoming: self.pending.incoming.clone(),
-            ..Work::default()
-        };
+    fn take_work(&self, transactions: &[SignedTransaction], height: BlockHeight) -> Result<Work, StoreError> {
+        let mut work = Work { delayed: self.pending.delayed.clone(), incoming: self.pending.incoming.clone(), ..Work::default() };
         for transaction in transactions {
             if self.is_current(transaction.transaction.block_hash(), height)? {
                 work.transactions.push(transaction.clone());
@@ -283,10 +238,7 @@ impl Chain {
         let least = self.head.timestamp_ns.saturating_add(1);
         match self.settings.clock {
             Clock::Wall => least.max(wall_clock_ns().saturating_add(self.clock_offset_ns)),
-            Clock::Steps => self
-                .head
-                .timestamp_ns
-                .saturating_add(BLOCK_TIME_NS.saturating_mul(skip.saturating_add(1))),
+            Clock::Steps => self.head.timestamp_ns.saturating_add(BLOCK_TIME_NS.saturating_mul(skip.saturating_add(1))),
         }
     }
 
@@ -297,11 +249,8 @@ impl Chain {
         transactions: &[SignedTransaction],
         taken: &[PoolKey],
     ) -> Result<(), LocalnetError> {
-        let hashes: Vec<Vec<CryptoHash>> = result
-            .outcomes
-            .iter()
-            .map(near_primitives::transaction::ExecutionOutcomeWithId::to_hashes)
-            .collect();
+        let hashes: Vec<Vec<CryptoHash>> =
+            result.outcomes.iter().map(near_primitives::transaction::ExecutionOutcomeWithId::to_hashes).collect();
         let (outcome_root, proofs) = merklize(&hashes);
         let supply = add(self.head.total_supply, result.minted)?;
         let block = Block {
@@ -318,35 +267,18 @@ impl Chain {
             gas_price: context.gas_price,
             gas_used: result.gas_used,
             burnt: result.burnt,
-            total_supply: supply
-                .checked_sub(result.burnt)
-                .ok_or(StateError::Overflow)?,
-            transactions: transactions
-                .iter()
-                .map(SignedTransaction::get_hash)
-                .collect(),
-            receipts: result
-                .created
-                .iter()
-                .map(|receipt| *receipt.receipt_id())
-                .collect(),
+            total_supply: supply.checked_sub(result.burnt).ok_or(StateError::Overflow)?,
+            transactions: transactions.iter().map(SignedTransaction::get_hash).collect(),
+            receipts: result.created.iter().map(|receipt| *receipt.receipt_id()).collect(),
         }
         .seal();
         let outcomes: Vec<StoredOutcome> = result
             .outcomes
             .into_iter()
             .zip(proofs)
-            .map(|(outcome, proof)| StoredOutcome {
-                height: block.height,
-                block_hash: block.hash,
-                proof,
-                outcome,
-            })
+            .map(|(outcome, proof)| StoredOutcome { height: block.height, block_hash: block.hash, proof, outcome })
             .collect();
-        let pending = Pending {
-            delayed: result.delayed,
-            incoming: result.outgoing,
-        };
+        let pending = Pending { delayed: result.delayed, incoming: result.outgoing };
         self.store.write_block(&BlockBatch {
             block: &block,
             changes: &result.changes,
@@ -364,11 +296,7 @@ impl Chain {
     }
 
     /// A block that only sets records; the supply follows the accounts' new amounts.
-    pub(crate) fn patch(
-        &mut self,
-        changes: Changes,
-        total_supply: Balance,
-    ) -> Result<(), LocalnetError> {
+    pub(crate) fn patch(&mut self, changes: Changes, total_supply: Balance) -> Result<(), LocalnetError> {
         let height = self.head.height + 1;
         let random_value = CryptoHash::hash_borsh((&self.settings.seed, &self.head.hash, height));
         let context = self.context(height, self.next_timestamp_ns(0), random_value);
@@ -388,8 +316,6 @@ impl Chain {
 }
 
 fn wall_clock_ns() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

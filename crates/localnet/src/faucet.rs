@@ -28,9 +28,7 @@ pub struct Faucet {
 
 impl std::fmt::Debug for Faucet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Faucet")
-            .field("account_id", &self.account_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Faucet").field("account_id", &self.account_id).finish_non_exhaustive()
     }
 }
 
@@ -39,12 +37,7 @@ impl Faucet {
     #[must_use]
     pub fn new(account_id: AccountId, secret_key: SecretKey, amount: Balance, limit: u64) -> Self {
         let signer = InMemorySigner::from_secret_key(account_id.clone(), secret_key);
-        Self {
-            account_id,
-            signer,
-            amount,
-            limit,
-        }
+        Self { account_id, signer, amount, limit }
     }
 }
 
@@ -58,11 +51,7 @@ pub(crate) struct FaucetState {
 
 impl FaucetState {
     pub(crate) fn new(faucet: Faucet) -> Self {
-        Self {
-            faucet,
-            given: AtomicU64::new(0),
-            turn: Mutex::new(()),
-        }
+        Self { faucet, given: AtomicU64::new(0), turn: Mutex::new(()) }
     }
 
     fn give(&self, localnet: &Localnet, ask: &Ask) -> Result<(), FaucetError> {
@@ -72,19 +61,12 @@ impl FaucetState {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.given.load(Ordering::Relaxed) >= self.faucet.limit {
-            return Err(FaucetError::Exhausted {
-                limit: self.faucet.limit,
-            });
+            return Err(FaucetError::Exhausted { limit: self.faucet.limit });
         }
         if localnet.account(&ask.account_id)?.is_some() {
             return Err(FaucetError::AccountExists);
         }
-        localnet.create_account(
-            &self.faucet.signer,
-            &ask.account_id,
-            ask.public_key.clone(),
-            self.faucet.amount,
-        )?;
+        localnet.create_account(&self.faucet.signer, &ask.account_id, ask.public_key.clone(), self.faucet.amount)?;
         self.given.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -129,11 +111,7 @@ impl FaucetError {
 impl IntoResponse for FaucetError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
-        (
-            status,
-            Json(json!({ "code": code, "error": self.to_string() })),
-        )
-            .into_response()
+        (status, Json(json!({ "code": code, "error": self.to_string() }))).into_response()
     }
 }
 
@@ -149,14 +127,11 @@ async fn answer(rpc: Arc<Rpc>, body: &[u8]) -> Result<Response, FaucetError> {
     if rpc.faucet.is_none() {
         return Err(FaucetError::NotConfigured);
     }
-    let ask: Ask =
-        serde_json::from_slice(body).map_err(|error| FaucetError::Malformed(error.to_string()))?;
+    let ask: Ask = serde_json::from_slice(body).map_err(|error| FaucetError::Malformed(error.to_string()))?;
     let given = tokio::task::spawn_blocking(move || {
         let faucet = rpc.faucet.as_ref().ok_or(FaucetError::NotConfigured)?;
         faucet.give(&rpc.localnet, &ask)?;
-        Ok::<_, FaucetError>(
-            json!({ "account_id": ask.account_id, "amount": faucet.faucet.amount }),
-        )
+        Ok::<_, FaucetError>(json!({ "account_id": ask.account_id, "amount": faucet.faucet.amount }))
     });
     match given.await {
         Ok(given) => Ok(Json(given?).into_response()),

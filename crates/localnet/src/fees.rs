@@ -53,29 +53,17 @@ impl<'a> Fees<'a> {
             Action::DeleteKey(_) => vec![(ActionCosts::delete_key, 1)],
             Action::Stake(_) => vec![(ActionCosts::stake, 1)],
             Action::Delegate(_) | Action::DelegateV2(_) => vec![(ActionCosts::delegate, 1)],
-            Action::DeployContract(deploy) => vec![
-                (ActionCosts::deploy_contract_base, 1),
-                (
-                    ActionCosts::deploy_contract_byte,
-                    length(deploy.code.len())?,
-                ),
-            ],
+            Action::DeployContract(deploy) => {
+                vec![(ActionCosts::deploy_contract_base, 1), (ActionCosts::deploy_contract_byte, length(deploy.code.len())?)]
+            }
             Action::FunctionCall(call) => vec![
                 (ActionCosts::function_call_base, 1),
-                (
-                    ActionCosts::function_call_byte,
-                    length(call.method_name.len() + call.args.len())?,
-                ),
+                (ActionCosts::function_call_byte, length(call.method_name.len() + call.args.len())?),
             ],
             Action::AddKey(add) => match &add.access_key.permission {
-                AccessKeyPermission::FunctionCall(call)
-                | AccessKeyPermission::GasKeyFunctionCall(_, call) => vec![
-                    (ActionCosts::add_function_call_key_base, 1),
-                    (
-                        ActionCosts::add_function_call_key_byte,
-                        method_names_bytes(call)?,
-                    ),
-                ],
+                AccessKeyPermission::FunctionCall(call) | AccessKeyPermission::GasKeyFunctionCall(_, call) => {
+                    vec![(ActionCosts::add_function_call_key_base, 1), (ActionCosts::add_function_call_key_byte, method_names_bytes(call)?)]
+                }
                 AccessKeyPermission::FullAccess | AccessKeyPermission::GasKeyFullAccess(_) => {
                     vec![(ActionCosts::add_full_access_key, 1)]
                 }
@@ -93,12 +81,7 @@ impl<'a> Fees<'a> {
     }
 
     /// Cost of sending one action, for a delegate action the inner ones included.
-    pub(crate) fn action_send(
-        &self,
-        action: &Action,
-        sender_is_receiver: bool,
-        receiver: &AccountId,
-    ) -> Result<ParameterCost> {
+    pub(crate) fn action_send(&self, action: &Action, sender_is_receiver: bool, receiver: &AccountId) -> Result<ParameterCost> {
         if let Action::Transfer(_) = action {
             let vm = &self.config.wasm_config;
             return Ok(transfer_send_fee(
@@ -109,64 +92,36 @@ impl<'a> Fees<'a> {
                 receiver.get_account_type(),
             ));
         }
-        let own = self.sum(Self::terms(action)?, |cost| {
-            self.send(cost, sender_is_receiver)
-        })?;
+        let own = self.sum(Self::terms(action)?, |cost| self.send(cost, sender_is_receiver))?;
         match action {
             Action::Delegate(signed) => {
                 let inner = &signed.delegate_action;
-                own.checked_add_result(self.total_send(
-                    &inner.get_actions(),
-                    sender_is_receiver,
-                    &inner.receiver_id,
-                )?)
+                own.checked_add_result(self.total_send(&inner.get_actions(), sender_is_receiver, &inner.receiver_id)?)
             }
             _ => Ok(own),
         }
     }
 
     /// Cost of executing one action on `receiver`, without the calls inside it.
-    pub(crate) fn action_exec(
-        &self,
-        action: &Action,
-        receiver: &AccountId,
-    ) -> Result<ParameterCost> {
+    pub(crate) fn action_exec(&self, action: &Action, receiver: &AccountId) -> Result<ParameterCost> {
         if let Action::Transfer(_) = action {
             let vm = &self.config.wasm_config;
-            return Ok(transfer_exec_fee(
-                &self.config.fees,
-                vm.eth_implicit_accounts,
-                vm.universal_accounts,
-                receiver.get_account_type(),
-            ));
+            return Ok(transfer_exec_fee(&self.config.fees, vm.eth_implicit_accounts, vm.universal_accounts, receiver.get_account_type()));
         }
         self.sum(Self::terms(action)?, |cost| self.exec(cost))
     }
 
-    fn sum(
-        &self,
-        terms: Vec<(ActionCosts, u64)>,
-        price: impl Fn(ActionCosts) -> ParameterCost,
-    ) -> Result<ParameterCost> {
-        terms
-            .into_iter()
-            .try_fold(ParameterCost::ZERO, |total, (cost, times)| {
-                let part = price(cost).checked_mul(times).ok_or(IntegerOverflowError)?;
-                total.checked_add_result(part)
-            })
+    fn sum(&self, terms: Vec<(ActionCosts, u64)>, price: impl Fn(ActionCosts) -> ParameterCost) -> Result<ParameterCost> {
+        terms.into_iter().try_fold(ParameterCost::ZERO, |total, (cost, times)| {
+            let part = price(cost).checked_mul(times).ok_or(IntegerOverflowError)?;
+            total.checked_add_result(part)
+        })
     }
 
-    pub(crate) fn total_send(
-        &self,
-        actions: &[Action],
-        sender_is_receiver: bool,
-        receiver: &AccountId,
-    ) -> Result<ParameterCost> {
-        actions
-            .iter()
-            .try_fold(ParameterCost::ZERO, |total, action| {
-                total.checked_add_result(self.action_send(action, sender_is_receiver, receiver)?)
-            })
+    pub(crate) fn total_send(&self, actions: &[Action], sender_is_receiver: bool, receiver: &AccountId) -> Result<ParameterCost> {
+        actions.iter().try_fold(ParameterCost::ZERO, |total, action| {
+            total.checked_add_result(self.action_send(action, sender_is_receiver, receiver)?)
+        })
     }
 
     /// Send fees that the receipt carries with it: those of the inner actions of a delegate action.
@@ -176,8 +131,7 @@ impl<'a> Fees<'a> {
             if let Action::Delegate(signed) = action {
                 let inner = &signed.delegate_action;
                 let sender_is_receiver = inner.sender_id == inner.receiver_id;
-                let send =
-                    self.total_send(&inner.get_actions(), sender_is_receiver, &inner.receiver_id)?;
+                let send = self.total_send(&inner.get_actions(), sender_is_receiver, &inner.receiver_id)?;
                 total = total.checked_add_result(send)?;
             }
         }
@@ -185,19 +139,13 @@ impl<'a> Fees<'a> {
     }
 
     /// Execution fees that a receipt with `actions` carries with it, its own creation excluded.
-    pub(crate) fn prepaid_exec(
-        &self,
-        actions: &[Action],
-        receiver: &AccountId,
-    ) -> Result<ParameterCost> {
+    pub(crate) fn prepaid_exec(&self, actions: &[Action], receiver: &AccountId) -> Result<ParameterCost> {
         let mut total = ParameterCost::ZERO;
         for action in actions {
             if let Action::Delegate(signed) = action {
                 let inner = &signed.delegate_action;
                 let exec = self.prepaid_exec(&inner.get_actions(), &inner.receiver_id)?;
-                total = total
-                    .checked_add_result(exec)?
-                    .checked_add_result(self.receipt_exec())?;
+                total = total.checked_add_result(exec)?.checked_add_result(self.receipt_exec())?;
             }
             total = total.checked_add_result(self.action_exec(action, receiver)?)?;
         }
@@ -206,9 +154,7 @@ impl<'a> Fees<'a> {
 
     /// Gas that a delegate action's inner receipt takes along: calls, execution, and its creation.
     pub(crate) fn receipt_required(&self, actions: &[Action], receiver: &AccountId) -> Result<Gas> {
-        let exec = self
-            .prepaid_exec(actions, receiver)?
-            .checked_add_result(self.receipt_exec())?;
+        let exec = self.prepaid_exec(actions, receiver)?.checked_add_result(self.receipt_exec())?;
         total_prepaid_gas(actions)?.checked_add_result(exec.gas)
     }
 
@@ -233,11 +179,7 @@ impl<'a> Fees<'a> {
     }
 
     /// What the signer pays for `transaction` at `gas_price`.
-    pub(crate) fn transaction(
-        &self,
-        transaction: &Transaction,
-        gas_price: Balance,
-    ) -> Result<TransactionCost> {
+    pub(crate) fn transaction(&self, transaction: &Transaction, gas_price: Balance) -> Result<TransactionCost> {
         let receiver = transaction.receiver_id();
         let sender_is_receiver = receiver == transaction.signer_id();
         let actions = transaction.actions();
@@ -255,20 +197,13 @@ impl<'a> Fees<'a> {
             .checked_add(gas_to_balance(bought, receipt_gas_price)?)
             .and_then(|cost| cost.checked_add(total_deposit(actions).ok()?))
             .ok_or(IntegerOverflowError)?;
-        Ok(TransactionCost {
-            gas_burnt: burnt.gas,
-            burnt_amount,
-            receipt_gas_price,
-            total_cost,
-        })
+        Ok(TransactionCost { gas_burnt: burnt.gas, burnt_amount, receipt_gas_price, total_cost })
     }
 }
 
 /// `gas` in tokens.
 pub(crate) fn gas_to_balance(gas: Gas, price: Balance) -> Result<Balance> {
-    price
-        .checked_mul(u128::from(gas.as_gas()))
-        .ok_or(IntegerOverflowError)
+    price.checked_mul(u128::from(gas.as_gas())).ok_or(IntegerOverflowError)
 }
 
 /// Gas attached to the calls among `actions`, those of delegate actions included.
@@ -295,15 +230,9 @@ pub(crate) fn total_deposit(actions: &[Action]) -> Result<Balance> {
 
 /// Bytes of a function-call key's method names, each with its terminating zero.
 pub(crate) fn method_names_bytes(permission: &FunctionCallPermission) -> Result<u64> {
-    permission
-        .method_names
-        .iter()
-        .try_fold(0_u64, |total, name| {
-            total
-                .checked_add(length(name.len())?)
-                .and_then(|sum| sum.checked_add(1))
-                .ok_or(IntegerOverflowError)
-        })
+    permission.method_names.iter().try_fold(0_u64, |total, name| {
+        total.checked_add(length(name.len())?).and_then(|sum| sum.checked_add(1)).ok_or(IntegerOverflowError)
+    })
 }
 
 fn length(bytes: usize) -> Result<u64> {

@@ -1,9 +1,7 @@
 //! [`Localnet`]: the handle through which everything is asked of a chain.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 use near_primitives::hash::CryptoHash;
@@ -42,9 +40,7 @@ struct Inner {
 
 impl std::fmt::Debug for Localnet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Localnet")
-            .field("mode", &self.inner.mode)
-            .finish_non_exhaustive()
+        f.debug_struct("Localnet").field("mode", &self.inner.mode).finish_non_exhaustive()
     }
 }
 
@@ -55,11 +51,7 @@ impl Localnet {
         LocalnetBuilder::default()
     }
 
-    pub(crate) fn start(
-        chain: Chain,
-        waiting: Waiting,
-        mode: BlockMode,
-    ) -> Result<Self, LocalnetError> {
+    pub(crate) fn start(chain: Chain, waiting: Waiting, mode: BlockMode) -> Result<Self, LocalnetError> {
         let next_key = waiting.last().map_or(0, |(key, _)| key + 1);
         let (head, _) = watch::channel(chain.head.height);
         let localnet = Self {
@@ -74,33 +66,22 @@ impl Localnet {
         match mode {
             // What a stopped process left unfinished.
             BlockMode::OnDemand => localnet.run_until_idle()?,
-            BlockMode::Interval(interval) => {
-                keep_producing(Arc::downgrade(&localnet.inner), interval)
-            }
+            BlockMode::Interval(interval) => keep_producing(Arc::downgrade(&localnet.inner), interval),
             BlockMode::Manual => {}
         }
         Ok(localnet)
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Chain> {
-        self.inner
-            .chain
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.chain.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Chain> {
-        self.inner
-            .chain
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.chain.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> MutexGuard<'_, Waiting> {
-        self.inner
-            .pool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the height of the last block.
@@ -154,9 +135,7 @@ impl Localnet {
     }
 
     pub(crate) fn is_waiting(&self, hash: &CryptoHash) -> bool {
-        self.pool()
-            .iter()
-            .any(|(_, waiting)| waiting.get_hash() == *hash)
+        self.pool().iter().any(|(_, waiting)| waiting.get_hash() == *hash)
     }
 
     /// Checks that a transaction could enter the next block.
@@ -172,13 +151,7 @@ impl Localnet {
             return Err(near_primitives::errors::InvalidTxError::Expired.into());
         }
         let mut update = StateUpdate::new(&chain.state);
-        let charged = verify::verify_and_charge(
-            &settings.config,
-            &mut update,
-            &transaction.transaction,
-            height,
-            settings.gas_price,
-        );
+        let charged = verify::verify_and_charge(&settings.config, &mut update, &transaction.transaction, height, settings.gas_price);
         match charged {
             Ok(_) => Ok(()),
             Err(Refusal::Invalid(error)) => Err(error.into()),
@@ -285,8 +258,7 @@ impl Localnet {
     /// [`LocalnetError::PatchRefused`] for records other than accounts, data, code and access keys; nothing has changed then.
     pub fn patch_state(&self, records: Vec<StateRecord>) -> Result<Block, LocalnetError> {
         let mut chain = self.write();
-        let (changes, supply) =
-            crate::patch::changes_of(&chain.state, chain.head.total_supply, records)?;
+        let (changes, supply) = crate::patch::changes_of(&chain.state, chain.head.total_supply, records)?;
         chain.patch(changes, supply)?;
         self.publish(&chain)?;
         Ok(chain.head.clone())
@@ -304,9 +276,7 @@ fn keep_producing(inner: Weak<Inner>, interval: Duration) {
             }
         }
     };
-    let spawned = std::thread::Builder::new()
-        .name("localnet-blocks".to_owned())
-        .spawn(produce);
+    let spawned = std::thread::Builder::new().name("localnet-blocks".to_owned()).spawn(produce);
     if let Err(error) = spawned {
         tracing::error!(%error, "the thread that makes blocks did not start");
     }

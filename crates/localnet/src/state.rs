@@ -56,12 +56,8 @@ impl State {
     }
 
     /// All records whose key starts with `prefix`, in order.
-    pub(crate) fn with_prefix<'a>(
-        &'a self,
-        prefix: &'a [u8],
-    ) -> impl Iterator<Item = (&'a Key, &'a Value)> + 'a {
-        self.range(Bound::Included(prefix), Bound::Unbounded)
-            .take_while(move |(key, _)| key.starts_with(prefix))
+    pub(crate) fn with_prefix<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Key, &'a Value)> + 'a {
+        self.range(Bound::Included(prefix), Bound::Unbounded).take_while(move |(key, _)| key.starts_with(prefix))
     }
 }
 
@@ -86,11 +82,7 @@ pub(crate) enum Found {
 
 impl<'a> StateUpdate<'a> {
     pub(crate) fn new(base: &'a State) -> Self {
-        Self {
-            base,
-            committed: Changes::new(),
-            prospective: Changes::new(),
-        }
+        Self { base, committed: Changes::new(), prospective: Changes::new() }
     }
 
     pub(crate) fn base(&self) -> &'a State {
@@ -98,10 +90,7 @@ impl<'a> StateUpdate<'a> {
     }
 
     pub(crate) fn find(&self, key: &[u8]) -> Found {
-        let written = self
-            .prospective
-            .get(key)
-            .or_else(|| self.committed.get(key));
+        let written = self.prospective.get(key).or_else(|| self.committed.get(key));
         match (written, self.base.get(key)) {
             (Some(Some(value)), _) => Found::InBlock(Arc::clone(value)),
             (Some(None), _) => Found::RemovedInBlock,
@@ -129,11 +118,7 @@ impl<'a> StateUpdate<'a> {
         self.prospective.insert(key, Some(value));
     }
 
-    pub(crate) fn set<T: BorshSerialize>(
-        &mut self,
-        key: &TrieKey,
-        value: &T,
-    ) -> Result<(), StateError> {
+    pub(crate) fn set<T: BorshSerialize>(&mut self, key: &TrieKey, value: &T) -> Result<(), StateError> {
         self.set_raw(key.to_vec(), encode(value)?);
         Ok(())
     }
@@ -162,48 +147,24 @@ impl<'a> StateUpdate<'a> {
 
     /// Keys under `prefix` as the current receipt sees them.
     pub(crate) fn keys_with_prefix(&self, prefix: &[u8]) -> Vec<Key> {
-        let mut live: BTreeMap<&[u8], bool> = self
-            .base
-            .with_prefix(prefix)
-            .map(|(key, _)| (key.as_slice(), true))
-            .collect();
+        let mut live: BTreeMap<&[u8], bool> = self.base.with_prefix(prefix).map(|(key, _)| (key.as_slice(), true)).collect();
         for layer in [&self.committed, &self.prospective] {
             let from = (Bound::Included(prefix), Bound::Unbounded);
-            let keys = layer
-                .range::<[u8], _>(from)
-                .take_while(|(key, _)| key.starts_with(prefix));
+            let keys = layer.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix));
             live.extend(keys.map(|(key, value)| (key.as_slice(), value.is_some())));
         }
-        live.into_iter()
-            .filter(|(_, lives)| *lives)
-            .map(|(key, _)| key.to_vec())
-            .collect()
+        live.into_iter().filter(|(_, lives)| *lives).map(|(key, _)| key.to_vec()).collect()
     }
 
     pub(crate) fn account(&self, account_id: &AccountId) -> Result<Option<Account>, StateError> {
-        self.get(&TrieKey::Account {
-            account_id: account_id.clone(),
-        })
+        self.get(&TrieKey::Account { account_id: account_id.clone() })
     }
 
-    pub(crate) fn set_account(
-        &mut self,
-        account_id: &AccountId,
-        account: &Account,
-    ) -> Result<(), StateError> {
-        self.set(
-            &TrieKey::Account {
-                account_id: account_id.clone(),
-            },
-            account,
-        )
+    pub(crate) fn set_account(&mut self, account_id: &AccountId, account: &Account) -> Result<(), StateError> {
+        self.set(&TrieKey::Account { account_id: account_id.clone() }, account)
     }
 
-    pub(crate) fn access_key(
-        &self,
-        account_id: &AccountId,
-        public_key: &PublicKey,
-    ) -> Result<Option<AccessKey>, StateError> {
+    pub(crate) fn access_key(&self, account_id: &AccountId, public_key: &PublicKey) -> Result<Option<AccessKey>, StateError> {
         self.get(&TrieKey::access_key(account_id.clone(), public_key))
     }
 
@@ -213,20 +174,13 @@ impl<'a> StateUpdate<'a> {
         public_key: &PublicKey,
         access_key: &AccessKey,
     ) -> Result<(), StateError> {
-        self.set(
-            &TrieKey::access_key(account_id.clone(), public_key),
-            access_key,
-        )
+        self.set(&TrieKey::access_key(account_id.clone(), public_key), access_key)
     }
 }
 
 /// Prefix of the keys of all contract data of an account; the rest of such a key is the contract's own.
 pub(crate) fn contract_data_prefix(account_id: &AccountId) -> Key {
-    TrieKey::ContractData {
-        account_id: account_id.clone(),
-        key: Vec::new(),
-    }
-    .to_vec()
+    TrieKey::ContractData { account_id: account_id.clone(), key: Vec::new() }.to_vec()
 }
 
 /// Prefix of the keys of all access keys of an account; the rest is the public key in borsh.
@@ -239,16 +193,11 @@ pub(crate) fn access_key_prefix(account_id: &AccountId) -> Key {
 }
 
 pub(crate) fn encode<T: BorshSerialize>(value: &T) -> Result<Value, StateError> {
-    borsh::to_vec(value)
-        .map(Value::from)
-        .map_err(StateError::Encode)
+    borsh::to_vec(value).map(Value::from).map_err(StateError::Encode)
 }
 
 pub(crate) fn decode<T: BorshDeserialize>(value: Option<&Value>) -> Result<Option<T>, StateError> {
-    value
-        .map(|bytes| T::try_from_slice(bytes))
-        .transpose()
-        .map_err(StateError::Decode)
+    value.map(|bytes| T::try_from_slice(bytes)).transpose().map_err(StateError::Decode)
 }
 
 /// Root of the state after a block: a hash over the root before and the block's changes, in key order.
@@ -256,10 +205,7 @@ pub(crate) fn next_state_root(before: &CryptoHash, changes: &Changes) -> CryptoH
     if changes.is_empty() {
         return *before;
     }
-    let entries: Vec<(&[u8], Option<&[u8]>)> = changes
-        .iter()
-        .map(|(key, value)| (key.as_slice(), value.as_deref()))
-        .collect();
+    let entries: Vec<(&[u8], Option<&[u8]>)> = changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
     CryptoHash::hash_borsh((before, entries))
 }
 
@@ -302,10 +248,7 @@ mod tests {
         update.set_raw(b"p1".to_vec(), value(9));
         update.remove_raw(b"p3".to_vec());
         update.set_raw(b"p4".to_vec(), value(9));
-        assert_eq!(
-            update.keys_with_prefix(b"p"),
-            vec![b"p1".to_vec(), b"p2".to_vec(), b"p4".to_vec()]
-        );
+        assert_eq!(update.keys_with_prefix(b"p"), vec![b"p1".to_vec(), b"p2".to_vec(), b"p4".to_vec()]);
     }
 
     #[test]

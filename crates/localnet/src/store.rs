@@ -12,10 +12,7 @@ use near_primitives::merkle::MerklePath;
 use near_primitives::receipt::Receipt;
 use near_primitives::transaction::{ExecutionOutcomeWithId, SignedTransaction};
 use near_primitives::types::BlockHeight;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use crate::chain::Block;
 use crate::error::{StateError, StoreError};
@@ -105,9 +102,7 @@ impl Store {
                 std::fs::create_dir_all(folder).map_err(StoreError::Folder)?;
                 Database::create(folder.join("chain.redb")).map_err(opened)?
             }
-            None => Database::builder()
-                .create_with_backend(redb::backends::InMemoryBackend::new())
-                .map_err(opened)?,
+            None => Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).map_err(opened)?,
         };
         let store = Self { database };
         let transaction = store.begin(Durability::Immediate)?;
@@ -136,8 +131,7 @@ impl Store {
         let transaction = self.begin(Durability::Immediate)?;
         {
             let mut meta = transaction.open_table(META).map_err(failed)?;
-            meta.insert("chain_id", chain_id.as_bytes())
-                .map_err(failed)?;
+            meta.insert("chain_id", chain_id.as_bytes()).map_err(failed)?;
         }
         write_batch(&transaction, genesis)?;
         transaction.commit().map_err(failed)
@@ -156,16 +150,11 @@ impl Store {
     }
 
     /// Keeps a transaction that waits for a block, durably.
-    pub(crate) fn keep_waiting(
-        &self,
-        key: PoolKey,
-        waiting: &SignedTransaction,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn keep_waiting(&self, key: PoolKey, waiting: &SignedTransaction) -> Result<(), StoreError> {
         let transaction = self.begin(Durability::Immediate)?;
         {
             let mut pool = transaction.open_table(POOL).map_err(failed)?;
-            pool.insert(key, pack(waiting)?.as_slice())
-                .map_err(failed)?;
+            pool.insert(key, pack(waiting)?.as_slice()).map_err(failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -184,56 +173,29 @@ impl Store {
         let head: Block = unpack(head.1.value())?;
         let pending = meta.get("pending").map_err(failed)?.ok_or_else(missing)?;
         let pending: Pending = unpack(pending.value())?;
-        let offset = meta
-            .get("clock_offset_ns")
-            .map_err(failed)?
-            .ok_or_else(missing)?;
+        let offset = meta.get("clock_offset_ns").map_err(failed)?.ok_or_else(missing)?;
         let clock_offset_ns: u64 = unpack(offset.value())?;
         let mut state = State::default();
-        for record in transaction
-            .open_table(STATE)
-            .map_err(failed)?
-            .iter()
-            .map_err(failed)?
-        {
+        for record in transaction.open_table(STATE).map_err(failed)?.iter().map_err(failed)? {
             let (key, value) = record.map_err(failed)?;
             state.insert(key.value().to_vec(), value.value().into());
         }
         let mut pool = Vec::new();
-        for entry in transaction
-            .open_table(POOL)
-            .map_err(failed)?
-            .iter()
-            .map_err(failed)?
-        {
+        for entry in transaction.open_table(POOL).map_err(failed)?.iter().map_err(failed)? {
             let (key, value) = entry.map_err(failed)?;
             pool.push((key.value(), unpack(value.value())?));
         }
-        Ok(Some(Loaded {
-            chain_id,
-            head,
-            state,
-            pending,
-            clock_offset_ns,
-            pool,
-        }))
+        Ok(Some(Loaded { chain_id, head, state, pending, clock_offset_ns, pool }))
     }
 
-    fn read<T: BorshDeserialize>(
-        &self,
-        table: TableDefinition<'_, Bytes, Bytes>,
-        id: &CryptoHash,
-    ) -> Result<Option<T>, StoreError> {
+    fn read<T: BorshDeserialize>(&self, table: TableDefinition<'_, Bytes, Bytes>, id: &CryptoHash) -> Result<Option<T>, StoreError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let table = transaction.open_table(table).map_err(failed)?;
         let found = table.get(id.as_bytes().as_slice()).map_err(failed)?;
         found.map(|bytes| unpack(bytes.value())).transpose()
     }
 
-    pub(crate) fn transaction(
-        &self,
-        hash: &CryptoHash,
-    ) -> Result<Option<StoredTransaction>, StoreError> {
+    pub(crate) fn transaction(&self, hash: &CryptoHash) -> Result<Option<StoredTransaction>, StoreError> {
         self.read(TRANSACTIONS, hash)
     }
 
@@ -255,71 +217,47 @@ impl Store {
     pub(crate) fn height_of(&self, hash: &CryptoHash) -> Result<Option<BlockHeight>, StoreError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let table = transaction.open_table(HEIGHTS).map_err(failed)?;
-        Ok(table
-            .get(hash.as_bytes().as_slice())
-            .map_err(failed)?
-            .map(|height| height.value()))
+        Ok(table.get(hash.as_bytes().as_slice()).map_err(failed)?.map(|height| height.value()))
     }
 
     /// Number of transactions that were ever taken into a block.
     pub(crate) fn transaction_count(&self) -> Result<u64, StoreError> {
         let transaction = self.database.begin_read().map_err(failed)?;
-        transaction
-            .open_table(TRANSACTIONS)
-            .map_err(failed)?
-            .len()
-            .map_err(failed)
+        transaction.open_table(TRANSACTIONS).map_err(failed)?.len().map_err(failed)
     }
 }
 
 fn write_batch(transaction: &WriteTransaction, batch: &BlockBatch<'_>) -> Result<(), StoreError> {
     let mut meta = transaction.open_table(META).map_err(failed)?;
-    meta.insert("pending", pack(batch.pending)?.as_slice())
-        .map_err(failed)?;
-    meta.insert("clock_offset_ns", pack(&batch.clock_offset_ns)?.as_slice())
-        .map_err(failed)?;
+    meta.insert("pending", pack(batch.pending)?.as_slice()).map_err(failed)?;
+    meta.insert("clock_offset_ns", pack(&batch.clock_offset_ns)?.as_slice()).map_err(failed)?;
     let mut state = transaction.open_table(STATE).map_err(failed)?;
     for (key, value) in batch.changes {
         match value {
-            Some(value) => state
-                .insert(key.as_slice(), value.as_ref())
-                .map_err(failed)?,
+            Some(value) => state.insert(key.as_slice(), value.as_ref()).map_err(failed)?,
             None => state.remove(key.as_slice()).map_err(failed)?,
         };
     }
     let block = batch.block;
     let mut blocks = transaction.open_table(BLOCKS).map_err(failed)?;
-    blocks
-        .insert(block.height, pack(block)?.as_slice())
-        .map_err(failed)?;
+    blocks.insert(block.height, pack(block)?.as_slice()).map_err(failed)?;
     let mut heights = transaction.open_table(HEIGHTS).map_err(failed)?;
-    heights
-        .insert(block.hash.as_bytes().as_slice(), block.height)
-        .map_err(failed)?;
+    heights.insert(block.hash.as_bytes().as_slice(), block.height).map_err(failed)?;
     let mut transactions = transaction.open_table(TRANSACTIONS).map_err(failed)?;
     for signed in batch.transactions {
-        let stored = StoredTransaction {
-            height: block.height,
-            transaction: signed.clone(),
-        };
+        let stored = StoredTransaction { height: block.height, transaction: signed.clone() };
         let hash = signed.get_hash();
-        transactions
-            .insert(hash.as_bytes().as_slice(), pack(&stored)?.as_slice())
-            .map_err(failed)?;
+        transactions.insert(hash.as_bytes().as_slice(), pack(&stored)?.as_slice()).map_err(failed)?;
     }
     let mut outcomes = transaction.open_table(OUTCOMES).map_err(failed)?;
     for outcome in batch.outcomes {
         let id = outcome.outcome.id;
-        outcomes
-            .insert(id.as_bytes().as_slice(), pack(outcome)?.as_slice())
-            .map_err(failed)?;
+        outcomes.insert(id.as_bytes().as_slice(), pack(outcome)?.as_slice()).map_err(failed)?;
     }
     let mut receipts = transaction.open_table(RECEIPTS).map_err(failed)?;
     for receipt in batch.receipts {
         let id = receipt.receipt_id();
-        receipts
-            .insert(id.as_bytes().as_slice(), pack(receipt)?.as_slice())
-            .map_err(failed)?;
+        receipts.insert(id.as_bytes().as_slice(), pack(receipt)?.as_slice()).map_err(failed)?;
     }
     let mut pool = transaction.open_table(POOL).map_err(failed)?;
     for key in batch.taken {

@@ -46,11 +46,7 @@ impl Nibbles<'_> {
 
     fn at(&self, index: usize) -> u8 {
         let byte = self.0[index / 2];
-        if index.is_multiple_of(2) {
-            byte >> 4
-        } else {
-            byte & 15
-        }
+        if index.is_multiple_of(2) { byte >> 4 } else { byte & 15 }
     }
 }
 
@@ -62,11 +58,7 @@ fn common_prefix(a: &Nibbles<'_>, b: &Nibbles<'_>) -> usize {
 }
 
 /// Least and greatest key whose first `depth` nibbles are those of `target`.
-fn subtree<'a>(
-    state: &'a State,
-    target: &Nibbles<'_>,
-    depth: usize,
-) -> Option<(&'a [u8], &'a [u8])> {
+fn subtree<'a>(state: &'a State, target: &Nibbles<'_>, depth: usize) -> Option<(&'a [u8], &'a [u8])> {
     let mut low: Key = target.0[..depth / 2].to_vec();
     let mut high = low.clone();
     if !depth.is_multiple_of(2) {
@@ -126,9 +118,6 @@ mod tests {
         let nested = state(&[b"a", b"ab", b"ac"]);
         assert_eq!(nodes_on_path(&nested, b"a"), 2);
         assert_eq!(nodes_on_path(&nested, b"ab"), 4);
-        assert_eq!(
-            nodes_on_path(&state(&[&[0xff], &[0xff, 0xff]]), &[0xff, 0xff]),
-            3
-        );
+        assert_eq!(nodes_on_path(&state(&[&[0xff], &[0xff, 0xff]]), &[0xff, 0xff]), 3);
     }
 }

@@ -9,8 +9,7 @@ use near_primitives::transaction::ExecutionStatus;
 use near_primitives::trie_key::TrieKey;
 use near_primitives::types::{AccountId, Balance, BlockHeight};
 use near_primitives::views::{
-    ExecutionOutcomeView, ExecutionOutcomeWithIdView, FinalExecutionOutcomeView,
-    FinalExecutionStatus, TxExecutionStatus,
+    ExecutionOutcomeView, ExecutionOutcomeWithIdView, FinalExecutionOutcomeView, FinalExecutionStatus, TxExecutionStatus,
 };
 
 use crate::chain::{Block, Chain};
@@ -28,49 +27,24 @@ pub type ContractRecords = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Chain {
     pub(crate) fn account(&self, account_id: &AccountId) -> Result<Option<Account>, LocalnetError> {
-        let key = TrieKey::Account {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
+        let key = TrieKey::Account { account_id: account_id.clone() }.to_vec();
         Ok(decode(self.state.get(&key))?)
     }
 
-    pub(crate) fn access_key(
-        &self,
-        account_id: &AccountId,
-        public_key: &PublicKey,
-    ) -> Result<Option<AccessKey>, LocalnetError> {
+    pub(crate) fn access_key(&self, account_id: &AccountId, public_key: &PublicKey) -> Result<Option<AccessKey>, LocalnetError> {
         let key = TrieKey::access_key(account_id.clone(), public_key).to_vec();
         Ok(decode(self.state.get(&key))?)
     }
 
     /// Runs a view on an account that has a contract.
-    pub(crate) fn view(
-        &self,
-        account_id: &AccountId,
-        account: &Account,
-        method_name: &str,
-        args: &[u8],
-    ) -> ViewOutcome {
+    pub(crate) fn view(&self, account_id: &AccountId, account: &Account, method_name: &str, args: &[u8]) -> ViewOutcome {
         let head = &self.head;
         let context = self.context(head.height, head.timestamp_ns, head.random_value);
-        view_call(
-            &context,
-            &self.state,
-            &ViewCall {
-                account_id,
-                account,
-                method_name,
-                args,
-            },
-        )
+        view_call(&context, &self.state, &ViewCall { account_id, account, method_name, args })
     }
 
     pub(crate) fn code(&self, account_id: &AccountId) -> Option<Vec<u8>> {
-        let key = TrieKey::ContractCode {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
+        let key = TrieKey::ContractCode { account_id: account_id.clone() }.to_vec();
         self.state.get(&key).map(|code| code.to_vec())
     }
 
@@ -87,10 +61,7 @@ impl Chain {
         Ok(outcomes)
     }
 
-    pub(crate) fn transaction_status(
-        &self,
-        hash: &CryptoHash,
-    ) -> Result<Option<TransactionStatus>, LocalnetError> {
+    pub(crate) fn transaction_status(&self, hash: &CryptoHash) -> Result<Option<TransactionStatus>, LocalnetError> {
         let Some(stored) = self.store.transaction(hash)? else {
             return Ok(None);
         };
@@ -112,17 +83,10 @@ impl Chain {
 
     /// How far a transaction has come: whether receipts, or only refunds, are still to run.
     fn progress(&self, outcomes: &[StoredOutcome]) -> Result<TxExecutionStatus, LocalnetError> {
-        let done: std::collections::HashSet<CryptoHash> =
-            outcomes.iter().map(|outcome| outcome.outcome.id).collect();
+        let done: std::collections::HashSet<CryptoHash> = outcomes.iter().map(|outcome| outcome.outcome.id).collect();
         let mut progress = TxExecutionStatus::Final;
         for outcome in outcomes {
-            for id in outcome
-                .outcome
-                .outcome
-                .receipt_ids
-                .iter()
-                .filter(|id| !done.contains(id))
-            {
+            for id in outcome.outcome.outcome.receipt_ids.iter().filter(|id| !done.contains(id)) {
                 let receipt = self.store.receipt(id)?;
                 if !receipt.is_some_and(|receipt| receipt.predecessor_id().is_system()) {
                     return Ok(TxExecutionStatus::IncludedFinal);
@@ -147,16 +111,9 @@ pub struct TransactionStatus {
 fn final_status(hash: &CryptoHash, outcomes: &[StoredOutcome]) -> FinalExecutionStatus {
     let mut looked_up = *hash;
     loop {
-        let Some(found) = outcomes
-            .iter()
-            .find(|outcome| outcome.outcome.id == looked_up)
-        else {
+        let Some(found) = outcomes.iter().find(|outcome| outcome.outcome.id == looked_up) else {
             let started = looked_up != *hash;
-            return if started {
-                FinalExecutionStatus::Started
-            } else {
-                FinalExecutionStatus::NotStarted
-            };
+            return if started { FinalExecutionStatus::Started } else { FinalExecutionStatus::NotStarted };
         };
         match &found.outcome.outcome.status {
             ExecutionStatus::SuccessReceiptId(id) => looked_up = *id,
@@ -192,20 +149,14 @@ impl Localnet {
     /// # Errors
     /// Only damaged state.
     pub fn balance(&self, account_id: &AccountId) -> Result<Balance, LocalnetError> {
-        Ok(self
-            .account(account_id)?
-            .map_or(Balance::ZERO, |account| account.amount()))
+        Ok(self.account(account_id)?.map_or(Balance::ZERO, |account| account.amount()))
     }
 
     /// One of the account's access keys, or `None`.
     ///
     /// # Errors
     /// Only damaged state.
-    pub fn access_key(
-        &self,
-        account_id: &AccountId,
-        public_key: &PublicKey,
-    ) -> Result<Option<AccessKey>, LocalnetError> {
+    pub fn access_key(&self, account_id: &AccountId, public_key: &PublicKey) -> Result<Option<AccessKey>, LocalnetError> {
         self.read().access_key(account_id, public_key)
     }
 
@@ -213,10 +164,7 @@ impl Localnet {
     ///
     /// # Errors
     /// Only damaged state.
-    pub fn access_keys(
-        &self,
-        account_id: &AccountId,
-    ) -> Result<Vec<(Vec<u8>, AccessKey)>, LocalnetError> {
+    pub fn access_keys(&self, account_id: &AccountId) -> Result<Vec<(Vec<u8>, AccessKey)>, LocalnetError> {
         let chain = self.read();
         let prefix = access_key_prefix(account_id);
         let mut keys = Vec::new();
@@ -238,18 +186,10 @@ impl Localnet {
     ///
     /// # Errors
     /// [`LocalnetError::UnknownAccount`]; [`LocalnetError::StateTooLarge`] over 50 kB without the code, as on public nodes.
-    pub fn contract_state(
-        &self,
-        account_id: &AccountId,
-        prefix: &[u8],
-    ) -> Result<ContractRecords, LocalnetError> {
+    pub fn contract_state(&self, account_id: &AccountId, prefix: &[u8]) -> Result<ContractRecords, LocalnetError> {
         let chain = self.read();
-        let account = chain
-            .account(account_id)?
-            .ok_or_else(|| LocalnetError::UnknownAccount(account_id.clone()))?;
-        let code = chain
-            .code(account_id)
-            .map_or(0, |code| u64::try_from(code.len()).unwrap_or(u64::MAX));
+        let account = chain.account(account_id)?.ok_or_else(|| LocalnetError::UnknownAccount(account_id.clone()))?;
+        let code = chain.code(account_id).map_or(0, |code| u64::try_from(code.len()).unwrap_or(u64::MAX));
         if account.storage_usage().saturating_sub(code) > STATE_VIEW_LIMIT_BYTES {
             return Err(LocalnetError::StateTooLarge(account_id.clone()));
         }
@@ -257,25 +197,16 @@ impl Localnet {
         let mut full = own.clone();
         full.extend_from_slice(prefix);
         let records = chain.state.with_prefix(&full);
-        Ok(records
-            .map(|(key, value)| (key[own.len()..].to_vec(), value.to_vec()))
-            .collect())
+        Ok(records.map(|(key, value)| (key[own.len()..].to_vec(), value.to_vec())).collect())
     }
 
     /// Calls a view method in the context of the last block.
     ///
     /// # Errors
     /// [`LocalnetError::UnknownAccount`], [`LocalnetError::NoContract`], [`LocalnetError::ViewFailed`].
-    pub fn view(
-        &self,
-        contract: &AccountId,
-        method: &str,
-        args: &[u8],
-    ) -> Result<Vec<u8>, LocalnetError> {
+    pub fn view(&self, contract: &AccountId, method: &str, args: &[u8]) -> Result<Vec<u8>, LocalnetError> {
         let chain = self.read();
-        let account = chain
-            .account(contract)?
-            .ok_or_else(|| LocalnetError::UnknownAccount(contract.clone()))?;
+        let account = chain.account(contract)?.ok_or_else(|| LocalnetError::UnknownAccount(contract.clone()))?;
         if account.contract().is_none() {
             return Err(LocalnetError::NoContract(contract.clone()));
         }
@@ -329,13 +260,8 @@ impl Localnet {
     ///
     /// # Errors
     /// [`LocalnetError::UnknownTransaction`] when no block holds it.
-    pub fn tx_outcome(
-        &self,
-        hash: &CryptoHash,
-    ) -> Result<FinalExecutionOutcomeView, LocalnetError> {
-        let status = self
-            .tx_status(hash)?
-            .ok_or(LocalnetError::UnknownTransaction(*hash))?;
+    pub fn tx_outcome(&self, hash: &CryptoHash) -> Result<FinalExecutionOutcomeView, LocalnetError> {
+        let status = self.tx_status(hash)?.ok_or(LocalnetError::UnknownTransaction(*hash))?;
         Ok(status.outcome)
     }
 
@@ -346,14 +272,9 @@ impl Localnet {
     pub fn sum_of_balances(&self) -> Result<Balance, LocalnetError> {
         let chain = self.read();
         let mut sum = Balance::ZERO;
-        for (_, value) in chain
-            .state
-            .with_prefix(&[near_primitives::trie_key::col::ACCOUNT])
-        {
+        for (_, value) in chain.state.with_prefix(&[near_primitives::trie_key::col::ACCOUNT]) {
             if let Some(account) = decode::<Account>(Some(value))? {
-                sum = sum
-                    .saturating_add(account.amount())
-                    .saturating_add(account.locked());
+                sum = sum.saturating_add(account.amount()).saturating_add(account.locked());
             }
         }
         Ok(sum)

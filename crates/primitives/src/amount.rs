@@ -223,7 +223,13 @@ mod tests {
 
     #[test]
     fn amount__should_read_and_write_near() {
-        for (text, yocto) in [("1", YOCTO_PER_NEAR), ("0.5", YOCTO_PER_NEAR / 2), (".25", YOCTO_PER_NEAR / 4), ("2.", 2 * YOCTO_PER_NEAR), ("0.000000000000000000000001", 1)] {
+        for (text, yocto) in [
+            ("1", YOCTO_PER_NEAR),
+            ("0.5", YOCTO_PER_NEAR / 2),
+            (".25", YOCTO_PER_NEAR / 4),
+            ("2.", 2 * YOCTO_PER_NEAR),
+            ("0.000000000000000000000001", 1),
+        ] {
             assert_eq!(Amount::parse_near(text), Ok(Amount(yocto)), "{text}");
         }
         for bad in ["", ".", "1e3", "-1", "1,5", "0.0000000000000000000000001", "a"] {

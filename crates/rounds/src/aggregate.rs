@@ -53,25 +53,14 @@ pub struct Aggregator {
 impl Aggregator {
     /// An empty mean over the parameters of `layout`.
     pub fn new(layout: &Layout) -> Self {
-        Self {
-            layout_hash: layout.hash(),
-            sums: vec![0; layout.parameters()],
-            tokens: 0,
-            next_participant: 0,
-        }
+        Self { layout_hash: layout.hash(), sums: vec![0; layout.parameters()], tokens: 0, next_participant: 0 }
     }
 
     /// Adds an update with weight `tokens * clip_factor_256 / 256`, half to even. On an error nothing has changed.
     ///
     /// Clipping shortens the update and not its share: the mean divides by all tokens, so `clip_factor_256 = 128`
     /// counts as the same update halved.
-    pub fn add(
-        &mut self,
-        participant: u16,
-        update: &Update,
-        tokens: u32,
-        clip_factor_256: u16,
-    ) -> Result<(), AggregateError> {
+    pub fn add(&mut self, participant: u16, update: &Update, tokens: u32, clip_factor_256: u16) -> Result<(), AggregateError> {
         if update.layout_hash() != self.layout_hash {
             return Err(AggregateError::WrongLayout(participant));
         }
@@ -104,9 +93,7 @@ impl Aggregator {
 
     /// The mean in units of 2^-24, each quotient rounded half to even; `None` if nothing was added.
     pub fn finish_units(self) -> Option<Vec<i32>> {
-        let Self {
-            mut sums, tokens, ..
-        } = self;
+        let Self { mut sums, tokens, .. } = self;
         if tokens == 0 {
             return None;
         }
@@ -114,9 +101,7 @@ impl Aggregator {
             *sum = div_half_even(*sum, tokens);
         }
         // No quotient is greater than the greatest value, which fits.
-        sums.into_iter()
-            .map(|quotient| i32::try_from(quotient).ok())
-            .collect()
+        sums.into_iter().map(|quotient| i32::try_from(quotient).ok()).collect()
     }
 
     /// The mean as `f32`, rounded to the nearest; `None` if nothing was added.
@@ -126,10 +111,7 @@ impl Aggregator {
 }
 
 fn weight(tokens: u32, clip_factor_256: u16) -> i64 {
-    div_half_even(
-        i64::from(tokens) * i64::from(clip_factor_256),
-        i64::from(CLIP_ONE),
-    )
+    div_half_even(i64::from(tokens) * i64::from(clip_factor_256), i64::from(CLIP_ONE))
 }
 
 /// `dividend / divisor` rounded to the nearest, a tie to the even neighbour. `divisor` is positive and below 2^62.
@@ -147,10 +129,7 @@ pub(crate) fn div_half_even(dividend: i64, divisor: i64) -> i64 {
 pub fn norm(update: &Update) -> u64 {
     let mut sum = 0_u128;
     for (scale_units, codes) in update.blocks() {
-        let squares: u32 = codes
-            .iter()
-            .map(|code| u32::from(code.unsigned_abs()).pow(2))
-            .sum();
+        let squares: u32 = codes.iter().map(|code| u32::from(code.unsigned_abs()).pow(2)).sum();
         let scale = u128::from(scale_units.unsigned_abs());
         sum += u128::from(squares) * scale * scale;
     }

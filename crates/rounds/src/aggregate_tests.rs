@@ -8,19 +8,11 @@ use crate::codec::{decode, encode};
 use crate::layout::TensorShape;
 
 fn layout(size: u32) -> Layout {
-    Layout::new(vec![TensorShape {
-        name: "w".into(),
-        shape: vec![size],
-    }])
-    .unwrap()
+    Layout::new(vec![TensorShape { name: "w".into(), shape: vec![size] }]).unwrap()
 }
 
 fn update(layout: &Layout, values: &[f32]) -> Update {
-    decode(
-        layout,
-        &encode(layout, values, &mut vec![0.0; values.len()]).unwrap(),
-    )
-    .unwrap()
+    decode(layout, &encode(layout, values, &mut vec![0.0; values.len()]).unwrap()).unwrap()
 }
 
 #[test]
@@ -30,8 +22,7 @@ fn mean__should_not_overflow_at_the_bound() {
     assert_eq!(extreme.units().collect::<Vec<_>>(), [7 << 28, -(7 << 28)]);
     let mut mean = Aggregator::new(&layout);
     for participant in 0..1_024 {
-        mean.add(participant, &extreme, MAX_TOKENS_PER_ROUND, CLIP_ONE)
-            .unwrap();
+        mean.add(participant, &extreme, MAX_TOKENS_PER_ROUND, CLIP_ONE).unwrap();
     }
     // The proof's figure, and the room above it.
     assert_eq!(mean.sums, [7 << 60, -(7 << 60)]);
@@ -50,10 +41,7 @@ fn mean__should_weigh_by_tokens_and_shorten_by_clip() {
     let mut clipped = Aggregator::new(&layout);
     clipped.add(0, &one, 300, CLIP_ONE).unwrap();
     clipped.add(5, &three, 100, 128).unwrap();
-    assert_eq!(
-        clipped.finish(),
-        Some(vec![(7.0 * 300.0 + 10.5 * 100.0) / 400.0])
-    );
+    assert_eq!(clipped.finish(), Some(vec![(7.0 * 300.0 + 10.5 * 100.0) / 400.0]));
     assert_eq!(Aggregator::new(&layout).finish(), None);
 }
 
@@ -65,31 +53,12 @@ fn add__should_refuse_what_breaks_the_bounds_and_change_nothing() {
     mean.add(3, &one, 1, CLIP_ONE).unwrap();
     assert_eq!(mean.add(3, &one, 1, 1), Err(AggregateError::NotInOrder(3)));
     assert_eq!(mean.add(2, &one, 1, 1), Err(AggregateError::NotInOrder(2)));
-    assert_eq!(
-        mean.add(1_024, &one, 1, 1),
-        Err(AggregateError::TooManyParticipants(1_024))
-    );
-    assert_eq!(
-        mean.add(4, &one, 0, 1),
-        Err(AggregateError::TokensOutOfRange(4))
-    );
-    assert_eq!(
-        mean.add(4, &one, MAX_TOKENS_PER_ROUND + 1, 1),
-        Err(AggregateError::TokensOutOfRange(4))
-    );
-    assert_eq!(
-        mean.add(4, &one, 1, 257),
-        Err(AggregateError::ClipOutOfRange(4))
-    );
-    let other = Layout::new(vec![TensorShape {
-        name: "v".into(),
-        shape: vec![1],
-    }])
-    .unwrap();
-    assert_eq!(
-        mean.add(4, &update(&other, &[7.0]), 1, 1),
-        Err(AggregateError::WrongLayout(4))
-    );
+    assert_eq!(mean.add(1_024, &one, 1, 1), Err(AggregateError::TooManyParticipants(1_024)));
+    assert_eq!(mean.add(4, &one, 0, 1), Err(AggregateError::TokensOutOfRange(4)));
+    assert_eq!(mean.add(4, &one, MAX_TOKENS_PER_ROUND + 1, 1), Err(AggregateError::TokensOutOfRange(4)));
+    assert_eq!(mean.add(4, &one, 1, 257), Err(AggregateError::ClipOutOfRange(4)));
+    let other = Layout::new(vec![TensorShape { name: "v".into(), shape: vec![1] }]).unwrap();
+    assert_eq!(mean.add(4, &update(&other, &[7.0]), 1, 1), Err(AggregateError::WrongLayout(4)));
     assert_eq!(mean.finish(), Some(vec![7.0]));
 }
 
@@ -109,11 +78,7 @@ fn div_half_even__should_round_ties_to_even_on_both_sides() {
         (i64::MAX, 1, i64::MAX),
         (i64::MIN, 1, i64::MIN),
     ] {
-        assert_eq!(
-            div_half_even(dividend, divisor),
-            expected,
-            "{dividend} / {divisor}"
-        );
+        assert_eq!(div_half_even(dividend, divisor), expected, "{dividend} / {divisor}");
     }
 }
 
@@ -123,10 +88,7 @@ fn clip_factors__should_bound_norms_by_twice_the_median() {
         (vec![], vec![]),
         (vec![5], vec![256]),
         (vec![0, 0], vec![256, 256]),
-        (
-            vec![100, 100, 200, 201, 1_000],
-            vec![256, 256, 256, 256, 102],
-        ),
+        (vec![100, 100, 200, 201, 1_000], vec![256, 256, 256, 256, 102]),
         (vec![10, 10, 21], vec![256, 256, 243]),
         (vec![0, 0, 7], vec![256, 256, 0]),
         (vec![1, u64::MAX], vec![256, 0]),

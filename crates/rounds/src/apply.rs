@@ -34,17 +34,10 @@ pub enum ApplyError {
 ///
 /// It does what the record says and judges nothing: [`RoundRecord::check`] comes first. Updates that are not accepted
 /// are ignored. Same state, record and bytes give the same root everywhere.
-pub fn apply_round(
-    state: &mut OuterState,
-    record: &RoundRecord,
-    updates: &Updates,
-) -> Result<Hash32, ApplyError> {
+pub fn apply_round(state: &mut OuterState, record: &RoundRecord, updates: &Updates) -> Result<Hash32, ApplyError> {
     for (what, holds) in [
         ("round", state.round() == record.round),
-        (
-            "inner step",
-            state.next_inner_step() == record.first_inner_step,
-        ),
+        ("inner step", state.next_inner_step() == record.first_inner_step),
         ("root", state.root() == record.previous_state_root),
     ] {
         if !holds {
@@ -53,13 +46,7 @@ pub fn apply_round(
     }
     let mut mean = Aggregator::new(state.layout());
     for entry in &record.entries {
-        let Outcome::Accepted {
-            update_hash,
-            tokens,
-            clip_factor_256,
-            ..
-        } = &entry.outcome
-        else {
+        let Outcome::Accepted { update_hash, tokens, clip_factor_256, .. } = &entry.outcome else {
             continue;
         };
         let update = updates

@@ -47,11 +47,7 @@ struct PlanFields {
 
 impl Plan {
     /// Checks the bounds. `tokens_per_window` is the context: a window of it predicts that many tokens.
-    pub fn new(
-        inner_steps_per_round: u32,
-        windows_per_step: u32,
-        tokens_per_window: u32,
-    ) -> Result<Self, PlanError> {
+    pub fn new(inner_steps_per_round: u32, windows_per_step: u32, tokens_per_window: u32) -> Result<Self, PlanError> {
         if inner_steps_per_round == 0 || windows_per_step == 0 || tokens_per_window == 0 {
             return Err(PlanError::Zero);
         }
@@ -63,11 +59,7 @@ impl Plan {
             .and_then(|windows| windows.checked_mul(tokens_per_window))
             .filter(|tokens| *tokens <= MAX_TOKENS_PER_ROUND)
             .ok_or(PlanError::TooManyTokens)?;
-        Ok(Self {
-            inner_steps_per_round,
-            windows_per_step,
-            tokens_per_window,
-        })
+        Ok(Self { inner_steps_per_round, windows_per_step, tokens_per_window })
     }
 
     /// DiLoCo's H.
@@ -106,11 +98,7 @@ impl TryFrom<PlanFields> for Plan {
     type Error = PlanError;
 
     fn try_from(fields: PlanFields) -> Result<Self, PlanError> {
-        Self::new(
-            fields.inner_steps_per_round,
-            fields.windows_per_step,
-            fields.tokens_per_window,
-        )
+        Self::new(fields.inner_steps_per_round, fields.windows_per_step, fields.tokens_per_window)
     }
 }
 
@@ -127,9 +115,7 @@ impl From<Plan> for PlanFields {
 impl BorshDeserialize for Plan {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
         let fields = PlanFields::deserialize_reader(reader)?;
-        Self::try_from(fields).map_err(|_| {
-            borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, "impossible plan")
-        })
+        Self::try_from(fields).map_err(|_| borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, "impossible plan"))
     }
 }
 
@@ -143,36 +129,18 @@ mod tests {
     fn plan__should_count_steps_and_tokens() {
         let plan = Plan::new(20, 8, 128).unwrap();
         assert_eq!(plan.assigned_tokens(), 20_480);
-        assert_eq!(
-            [0, 1, 2, 12].map(|round| plan.first_inner_step(round)),
-            [0, 20, 40, 240]
-        );
+        assert_eq!([0, 1, 2, 12].map(|round| plan.first_inner_step(round)), [0, 20, 40, 240]);
         assert_eq!(plan.first_inner_step(u32::MAX), u64::from(u32::MAX) * 20);
-        assert_eq!(
-            [0, 1_023, 1_024].map(|participant| plan.slot(participant)),
-            [Some(0), Some(1_023), None]
-        );
+        assert_eq!([0, 1_023, 1_024].map(|participant| plan.slot(participant)), [Some(0), Some(1_023), None]);
     }
 
     #[test]
     fn plan__should_refuse_impossible_numbers() {
         assert_eq!(Plan::new(0, 8, 128), Err(PlanError::Zero));
-        assert_eq!(
-            Plan::new(10_001, 1, 1),
-            Err(PlanError::TooManySteps(10_001))
-        );
-        assert_eq!(
-            Plan::new(10_000, u32::MAX, 2),
-            Err(PlanError::TooManyTokens)
-        );
-        assert_eq!(
-            Plan::new(2, 1 << 10, 1 << 11).map(Plan::assigned_tokens),
-            Ok(1 << 22)
-        );
-        assert_eq!(
-            Plan::new(2, 1 << 10, (1 << 11) + 1),
-            Err(PlanError::TooManyTokens)
-        );
+        assert_eq!(Plan::new(10_001, 1, 1), Err(PlanError::TooManySteps(10_001)));
+        assert_eq!(Plan::new(10_000, u32::MAX, 2), Err(PlanError::TooManyTokens));
+        assert_eq!(Plan::new(2, 1 << 10, 1 << 11).map(Plan::assigned_tokens), Ok(1 << 22));
+        assert_eq!(Plan::new(2, 1 << 10, (1 << 11) + 1), Err(PlanError::TooManyTokens));
         assert!(borsh::from_slice::<Plan>(&[0; 12]).is_err());
     }
 }

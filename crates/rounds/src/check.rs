@@ -79,25 +79,13 @@ impl Previous {
     /// Before the first round of a run.
     pub fn genesis(run: RunId, initial: &OuterState, roster_size: u16) -> Self {
         let state_root = initial.root();
-        Self {
-            run,
-            round: 0,
-            digest: genesis_digest(run, state_root),
-            state_root,
-            roster_size,
-        }
+        Self { run, round: 0, digest: genesis_digest(run, state_root), state_root, roster_size }
     }
 
     /// After `record` was applied and gave `state_root`.
     pub fn after(record: &RoundRecord, state_root: Hash32, roster_size: u16) -> Self {
         let round = record.round.saturating_add(1);
-        Self {
-            run: record.run,
-            round,
-            digest: record.digest(),
-            state_root,
-            roster_size,
-        }
+        Self { run: record.run, round, digest: record.digest(), state_root, roster_size }
     }
 }
 
@@ -106,12 +94,7 @@ impl RoundRecord {
     ///
     /// `updates` holds the decoded update of each accepted participant and no other. Not checked, because only the
     /// scorer or the coordinator could know it: the losses behind the scores, and who was late.
-    pub fn check(
-        &self,
-        previous: &Previous,
-        plan: Plan,
-        updates: &Updates,
-    ) -> Result<(), RecordError> {
+    pub fn check(&self, previous: &Previous, plan: Plan, updates: &Updates) -> Result<(), RecordError> {
         self.check_header(previous, plan)?;
         self.check_entries(plan)?;
         self.check_scorer()?;
@@ -124,18 +107,9 @@ impl RoundRecord {
             ("run", self.run == previous.run),
             ("round", self.round == previous.round),
             ("previous digest", self.previous_digest == previous.digest),
-            (
-                "previous state root",
-                self.previous_state_root == previous.state_root,
-            ),
-            (
-                "first inner step",
-                self.first_inner_step == plan.first_inner_step(self.round),
-            ),
-            (
-                "number of inner steps",
-                self.inner_steps == plan.inner_steps_per_round(),
-            ),
+            ("previous state root", self.previous_state_root == previous.state_root),
+            ("first inner step", self.first_inner_step == plan.first_inner_step(self.round)),
+            ("number of inner steps", self.inner_steps == plan.inner_steps_per_round()),
             ("roster size", self.roster_size == previous.roster_size),
         ] {
             if !holds {
@@ -166,21 +140,14 @@ impl RoundRecord {
 
     fn check_scorer(&self) -> Result<(), RecordError> {
         let commitments = self.commitments();
-        let committed: Vec<u16> = commitments
-            .iter()
-            .map(|(participant, _)| *participant)
-            .collect();
+        let committed: Vec<u16> = commitments.iter().map(|(participant, _)| *participant).collect();
         let drawn = self.scorer.map(|draw| {
             let order = scorer_order(&draw.seed, &commitments, &committed);
             order.get(usize::from(draw.skipped)) == Some(&draw.scorer)
         });
         // Nobody committed: nobody scores.
         let right = drawn.unwrap_or(committed.is_empty());
-        if right {
-            Ok(())
-        } else {
-            Err(RecordError::WrongScorer)
-        }
+        if right { Ok(()) } else { Err(RecordError::WrongScorer) }
     }
 
     fn check_verdicts(&self) -> Result<(), RecordError> {
@@ -189,11 +156,7 @@ impl RoundRecord {
         for entry in &self.entries {
             let follows = match &entry.outcome {
                 Outcome::Accepted { score, .. } => gate(*score, cohort) == Verdict::Pass,
-                Outcome::Refused {
-                    update_hash,
-                    score,
-                    reason,
-                } => {
+                Outcome::Refused { update_hash, score, reason } => {
                     let shown = update_hash.is_some() || *reason == Refusal::Late;
                     shown && refusal_follows(*reason, *score, cohort)
                 }
@@ -206,13 +169,8 @@ impl RoundRecord {
     }
 
     fn check_updates(&self, updates: &Updates) -> Result<(), RecordError> {
-        let missing = self
-            .accepted()
-            .find(|participant| !updates.contains_key(participant));
-        let foreign = updates
-            .keys()
-            .copied()
-            .find(|participant| self.accepted().all(|accepted| accepted != *participant));
+        let missing = self.accepted().find(|participant| !updates.contains_key(participant));
+        let foreign = updates.keys().copied().find(|participant| self.accepted().all(|accepted| accepted != *participant));
         if let Some(participant) = missing.or(foreign) {
             return Err(RecordError::WrongUpdates(participant));
         }
@@ -220,27 +178,15 @@ impl RoundRecord {
         let mut factors = clip_factors(&norms).into_iter();
         for entry in &self.entries {
             let participant = entry.participant;
-            let Outcome::Accepted {
-                update_hash,
-                clip_factor_256,
-                ..
-            } = &entry.outcome
-            else {
+            let Outcome::Accepted { update_hash, clip_factor_256, .. } = &entry.outcome else {
                 continue;
             };
-            if updates
-                .get(&participant)
-                .is_none_or(|update| update.hash() != *update_hash)
-            {
+            if updates.get(&participant).is_none_or(|update| update.hash() != *update_hash) {
                 return Err(RecordError::WrongUpdateHash(participant));
             }
             let expected = factors.next().unwrap_or(CLIP_ONE);
             if *clip_factor_256 != expected {
-                return Err(RecordError::WrongClipFactor {
-                    participant,
-                    got: *clip_factor_256,
-                    expected,
-                });
+                return Err(RecordError::WrongClipFactor { participant, got: *clip_factor_256, expected });
             }
         }
         for (i, (first, left)) in updates.iter().enumerate() {
@@ -260,9 +206,7 @@ fn refusal_follows(reason: Refusal, score: Option<Score>, cohort: Cohort) -> boo
         (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape | Refusal::Copied, None) => true,
         (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape, Some(_)) => false,
         (Refusal::GateRefused | Refusal::LossSpike, None) => false,
-        (Refusal::GateRefused | Refusal::Copied | Refusal::LossSpike, Some(score)) => {
-            gate(score, cohort) == Verdict::Refuse(reason)
-        }
+        (Refusal::GateRefused | Refusal::Copied | Refusal::LossSpike, Some(score)) => gate(score, cohort) == Verdict::Refuse(reason),
     }
 }
 

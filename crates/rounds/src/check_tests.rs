@@ -21,19 +21,13 @@ struct Round {
 }
 
 fn score(own: i64, unseen: i64) -> Score {
-    Score {
-        own: Nats(own),
-        unseen: Nats(unseen),
-    }
+    Score { own: Nats(own), unseen: Nats(unseen) }
 }
 
 fn update(layout: &Layout, seed: u32, factor: f32) -> Update {
     let values: Vec<f32> = (0..64_u32)
         .map(|i| {
-            let mixed = (i + 1)
-                .wrapping_mul(seed.wrapping_mul(0x9E37_79B1) | 1)
-                .rotate_left(13)
-                .wrapping_mul(0x85EB_CA6B);
+            let mixed = (i + 1).wrapping_mul(seed.wrapping_mul(0x9E37_79B1) | 1).rotate_left(13).wrapping_mul(0x85EB_CA6B);
             (f32::from(u16::try_from(mixed >> 16).unwrap()) / 32_768.0 - 1.0) * factor
         })
         .collect();
@@ -42,54 +36,24 @@ fn update(layout: &Layout, seed: u32, factor: f32) -> Update {
 
 /// Five in the roster: 0, 1 and 3 accepted (3 three times as long as the others), 2 refused, 4 absent.
 fn round() -> Round {
-    let layout = Layout::new(vec![TensorShape {
-        name: "w".into(),
-        shape: vec![64],
-    }])
-    .unwrap();
-    let state = OuterState::new(
-        layout.clone(),
-        OuterConfig::new(0.5, 0.8).unwrap(),
-        vec![0.25; 64],
-    )
-    .unwrap();
+    let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![64] }]).unwrap();
+    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.25; 64]).unwrap();
     let plan = Plan::new(10, 4, 16).unwrap();
     let previous = Previous::genesis(RUN, &state, 5);
-    let updates: Updates = [(0, 1, 1.0), (1, 2, 1.0), (3, 3, 3.0)]
-        .map(|(who, seed, factor)| (who, update(&layout, seed, factor)))
-        .into();
+    let updates: Updates = [(0, 1, 1.0), (1, 2, 1.0), (3, 3, 3.0)].map(|(who, seed, factor)| (who, update(&layout, seed, factor))).into();
     let norms: Vec<u64> = updates.values().map(norm).collect();
-    let scores = [
-        score(30_000, 2_000),
-        score(25_000, 1_000),
-        score(20_000, 3_000),
-    ];
+    let scores = [score(30_000, 2_000), score(25_000, 1_000), score(20_000, 3_000)];
     let mut entries: Vec<Entry> = updates
         .iter()
         .zip(clip_factors(&norms))
         .zip(scores)
         .map(|(((participant, update), clip_factor_256), score)| Entry {
             participant: *participant,
-            outcome: Outcome::Accepted {
-                update_hash: update.hash(),
-                tokens: 640,
-                clip_factor_256,
-                score,
-            },
+            outcome: Outcome::Accepted { update_hash: update.hash(), tokens: 640, clip_factor_256, score },
         })
         .collect();
-    let refused = Outcome::Refused {
-        update_hash: Some(Hash32([2; 32])),
-        score: Some(score(-10, 5)),
-        reason: Refusal::GateRefused,
-    };
-    entries.insert(
-        2,
-        Entry {
-            participant: 2,
-            outcome: refused,
-        },
-    );
+    let refused = Outcome::Refused { update_hash: Some(Hash32([2; 32])), score: Some(score(-10, 5)), reason: Refusal::GateRefused };
+    entries.insert(2, Entry { participant: 2, outcome: refused });
     let mut record = RoundRecord {
         run: RUN,
         round: 0,
@@ -102,13 +66,7 @@ fn round() -> Round {
         entries,
     };
     draw(&mut record);
-    Round {
-        previous,
-        plan,
-        state,
-        record,
-        updates,
-    }
+    Round { previous, plan, state, record, updates }
 }
 
 /// Draws anew, as an honest coordinator would after a change.
@@ -116,69 +74,37 @@ fn draw(record: &mut RoundRecord) {
     let seed = Hash32([7; 32]);
     let committed: Vec<u16> = record.commitments().iter().map(|(who, _)| *who).collect();
     let scorer = crate::draw_scorer(&seed, &record.commitments(), &committed);
-    record.scorer = scorer.map(|scorer| ScorerDraw {
-        seed,
-        skipped: 0,
-        scorer,
-    });
+    record.scorer = scorer.map(|scorer| ScorerDraw { seed, skipped: 0, scorer });
 }
 
 fn refused_after(change: impl FnOnce(&mut Round)) -> RecordError {
     let mut round = round();
     change(&mut round);
-    round
-        .record
-        .check(&round.previous, round.plan, &round.updates)
-        .unwrap_err()
+    round.record.check(&round.previous, round.plan, &round.updates).unwrap_err()
 }
 
 fn outcome_of(round: &mut Round, participant: u16) -> &mut Outcome {
-    let entry = round
-        .record
-        .entries
-        .iter_mut()
-        .find(|entry| entry.participant == participant);
+    let entry = round.record.entries.iter_mut().find(|entry| entry.participant == participant);
     &mut entry.unwrap().outcome
 }
 
 #[test]
 fn record__should_pass_and_apply_with_known_digest_and_root() {
-    let Round {
-        previous,
-        plan,
-        mut state,
-        record,
-        updates,
-    } = round();
+    let Round { previous, plan, mut state, record, updates } = round();
     record.check(&previous, plan, &updates).unwrap();
     assert_eq!(record.tokens_by_place(), [640, 640, 0, 640, 0]);
-    assert_eq!(
-        record.digest().to_string(),
-        "6ac76463ce8cabc8e3a5a925a9692c27bd04b113a485d34abe9f26359021eb54"
-    );
+    assert_eq!(record.digest().to_string(), "6ac76463ce8cabc8e3a5a925a9692c27bd04b113a485d34abe9f26359021eb54");
     let root = apply_round(&mut state, &record, &updates).unwrap();
-    assert_eq!(
-        root.to_string(),
-        "e21be2852087cff8052433bb738e750c26711a87bd531ca77eafd60c938caee5"
-    );
-    assert_eq!(
-        (root, state.round(), state.next_inner_step()),
-        (state.root(), 1, 10)
-    );
+    assert_eq!(root.to_string(), "e21be2852087cff8052433bb738e750c26711a87bd531ca77eafd60c938caee5");
+    assert_eq!((root, state.round(), state.next_inner_step()), (state.root(), 1, 10));
     let next = Previous::after(&record, root, 5);
-    assert_eq!(
-        (next.round, next.digest, next.state_root),
-        (1, record.digest(), root)
-    );
+    assert_eq!((next.round, next.digest, next.state_root), (1, record.digest(), root));
 }
 
 #[test]
 fn record__should_survive_borsh_and_json() {
     let record = round().record;
-    assert_eq!(
-        borsh::from_slice::<RoundRecord>(&borsh::to_vec(&record).unwrap()).unwrap(),
-        record
-    );
+    assert_eq!(borsh::from_slice::<RoundRecord>(&borsh::to_vec(&record).unwrap()).unwrap(), record);
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<RoundRecord>(&json).unwrap(), record);
     let extra = json.replacen("{\"run\"", "{\"extra\":1,\"run\"", 1);
@@ -205,19 +131,13 @@ fn check__should_refuse_a_header_that_does_not_continue() {
         (|record| record.run = RunId(8), "run"),
         (|record| record.round = 1, "round"),
         (|record| record.previous_digest.0[0] ^= 1, "previous digest"),
-        (
-            |record| record.previous_state_root.0[0] ^= 1,
-            "previous state root",
-        ),
+        (|record| record.previous_state_root.0[0] ^= 1, "previous state root"),
         (|record| record.first_inner_step = 10, "first inner step"),
         (|record| record.inner_steps = 11, "number of inner steps"),
         (|record| record.roster_size = 4, "roster size"),
     ];
     for (change, what) in changes {
-        assert_eq!(
-            refused_after(|round| change(&mut round.record)),
-            RecordError::NotContinuing(what)
-        );
+        assert_eq!(refused_after(|round| change(&mut round.record)), RecordError::NotContinuing(what));
     }
     let too_many = |round: &mut Round| {
         round.record.roster_size = 1_025;
@@ -228,16 +148,8 @@ fn check__should_refuse_a_header_that_does_not_continue() {
 
 #[test]
 fn check__should_refuse_disorder_and_strangers() {
-    assert_eq!(
-        refused_after(|round| round.record.entries.swap(0, 1)),
-        RecordError::BadParticipant(0)
-    );
-    let twice = |round: &mut Round| {
-        round
-            .record
-            .entries
-            .insert(1, round.record.entries[0].clone())
-    };
+    assert_eq!(refused_after(|round| round.record.entries.swap(0, 1)), RecordError::BadParticipant(0));
+    let twice = |round: &mut Round| round.record.entries.insert(1, round.record.entries[0].clone());
     assert_eq!(refused_after(twice), RecordError::BadParticipant(0));
     let stranger = |round: &mut Round| round.record.entries[3].participant = 5;
     assert_eq!(refused_after(stranger), RecordError::BadParticipant(5));
@@ -262,22 +174,13 @@ fn check__should_refuse_a_scorer_that_was_not_drawn() {
         draw.scorer = if draw.scorer == 0 { 1 } else { 0 };
     };
     assert_eq!(refused_after(other), RecordError::WrongScorer);
-    assert_eq!(
-        refused_after(|round| round.record.scorer = None),
-        RecordError::WrongScorer
-    );
-    assert_eq!(
-        refused_after(|round| round.record.scorer.as_mut().unwrap().skipped = 9),
-        RecordError::WrongScorer
-    );
+    assert_eq!(refused_after(|round| round.record.scorer = None), RecordError::WrongScorer);
+    assert_eq!(refused_after(|round| round.record.scorer.as_mut().unwrap().skipped = 9), RecordError::WrongScorer);
     // Another seed names another scorer for one of the next few at the latest.
     let reseeded = |step: u8| {
         let mut round = round();
         round.record.scorer.as_mut().unwrap().seed = Hash32([step; 32]);
-        round
-            .record
-            .check(&round.previous, round.plan, &round.updates)
-            .is_err()
+        round.record.check(&round.previous, round.plan, &round.updates).is_err()
     };
     assert!((10..40).any(reseeded));
     // Who takes over when the first is silent is drawn too.
@@ -287,12 +190,7 @@ fn check__should_refuse_a_scorer_that_was_not_drawn() {
     let draw = round.record.scorer.as_mut().unwrap();
     draw.skipped = 1;
     draw.scorer = scorer_order(&draw.seed, &commitments, &committed)[1];
-    assert_eq!(
-        round
-            .record
-            .check(&round.previous, round.plan, &round.updates),
-        Ok(())
-    );
+    assert_eq!(round.record.check(&round.previous, round.plan, &round.updates), Ok(()));
 }
 
 #[test]
@@ -317,24 +215,12 @@ fn check__should_refuse_verdicts_that_do_not_follow() {
         (None, Refusal::LossSpike),
     ] {
         let change = |round: &mut Round| {
-            *outcome_of(round, 2) = Outcome::Refused {
-                update_hash: Some(Hash32([2; 32])),
-                score,
-                reason,
-            };
+            *outcome_of(round, 2) = Outcome::Refused { update_hash: Some(Hash32([2; 32])), score, reason };
         };
-        assert_eq!(
-            refused_after(change),
-            RecordError::WrongVerdict(2),
-            "{reason:?}"
-        );
+        assert_eq!(refused_after(change), RecordError::WrongVerdict(2), "{reason:?}");
     }
     let unnamed = |round: &mut Round| {
-        *outcome_of(round, 2) = Outcome::Refused {
-            update_hash: None,
-            score: None,
-            reason: Refusal::WrongShape,
-        };
+        *outcome_of(round, 2) = Outcome::Refused { update_hash: None, score: None, reason: Refusal::WrongShape };
         draw(&mut round.record);
     };
     assert_eq!(refused_after(unnamed), RecordError::WrongVerdict(2));
@@ -350,70 +236,32 @@ fn check__should_take_refusals_that_need_no_score() {
         (Some(Hash32([2; 32])), Refusal::Copied),
     ] {
         let mut round = round();
-        *outcome_of(&mut round, 2) = Outcome::Refused {
-            update_hash,
-            score: None,
-            reason,
-        };
+        *outcome_of(&mut round, 2) = Outcome::Refused { update_hash, score: None, reason };
         draw(&mut round.record);
-        assert_eq!(
-            round
-                .record
-                .check(&round.previous, round.plan, &round.updates),
-            Ok(()),
-            "{reason:?}"
-        );
+        assert_eq!(round.record.check(&round.previous, round.plan, &round.updates), Ok(()), "{reason:?}");
     }
 }
 
 #[test]
 fn check__should_refuse_updates_that_are_not_those_accepted() {
     let layout = round().state.layout().clone();
-    assert_eq!(
-        refused_after(|round| drop(round.updates.remove(&1))),
-        RecordError::WrongUpdates(1)
-    );
+    assert_eq!(refused_after(|round| drop(round.updates.remove(&1))), RecordError::WrongUpdates(1));
     let foreign = update(&layout, 9, 1.0);
-    assert_eq!(
-        refused_after(|round| drop(round.updates.insert(4, foreign.clone()))),
-        RecordError::WrongUpdates(4)
-    );
-    assert_eq!(
-        refused_after(|round| drop(round.updates.insert(1, foreign.clone()))),
-        RecordError::WrongUpdateHash(1)
-    );
+    assert_eq!(refused_after(|round| drop(round.updates.insert(4, foreign.clone()))), RecordError::WrongUpdates(4));
+    assert_eq!(refused_after(|round| drop(round.updates.insert(1, foreign.clone()))), RecordError::WrongUpdateHash(1));
 }
 
 #[test]
 fn check__should_refuse_clip_factors_that_the_norms_do_not_give() {
-    let Outcome::Accepted {
-        clip_factor_256: expected,
-        ..
-    } = outcome_of(&mut round(), 3).clone()
-    else {
-        panic!()
-    };
-    assert!(
-        (100..256).contains(&expected),
-        "the long update is clipped: {expected}"
-    );
+    let Outcome::Accepted { clip_factor_256: expected, .. } = outcome_of(&mut round(), 3).clone() else { panic!() };
+    assert!((100..256).contains(&expected), "the long update is clipped: {expected}");
     for got in [expected - 1, 256, 257] {
         let error = refused_after(|round| {
-            if let Outcome::Accepted {
-                clip_factor_256, ..
-            } = outcome_of(round, 3)
-            {
+            if let Outcome::Accepted { clip_factor_256, .. } = outcome_of(round, 3) {
                 *clip_factor_256 = got;
             }
         });
-        assert_eq!(
-            error,
-            RecordError::WrongClipFactor {
-                participant: 3,
-                got,
-                expected
-            }
-        );
+        assert_eq!(error, RecordError::WrongClipFactor { participant: 3, got, expected });
     }
 }
 
@@ -427,12 +275,7 @@ fn check__should_refuse_two_accepted_copies() {
         round.updates.insert(1, copy);
         let norms: Vec<u64> = round.updates.values().map(norm).collect();
         for (participant, factor) in [0, 1, 3].into_iter().zip(clip_factors(&norms)) {
-            if let Outcome::Accepted {
-                clip_factor_256,
-                update_hash,
-                ..
-            } = outcome_of(round, participant)
-            {
+            if let Outcome::Accepted { clip_factor_256, update_hash, .. } = outcome_of(round, participant) {
                 *clip_factor_256 = factor;
                 if participant == 1 {
                     *update_hash = hash;
@@ -446,50 +289,27 @@ fn check__should_refuse_two_accepted_copies() {
 
 #[test]
 fn apply__should_refuse_another_state_and_missing_updates_and_change_nothing() {
-    let Round {
-        state,
-        record,
-        updates,
-        ..
-    } = round();
+    let Round { state, record, updates, .. } = round();
     let mut wrong_state = state.clone();
     wrong_state.step(None, 10).unwrap();
-    assert_eq!(
-        apply_round(&mut wrong_state, &record, &updates),
-        Err(ApplyError::WrongState("round"))
-    );
+    assert_eq!(apply_round(&mut wrong_state, &record, &updates), Err(ApplyError::WrongState("round")));
     let mut wrong_root = record.clone();
     wrong_root.previous_state_root.0[0] ^= 1;
     let mut same = state.clone();
-    assert_eq!(
-        apply_round(&mut same, &wrong_root, &updates),
-        Err(ApplyError::WrongState("root"))
-    );
+    assert_eq!(apply_round(&mut same, &wrong_root, &updates), Err(ApplyError::WrongState("root")));
     let mut missing = updates.clone();
     missing.remove(&3);
-    assert_eq!(
-        apply_round(&mut same, &record, &missing),
-        Err(ApplyError::UpdateMissing(3))
-    );
+    assert_eq!(apply_round(&mut same, &record, &missing), Err(ApplyError::UpdateMissing(3)));
     let mut swapped = updates;
     let first = swapped[&0].clone();
     swapped.insert(3, first);
-    assert_eq!(
-        apply_round(&mut same, &record, &swapped),
-        Err(ApplyError::UpdateMissing(3))
-    );
+    assert_eq!(apply_round(&mut same, &record, &swapped), Err(ApplyError::UpdateMissing(3)));
     assert_eq!(same, state);
 }
 
 #[test]
 fn round_without_work__should_move_the_clock_alone() {
-    let Round {
-        previous,
-        plan,
-        state,
-        mut record,
-        ..
-    } = round();
+    let Round { previous, plan, state, mut record, .. } = round();
     record.entries.clear();
     record.scorer = None;
     record.check(&previous, plan, &Updates::new()).unwrap();

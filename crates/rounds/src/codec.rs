@@ -110,9 +110,7 @@ impl Update {
 
     /// The values in units of 2^-24, in layout order.
     pub fn units(&self) -> impl Iterator<Item = i32> {
-        self.blocks().flat_map(|(scale_units, codes)| {
-            codes.iter().map(move |code| i32::from(*code) * scale_units)
-        })
+        self.blocks().flat_map(|(scale_units, codes)| codes.iter().map(move |code| i32::from(*code) * scale_units))
     }
 
     /// The values as `f32`; exact.
@@ -138,10 +136,7 @@ impl Update {
 
 /// Length of every update of this layout in bytes.
 pub fn encoded_len(layout: &Layout) -> usize {
-    let blocks: usize = layout
-        .blocks(BLOCK)
-        .map(|range| SCALE_BYTES + range.len().div_ceil(2))
-        .sum();
+    let blocks: usize = layout.blocks(BLOCK).map(|range| SCALE_BYTES + range.len().div_ceil(2)).sum();
     HEADER_BYTES + blocks
 }
 
@@ -175,9 +170,7 @@ fn encode_block(delta: &[f32], feedback: &mut [f32], bytes: &mut Vec<u8>) {
         *rest += value;
         greatest = greatest.max(rest.abs());
     }
-    let scale_bits = f16::from_f32(greatest / MAX_CODE)
-        .to_bits()
-        .min(MAX_SCALE_BITS);
+    let scale_bits = f16::from_f32(greatest / MAX_CODE).to_bits().min(MAX_SCALE_BITS);
     let scale = f16::from_bits(scale_bits).to_f32();
     bytes.extend_from_slice(&scale_bits.to_le_bytes());
     let first = bytes.len();
@@ -196,11 +189,7 @@ fn encode_block(delta: &[f32], feedback: &mut [f32], bytes: &mut Vec<u8>) {
 fn quantise(rest: &mut f32, scale: f32) -> u8 {
     let code = (*rest / scale).round_ties_even().clamp(-MAX_CODE, MAX_CODE);
     *rest -= code * scale;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a whole number within 1..=15 after the clamp"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number within 1..=15 after the clamp")]
     let shifted = (code + 8.0) as u8;
     shifted
 }
@@ -211,18 +200,10 @@ pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
     decode_with_hash(layout, layout_hash, bytes)
 }
 
-fn decode_with_hash(
-    layout: &Layout,
-    layout_hash: Hash32,
-    bytes: &[u8],
-) -> Result<Update, CodecError> {
-    let rest = bytes
-        .strip_prefix(&MAGIC)
-        .and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
+fn decode_with_hash(layout: &Layout, layout_hash: Hash32, bytes: &[u8]) -> Result<Update, CodecError> {
+    let rest = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
     let rest = rest.ok_or(CodecError::WrongHeader)?;
-    let mut rest = rest
-        .strip_prefix(&layout_hash.0)
-        .ok_or(CodecError::WrongLayout)?;
+    let mut rest = rest.strip_prefix(&layout_hash.0).ok_or(CodecError::WrongLayout)?;
     check_len("bytes", bytes.len(), encoded_len(layout))?;
     let mut codes = Vec::with_capacity(layout.parameters());
     let mut blocks = Vec::with_capacity(layout.parameters() / BLOCK + layout.tensors().len());
@@ -236,17 +217,9 @@ fn decode_with_hash(
         if all_zero != (scale_units == 0) {
             return Err(CodecError::NotCanonical { block });
         }
-        blocks.push(Block {
-            end: range.end,
-            scale_units,
-        });
+        blocks.push(Block { end: range.end, scale_units });
     }
-    Ok(Update {
-        layout_hash,
-        hash: artifact_hash(bytes),
-        codes,
-        blocks,
-    })
+    Ok(Update { layout_hash, hash: artifact_hash(bytes), codes, blocks })
 }
 
 /// An fp16 number as units of 2^-24: a subnormal's mantissa counts them, and each exponent above doubles them.
@@ -260,11 +233,7 @@ fn scale_units(bits: u16, block: usize) -> Result<i32, CodecError> {
         return Err(CodecError::ScaleOutOfRange { block });
     }
     let mantissa = i32::from(bits & 0x3FF);
-    Ok(if exponent == 0 {
-        mantissa
-    } else {
-        (1024 + mantissa) << (exponent - 1)
-    })
+    Ok(if exponent == 0 { mantissa } else { (1024 + mantissa) << (exponent - 1) })
 }
 
 /// Appends `len` codes; `None` if one is -8 or the half byte left over is not a zero code.
@@ -316,11 +285,7 @@ pub fn overlap(a: &Update, b: &Update) -> u16 {
 /// The weights at which an update is scored: `weights - fraction * update`, a short step along it.
 ///
 /// `weights` are the state's, of the update's layout; the gate's fraction is [`crate::PROBE_STEP`].
-pub fn probe_point(
-    weights: &[f32],
-    update: &Update,
-    fraction: f32,
-) -> Result<Vec<f32>, CodecError> {
+pub fn probe_point(weights: &[f32], update: &Update, fraction: f32) -> Result<Vec<f32>, CodecError> {
     check_len("weights", weights.len(), update.parameters())?;
     let mut point = weights.to_vec();
     let mut start = 0;
@@ -335,15 +300,7 @@ pub fn probe_point(
 }
 
 fn check_len(what: &'static str, got: usize, expected: usize) -> Result<(), CodecError> {
-    if got == expected {
-        Ok(())
-    } else {
-        Err(CodecError::WrongLength {
-            what,
-            got,
-            expected,
-        })
-    }
+    if got == expected { Ok(()) } else { Err(CodecError::WrongLength { what, got, expected }) }
 }
 
 #[cfg(test)]

@@ -7,10 +7,7 @@ use super::*;
 use crate::layout::TensorShape;
 
 fn layout(sizes: &[u32]) -> Layout {
-    let tensors = sizes.iter().enumerate().map(|(i, size)| TensorShape {
-        name: format!("t{i:03}"),
-        shape: vec![*size],
-    });
+    let tensors = sizes.iter().enumerate().map(|(i, size)| TensorShape { name: format!("t{i:03}"), shape: vec![*size] });
     Layout::new(tensors.collect()).unwrap()
 }
 
@@ -28,17 +25,11 @@ fn encode__should_have_known_bytes() {
     let body = "003c5f88000088004c81";
     let expected = format!("53553400{}{}{body}", "0100", layout.hash());
     assert_eq!(hex::encode(&bytes), expected);
-    assert_eq!(
-        artifact_hash(&bytes).to_string(),
-        "753e9251dcd22975603e7c5bfceae42aa4f27dc5cc156bf1770f37e2455ff4e1"
-    );
+    assert_eq!(artifact_hash(&bytes).to_string(), "753e9251dcd22975603e7c5bfceae42aa4f27dc5cc156bf1770f37e2455ff4e1");
     let update = decode(&layout, &bytes).unwrap();
     assert_eq!(update.codes(), [7, -3, 0, 0, 0, -7]);
     let one = 1 << 24;
-    assert_eq!(
-        update.units().collect::<Vec<_>>(),
-        [7 * one, -3 * one, 0, 0, 0, -7 * 16 * one]
-    );
+    assert_eq!(update.units().collect::<Vec<_>>(), [7 * one, -3 * one, 0, 0, 0, -7 * 16 * one]);
     assert_eq!(update.values(), [7.0, -3.0, 0.0, 0.0, 0.0, -112.0]);
     assert_eq!(feedback, [0.0, -3.4 + 3.0, 0.2, 0.0, 0.0, -888.0]);
     assert_eq!(update.hash(), artifact_hash(&bytes));
@@ -53,11 +44,8 @@ fn scale_units__should_equal_fp16_at_every_admitted_scale() {
     assert_eq!(scale_units(MAX_SCALE_BITS, 0), Ok(1 << 28));
     assert_eq!(f16::from_bits(MAX_SCALE_BITS).to_f32(), MAX_SCALE);
     for bits in MAX_SCALE_BITS + 1..=u16::MAX {
-        let expected = if f16::from_bits(bits).is_finite() {
-            CodecError::ScaleOutOfRange { block: 3 }
-        } else {
-            CodecError::NotFinite { block: 3 }
-        };
+        let expected =
+            if f16::from_bits(bits).is_finite() { CodecError::ScaleOutOfRange { block: 3 } } else { CodecError::NotFinite { block: 3 } };
         assert_eq!(scale_units(bits, 3), Err(expected));
     }
 }
@@ -76,53 +64,22 @@ fn decode__should_refuse_every_kind_of_wrong_bytes() {
     assert_eq!(with(0, b"X"), CodecError::WrongHeader);
     assert_eq!(with(4, &[2]), CodecError::WrongHeader);
     assert_eq!(with(6, &[!good[6]]), CodecError::WrongLayout);
-    assert_eq!(
-        with(second_block, &[0x00, 0x7C]),
-        CodecError::NotFinite { block: 1 }
-    );
-    assert_eq!(
-        with(second_block, &[0x01, 0x7C]),
-        CodecError::NotFinite { block: 1 }
-    );
-    assert_eq!(
-        with(second_block, &[0x01, 0x4C]),
-        CodecError::ScaleOutOfRange { block: 1 }
-    );
-    assert_eq!(
-        with(second_block, &[0x00, 0x80]),
-        CodecError::ScaleOutOfRange { block: 1 }
-    );
-    assert_eq!(
-        with(second_block, &[0x00, 0x00]),
-        CodecError::NotCanonical { block: 1 }
-    );
-    assert_eq!(
-        with(second_block + 2, &[0x80]),
-        CodecError::NotCanonical { block: 1 }
-    );
-    assert_eq!(
-        with(second_block + 2, &[0x08]),
-        CodecError::NotCanonical { block: 1 }
-    );
+    assert_eq!(with(second_block, &[0x00, 0x7C]), CodecError::NotFinite { block: 1 });
+    assert_eq!(with(second_block, &[0x01, 0x7C]), CodecError::NotFinite { block: 1 });
+    assert_eq!(with(second_block, &[0x01, 0x4C]), CodecError::ScaleOutOfRange { block: 1 });
+    assert_eq!(with(second_block, &[0x00, 0x80]), CodecError::ScaleOutOfRange { block: 1 });
+    assert_eq!(with(second_block, &[0x00, 0x00]), CodecError::NotCanonical { block: 1 });
+    assert_eq!(with(second_block + 2, &[0x80]), CodecError::NotCanonical { block: 1 });
+    assert_eq!(with(second_block + 2, &[0x08]), CodecError::NotCanonical { block: 1 });
     // The half byte that three values leave over.
-    assert_eq!(
-        with(HEADER_BYTES + 3, &[good[HEADER_BYTES + 3] ^ 0x10]),
-        CodecError::NotCanonical { block: 0 }
-    );
+    assert_eq!(with(HEADER_BYTES + 3, &[good[HEADER_BYTES + 3] ^ 0x10]), CodecError::NotCanonical { block: 0 });
     // All codes zero under a scale.
-    assert_eq!(
-        with(HEADER_BYTES + 2, &[0x88, 0x88]),
-        CodecError::NotCanonical { block: 0 }
-    );
+    assert_eq!(with(HEADER_BYTES + 2, &[0x88, 0x88]), CodecError::NotCanonical { block: 0 });
     for len in [0, 5, 37, HEADER_BYTES, good.len() - 1] {
         assert!(decode(&layout, &good[..len]).is_err(), "{len}");
     }
     let longer = [good.as_slice(), &[0]].concat();
-    let expected = CodecError::WrongLength {
-        what: "bytes",
-        got: good.len() + 1,
-        expected: good.len(),
-    };
+    let expected = CodecError::WrongLength { what: "bytes", got: good.len() + 1, expected: good.len() };
     assert_eq!(decode(&layout, &longer), Err(expected));
 }
 
@@ -133,17 +90,11 @@ fn encode__should_refuse_what_is_not_finite_and_leave_the_feedback() {
         let mut delta = vec![1.0; 300];
         delta[299] = bad;
         let mut feedback = vec![0.5; 300];
-        assert_eq!(
-            encode(&layout, &delta, &mut feedback),
-            Err(CodecError::NotFinite { block: 1 })
-        );
+        assert_eq!(encode(&layout, &delta, &mut feedback), Err(CodecError::NotFinite { block: 1 }));
         assert_eq!(feedback, vec![0.5; 300]);
     }
     let mut feedback = vec![f32::MAX; 300];
-    assert_eq!(
-        encode(&layout, &[f32::MAX; 300], &mut feedback),
-        Err(CodecError::NotFinite { block: 0 })
-    );
+    assert_eq!(encode(&layout, &[f32::MAX; 300], &mut feedback), Err(CodecError::NotFinite { block: 0 }));
     assert!(encode(&layout, &[0.0; 299], &mut feedback).is_err());
     assert!(encode(&layout, &[0.0; 300], &mut [0.0; 1]).is_err());
 }
@@ -163,9 +114,7 @@ fn noise(seed: u64, len: usize) -> Vec<f32> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        u16::try_from(state >> 48)
-            .map(|bits| f32::from(bits) / 65_536.0 - 0.5)
-            .unwrap()
+        u16::try_from(state >> 48).map(|bits| f32::from(bits) / 65_536.0 - 0.5).unwrap()
     };
     (0..len).map(|_| (0..12).map(|_| next()).sum()).collect()
 }
@@ -176,43 +125,21 @@ fn overlap__should_tell_copies_from_relatives() {
     let decode_of = |values: &[f32]| decode(&layout, &encode_once(&layout, values)).unwrap();
     let (a, b, c) = (noise(1, 65_536), noise(2, 65_536), noise(3, 65_536));
     let mix = |share: f32| -> Vec<f32> { a.iter().zip(&b).map(|(x, y)| x + share * y).collect() };
-    let common =
-        |rest: &[f32]| -> Vec<f32> { c.iter().zip(rest).map(|(x, y)| 3.0 * x + y).collect() };
+    let common = |rest: &[f32]| -> Vec<f32> { c.iter().zip(rest).map(|(x, y)| 3.0 * x + y).collect() };
     let original = decode_of(&a);
     for (name, left, right, least, most) in [
         ("same", &original, original.clone(), 10_000, 10_000),
-        (
-            "scaled",
-            &original,
-            decode_of(&a.iter().map(|x| x * 2.0).collect::<Vec<_>>()),
-            10_000,
-            10_000,
-        ),
-        (
-            "with a tenth of noise",
-            &original,
-            decode_of(&mix(0.1)),
-            7_000,
-            9_999,
-        ),
+        ("scaled", &original, decode_of(&a.iter().map(|x| x * 2.0).collect::<Vec<_>>()), 10_000, 10_000),
+        ("with a tenth of noise", &original, decode_of(&mix(0.1)), 7_000, 9_999),
         ("independent", &original, decode_of(&b), 0, 1_500),
-        (
-            "correlated by 0.9",
-            &decode_of(&common(&a)),
-            decode_of(&common(&b)),
-            0,
-            6_000,
-        ),
+        ("correlated by 0.9", &decode_of(&common(&a)), decode_of(&common(&b)), 0, 6_000),
     ] {
         let shared = overlap(left, &right);
         println!("{name}: {shared}");
         assert!((least..=most).contains(&shared), "{name}: {shared}");
     }
     let zeros = decode_of(&vec![0.0; 65_536]);
-    assert_eq!(
-        (overlap(&zeros, &zeros), overlap(&zeros, &original)),
-        (10_000, 0)
-    );
+    assert_eq!((overlap(&zeros, &zeros), overlap(&zeros, &original)), (10_000, 0));
 }
 
 proptest! {

@@ -13,20 +13,10 @@ pub fn scorer_order(seed: &Hash32, commitments: &[(u16, Hash32)], roster: &[u16]
     let mut sorted = commitments.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let bytes: Vec<u8> = sorted
-        .iter()
-        .flat_map(|(index, hash)| [&index.to_le_bytes()[..], &hash.0[..]].concat())
-        .collect();
+    let bytes: Vec<u8> = sorted.iter().flat_map(|(index, hash)| [&index.to_le_bytes()[..], &hash.0[..]].concat()).collect();
     let frozen = tagged(COMMITMENTS_DOMAIN, &[&bytes]);
-    let mut ranked: Vec<(Hash32, u16)> = roster
-        .iter()
-        .map(|index| {
-            (
-                tagged(DOMAIN, &[&seed.0, &frozen.0, &index.to_le_bytes()]),
-                *index,
-            )
-        })
-        .collect();
+    let mut ranked: Vec<(Hash32, u16)> =
+        roster.iter().map(|index| (tagged(DOMAIN, &[&seed.0, &frozen.0, &index.to_le_bytes()]), *index)).collect();
     ranked.sort_unstable_by_key(|(rank, index)| (rank.0, *index));
     ranked.dedup();
     ranked.into_iter().map(|(_, index)| index).collect()
@@ -45,22 +35,14 @@ mod tests {
 
     #[test]
     fn order__should_be_a_permutation_that_arguments_order_does_not_change() {
-        let commitments: Vec<_> = (0..5_u16)
-            .map(|i| (i, Hash32([u8::try_from(i).unwrap(); 32])))
-            .collect();
+        let commitments: Vec<_> = (0..5_u16).map(|i| (i, Hash32([u8::try_from(i).unwrap(); 32]))).collect();
         let reversed: Vec<_> = commitments.iter().rev().copied().collect();
         let order = scorer_order(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]);
-        assert_eq!(
-            order,
-            scorer_order(&Hash32([1; 32]), &reversed, &[4, 2, 3, 0, 1, 1])
-        );
+        assert_eq!(order, scorer_order(&Hash32([1; 32]), &reversed, &[4, 2, 3, 0, 1, 1]));
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 1, 2, 3, 4]);
-        assert_eq!(
-            draw_scorer(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]),
-            order.first().copied()
-        );
+        assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]), order.first().copied());
         assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[]), None);
     }
 
@@ -79,10 +61,7 @@ mod tests {
             moved += u32::from(draw_scorer(&Hash32(bytes), &other, &roster) != Some(scorer));
         }
         // Standard deviation about 14: five of them.
-        assert!(
-            drawn.iter().all(|count| (180..320).contains(count)),
-            "{drawn:?}"
-        );
+        assert!(drawn.iter().all(|count| (180..320).contains(count)), "{drawn:?}");
         assert!((680..820).contains(&moved), "{moved}");
     }
 }

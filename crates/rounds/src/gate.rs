@@ -36,20 +36,7 @@ const GAP_SHARE_DIVISOR: i64 = 2;
 const SPIKE: i64 = 52_429;
 
 /// A loss or a difference of losses in 2^-20 nats.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nats(pub i64);
 
@@ -71,9 +58,7 @@ impl Nats {
 }
 
 /// How much a short step along an update lowers the loss; negative where it raises it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
     /// On the windows that the participant was assigned in this round.
@@ -84,18 +69,9 @@ pub struct Score {
 
 impl Score {
     /// `before - after`, each; `None` (to be refused as [`Refusal::NotFinite`]) if a loss is not finite.
-    pub fn from_losses(
-        own_before: f64,
-        own_after: f64,
-        unseen_before: f64,
-        unseen_after: f64,
-    ) -> Option<Self> {
-        let drop =
-            |before, after| Some(Nats(Nats::from_loss(before)?.0 - Nats::from_loss(after)?.0));
-        Some(Self {
-            own: drop(own_before, own_after)?,
-            unseen: drop(unseen_before, unseen_after)?,
-        })
+    pub fn from_losses(own_before: f64, own_after: f64, unseen_before: f64, unseen_after: f64) -> Option<Self> {
+        let drop = |before, after| Some(Nats(Nats::from_loss(before)?.0 - Nats::from_loss(after)?.0));
+        Some(Self { own: drop(own_before, own_after)?, unseen: drop(unseen_before, unseen_after)? })
     }
 
     /// How much more the loss fell on own data.
@@ -123,11 +99,7 @@ impl Cohort {
         let own = upper_median(scores.iter().map(|score| score.own));
         let gap = upper_median(scores.iter().map(|score| score.gap()));
         let distance = |score: &Score| Nats(score.gap().0.saturating_sub(gap.0).saturating_abs());
-        Self {
-            own,
-            gap,
-            gap_deviation: upper_median(scores.iter().map(distance)),
-        }
+        Self { own, gap, gap_deviation: upper_median(scores.iter().map(distance)) }
     }
 }
 
@@ -178,11 +150,7 @@ mod tests {
     }
 
     fn verdict_among_honest(suspect: Score) -> Verdict {
-        let honest = [
-            score(0.030, 0.003),
-            score(0.024, 0.001),
-            score(0.021, -0.002),
-        ];
+        let honest = [score(0.030, 0.003), score(0.024, 0.001), score(0.021, -0.002)];
         let cohort = Cohort::of(&[honest[0], honest[1], honest[2], suspect]);
         for other in honest {
             assert_eq!(gate(other, cohort), Verdict::Pass);
@@ -197,32 +165,12 @@ mod tests {
             ("honest", score(0.027, 0.001), Verdict::Pass),
             ("weak but honest", score(0.010, 0.001), Verdict::Pass),
             ("zeros", score(0.0, 0.0), refuse(Refusal::GateRefused)),
-            (
-                "noise",
-                score(-0.0004, -0.0003),
-                refuse(Refusal::GateRefused),
-            ),
-            (
-                "lucky noise",
-                score(0.0004, -0.0003),
-                refuse(Refusal::GateRefused),
-            ),
-            (
-                "flipped",
-                score(-0.030, -0.020),
-                refuse(Refusal::GateRefused),
-            ),
-            (
-                "flipped tenfold",
-                score(-1.3, -0.9),
-                refuse(Refusal::LossSpike),
-            ),
+            ("noise", score(-0.0004, -0.0003), refuse(Refusal::GateRefused)),
+            ("lucky noise", score(0.0004, -0.0003), refuse(Refusal::GateRefused)),
+            ("flipped", score(-0.030, -0.020), refuse(Refusal::GateRefused)),
+            ("flipped tenfold", score(-1.3, -0.9), refuse(Refusal::LossSpike)),
             ("copied", score(0.0031, 0.0030), refuse(Refusal::Copied)),
-            (
-                "copied in a steep place",
-                score(0.0200, 0.0198),
-                refuse(Refusal::Copied),
-            ),
+            ("copied in a steep place", score(0.0200, 0.0198), refuse(Refusal::Copied)),
         ] {
             assert_eq!(verdict_among_honest(suspect), expected, "{name}");
         }
@@ -239,18 +187,9 @@ mod tests {
     #[test]
     fn gate__should_judge_measured_rounds_rightly() {
         for (honest, wrong_data) in [
-            (
-                [(0.0355, 0.0140), (0.0367, 0.0095), (0.0335, 0.0134)],
-                Some((0.0199, 0.0180)),
-            ),
-            (
-                [(0.0307, 0.0150), (0.0343, 0.0137), (0.0313, 0.0155)],
-                Some((0.0175, 0.0188)),
-            ),
-            (
-                [(0.0245, 0.0060), (0.0307, 0.0140), (0.0347, 0.0134)],
-                Some((0.0105, 0.0105)),
-            ),
+            ([(0.0355, 0.0140), (0.0367, 0.0095), (0.0335, 0.0134)], Some((0.0199, 0.0180))),
+            ([(0.0307, 0.0150), (0.0343, 0.0137), (0.0313, 0.0155)], Some((0.0175, 0.0188))),
+            ([(0.0245, 0.0060), (0.0307, 0.0140), (0.0347, 0.0134)], Some((0.0105, 0.0105))),
             ([(1.2841, 1.1803), (1.2352, 1.1977), (1.0278, 1.1895)], None),
             ([(0.0352, 0.0197), (0.0314, 0.0164), (0.0442, 0.0238)], None),
             // So few tokens that honest differences scatter: nobody may be called a copier.
@@ -260,11 +199,7 @@ mod tests {
             scores.extend(wrong_data.map(|(own, unseen)| score(own, unseen)));
             let cohort = Cohort::of(&scores);
             for (place, one) in scores.iter().enumerate() {
-                let expected = if place < 3 {
-                    Verdict::Pass
-                } else {
-                    Verdict::Refuse(Refusal::Copied)
-                };
+                let expected = if place < 3 { Verdict::Pass } else { Verdict::Refuse(Refusal::Copied) };
                 assert_eq!(gate(*one, cohort), expected, "{one:?} in {honest:?}");
             }
         }
@@ -273,14 +208,8 @@ mod tests {
     #[test]
     fn gate__should_refuse_everything_that_does_not_help_even_if_nothing_does() {
         let cohort = Cohort::of(&[score(0.0, 0.0), score(-0.1, 0.0)]);
-        assert_eq!(
-            gate(score(0.0, 0.0), cohort),
-            Verdict::Refuse(Refusal::GateRefused)
-        );
-        assert_eq!(
-            gate(score(0.0, 0.0), Cohort::of(&[])),
-            Verdict::Refuse(Refusal::GateRefused)
-        );
+        assert_eq!(gate(score(0.0, 0.0), cohort), Verdict::Refuse(Refusal::GateRefused));
+        assert_eq!(gate(score(0.0, 0.0), Cohort::of(&[])), Verdict::Refuse(Refusal::GateRefused));
     }
 
     #[test]

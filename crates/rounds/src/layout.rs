@@ -46,9 +46,7 @@ pub enum LayoutError {
     #[error("{0} tensors; {MAX_TENSORS} is the limit")]
     TooManyTensors(usize),
     /// A name that is empty, too long or not printable ASCII.
-    #[error(
-        "tensor name {0:?} is not 1 to {MAX_NAME_BYTES} printable ASCII characters without space"
-    )]
+    #[error("tensor name {0:?} is not 1 to {MAX_NAME_BYTES} printable ASCII characters without space")]
     BadName(String),
     /// Two tensors of one name, or bytes whose tensors are not in order.
     #[error("tensor {0:?} is out of order or appears twice")]
@@ -112,21 +110,12 @@ impl Layout {
     /// Where each tensor's values lie in the flat slice, in order.
     pub fn ranges(&self) -> impl Iterator<Item = (&TensorShape, Range<usize>)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        self.tensors.iter().zip(
-            starts
-                .zip(self.ends.iter().copied())
-                .map(|(start, end)| start..end),
-        )
+        self.tensors.iter().zip(starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end))
     }
 
     /// Runs of at most `block` values that do not cross a tensor's border, in order.
     pub(crate) fn blocks(&self, block: usize) -> impl Iterator<Item = Range<usize>> {
-        self.ranges().flat_map(move |(_, range)| {
-            range
-                .clone()
-                .step_by(block)
-                .map(move |start| start..(start + block).min(range.end))
-        })
+        self.ranges().flat_map(move |(_, range)| range.clone().step_by(block).map(move |start| start..(start + block).min(range.end)))
     }
 
     /// The one encoding that is hashed: count, then for each tensor its name, rank and dimensions, little-endian.
@@ -154,8 +143,7 @@ impl Layout {
         let mut tensors = Vec::with_capacity(count);
         for _ in 0..count {
             let name_len = reader.u32()?;
-            let name = String::from_utf8(reader.take(name_len)?.to_vec())
-                .map_err(|_| LayoutError::Malformed("a name is not UTF-8"))?;
+            let name = String::from_utf8(reader.take(name_len)?.to_vec()).map_err(|_| LayoutError::Malformed("a name is not UTF-8"))?;
             let rank = reader.u32()?;
             if rank > MAX_RANK {
                 return Err(LayoutError::Malformed("too many dimensions"));
@@ -193,28 +181,18 @@ impl From<Layout> for Vec<TensorShape> {
 }
 
 fn check_name(name: &str) -> Result<(), LayoutError> {
-    let fits = (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits {
-        Ok(())
-    } else {
-        Err(LayoutError::BadName(name.chars().take(64).collect()))
-    }
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(()) } else { Err(LayoutError::BadName(name.chars().take(64).collect())) }
 }
 
 fn tensor_len(tensor: &TensorShape) -> Result<usize, LayoutError> {
     if tensor.shape.len() > MAX_RANK || tensor.shape.contains(&0) {
-        return Err(LayoutError::BadShape {
-            name: tensor.name.clone(),
-            shape: tensor.shape.iter().copied().take(16).collect(),
-        });
+        return Err(LayoutError::BadShape { name: tensor.name.clone(), shape: tensor.shape.iter().copied().take(16).collect() });
     }
     tensor
         .shape
         .iter()
-        .try_fold(1_usize, |len, dimension| {
-            len.checked_mul(usize::try_from(*dimension).ok()?)
-        })
+        .try_fold(1_usize, |len, dimension| len.checked_mul(usize::try_from(*dimension).ok()?))
         .ok_or_else(|| LayoutError::TooManyParameters(tensor.name.clone()))
 }
 
@@ -229,26 +207,19 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], LayoutError> {
-        let (head, rest) = self
-            .bytes
-            .split_at_checked(len)
-            .ok_or(LayoutError::Malformed("cut short"))?;
+        let (head, rest) = self.bytes.split_at_checked(len).ok_or(LayoutError::Malformed("cut short"))?;
         self.bytes = rest;
         Ok(head)
     }
 
     fn array(&mut self) -> Result<[u8; 4], LayoutError> {
-        let (head, rest) = self
-            .bytes
-            .split_first_chunk::<4>()
-            .ok_or(LayoutError::Malformed("cut short"))?;
+        let (head, rest) = self.bytes.split_first_chunk::<4>().ok_or(LayoutError::Malformed("cut short"))?;
         self.bytes = rest;
         Ok(*head)
     }
 
     fn u32(&mut self) -> Result<usize, LayoutError> {
-        usize::try_from(u32::from_le_bytes(self.array()?))
-            .map_err(|_| LayoutError::Malformed("a count is too large"))
+        usize::try_from(u32::from_le_bytes(self.array()?)).map_err(|_| LayoutError::Malformed("a count is too large"))
     }
 }
 

@@ -6,37 +6,20 @@ use proptest::prelude::*;
 use super::*;
 
 fn tensor(name: &str, shape: &[u32]) -> TensorShape {
-    TensorShape {
-        name: name.to_owned(),
-        shape: shape.to_vec(),
-    }
+    TensorShape { name: name.to_owned(), shape: shape.to_vec() }
 }
 
 fn small() -> Layout {
-    Layout::new(vec![
-        tensor("wte.weight", &[4, 3]),
-        tensor("ln.bias", &[3]),
-        tensor("scalar", &[]),
-    ])
-    .unwrap()
+    Layout::new(vec![tensor("wte.weight", &[4, 3]), tensor("ln.bias", &[3]), tensor("scalar", &[])]).unwrap()
 }
 
 #[test]
 fn layout__should_sort_by_name_and_lie_flat() {
     let layout = small();
-    let places: Vec<_> = layout
-        .ranges()
-        .map(|(tensor, range)| (tensor.name.as_str(), range))
-        .collect();
-    assert_eq!(
-        places,
-        [("ln.bias", 0..3), ("scalar", 3..4), ("wte.weight", 4..16)]
-    );
+    let places: Vec<_> = layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), range)).collect();
+    assert_eq!(places, [("ln.bias", 0..3), ("scalar", 3..4), ("wte.weight", 4..16)]);
     assert_eq!(layout.parameters(), 16);
-    assert_eq!(
-        layout.blocks(5).collect::<Vec<_>>(),
-        [0..3, 3..4, 4..9, 9..14, 14..16]
-    );
+    assert_eq!(layout.blocks(5).collect::<Vec<_>>(), [0..3, 3..4, 4..9, 9..14, 14..16]);
 }
 
 #[test]
@@ -46,10 +29,7 @@ fn layout__should_have_known_bytes_and_hash() {
                  63616c6172000000000a0000007774652e77656967687402000000\
                  0400000003000000";
     assert_eq!(hex::encode(layout.to_bytes()), bytes);
-    assert_eq!(
-        layout.hash().to_string(),
-        "361272d107dc40cc6de27db4eb0cb7e9f847eecf2201a1489c2217984247530f"
-    );
+    assert_eq!(layout.hash().to_string(), "361272d107dc40cc6de27db4eb0cb7e9f847eecf2201a1489c2217984247530f");
 }
 
 #[test]
@@ -58,51 +38,19 @@ fn layout__should_refuse_what_is_impossible() {
     for (tensors, expected) in [
         (vec![], LayoutError::Empty),
         (vec![tensor("", &[1])], LayoutError::BadName(String::new())),
-        (
-            vec![tensor("a b", &[1])],
-            LayoutError::BadName("a b".into()),
-        ),
+        (vec![tensor("a b", &[1])], LayoutError::BadName("a b".into())),
         (vec![tensor("é", &[1])], LayoutError::BadName("é".into())),
-        (
-            vec![tensor(&long, &[1])],
-            LayoutError::BadName("x".repeat(64)),
-        ),
-        (
-            vec![tensor("a", &[1]), tensor("a", &[2])],
-            LayoutError::NotSorted("a".into()),
-        ),
-        (
-            vec![tensor("a", &[2, 0])],
-            LayoutError::BadShape {
-                name: "a".into(),
-                shape: vec![2, 0],
-            },
-        ),
-        (
-            vec![tensor("a", &[1; 9])],
-            LayoutError::BadShape {
-                name: "a".into(),
-                shape: vec![1; 9],
-            },
-        ),
-        (
-            vec![tensor("a", &[u32::MAX; 8])],
-            LayoutError::TooManyParameters("a".into()),
-        ),
-        (
-            vec![tensor("a", &[1 << 30]), tensor("b", &[1])],
-            LayoutError::TooManyParameters("b".into()),
-        ),
+        (vec![tensor(&long, &[1])], LayoutError::BadName("x".repeat(64))),
+        (vec![tensor("a", &[1]), tensor("a", &[2])], LayoutError::NotSorted("a".into())),
+        (vec![tensor("a", &[2, 0])], LayoutError::BadShape { name: "a".into(), shape: vec![2, 0] }),
+        (vec![tensor("a", &[1; 9])], LayoutError::BadShape { name: "a".into(), shape: vec![1; 9] }),
+        (vec![tensor("a", &[u32::MAX; 8])], LayoutError::TooManyParameters("a".into())),
+        (vec![tensor("a", &[1 << 30]), tensor("b", &[1])], LayoutError::TooManyParameters("b".into())),
     ] {
         assert_eq!(Layout::new(tensors), Err(expected));
     }
-    let many: Vec<_> = (0..=MAX_TENSORS)
-        .map(|i| tensor(&format!("t{i}"), &[1]))
-        .collect();
-    assert_eq!(
-        Layout::new(many),
-        Err(LayoutError::TooManyTensors(MAX_TENSORS + 1))
-    );
+    let many: Vec<_> = (0..=MAX_TENSORS).map(|i| tensor(&format!("t{i}"), &[1])).collect();
+    assert_eq!(Layout::new(many), Err(LayoutError::TooManyTensors(MAX_TENSORS + 1)));
 }
 
 #[test]

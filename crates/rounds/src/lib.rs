@@ -32,15 +32,12 @@ mod record;
 mod state;
 
 pub use aggregate::{
-    AggregateError, Aggregator, CLIP_MULTIPLE, CLIP_ONE, MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND,
-    UNITS_PER_ONE, clip_factors, median, norm,
+    AggregateError, Aggregator, CLIP_MULTIPLE, CLIP_ONE, MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND, UNITS_PER_ONE, clip_factors, median, norm,
 };
 pub use apply::{ApplyError, Updates, apply_round};
 pub use assignment::{Plan, PlanError, UNSEEN_SLOT};
 pub use check::{COPY_OVERLAP, Previous, RecordError};
-pub use codec::{
-    BLOCK, CodecError, MAX_SCALE, Update, decode, encode, encoded_len, overlap, probe_point,
-};
+pub use codec::{BLOCK, CodecError, MAX_SCALE, Update, decode, encode, encoded_len, overlap, probe_point};
 pub use draw::{draw_scorer, scorer_order};
 pub use gate::{Cohort, Nats, PROBE_STEP, Score, Verdict, gate};
 pub use hash::{Hash32, artifact_hash};

@@ -25,12 +25,7 @@ pub struct MerkleHasher {
 
 impl Default for MerkleHasher {
     fn default() -> Self {
-        Self {
-            leaf: new_leaf(),
-            leaf_bytes: 0,
-            total_bytes: 0,
-            subtrees: Vec::new(),
-        }
+        Self { leaf: new_leaf(), leaf_bytes: 0, total_bytes: 0, subtrees: Vec::new() }
     }
 }
 
@@ -44,9 +39,7 @@ impl MerkleHasher {
             let (head, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.leaf_bytes));
             self.leaf.update(head);
             self.leaf_bytes += head.len();
-            self.total_bytes = self
-                .total_bytes
-                .saturating_add(head.len().try_into().unwrap_or(u64::MAX));
+            self.total_bytes = self.total_bytes.saturating_add(head.len().try_into().unwrap_or(u64::MAX));
             bytes = rest;
         }
     }
@@ -104,33 +97,21 @@ mod tests {
             [chunk] => tagged(LEAF_DOMAIN, &[chunk]),
             _ => {
                 let left = chunks.len().next_power_of_two() / 2;
-                node(
-                    by_definition(&chunks[..left]),
-                    by_definition(&chunks[left..]),
-                )
+                node(by_definition(&chunks[..left]), by_definition(&chunks[left..]))
             }
         }
     }
 
     #[test]
     fn root__should_follow_the_definition_at_every_size() {
-        let bytes: Vec<u8> = (0..9 * CHUNK_BYTES + 17)
-            .map(|i| u8::try_from(i * 31 % 251).unwrap())
-            .collect();
+        let bytes: Vec<u8> = (0..9 * CHUNK_BYTES + 17).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
         for chunks in 0..9 {
             for extra in [0, 1, CHUNK_BYTES - 1] {
                 let part = &bytes[..chunks * CHUNK_BYTES + extra];
                 let leaves: Vec<&[u8]> = part.chunks(CHUNK_BYTES).collect();
                 let len = u64::try_from(part.len()).unwrap();
-                let expected = tagged(
-                    ROOT_DOMAIN,
-                    &[&len.to_le_bytes(), &by_definition(&leaves).0],
-                );
-                assert_eq!(
-                    merkle_root(part),
-                    expected,
-                    "{chunks} chunks and {extra} bytes"
-                );
+                let expected = tagged(ROOT_DOMAIN, &[&len.to_le_bytes(), &by_definition(&leaves).0]);
+                assert_eq!(merkle_root(part), expected, "{chunks} chunks and {extra} bytes");
             }
         }
     }

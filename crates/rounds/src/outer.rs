@@ -46,10 +46,7 @@ impl OuterConfig {
         if !(learning_rate > 0.0 && learning_rate <= MAX_LEARNING_RATE) {
             return Err(OuterConfigError::LearningRate(learning_rate));
         }
-        Ok(Self {
-            momentum,
-            learning_rate,
-        })
+        Ok(Self { momentum, learning_rate })
     }
 
     /// Share of the velocity that a step keeps.
@@ -84,10 +81,7 @@ impl TryFrom<OuterConfigFields> for OuterConfig {
 
 impl From<OuterConfig> for OuterConfigFields {
     fn from(config: OuterConfig) -> Self {
-        Self {
-            momentum: config.momentum,
-            learning_rate: config.learning_rate,
-        }
+        Self { momentum: config.momentum, learning_rate: config.learning_rate }
     }
 }
 
@@ -97,17 +91,9 @@ impl From<OuterConfig> for OuterConfigFields {
 /// the inner steps reached.
 pub fn pseudo_gradient(global: &[f32], local: &[f32]) -> Result<Vec<f32>, CodecError> {
     if global.len() != local.len() {
-        return Err(CodecError::WrongLength {
-            what: "local weights",
-            got: local.len(),
-            expected: global.len(),
-        });
+        return Err(CodecError::WrongLength { what: "local weights", got: local.len(), expected: global.len() });
     }
-    Ok(global
-        .iter()
-        .zip(local)
-        .map(|(before, after)| before - after)
-        .collect())
+    Ok(global.iter().zip(local).map(|(before, after)| before - after).collect())
 }
 
 #[cfg(test)]
@@ -131,29 +117,17 @@ mod tests {
         let (global, local) = ([3.0_f32, -1.0], [1.0_f32, 2.0]);
         let delta = pseudo_gradient(&global, &local).unwrap();
         let (mut weights, mut velocity) = (global, [0.0_f32; 2]);
-        OuterConfig::new(0.0, 1.0)
-            .unwrap()
-            .step(&mut weights, &mut velocity, &delta);
+        OuterConfig::new(0.0, 1.0).unwrap().step(&mut weights, &mut velocity, &delta);
         assert_eq!(weights, local);
         assert!(pseudo_gradient(&global, &[1.0]).is_err());
     }
 
     #[test]
     fn config__should_refuse_what_could_diverge() {
-        for (momentum, learning_rate) in [
-            (-0.0, 0.5),
-            (-0.1, 0.5),
-            (1.0, 0.5),
-            (f32::NAN, 0.5),
-            (0.5, 0.0),
-            (0.5, 4.1),
-            (0.5, f32::NAN),
-            (0.5, -1.0),
-        ] {
-            assert!(
-                OuterConfig::new(momentum, learning_rate).is_err(),
-                "{momentum} {learning_rate}"
-            );
+        for (momentum, learning_rate) in
+            [(-0.0, 0.5), (-0.1, 0.5), (1.0, 0.5), (f32::NAN, 0.5), (0.5, 0.0), (0.5, 4.1), (0.5, f32::NAN), (0.5, -1.0)]
+        {
+            assert!(OuterConfig::new(momentum, learning_rate).is_err(), "{momentum} {learning_rate}");
         }
     }
 }

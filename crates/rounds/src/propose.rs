@@ -48,47 +48,24 @@ impl From<&CodecError> for Refusal {
 /// `candidates` come in the order in which they committed: of two that share their update the later is the copy. Each
 /// participant appears once. Accepted work counts for all tokens that the plan assigns. `seed` and `skipped` are those
 /// of [`ScorerDraw`].
-pub fn propose(
-    previous: &Previous,
-    plan: Plan,
-    seed: Hash32,
-    skipped: u16,
-    candidates: &[Candidate<'_>],
-) -> RoundRecord {
+pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, candidates: &[Candidate<'_>]) -> RoundRecord {
     let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let copies = |update| {
-            judged.iter().any(|(_, other)| {
-                other
-                    .update()
-                    .is_some_and(|one| overlap(one, update) >= COPY_OVERLAP)
-            })
-        };
+        let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| overlap(one, update) >= COPY_OVERLAP));
         let judgement = match candidate.work {
             _ if candidate.commitment.is_none() => Judgement::Refused(None, Refusal::Late),
             Work::Unusable(reason) => Judgement::Refused(None, reason),
             Work::Scored { score: None, .. } => Judgement::Refused(None, Refusal::NotFinite),
             // What was committed to never came.
-            Work::Scored { update, .. } if candidate.commitment != Some(update.hash()) => {
-                Judgement::Refused(None, Refusal::Late)
-            }
-            Work::Scored { update, .. } if copies(update) => {
-                Judgement::Refused(None, Refusal::Copied)
-            }
-            Work::Scored {
-                update,
-                score: Some(score),
-            } => Judgement::Usable(update, score),
+            Work::Scored { update, .. } if candidate.commitment != Some(update.hash()) => Judgement::Refused(None, Refusal::Late),
+            Work::Scored { update, .. } if copies(update) => Judgement::Refused(None, Refusal::Copied),
+            Work::Scored { update, score: Some(score) } => Judgement::Usable(update, score),
         };
         judged.push((candidate, judgement));
     }
     judged.sort_by_key(|(candidate, _)| candidate.participant);
     apply_gate(&mut judged);
-    let norms: Vec<u64> = judged
-        .iter()
-        .filter_map(|(_, judgement)| judgement.update())
-        .map(norm)
-        .collect();
+    let norms: Vec<u64> = judged.iter().filter_map(|(_, judgement)| judgement.update()).map(norm).collect();
     let mut factors = clip_factors(&norms).into_iter();
     let entries = judged.into_iter().map(|(candidate, judgement)| {
         let outcome = match judgement {
@@ -98,16 +75,9 @@ pub fn propose(
                 clip_factor_256: factors.next().unwrap_or(CLIP_ONE),
                 score,
             },
-            Judgement::Refused(score, reason) => Outcome::Refused {
-                update_hash: candidate.commitment,
-                score,
-                reason,
-            },
+            Judgement::Refused(score, reason) => Outcome::Refused { update_hash: candidate.commitment, score, reason },
         };
-        Entry {
-            participant: candidate.participant,
-            outcome,
-        }
+        Entry { participant: candidate.participant, outcome }
     });
     let mut record = RoundRecord {
         run: previous.run,
@@ -121,18 +91,9 @@ pub fn propose(
         entries: entries.collect(),
     };
     let commitments = record.commitments();
-    let committed: Vec<u16> = commitments
-        .iter()
-        .map(|(participant, _)| *participant)
-        .collect();
-    let scorer = scorer_order(&seed, &commitments, &committed)
-        .get(usize::from(skipped))
-        .copied();
-    record.scorer = scorer.map(|scorer| ScorerDraw {
-        seed,
-        skipped,
-        scorer,
-    });
+    let committed: Vec<u16> = commitments.iter().map(|(participant, _)| *participant).collect();
+    let scorer = scorer_order(&seed, &commitments, &committed).get(usize::from(skipped)).copied();
+    record.scorer = scorer.map(|scorer| ScorerDraw { seed, skipped, scorer });
     record
 }
 
@@ -186,28 +147,15 @@ mod tests {
     const ROSTER: u16 = 8;
 
     fn state() -> OuterState {
-        let layout = Layout::new(vec![TensorShape {
-            name: "w".into(),
-            shape: vec![600],
-        }])
-        .unwrap();
+        let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![600] }]).unwrap();
         OuterState::new(layout, OuterConfig::new(0.5, 0.8).unwrap(), vec![0.0; 600]).unwrap()
     }
 
     /// An update that no other seed shares; of equal seeds the codes are equal whatever the factor.
     fn update(state: &OuterState, seed: u16, factor: u8) -> Update {
-        let value = |i: u16| {
-            f32::from(crate::artifact_hash(&[i.to_le_bytes(), seed.to_le_bytes()].concat()).0[0])
-                - 127.5
-        };
-        let values: Vec<f32> = (0..600)
-            .map(|i| value(i) / 64.0 * f32::from(factor))
-            .collect();
-        decode(
-            state.layout(),
-            &encode(state.layout(), &values, &mut [0.0; 600]).unwrap(),
-        )
-        .unwrap()
+        let value = |i: u16| f32::from(crate::artifact_hash(&[i.to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) - 127.5;
+        let values: Vec<f32> = (0..600).map(|i| value(i) / 64.0 * f32::from(factor)).collect();
+        decode(state.layout(), &encode(state.layout(), &values, &mut [0.0; 600]).unwrap()).unwrap()
     }
 
     fn reasons(record: &RoundRecord) -> Vec<(u16, Option<Refusal>)> {
@@ -222,62 +170,24 @@ mod tests {
     fn propose__should_say_why_each_work_is_refused() {
         let state = state();
         let previous = Previous::genesis(RunId(1), &state, ROSTER);
-        let honest = Some(Score {
-            own: Nats(30_000),
-            unseen: Nats(1_000),
-        });
+        let honest = Some(Score { own: Nats(30_000), unseen: Nats(1_000) });
         let updates: Vec<Update> = (0..6).map(|seed| update(&state, seed, 1)).collect();
         let scored = |participant: u16, update, score| {
             let commitment = Some(updates[usize::from(participant)].hash());
-            Candidate {
-                participant,
-                commitment,
-                work: Work::Scored { update, score },
-            }
+            Candidate { participant, commitment, work: Work::Scored { update, score } }
         };
         let copy = update(&state, 5, 2);
         let candidates = [
             scored(5, &updates[5], honest),
-            Candidate {
-                participant: 4,
-                commitment: Some(copy.hash()),
-                work: Work::Scored {
-                    update: &copy,
-                    score: honest,
-                },
-            },
+            Candidate { participant: 4, commitment: Some(copy.hash()), work: Work::Scored { update: &copy, score: honest } },
             scored(3, &updates[0], honest),
-            scored(
-                2,
-                &updates[2],
-                Some(Score {
-                    own: Nats(0),
-                    unseen: Nats(0),
-                }),
-            ),
+            scored(2, &updates[2], Some(Score { own: Nats(0), unseen: Nats(0) })),
             scored(1, &updates[1], None),
-            Candidate {
-                participant: 6,
-                commitment: None,
-                work: Work::Scored {
-                    update: &updates[3],
-                    score: honest,
-                },
-            },
+            Candidate { participant: 6, commitment: None, work: Work::Scored { update: &updates[3], score: honest } },
             scored(0, &updates[0], honest),
-            Candidate {
-                participant: 7,
-                commitment: Some(Hash32([7; 32])),
-                work: Work::Unusable((&CodecError::WrongHeader).into()),
-            },
+            Candidate { participant: 7, commitment: Some(Hash32([7; 32])), work: Work::Unusable((&CodecError::WrongHeader).into()) },
         ];
-        let record = propose(
-            &previous,
-            Plan::new(5, 2, 8).unwrap(),
-            Hash32([1; 32]),
-            0,
-            &candidates,
-        );
+        let record = propose(&previous, Plan::new(5, 2, 8).unwrap(), Hash32([1; 32]), 0, &candidates);
         let expected = [
             (0, None),
             (1, Some(Refusal::NotFinite)),
@@ -294,13 +204,7 @@ mod tests {
 
     fn any_score() -> impl Strategy<Value = Option<Score>> {
         let nats = -60_000_i64..60_000;
-        prop::option::weighted(
-            0.9,
-            (nats.clone(), nats).prop_map(|(own, unseen)| Score {
-                own: Nats(own),
-                unseen: Nats(unseen),
-            }),
-        )
+        prop::option::weighted(0.9, (nats.clone(), nats).prop_map(|(own, unseen)| Score { own: Nats(own), unseen: Nats(unseen) }))
     }
 
     proptest! {

@@ -110,8 +110,7 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::from_toml`].
     pub fn from_json(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self =
-            serde_json::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string()))?;
+        let recipe: Self = serde_json::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string()))?;
         recipe.validated()
     }
 

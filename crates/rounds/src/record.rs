@@ -38,9 +38,7 @@ pub struct RoundRecord {
 }
 
 /// How the scorer was drawn, by [`crate::scorer_order`] over the participants that committed.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScorerDraw {
     /// What became known after the commitments were frozen.
@@ -88,19 +86,7 @@ pub enum Outcome {
 }
 
 /// Why work was refused.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// The commitment, or the bytes committed to, came after the round had closed.
@@ -152,10 +138,7 @@ impl RoundRecord {
     /// Whose work was accepted, in order.
     pub fn accepted(&self) -> impl Iterator<Item = u16> {
         let accepted = |entry: &&Entry| matches!(entry.outcome, Outcome::Accepted { .. });
-        self.entries
-            .iter()
-            .filter(accepted)
-            .map(|entry| entry.participant)
+        self.entries.iter().filter(accepted).map(|entry| entry.participant)
     }
 
     /// Accepted tokens for each place in the roster, 0 where nothing was accepted: what the round's statement says.
@@ -174,8 +157,5 @@ impl RoundRecord {
 
 /// Where the chain of a run's records begins: binds the run and the state it starts from.
 pub fn genesis_digest(run: RunId, initial_state_root: Hash32) -> Hash32 {
-    tagged(
-        GENESIS_DOMAIN,
-        &[&run.0.to_le_bytes(), &initial_state_root.0],
-    )
+    tagged(GENESIS_DOMAIN, &[&run.0.to_le_bytes(), &initial_state_root.0])
 }

@@ -67,14 +67,7 @@ impl OuterState {
     pub fn new(layout: Layout, config: OuterConfig, weights: Vec<f32>) -> Result<Self, StateError> {
         check_values("weights", &weights, layout.parameters())?;
         let momentum = vec![0.0; weights.len()];
-        Ok(Self {
-            layout,
-            config,
-            weights,
-            momentum,
-            round: 0,
-            next_inner_step: 0,
-        })
+        Ok(Self { layout, config, weights, momentum, round: 0, next_inner_step: 0 })
     }
 
     /// Names and shapes of the tensors.
@@ -109,31 +102,18 @@ impl OuterState {
 
     /// The weights of each tensor with its name and shape, in order.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[u32], &[f32])> {
-        self.layout.ranges().map(|(tensor, range)| {
-            (
-                tensor.name.as_str(),
-                tensor.shape.as_slice(),
-                &self.weights[range],
-            )
-        })
+        self.layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), tensor.shape.as_slice(), &self.weights[range]))
     }
 
     /// Makes the next outer step and moves the clock by `inner_steps`. On an error nothing has changed.
     ///
     /// Without a mean (nothing was accepted) only the clock moves: no work is no reason to coast on old momentum.
     pub fn step(&mut self, mean: Option<&[f32]>, inner_steps: u32) -> Result<(), StateError> {
-        let round = self
-            .round
-            .checked_add(1)
-            .ok_or(StateError::ClockAtEnd(self.round))?;
-        let next = self
-            .next_inner_step
-            .checked_add(u64::from(inner_steps))
-            .ok_or(StateError::ClockAtEnd(self.round))?;
+        let round = self.round.checked_add(1).ok_or(StateError::ClockAtEnd(self.round))?;
+        let next = self.next_inner_step.checked_add(u64::from(inner_steps)).ok_or(StateError::ClockAtEnd(self.round))?;
         if let Some(mean) = mean {
             check_values("the mean", mean, self.weights.len())?;
-            self.config
-                .step(&mut self.weights, &mut self.momentum, mean);
+            self.config.step(&mut self.weights, &mut self.momentum, mean);
         }
         (self.round, self.next_inner_step) = (round, next);
         Ok(())
@@ -166,11 +146,7 @@ impl OuterState {
         sink(&self.next_inner_step.to_le_bytes());
         sink(&self.config.momentum().to_le_bytes());
         sink(&self.config.learning_rate().to_le_bytes());
-        sink(
-            &u32::try_from(layout.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
+        sink(&u32::try_from(layout.len()).unwrap_or(u32::MAX).to_le_bytes());
         sink(&layout);
         let mut piece = Vec::with_capacity(4 * PIECE);
         for values in [&self.weights, &self.momentum] {
@@ -184,69 +160,44 @@ impl OuterState {
 
     /// Reads exactly what [`Self::to_bytes`] writes; anything else, non-finite values included, is refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        let mut rest = bytes
-            .strip_prefix(&MAGIC)
-            .and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
+        let mut rest = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
         let round = u32::from_le_bytes(take(&mut rest)?);
         let next_inner_step = u64::from_le_bytes(take(&mut rest)?);
         let momentum = f32::from_le_bytes(take(&mut rest)?);
         let learning_rate = f32::from_le_bytes(take(&mut rest)?);
         let config = OuterConfig::new(momentum, learning_rate)?;
-        let layout_len =
-            usize::try_from(u32::from_le_bytes(take(&mut rest)?)).unwrap_or(usize::MAX);
+        let layout_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).unwrap_or(usize::MAX);
         if layout_len > MAX_LAYOUT_BYTES {
             return Err(LayoutError::Malformed("longer than any layout").into());
         }
-        let (layout, values) = rest
-            .and_then(|rest| rest.split_at_checked(layout_len))
-            .ok_or(LayoutError::Malformed("cut short"))?;
+        let (layout, values) = rest.and_then(|rest| rest.split_at_checked(layout_len)).ok_or(LayoutError::Malformed("cut short"))?;
         let layout = Layout::from_bytes(layout)?;
         let parameters = layout.parameters();
         if values.len() != 8 * parameters {
-            return Err(StateError::WrongLength {
-                what: "bytes of values",
-                got: values.len(),
-                expected: 8 * parameters,
-            });
+            return Err(StateError::WrongLength { what: "bytes of values", got: values.len(), expected: 8 * parameters });
         }
         let (weights, momentum) = values.split_at(4 * parameters);
         let (weights, momentum) = (read_values(weights), read_values(momentum));
         check_values("weights", &weights, parameters)?;
         check_values("momentum", &momentum, parameters)?;
-        Ok(Self {
-            layout,
-            config,
-            weights,
-            momentum,
-            round,
-            next_inner_step,
-        })
+        Ok(Self { layout, config, weights, momentum, round, next_inner_step })
     }
 }
 
 fn take<const N: usize>(rest: &mut Option<&[u8]>) -> Result<[u8; N], StateError> {
-    let (head, tail) = rest
-        .and_then(<[u8]>::split_first_chunk::<N>)
-        .ok_or(StateError::WrongHeader)?;
+    let (head, tail) = rest.and_then(<[u8]>::split_first_chunk::<N>).ok_or(StateError::WrongHeader)?;
     *rest = Some(tail);
     Ok(*head)
 }
 
 fn read_values(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<4>();
-    values
-        .iter()
-        .map(|value| f32::from_le_bytes(*value))
-        .collect()
+    values.iter().map(|value| f32::from_le_bytes(*value)).collect()
 }
 
 fn check_values(what: &'static str, values: &[f32], expected: usize) -> Result<(), StateError> {
     if values.len() != expected {
-        return Err(StateError::WrongLength {
-            what,
-            got: values.len(),
-            expected,
-        });
+        return Err(StateError::WrongLength { what, got: values.len(), expected });
     }
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(StateError::NotFinite { what, index }),

@@ -8,14 +8,8 @@ use crate::layout::TensorShape;
 use crate::merkle::merkle_root;
 
 fn state(size: u32) -> OuterState {
-    let layout = Layout::new(vec![TensorShape {
-        name: "w".into(),
-        shape: vec![size],
-    }])
-    .unwrap();
-    let weights = (0..size)
-        .map(|i| f32::from(u16::try_from(i % 1_000).unwrap()) * 0.25 - 3.0)
-        .collect();
+    let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![size] }]).unwrap();
+    let weights = (0..size).map(|i| f32::from(u16::try_from(i % 1_000).unwrap()) * 0.25 - 3.0).collect();
     OuterState::new(layout, OuterConfig::new(0.5, 0.75).unwrap(), weights).unwrap()
 }
 
@@ -41,15 +35,9 @@ fn state__should_have_known_bytes_and_roots() {
     ]
     .concat();
     assert_eq!(hex::encode(state.to_bytes()), expected);
-    assert_eq!(
-        state.root().to_string(),
-        "f0ab946a99bc8d8cce1a5fce547b91832cc89393e0ebc63a4f63deb659340173"
-    );
+    assert_eq!(state.root().to_string(), "f0ab946a99bc8d8cce1a5fce547b91832cc89393e0ebc63a4f63deb659340173");
     // Several chunks.
-    assert_eq!(
-        self::state(40_000).root().to_string(),
-        "0a73d2444439a5975665635058ef65c125297e6fa9640e092072303a5ceaa44c"
-    );
+    assert_eq!(self::state(40_000).root().to_string(), "0a73d2444439a5975665635058ef65c125297e6fa9640e092072303a5ceaa44c");
 }
 
 #[test]
@@ -59,10 +47,7 @@ fn step__should_move_the_clock_alone_when_nothing_was_accepted() {
     let (weights, momentum) = (state.weights().to_vec(), state.momentum().to_vec());
     state.step(None, 20).unwrap();
     assert_eq!((state.round(), state.next_inner_step()), (2, 40));
-    assert_eq!(
-        (state.weights(), state.momentum()),
-        (&weights[..], &momentum[..])
-    );
+    assert_eq!((state.weights(), state.momentum()), (&weights[..], &momentum[..]));
 }
 
 #[test]
@@ -72,10 +57,7 @@ fn step__should_change_nothing_on_an_error() {
     assert!(state.step(Some(&[1.0]), 20).is_err());
     assert!(state.step(Some(&[1.0, f32::NAN]), 20).is_err());
     state.next_inner_step = u64::MAX;
-    assert_eq!(
-        state.step(Some(&[1.0, 1.0]), 1),
-        Err(StateError::ClockAtEnd(0))
-    );
+    assert_eq!(state.step(Some(&[1.0, 1.0]), 1), Err(StateError::ClockAtEnd(0)));
     state.next_inner_step = 0;
     assert_eq!(state, before);
 }
@@ -86,23 +68,11 @@ fn state__should_refuse_values_that_are_not_finite() {
     let config = state(2).config();
     for bad in [f32::NAN, f32::INFINITY] {
         let refused = OuterState::new(layout.clone(), config, vec![0.0, bad]);
-        assert_eq!(
-            refused,
-            Err(StateError::NotFinite {
-                what: "weights",
-                index: 1
-            })
-        );
+        assert_eq!(refused, Err(StateError::NotFinite { what: "weights", index: 1 }));
         let mut bytes = state(2).to_bytes();
         let end = bytes.len();
         bytes[end - 4..].copy_from_slice(&bad.to_le_bytes());
-        assert_eq!(
-            OuterState::from_bytes(&bytes),
-            Err(StateError::NotFinite {
-                what: "momentum",
-                index: 1
-            })
-        );
+        assert_eq!(OuterState::from_bytes(&bytes), Err(StateError::NotFinite { what: "momentum", index: 1 }));
     }
     assert!(OuterState::new(layout, config, vec![0.0]).is_err());
 }
@@ -116,10 +86,7 @@ fn from_bytes__should_refuse_cut_and_longer_bytes() {
     assert!(OuterState::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
     let mut huge = bytes.clone();
     huge[26..30].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(
-        OuterState::from_bytes(&huge),
-        Err(LayoutError::Malformed("longer than any layout").into())
-    );
+    assert_eq!(OuterState::from_bytes(&huge), Err(LayoutError::Malformed("longer than any layout").into()));
 }
 
 proptest! {

@@ -7,9 +7,8 @@
 
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{
-    Candidate, CodecError, Layout, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous,
-    Refusal, RoundRecord, Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash,
-    decode, encode, probe_point, propose, pseudo_gradient,
+    Candidate, CodecError, Layout, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal, RoundRecord, Score, TensorShape,
+    Update, Updates, Work, apply_round, artifact_hash, decode, encode, probe_point, propose, pseudo_gradient,
 };
 
 const RUN: RunId = RunId(1);
@@ -34,20 +33,14 @@ impl Task {
             let hash = artifact_hash(&[place.to_le_bytes(), of.to_le_bytes()].concat()).0;
             f32::from(u16::from_le_bytes([hash[0], hash[1]])) / 65_536.0
         };
-        let target = (0..parameters)
-            .map(|i| 4.0 * number(i, 1_000) - 2.0 + 1.6 * number(i, own))
-            .collect();
-        let curvature = (0..parameters)
-            .map(|i| 0.2 + 0.8 * number(i, 2_000))
-            .collect();
+        let target = (0..parameters).map(|i| 4.0 * number(i, 1_000) - 2.0 + 1.6 * number(i, own)).collect();
+        let curvature = (0..parameters).map(|i| 0.2 + 0.8 * number(i, 2_000)).collect();
         Self { target, curvature }
     }
 
     fn loss(&self, weights: &[f32]) -> f64 {
         let pairs = weights.iter().zip(&self.target).zip(&self.curvature);
-        let sum: f64 = pairs
-            .map(|((w, t), c)| f64::from(c * (w - t) * (w - t)))
-            .sum();
+        let sum: f64 = pairs.map(|((w, t), c)| f64::from(c * (w - t) * (w - t))).sum();
         0.5 * sum / weights.len() as f64
     }
 
@@ -63,21 +56,8 @@ impl Task {
 }
 
 fn layout() -> Layout {
-    let tensors = [
-        ("layer.weight", vec![20, 30]),
-        ("layer.bias", vec![30]),
-        ("head", vec![7]),
-    ];
-    Layout::new(
-        tensors
-            .into_iter()
-            .map(|(name, shape)| TensorShape {
-                name: name.into(),
-                shape,
-            })
-            .collect(),
-    )
-    .unwrap()
+    let tensors = [("layer.weight", vec![20, 30]), ("layer.bias", vec![30]), ("head", vec![7])];
+    Layout::new(tensors.into_iter().map(|(name, shape)| TensorShape { name: name.into(), shape }).collect()).unwrap()
 }
 
 /// One party that follows the run: a node, the coordinator or a stranger with the artifacts.
@@ -105,44 +85,21 @@ impl Party {
 }
 
 /// The coordinator's side of a round, from the bytes that came in time, in the order in which they were committed to.
-fn make_record(
-    party: &Party,
-    plan: Plan,
-    tasks: &[Task],
-    unseen: &Task,
-    in_time: &[(u16, Vec<u8>)],
-) -> RoundRecord {
+fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time: &[(u16, Vec<u8>)]) -> RoundRecord {
     let weights = party.state.weights();
-    let decoded: Vec<Result<Update, CodecError>> = in_time
-        .iter()
-        .map(|(_, bytes)| decode(party.state.layout(), bytes))
-        .collect();
-    let mut candidates = vec![Candidate {
-        participant: LATE,
-        commitment: None,
-        work: Work::Unusable(Refusal::Late),
-    }];
+    let decoded: Vec<Result<Update, CodecError>> = in_time.iter().map(|(_, bytes)| decode(party.state.layout(), bytes)).collect();
+    let mut candidates = vec![Candidate { participant: LATE, commitment: None, work: Work::Unusable(Refusal::Late) }];
     for ((participant, bytes), update) in in_time.iter().zip(&decoded) {
         let work = match update {
             Err(error) => Work::Unusable(error.into()),
             Ok(update) => {
                 let task = &tasks[usize::from(*participant)];
                 let point = probe_point(weights, update, PROBE_STEP).unwrap();
-                let (own, other) = (
-                    [weights, &point].map(|at| task.loss(at)),
-                    [weights, &point].map(|at| unseen.loss(at)),
-                );
-                Work::Scored {
-                    update,
-                    score: Score::from_losses(own[0], own[1], other[0], other[1]),
-                }
+                let (own, other) = ([weights, &point].map(|at| task.loss(at)), [weights, &point].map(|at| unseen.loss(at)));
+                Work::Scored { update, score: Score::from_losses(own[0], own[1], other[0], other[1]) }
             }
         };
-        candidates.push(Candidate {
-            participant: *participant,
-            commitment: Some(artifact_hash(bytes)),
-            work,
-        });
+        candidates.push(Candidate { participant: *participant, commitment: Some(artifact_hash(bytes)), work });
     }
     let seed = artifact_hash(&party.state.round().to_le_bytes());
     propose(&party.previous, plan, seed, 0, &candidates)
@@ -153,18 +110,13 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
     let layout = layout();
     let parameters = layout.parameters();
     let plan = Plan::new(INNER_STEPS, 2, 16).unwrap();
-    let tasks: Vec<Task> = (0..u32::from(ROSTER))
-        .map(|own| Task::new(own, parameters))
-        .collect();
+    let tasks: Vec<Task> = (0..u32::from(ROSTER)).map(|own| Task::new(own, parameters)).collect();
     let unseen = Task::new(500, parameters);
     let config = OuterConfig::new(0.5, 0.8).unwrap();
     let state = OuterState::new(layout.clone(), config, vec![0.0; parameters]).unwrap();
     let common = |weights: &[f32]| tasks.iter().map(|task| task.loss(weights)).sum::<f64>();
     let loss_before = common(state.weights());
-    let party = Party {
-        previous: Previous::genesis(RUN, &state, ROSTER),
-        state,
-    };
+    let party = Party { previous: Previous::genesis(RUN, &state, ROSTER), state };
     let mut parties = vec![party; 3];
     let mut feedback = vec![vec![0.0_f32; parameters]; usize::from(ROSTER)];
     let mut accepted = [0_u32; ROSTER as usize];
@@ -189,30 +141,15 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
         for entry in &record.entries {
             match &entry.outcome {
                 Outcome::Accepted { .. } => accepted[usize::from(entry.participant)] += 1,
-                Outcome::Refused {
-                    reason: Refusal::Late,
-                    ..
-                } => reasons[0] += 1,
-                Outcome::Refused {
-                    reason: Refusal::NotFinite,
-                    ..
-                } => reasons[1] += 1,
-                Outcome::Refused {
-                    reason: Refusal::Copied,
-                    ..
-                } => reasons[2] += 1,
+                Outcome::Refused { reason: Refusal::Late, .. } => reasons[0] += 1,
+                Outcome::Refused { reason: Refusal::NotFinite, .. } => reasons[1] += 1,
+                Outcome::Refused { reason: Refusal::Copied, .. } => reasons[2] += 1,
                 Outcome::Refused { reason, .. } => panic!("round {round}: {reason:?}"),
             }
         }
         let record = borsh::to_vec(&record).unwrap();
-        let roots: Vec<Hash32> = parties
-            .iter_mut()
-            .map(|party| party.follow(plan, &record, &in_time))
-            .collect();
-        assert!(
-            roots.iter().all(|root| *root == roots[0]),
-            "round {round}: {roots:?}"
-        );
+        let roots: Vec<Hash32> = parties.iter_mut().map(|party| party.follow(plan, &record, &in_time)).collect();
+        assert!(roots.iter().all(|root| *root == roots[0]), "round {round}: {roots:?}");
         if round == 20 {
             // Killed: nothing is left of one party but the checkpoint and the last record.
             let checkpoint = parties[1].state.to_bytes();
@@ -226,21 +163,9 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
     assert_eq!(accepted, [50, 50, 0, 50, 0, 50, 0, 0]);
     assert_eq!(reasons, [50, 50, 50]);
     let end = &parties[0].state;
-    assert_eq!(
-        (end.round(), end.next_inner_step()),
-        (ROUNDS, u64::from(ROUNDS * INNER_STEPS))
-    );
+    assert_eq!((end.round(), end.next_inner_step()), (ROUNDS, u64::from(ROUNDS * INNER_STEPS)));
     let loss_after = common(end.weights());
-    println!(
-        "loss {loss_before:.4} -> {loss_after:.4}, root {}",
-        end.root()
-    );
-    assert!(
-        loss_after < loss_before / 8.0,
-        "{loss_before} -> {loss_after}"
-    );
-    assert_eq!(
-        end.root().to_string(),
-        "4bf2f45b1f7c84de521702c502b80cb208e66038079e6797daae46acd0a6e975"
-    );
+    println!("loss {loss_before:.4} -> {loss_after:.4}, root {}", end.root());
+    assert!(loss_after < loss_before / 8.0, "{loss_before} -> {loss_after}");
+    assert_eq!(end.root().to_string(), "4bf2f45b1f7c84de521702c502b80cb208e66038079e6797daae46acd0a6e975");
 }

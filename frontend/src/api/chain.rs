@@ -9,7 +9,9 @@ use starling_contract_api::View;
 use starling_primitives::{AccountId, Amount};
 
 async fn request(rpc_url: &str, method: &str, params: Value) -> Outcome<Value> {
-    let away = |error: gloo_net::Error| Failure::new("chain_away", format!("The chain's RPC does not answer. Nothing has changed; try again in a moment. ({error})"));
+    let away = |error: gloo_net::Error| {
+        Failure::new("chain_away", format!("The chain's RPC does not answer. Nothing has changed; try again in a moment. ({error})"))
+    };
     let body = json!({"jsonrpc": "2.0", "id": "dashboard", "method": method, "params": params});
     let response = Request::post(rpc_url).json(&body).map_err(away)?.send().await.map_err(away)?;
     let mut answer: Value = response.json().await.map_err(away)?;
@@ -29,7 +31,8 @@ pub(crate) async fn view<T: DeserializeOwned>(rpc_url: &str, view: &View<T>) -> 
         "args_base64": STANDARD.encode(view.args_bytes()),
     });
     let answer = request(rpc_url, "query", params).await?;
-    let bytes: Vec<u8> = serde_json::from_value(answer["result"].clone()).map_err(|_| Failure::new("view_failed", format!("{} could not be read from the chain: {}", view.method, answer["error"])))?;
+    let bytes: Vec<u8> = serde_json::from_value(answer["result"].clone())
+        .map_err(|_| Failure::new("view_failed", format!("{} could not be read from the chain: {}", view.method, answer["error"])))?;
     view.decode(&bytes).map_err(|error| Failure::new("view_not_understood", format!("{}: {error}", view.method)))
 }
 
@@ -43,5 +46,8 @@ pub(crate) async fn status(rpc_url: &str) -> Outcome<(String, u64)> {
 /// What an account holds on the chain itself, outside our contracts.
 pub(crate) async fn wallet_balance(rpc_url: &str, account: &AccountId) -> Outcome<Amount> {
     let answer = request(rpc_url, "query", json!({"request_type": "view_account", "finality": "final", "account_id": account})).await?;
-    answer["amount"].as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Failure::new("view_not_understood", "The account's balance is not understood."))
+    answer["amount"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Failure::new("view_not_understood", "The account's balance is not understood."))
 }

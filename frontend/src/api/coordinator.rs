@@ -8,7 +8,10 @@ use starling_http_api::{artifact::Stored, path, problem::Problem};
 use starling_primitives::Hash32;
 
 fn away(error: impl std::fmt::Display) -> Failure {
-    Failure::new("coordinator_away", format!("The coordinator does not answer. Your money is safe on the chain; this page tries again. ({error})"))
+    Failure::new(
+        "coordinator_away",
+        format!("The coordinator does not answer. Your money is safe on the chain; this page tries again. ({error})"),
+    )
 }
 
 async fn check(response: Response) -> Outcome<Response> {
@@ -23,7 +26,9 @@ async fn check(response: Response) -> Outcome<Response> {
 }
 
 async fn read<T: DeserializeOwned>(response: Response) -> Outcome<T> {
-    check(response).await?.json().await.map_err(|error| Failure::new("answer_not_understood", format!("The coordinator's answer is not understood; reload the page. ({error})")))
+    check(response).await?.json().await.map_err(|error| {
+        Failure::new("answer_not_understood", format!("The coordinator's answer is not understood; reload the page. ({error})"))
+    })
 }
 
 pub(crate) async fn get<T: DeserializeOwned>(path: &str) -> Outcome<T> {
@@ -47,7 +52,8 @@ pub(crate) async fn post_quietly(path: &str, body: &impl Serialize) -> Outcome<(
 pub(crate) async fn upload(bytes: &[u8]) -> Outcome<Stored> {
     let hash = Hash32(*blake3::hash(bytes).as_bytes());
     let body = Uint8Array::from(bytes);
-    let stored: Stored = read(Request::put(&path::fill(path::ARTIFACT, &[&hash])).body(body).map_err(away)?.send().await.map_err(away)?).await?;
+    let stored: Stored =
+        read(Request::put(&path::fill(path::ARTIFACT, &[&hash])).body(body).map_err(away)?.send().await.map_err(away)?).await?;
     if stored.hash != hash {
         return Err(Failure::new("upload_damaged", "The upload was damaged on its way. Nothing was charged; try again."));
     }

@@ -16,7 +16,12 @@ const STORE: &str = "starling.meter.";
 
 fn store() -> Outcome<web_sys::Storage> {
     let storage = web_sys::window().and_then(|window| window.local_storage().ok().flatten());
-    storage.ok_or_else(|| Failure::new("no_storage", "This browser keeps nothing for this site, so it cannot hold the key that co-signs your job. Allow site data, then try again."))
+    storage.ok_or_else(|| {
+        Failure::new(
+            "no_storage",
+            "This browser keeps nothing for this site, so it cannot hold the key that co-signs your job. Allow site data, then try again.",
+        )
+    })
 }
 
 /// Makes a key and keeps it in this browser.
@@ -25,7 +30,9 @@ pub(crate) fn make_key() -> Outcome<PublicKey> {
     getrandom::fill(&mut seed).map_err(|_| Failure::new("no_random", "This browser gave no random numbers."))?;
     let key = SigningKey::from_bytes(&seed);
     let public = PublicKey(key.verifying_key().to_bytes());
-    store()?.set_item(&format!("{STORE}{public}"), &hex::encode(seed)).map_err(|_| Failure::new("no_storage", "This browser's storage is full: the co-signing key could not be kept."))?;
+    store()?
+        .set_item(&format!("{STORE}{public}"), &hex::encode(seed))
+        .map_err(|_| Failure::new("no_storage", "This browser's storage is full: the co-signing key could not be kept."))?;
     Ok(public)
 }
 
@@ -40,15 +47,22 @@ pub(crate) fn key(public: &PublicKey) -> Option<SigningKey> {
 /// Checks a round's statement against the chain and co-signs it. The roots are recomputed by the nodes and by `starling verify`, not by this tab.
 pub(crate) async fn sign_round(network: &NetworkInfo, run_id: RunId, pending: &PendingStatement) -> Outcome<()> {
     let compute = Compute(network.deployment.compute.clone());
-    let run = chain::view(&network.rpc_url, &compute.run(run_id)).await?.ok_or_else(|| Failure::new("no_run", "The run is not on the chain."))?;
+    let run =
+        chain::view(&network.rpc_url, &compute.run(run_id)).await?.ok_or_else(|| Failure::new("no_run", "The run is not on the chain."))?;
     let statement = &pending.statement;
     if statement.round < run.rounds_done {
         return Ok(());
     }
-    let follows = statement.run_id == run.id && statement.escrow_id == run.escrow_id && statement.round == run.rounds_done && statement.previous == run.chain;
+    let follows = statement.run_id == run.id
+        && statement.escrow_id == run.escrow_id
+        && statement.round == run.rounds_done
+        && statement.previous == run.chain;
     let within = statement.tokens.len() == run.roster.len() && statement.tokens.iter().all(|tokens| *tokens <= run.terms.tokens_per_round);
     if !follows || !within {
-        return Err(Failure::new("statement_wrong", format!("Round {} claims what was not agreed; this tab did not sign it. Stop the run to get the rest back.", statement.round)));
+        return Err(Failure::new(
+            "statement_wrong",
+            format!("Round {} claims what was not agreed; this tab did not sign it. Stop the run to get the rest back.", statement.round),
+        ));
     }
     let key = key(&run.terms.meter).ok_or_else(|| Failure::new("no_meter_key", "The key that co-signs this run is in another browser."))?;
     let bytes = statement.signing_bytes(&network.deployment.compute_domain(), Role::Meter);
@@ -60,7 +74,9 @@ pub(crate) async fn sign_round(network: &NetworkInfo, run_id: RunId, pending: &P
 pub(crate) async fn sign_lease(network: &NetworkInfo, pending: &PendingLeaseStatement) -> Outcome<()> {
     let statement = &pending.statement;
     let compute = Compute(network.deployment.compute.clone());
-    let lease = chain::view(&network.rpc_url, &compute.lease(statement.lease_id)).await?.ok_or_else(|| Failure::new("no_lease", "The lease is not on the chain."))?;
+    let lease = chain::view(&network.rpc_url, &compute.lease(statement.lease_id))
+        .await?
+        .ok_or_else(|| Failure::new("no_lease", "The lease is not on the chain."))?;
     coordinator::download(statement.output).await?;
     let Some(key) = key(&lease.terms.meter) else { return Ok(()) };
     let bytes = statement.signing_bytes(&network.deployment.compute_domain(), Role::Meter);

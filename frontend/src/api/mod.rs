@@ -23,7 +23,10 @@ impl Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { what: format!("{}. {}", problem.title.trim_end_matches('.'), problem.detail), code: format!("{} {}", problem.code, problem.id) }
+        Self {
+            what: format!("{}. {}", problem.title.trim_end_matches('.'), problem.detail),
+            code: format!("{} {}", problem.code, problem.id),
+        }
     }
 }
 

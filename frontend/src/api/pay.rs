@@ -37,7 +37,12 @@ pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payme
     if free < deposit {
         return Err(Failure::new(
             "balance_too_small",
-            format!("This needs {} in your wallet ({} for the work at most, the rest for storage, returned later), and {payer} has {}. Nothing was signed. Add NEAR or choose a smaller job.", deposit.display_near(), payment.amount.display_near(), free.display_near()),
+            format!(
+                "This needs {} in your wallet ({} for the work at most, the rest for storage, returned later), and {payer} has {}. Nothing was signed. Add NEAR or choose a smaller job.",
+                deposit.display_near(),
+                payment.amount.display_near(),
+                free.display_near()
+            ),
         ));
     }
     let storage = payment.msg.storage();
@@ -45,10 +50,18 @@ pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payme
     let args = PayArgs { target: payment.target, amount: payment.amount, storage, bounds, msg: payment.msg };
     let sent = wallet::send(&billing.pay(&args, deposit)).await?;
     let value = sent.status["SuccessValue"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-    let result: PayResult = serde_json::from_slice(&value).map_err(|error| Failure::new("payment_answer", format!("The payment {} went through but its answer is not understood; see Billing. ({error})", sent.hash)))?;
+    let result: PayResult = serde_json::from_slice(&value).map_err(|error| {
+        Failure::new(
+            "payment_answer",
+            format!("The payment {} went through but its answer is not understood; see Billing. ({error})", sent.hash),
+        )
+    })?;
     if !result.opened {
         let reason = result.reason.unwrap_or_else(|| "it gave no reason".to_owned());
-        return Err(Failure::new("payment_refused", format!("The payment was refused: {reason}. All of it is on your balance in Billing.")));
+        return Err(Failure::new(
+            "payment_refused",
+            format!("The payment was refused: {reason}. All of it is on your balance in Billing."),
+        ));
     }
     Ok(result.escrow_id)
 }

@@ -40,7 +40,9 @@ fn failure(error: &JsValue) -> Failure {
 async fn invoke(name: &str, argument: Option<&serde_json::Value>) -> Outcome<JsValue> {
     let starling = Reflect::get(&js_sys::global(), &"starling".into()).map_err(|error| failure(&error))?;
     let load: Function = Reflect::get(&starling, &"load".into()).and_then(JsCast::dyn_into).map_err(|error| failure(&error))?;
-    let module = JsFuture::from(Promise::from(load.call1(&starling, &"wallet".into()).map_err(|error| failure(&error))?)).await.map_err(|error| failure(&error))?;
+    let module = JsFuture::from(Promise::from(load.call1(&starling, &"wallet".into()).map_err(|error| failure(&error))?))
+        .await
+        .map_err(|error| failure(&error))?;
     let function: Function = Reflect::get(&module, &name.into()).and_then(JsCast::dyn_into).map_err(|error| failure(&error))?;
     let arguments = Array::new();
     if let Some(argument) = argument {

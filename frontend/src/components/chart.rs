@@ -59,7 +59,10 @@ pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>) -> impl IntoView {
     let drawing = NodeRef::<leptos::svg::Svg>::new();
     let export_svg = move |_| {
         if let Some(svg) = drawing.get_untracked() {
-            save(format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\">{}</svg>", svg.inner_html()).as_bytes(), "loss.svg");
+            save(
+                format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\">{}</svg>", svg.inner_html()).as_bytes(),
+                "loss.svg",
+            );
         }
     };
     let export_csv = move |_| {
@@ -105,7 +108,12 @@ fn draw(points: &[MetricPoint]) -> AnyView {
     let scale = Scale { steps, low: low.floor(), high: high.ceil().max(low.floor() + 1.0) };
     let ticks = (0..=4).map(|tick| scale.low + (scale.high - scale.low) * f64::from(tick) / 4.0);
     let rows = ticks.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=scale.y(bits) y2=scale.y(bits) /><text x=LEFT - 6.0 y=scale.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view();
-    let columns = (0..=4).map(|tick| { let step = steps * f64::from(tick) / 4.0; view! { <text x=scale.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> } }).collect_view();
+    let columns = (0..=4)
+        .map(|tick| {
+            let step = steps * f64::from(tick) / 4.0;
+            view! { <text x=scale.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> }
+        })
+        .collect_view();
     let nodes = train.iter().map(|(node, points)| { let last = points.last().copied().unwrap_or_default(); view! { <path class="train" d=line(points, &scale)><title>{format!("Node {node}: {:.3} bits at step {}", last.1, last.0)}</title></path> } }).collect_view();
     let dots = held.iter().map(|(step, bits)| view! { <circle class="dot" cx=scale.x(*step) cy=scale.y(*bits) r="3"><title>{format!("Held out: {bits:.3} bits a byte at step {step}")}</title></circle> }).collect_view();
     view! { {rows}{columns}{nodes}<path class="held" d=line(&held, &scale) />{dots} }.into_any()

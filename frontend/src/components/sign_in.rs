@@ -14,7 +14,8 @@ use starling_http_api::{
 async fn sign_in() -> Outcome<SessionInfo> {
     let challenge: Challenge = coordinator::post(path::LOGIN_CHALLENGE, &ChallengeRequest { account_id: None }).await?;
     let signed = wallet::sign_in(&challenge).await?;
-    let login = LoginRequest { account_id: signed.account_id, public_key: signed.public_key, signature: signed.signature, nonce: challenge.nonce };
+    let login =
+        LoginRequest { account_id: signed.account_id, public_key: signed.public_key, signature: signed.signature, nonce: challenge.nonce };
     let session: Session = coordinator::post(path::LOGIN, &login).await?;
     Ok(SessionInfo { account_id: session.account_id, expires_at: session.expires_at })
 }

@@ -73,9 +73,11 @@ pub(crate) fn Empty(children: Children) -> impl IntoView {
 #[component]
 pub(crate) fn NeedsLogin(what: &'static str, children: ChildrenFn) -> impl IntoView {
     let shared = shared();
-    move || match shared.account() {
+    move || {
+        match shared.account() {
         Some(_) => children().into_any(),
         None => view! { <Empty><p>{format!("Sign in to {what}.")}</p><button class="button primary" on:click=move |_| shared.signing_in.set(true)>"Sign in"</button></Empty> }.into_any(),
+    }
     }
 }
 

@@ -39,7 +39,14 @@ fn Money() -> impl IntoView {
             Ok(Some((record, escrows, in_wallet)))
         }
     });
-    let free = move || account.get().flatten().and_then(|(record, ..)| record).and_then(|record| record.balances.into_iter().find(|(asset, _)| *asset == Asset::Near)).map_or(Amount::ZERO, |(_, amount)| amount);
+    let free = move || {
+        account
+            .get()
+            .flatten()
+            .and_then(|(record, ..)| record)
+            .and_then(|record| record.balances.into_iter().find(|(asset, _)| *asset == Asset::Near))
+            .map_or(Amount::ZERO, |(_, amount)| amount)
+    };
     let in_wallet = move || account.get().flatten().map_or(Amount::ZERO, |(_, _, amount)| amount);
     view! {
         <MaybeProblem failure />
@@ -71,7 +78,8 @@ fn Move() -> impl IntoView {
         spawn_local(async move {
             let outcome: Outcome<()> = async {
                 let contract = billing::Billing(network.deployment.billing);
-                let near = Amount::parse_near(&amount.get_untracked()).map_err(|error| Failure::new("amount", format!("The amount is {error}.")))?;
+                let near = Amount::parse_near(&amount.get_untracked())
+                    .map_err(|error| Failure::new("amount", format!("The amount is {error}.")))?;
                 let call: Call = if deposit { contract.deposit(near) } else { contract.withdraw(Some(near)) };
                 wallet::send(&call).await.map(|_| ())
             }
@@ -143,7 +151,11 @@ fn History() -> impl IntoView {
             coordinator::get::<Vec<HistoryEntry>>(&format!("{}?account={account}&limit=100", path::HISTORY)).await
         }
     });
-    let shown = move || entries.get().map(|entries| entries.into_iter().filter(|entry| filter.get().is_empty() || entry.event == filter.get()).collect::<Vec<_>>());
+    let shown = move || {
+        entries
+            .get()
+            .map(|entries| entries.into_iter().filter(|entry| filter.get().is_empty() || entry.event == filter.get()).collect::<Vec<_>>())
+    };
     let kinds = move || {
         let mut kinds: Vec<String> = entries.get().unwrap_or_default().into_iter().map(|entry| entry.event).collect();
         kinds.sort();
@@ -153,8 +165,20 @@ fn History() -> impl IntoView {
     let export = move |_| {
         let mut csv = "time_ms,event,change_yocto,escrow,purpose,transaction\n".to_owned();
         for entry in shown().unwrap_or_default() {
-            let change = match entry.change { Some(Change::Plus(amount)) => amount.to_string(), Some(Change::Minus(amount)) => format!("-{amount}"), None => String::new() };
-            let _ = writeln!(csv, "{},{},{change},{},{},{}", entry.at.0, entry.event, entry.escrow_id.map(|id| id.to_string()).unwrap_or_default(), entry.purpose.unwrap_or_default(), entry.tx);
+            let change = match entry.change {
+                Some(Change::Plus(amount)) => amount.to_string(),
+                Some(Change::Minus(amount)) => format!("-{amount}"),
+                None => String::new(),
+            };
+            let _ = writeln!(
+                csv,
+                "{},{},{change},{},{},{}",
+                entry.at.0,
+                entry.event,
+                entry.escrow_id.map(|id| id.to_string()).unwrap_or_default(),
+                entry.purpose.unwrap_or_default(),
+                entry.tx
+            );
         }
         save(csv.as_bytes(), "history.csv");
     };

@@ -36,9 +36,20 @@ pub(crate) fn Compute() -> impl IntoView {
             coordinator::get::<Vec<LeaseView>>(&format!("{}?tenant={account}", path::LEASES)).await
         }
     });
-    let carried = move || ["model", "tool"].into_iter().filter_map(|name| Some(value(name)).filter(|text| !text.is_empty()).map(|text| format!("{name}={text}"))).collect::<Vec<_>>().join("&");
+    let carried = move || {
+        ["model", "tool"]
+            .into_iter()
+            .filter_map(|name| Some(value(name)).filter(|text| !text.is_empty()).map(|text| format!("{name}={text}")))
+            .collect::<Vec<_>>()
+            .join("&")
+    };
     let navigate = use_navigate();
-    let choose = move |kind: String, sort: String| navigate(&format!("/compute?kind={kind}&sort={sort}&{}", carried()), leptos_router::NavigateOptions { replace: true, scroll: false, ..Default::default() });
+    let choose = move |kind: String, sort: String| {
+        navigate(
+            &format!("/compute?kind={kind}&sort={sort}&{}", carried()),
+            leptos_router::NavigateOptions { replace: true, scroll: false, ..Default::default() },
+        )
+    };
     let choose_sort = choose.clone();
     let shown = move || {
         let kind = value("kind");

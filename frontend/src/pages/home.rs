@@ -17,7 +17,16 @@ pub(crate) fn Home() -> impl IntoView {
     let shared = shared();
     let (runs, failure) = polled(Duration::from_secs(3), || coordinator::get::<Vec<RunView>>(path::RUNS));
     let (offers, _) = polled(Duration::from_secs(10), || coordinator::get::<Vec<OfferView>>(path::OFFERS));
-    let nodes = move || offers.get().map_or_else(|| "Counting nodes".to_owned(), |offers| match offers.len() { 0 => "No node offers work right now".to_owned(), 1 => "1 node offers work now".to_owned(), many => format!("{many} nodes offer work now") });
+    let nodes = move || {
+        offers.get().map_or_else(
+            || "Counting nodes".to_owned(),
+            |offers| match offers.len() {
+                0 => "No node offers work right now".to_owned(),
+                1 => "1 node offers work now".to_owned(),
+                many => format!("{many} nodes offer work now"),
+            },
+        )
+    };
     view! {
         <header>
             <div><h1>"Train models on other people's machines"</h1><p>"You see a price that cannot be exceeded, pay once, and watch the loss fall. Money moves only for proven progress: each step can be checked by anyone."</p></div>

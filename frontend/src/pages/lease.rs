@@ -23,7 +23,9 @@ fn sentence(view: &LeaseView) -> String {
         LeaseState::Unpaid => "The payment is held until the chain confirms it.".to_owned(),
         LeaseState::Pending { .. } => "Paid. The node has a minute to accept, or everything comes back.".to_owned(),
         LeaseState::Active { .. } => "The node works. This tab co-signs the time it used: keep it open.".to_owned(),
-        LeaseState::Closing { cause, .. } => format!("{} The last signed time may be posted for two minutes, then the rest comes back.", cause_words(cause)),
+        LeaseState::Closing { cause, .. } => {
+            format!("{} The last signed time may be posted for two minutes, then the rest comes back.", cause_words(cause))
+        }
         LeaseState::Closed { cause, .. } => format!("{} Settled: what was not used is on your balance.", cause_words(cause)),
     }
 }
@@ -42,7 +44,8 @@ fn cause_words(cause: Cause) -> &'static str {
 pub(crate) fn Lease() -> impl IntoView {
     let shared = shared();
     let Ok(id) = param("id").parse::<LeaseId>() else { return view! { <super::missing::Missing /> }.into_any() };
-    let (view, failure) = polled(Duration::from_millis(700), move || async move { coordinator::get::<LeaseView>(&path::fill(path::LEASE, &[&id])).await });
+    let (view, failure) =
+        polled(Duration::from_millis(700), move || async move { coordinator::get::<LeaseView>(&path::fill(path::LEASE, &[&id])).await });
     let problem = RwSignal::new(None);
     let busy = StoredValue::new(false);
     let co_sign = move || {
@@ -103,7 +106,9 @@ fn Output(view: LeaseView) -> impl IntoView {
     match report {
         Some(report) => view! { <Report report /> }.into_any(),
         None if view.output.is_empty() => view! { <p class="soft">"Nothing yet."</p> }.into_any(),
-        None => view! { <div class="log" role="log" aria-live="polite" aria-label="Text so far" tabindex="0">{view.output}</div> }.into_any(),
+        None => {
+            view! { <div class="log" role="log" aria-live="polite" aria-label="Text so far" tabindex="0">{view.output}</div> }.into_any()
+        }
     }
 }
 

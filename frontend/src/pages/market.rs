@@ -51,7 +51,8 @@ fn Form() -> impl IntoView {
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let navigate = navigate.clone();
-        let given: Vec<(String, String)> = probes.get_untracked().iter().map(|(prompt, continuation)| (prompt.get_untracked(), continuation.get_untracked())).collect();
+        let given: Vec<(String, String)> =
+            probes.get_untracked().iter().map(|(prompt, continuation)| (prompt.get_untracked(), continuation.get_untracked())).collect();
         busy.set(true);
         failure.set(None);
         spawn_local(async move {
@@ -81,9 +82,14 @@ fn Form() -> impl IntoView {
 }
 
 async fn send_tool(shared: Shared, about: About, probes: Vec<(String, String)>) -> Outcome<AssetName> {
-    let probes = probes.into_iter().map(|(prompt, continuation)| Probe { prompt, measure: Measure::BitsPerByte { continuation } }).collect();
+    let probes =
+        probes.into_iter().map(|(prompt, continuation)| Probe { prompt, measure: Measure::BitsPerByte { continuation } }).collect();
     let spec = serde_json::to_vec_pretty(&ToolSpec { version: 1, probes }).map_err(|error| Failure::new("tool", error.to_string()))?;
     let stored = coordinator::upload(&spec).await?;
-    let file = File { name: Text::new("tool.json").map_err(|error| Failure::new("tool", error.to_string()))?, hash: stored.hash, bytes: stored.bytes };
+    let file = File {
+        name: Text::new("tool.json").map_err(|error| Failure::new("tool", error.to_string()))?,
+        hash: stored.hash,
+        bytes: stored.bytes,
+    };
     publish(shared, about.args(Kind::Tool, vec![file], None)?).await
 }

@@ -18,7 +18,10 @@ use leptos_router::hooks::use_params_map;
 use std::{future::Future, time::Duration};
 
 /// Asks again and again while the screen is there; `None` before the first answer.
-pub(crate) fn polled<T, F>(every: Duration, ask: impl Fn() -> F + Clone + 'static) -> (RwSignal<Option<T>>, RwSignal<Option<crate::api::Failure>>)
+pub(crate) fn polled<T, F>(
+    every: Duration,
+    ask: impl Fn() -> F + Clone + 'static,
+) -> (RwSignal<Option<T>>, RwSignal<Option<crate::api::Failure>>)
 where
     T: Clone + PartialEq + Send + Sync + 'static,
     F: Future<Output = crate::api::Outcome<T>> + 'static,

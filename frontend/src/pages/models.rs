@@ -71,7 +71,10 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
     let shared = shared();
     let kind = if models { Kind::Model } else { Kind::Tool };
     let query = use_query_map();
-    let (text, category) = (move || query.with(|query| query.get("q").unwrap_or_default()), move || query.with(|query| query.get("category").unwrap_or_default()));
+    let (text, category) = (
+        move || query.with(|query| query.get("q").unwrap_or_default()),
+        move || query.with(|query| query.get("category").unwrap_or_default()),
+    );
     let (found, failure) = polled(Duration::from_secs(5), move || {
         let network = shared.network.get();
         async move {
@@ -83,13 +86,19 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
     let place = if models { "/models" } else { "/market" };
     let set = move |text: String, category: String| {
         let encode = |text: &str| js_sys::encode_uri_component(text).as_string().unwrap_or_default();
-        navigate(&format!("{place}?q={}&category={}", encode(&text), encode(&category)), leptos_router::NavigateOptions { replace: true, scroll: false, ..Default::default() });
+        navigate(
+            &format!("{place}?q={}&category={}", encode(&text), encode(&category)),
+            leptos_router::NavigateOptions { replace: true, scroll: false, ..Default::default() },
+        );
     };
     let set_category = set.clone();
     let matching = move || {
         let (text, category) = (text().to_lowercase(), category_named(&category()));
         found.get().flatten().map(|found: Vec<Listing>| {
-            let fits = |listing: &Listing| category.is_none_or(|category| listing.category == category) && (text.is_empty() || format!("{} {} {}", listing.name, listing.title, listing.summary).to_lowercase().contains(&text));
+            let fits = |listing: &Listing| {
+                category.is_none_or(|category| listing.category == category)
+                    && (text.is_empty() || format!("{} {} {}", listing.name, listing.title, listing.summary).to_lowercase().contains(&text))
+            };
             found.into_iter().filter(fits).collect::<Vec<_>>()
         })
     };
@@ -135,7 +144,9 @@ pub(crate) fn Model() -> impl IntoView {
 #[component]
 pub(crate) fn Detail(kind: Kind) -> impl IntoView {
     let shared = shared();
-    let Ok(name) = format!("{}/{}", param("publisher"), param("slug")).parse::<AssetName>() else { return view! { <super::missing::Missing /> }.into_any() };
+    let Ok(name) = format!("{}/{}", param("publisher"), param("slug")).parse::<AssetName>() else {
+        return view! { <super::missing::Missing /> }.into_any();
+    };
     let asked = name.clone();
     let (found, failure) = polled(Duration::from_secs(4), move || {
         let (network, name, account) = (shared.network.get(), asked.clone(), shared.account());
@@ -166,8 +177,17 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
     let account = shared().account();
     let own = account.as_ref() == Some(listing.name.publisher());
     let may_use = own || licence.is_some() || (listing.price.is_zero() && account.is_some());
-    let model = (listing.kind == Kind::Model).then(|| listing.versions.last().and_then(|version| version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash))).flatten();
-    let tool = (listing.kind == Kind::Tool).then(|| listing.versions.last().and_then(|version| version.files.first().map(|file| file.hash))).flatten();
+    let model = (listing.kind == Kind::Model)
+        .then(|| {
+            listing
+                .versions
+                .last()
+                .and_then(|version| version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash))
+        })
+        .flatten();
+    let tool = (listing.kind == Kind::Tool)
+        .then(|| listing.versions.last().and_then(|version| version.files.first().map(|file| file.hash)))
+        .flatten();
     let name = listing.name.clone();
     view! {
         <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header>
@@ -201,9 +221,19 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
 }
 
 async fn buy(shared: Shared, listing: Listing) -> Outcome<()> {
-    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared
+        .network_now()
+        .zip(shared.session.get_untracked().map(|session| session.account_id))
+        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
     let contract = listings(&network, listing.kind);
-    let payment = Payment { target: contract.0, amount: listing.price, msg: PaymentMsg::Licence { name: listing.name }, expires_by: now().after(DurationMs::from_days(1)), holdback: BasisPoints::ZERO, post_at_once: listing.price };
+    let payment = Payment {
+        target: contract.0,
+        amount: listing.price,
+        msg: PaymentMsg::Licence { name: listing.name },
+        expires_by: now().after(DurationMs::from_days(1)),
+        holdback: BasisPoints::ZERO,
+        post_at_once: listing.price,
+    };
     pay(&network, &account, payment).await.map(|_| ())
 }
 
@@ -248,7 +278,10 @@ fn Buy(listing: Listing) -> impl IntoView {
 
 /// Sends a publication through the wallet.
 pub(crate) async fn publish(shared: Shared, args: starling_contract_api::hub::PublishArgs) -> Outcome<AssetName> {
-    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared
+        .network_now()
+        .zip(shared.session.get_untracked().map(|session| session.account_id))
+        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
     let contract = listings(&network, args.kind);
     let name = AssetName::new(account, &args.slug).map_err(|error| Failure::new("name", error.to_string()))?;
     let storage = chain::view(&network.rpc_url, &contract.storage_price()).await?;

@@ -42,7 +42,16 @@ pub(crate) struct About {
 impl About {
     pub(crate) fn new(category: &str) -> Self {
         let text = |text: &str| RwSignal::new(text.to_owned());
-        Self { slug: text(""), title: text(""), summary: text(""), licence: text("MIT"), price: text("0"), category: text(category), royalty: text("5"), parent: text("") }
+        Self {
+            slug: text(""),
+            title: text(""),
+            summary: text(""),
+            licence: text("MIT"),
+            price: text("0"),
+            category: text(category),
+            royalty: text("5"),
+            parent: text(""),
+        }
     }
 
     /// The arguments, or what is wrong with a field.
@@ -55,7 +64,11 @@ impl About {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0 to 100")]
         let royalty = (royalty * 100.0).round() as u16;
         let parent = self.parent.get_untracked();
-        let parents = if parent.trim().is_empty() { Vec::new() } else { vec![parent.trim().parse::<AssetName>().map_err(|error| wrong("Made from", error.to_string()))?] };
+        let parents = if parent.trim().is_empty() {
+            Vec::new()
+        } else {
+            vec![parent.trim().parse::<AssetName>().map_err(|error| wrong("Made from", error.to_string()))?]
+        };
         Ok(PublishArgs {
             slug: self.slug.get_untracked(),
             kind,
@@ -143,7 +156,13 @@ async fn send_model(shared: Shared, about: About, run: Option<RunView>, input: N
         Some((id, result)) => {
             let config = coordinator::download(result.config).await?;
             let config_bytes = u64::try_from(config.len()).unwrap_or(u64::MAX);
-            (vec![File { name: name("model.safetensors")?, hash: result.model, bytes: result.model_bytes }, File { name: name("config.json")?, hash: result.config, bytes: config_bytes }], Some(id))
+            (
+                vec![
+                    File { name: name("model.safetensors")?, hash: result.model, bytes: result.model_bytes },
+                    File { name: name("config.json")?, hash: result.config, bytes: config_bytes },
+                ],
+                Some(id),
+            )
         }
         None => {
             let input = input.get_untracked().ok_or_else(|| Failure::new("no_file", "Choose a model file."))?;
@@ -159,7 +178,11 @@ async fn send_model(shared: Shared, about: About, run: Option<RunView>, input: N
 /// Whether the file begins with a safetensors header that fits it.
 fn check_safetensors(bytes: &[u8]) -> Outcome<()> {
     let wrong = |reason: &str| Failure::new("not_safetensors", format!("This is no safetensors file: {reason}. Nothing was uploaded."));
-    let length = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)).filter(|length| *length <= MAX_HEADER).ok_or_else(|| wrong("its first 8 bytes are no header length"))?;
+    let length = bytes
+        .first_chunk::<8>()
+        .map(|length| u64::from_le_bytes(*length))
+        .filter(|length| *length <= MAX_HEADER)
+        .ok_or_else(|| wrong("its first 8 bytes are no header length"))?;
     let end = usize::try_from(length).ok().and_then(|length| length.checked_add(8)).ok_or_else(|| wrong("its header is too long"))?;
     let header = bytes.get(8..end).ok_or_else(|| wrong("it is shorter than its header"))?;
     serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(header).map(|_| ()).map_err(|_| wrong("its header is no JSON"))

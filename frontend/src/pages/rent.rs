@@ -68,8 +68,21 @@ impl Fields {
         if !tool.is_empty() {
             return Ok(JobSpec::Tool { tool: tool.parse().map_err(|_| wrong("The tool in the address is no hash."))?, model });
         }
-        let max_new_tokens = self.tokens.get_untracked().parse().ok().filter(|tokens| (1..=starling_http_api::job::MAX_NEW_TOKENS).contains(tokens)).ok_or_else(|| wrong("Tokens: a whole number from 1 to 100000."))?;
-        Ok(JobSpec::Generate(Generate { model, prompt: self.prompt.get_untracked(), max_new_tokens, temperature: 0.8, top_k: 40, seed: now().0 }))
+        let max_new_tokens = self
+            .tokens
+            .get_untracked()
+            .parse()
+            .ok()
+            .filter(|tokens| (1..=starling_http_api::job::MAX_NEW_TOKENS).contains(tokens))
+            .ok_or_else(|| wrong("Tokens: a whole number from 1 to 100000."))?;
+        Ok(JobSpec::Generate(Generate {
+            model,
+            prompt: self.prompt.get_untracked(),
+            max_new_tokens,
+            temperature: 0.8,
+            top_k: 40,
+            seed: now().0,
+        }))
     }
 
     fn duration(self) -> Option<DurationMs> {
@@ -83,7 +96,13 @@ fn Form(offer: Offer) -> impl IntoView {
     let shared = shared();
     let query = use_query_map();
     let from_address = |name: &'static str| RwSignal::new(query.with_untracked(|query| query.get(name).unwrap_or_default()));
-    let fields = Fields { model: from_address("model"), tool: from_address("tool"), prompt: RwSignal::new("fn main() {\n".to_owned()), tokens: RwSignal::new("200".to_owned()), minutes: RwSignal::new("2".to_owned()) };
+    let fields = Fields {
+        model: from_address("model"),
+        tool: from_address("tool"),
+        prompt: RwSignal::new("fn main() {\n".to_owned()),
+        tokens: RwSignal::new("200".to_owned()),
+        minutes: RwSignal::new("2".to_owned()),
+    };
     let (runs, _) = polled(Duration::from_secs(10), move || {
         let account = shared.account();
         async move {
@@ -99,7 +118,11 @@ fn Form(offer: Offer) -> impl IntoView {
         }
     });
     let models = move || {
-        let mine = runs.get().unwrap_or_default().into_iter().filter_map(|view| view.result.map(|result| (result.model, format!("Model of my run {}", view.run.id))));
+        let mine = runs
+            .get()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|view| view.result.map(|result| (result.model, format!("Model of my run {}", view.run.id))));
         let published = hub.get().unwrap_or_default().into_iter().filter_map(|listing: Listing| {
             let file = listing.versions.last()?.files.iter().find(|file| file.name.as_str() == "model.safetensors")?.hash;
             Some((file, listing.name.to_string()))
@@ -119,7 +142,9 @@ fn Form(offer: Offer) -> impl IntoView {
     let start = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let (offer, navigate) = (offer.clone(), navigate.clone());
-        let Some(quote) = quote() else { return failure.set(Some(Failure::new("duration", format!("This offer takes {least} to {most}.")))) };
+        let Some(quote) = quote() else {
+            return failure.set(Some(Failure::new("duration", format!("This offer takes {least} to {most}."))));
+        };
         busy.set(true);
         failure.set(None);
         spawn_local(async move {
@@ -162,17 +187,31 @@ fn storage_of() -> Amount {
 }
 
 async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
-    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared
+        .network_now()
+        .zip(shared.session.get_untracked().map(|session| session.account_id))
+        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
     let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
     let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
     let stored = coordinator::upload(&job).await?;
-    let terms = LeaseTerms { offer_id: offer.id, duration, job: stored.hash, meter: meter::make_key()?, availability: DurationMs::from_hours(24) };
+    let terms =
+        LeaseTerms { offer_id: offer.id, duration, job: stored.hash, meter: meter::make_key()?, availability: DurationMs::from_hours(24) };
     let msg = PaymentMsg::Lease(terms);
-    let payment = Payment { target: network.deployment.compute.clone(), amount: at_most, msg, expires_by: now().after(duration).after(DurationMs::from_hours(48)), holdback: HOLDBACK, post_at_once: Amount::ZERO };
+    let payment = Payment {
+        target: network.deployment.compute.clone(),
+        amount: at_most,
+        msg,
+        expires_by: now().after(duration).after(DurationMs::from_hours(48)),
+        holdback: HOLDBACK,
+        post_at_once: Amount::ZERO,
+    };
     let escrow = pay(&network, &account, payment).await?;
     shared.refresh_balance();
     match chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
         Some(Purpose::Lease(id)) => Ok(format!("/leases/{id}")),
-        _ => Err(Failure::new("no_lease", format!("Escrow {escrow} is open but no lease belongs to it. Ask for closing in Billing to get it back."))),
+        _ => Err(Failure::new(
+            "no_lease",
+            format!("Escrow {escrow} is open but no lease belongs to it. Ask for closing in Billing to get it back."),
+        )),
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn Run() -> impl IntoView {
     let Ok(id) = param("id").parse::<RunId>() else { return view! { <super::missing::Missing /> }.into_any() };
     let every = Duration::from_millis(1_000);
     let (view, failure) = polled(every, move || async move { coordinator::get::<RunView>(&path::fill(path::RUN, &[&id])).await });
-    let (metrics, _) = polled(every, move || async move { coordinator::get::<Vec<MetricPoint>>(&path::fill(path::RUN_METRICS, &[&id])).await });
+    let (metrics, _) =
+        polled(every, move || async move { coordinator::get::<Vec<MetricPoint>>(&path::fill(path::RUN_METRICS, &[&id])).await });
     let (rounds, _) = polled(every, move || async move { coordinator::get::<Vec<RoundView>>(&path::fill(path::RUN_ROUNDS, &[&id])).await });
     let points = RwSignal::new(Vec::new());
     Effect::new(move |_| points.set(metrics.get().unwrap_or_default()));
@@ -86,7 +87,10 @@ fn co_sign(id: RunId, view: RwSignal<Option<RunView>>, problem: RwSignal<Option<
     let busy = StoredValue::new(false);
     let round = move || {
         let Some(network) = shared.network_now() else { return };
-        let holds_key = view.try_get_untracked().flatten().is_some_and(|view| matches!(view.run.state, RunState::Training { .. }) && meter::key(&view.run.terms.meter).is_some());
+        let holds_key = view
+            .try_get_untracked()
+            .flatten()
+            .is_some_and(|view| matches!(view.run.state, RunState::Training { .. }) && meter::key(&view.run.terms.meter).is_some());
         if !holds_key || busy.try_get_value() != Some(false) {
             return;
         }

@@ -42,12 +42,22 @@ struct Fields {
 #[component]
 fn Form() -> impl IntoView {
     let shared = shared();
-    let fields = Fields { recipe: RwSignal::new(String::new()), nodes: RwSignal::new("3".to_owned()), price: RwSignal::new("0.5".to_owned()), file: NodeRef::new() };
+    let fields = Fields {
+        recipe: RwSignal::new(String::new()),
+        nodes: RwSignal::new("3".to_owned()),
+        price: RwSignal::new("0.5".to_owned()),
+        file: NodeRef::new(),
+    };
     let (presets, presets_failure) = polled(Duration::from_secs(60), || coordinator::get::<Vec<RecipePreset>>(path::RECIPES));
-    let (failure, busy, prepared) = (RwSignal::new(None::<Failure>), RwSignal::new(None::<&'static str>), RwSignal::new(None::<(PreparedRun, Amount)>));
+    let (failure, busy, prepared) =
+        (RwSignal::new(None::<Failure>), RwSignal::new(None::<&'static str>), RwSignal::new(None::<(PreparedRun, Amount)>));
     let query = use_query_map();
-    let base = query.with_untracked(|query| Some((query.get("model")?.parse::<Hash32>().ok()?, query.get("name").and_then(|name| name.parse::<AssetName>().ok()))));
-    let chosen = move || presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned());
+    let base = query.with_untracked(|query| {
+        Some((query.get("model")?.parse::<Hash32>().ok()?, query.get("name").and_then(|name| name.parse::<AssetName>().ok())))
+    });
+    let chosen = move || {
+        presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned())
+    };
     let base_for_quote = base.clone();
     let ask = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -116,29 +126,54 @@ fn Explained(preset: RecipePreset) -> impl IntoView {
     }
 }
 
-async fn prepare(shared: Shared, fields: Fields, preset: &RecipePreset, base: Option<(Hash32, Option<AssetName>)>) -> Outcome<(PreparedRun, Amount)> {
+async fn prepare(
+    shared: Shared,
+    fields: Fields,
+    preset: &RecipePreset,
+    base: Option<(Hash32, Option<AssetName>)>,
+) -> Outcome<(PreparedRun, Amount)> {
     let input = fields.file.get_untracked().ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
     let (_, bytes) = chosen_file(&input).await.ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
     if bytes.is_empty() {
         return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with text in it."));
     }
-    let max_nodes: u16 = fields.nodes.get_untracked().trim().parse().map_err(|_| Failure::new("nodes", "Nodes must be a whole number from 1 to 64."))?;
-    let price = Amount::parse_near(&fields.price.get_untracked()).map_err(|error| Failure::new("price", format!("The price cap is {error}.")))?;
+    let max_nodes: u16 =
+        fields.nodes.get_untracked().trim().parse().map_err(|_| Failure::new("nodes", "Nodes must be a whole number from 1 to 64."))?;
+    let price =
+        Amount::parse_near(&fields.price.get_untracked()).map_err(|error| Failure::new("price", format!("The price cap is {error}.")))?;
     let data = coordinator::upload(&bytes).await?.hash;
     let base = base.map_or(Base::Fresh, |(model, name)| Base::Model { model, name });
-    let request = PrepareRun { recipe: preset.recipe.clone(), data, held_out: None, base, max_nodes, min_nodes: 1, price_per_million_tokens: price, meter: meter::make_key()? };
+    let request = PrepareRun {
+        recipe: preset.recipe.clone(),
+        data,
+        held_out: None,
+        base,
+        max_nodes,
+        min_nodes: 1,
+        price_per_million_tokens: price,
+        meter: meter::make_key()?,
+    };
     let prepared: PreparedRun = coordinator::post(path::PREPARE_RUN, &request).await?;
     if prepared.willing_nodes.is_empty() {
-        return Err(Failure::new("no_willing_nodes", "No connected node takes this price. Nothing was charged; raise the cap or come back later."));
+        return Err(Failure::new(
+            "no_willing_nodes",
+            "No connected node takes this price. Nothing was charged; raise the cap or come back later.",
+        ));
     }
-    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared
+        .network_now()
+        .zip(shared.session.get_untracked().map(|session| session.account_id))
+        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
     let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
     let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
     Ok((prepared, storage))
 }
 
 async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
-    let (network, account) = shared.network_now().zip(shared.session.get_untracked().map(|session| session.account_id)).ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared
+        .network_now()
+        .zip(shared.session.get_untracked().map(|session| session.account_id))
+        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
     let payment = Payment {
         target: network.deployment.compute.clone(),
         amount: run.quote.at_most,
@@ -151,6 +186,9 @@ async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
     shared.refresh_balance();
     match crate::api::chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
         Some(Purpose::Run(id)) => Ok(format!("/runs/{id}")),
-        _ => Err(Failure::new("no_run", format!("Escrow {escrow} is open but no run belongs to it. Ask for closing in Billing to get it back."))),
+        _ => Err(Failure::new(
+            "no_run",
+            format!("Escrow {escrow} is open but no run belongs to it. Ask for closing in Billing to get it back."),
+        )),
     }
 }

@@ -24,7 +24,10 @@ fn amount(value: &Value) -> u128 {
 /// What was paid, kept as fee, returned and held back is what was escrowed.
 fn assert_sums(verified: &Value) {
     let paid: u128 = verified["paid"].as_array().expect("payees").iter().map(|pair| amount(&pair[1])).sum();
-    assert_eq!(paid + amount(&verified["fee"]) + amount(&verified["refunded"]) + amount(&verified["pending"]), amount(&verified["deposited"]));
+    assert_eq!(
+        paid + amount(&verified["fee"]) + amount(&verified["refunded"]) + amount(&verified["pending"]),
+        amount(&verified["deposited"])
+    );
 }
 
 #[test]
@@ -46,7 +49,12 @@ fn verify__should_pass_and_fail_for_each_kind_of_byte_changed() {
     let view = status(home, &run_id);
     let rounds: Value = serde_json::from_slice(&fs::read(proof.join("rounds.json")).expect("the list was written")).expect("JSON");
     let update = rounds[0]["updates"].as_array().expect("updates").iter().find_map(Value::as_str).expect("one was accepted");
-    let kinds = [("recipe", &view["run"]["terms"]["recipe"]), ("base", &view["run"]["terms"]["base"]), ("record", &rounds[1]["record"]), ("update", &Value::from(update))];
+    let kinds = [
+        ("recipe", &view["run"]["terms"]["recipe"]),
+        ("base", &view["run"]["terms"]["base"]),
+        ("record", &rounds[1]["record"]),
+        ("update", &Value::from(update)),
+    ];
     for (kind, hash) in kinds {
         let path = proof.join(hash.as_str().expect("a hash"));
         let original = fs::read(&path).expect("the artifact was written");
@@ -140,7 +148,8 @@ struct Chain {
 
 impl Chain {
     fn start(home: &Path, chain_id: &str) -> Self {
-        let mut child = starling(home, &["chain", "--chain-id", chain_id, "--port", "0"]).stdout(Stdio::piped()).spawn().expect("starling starts");
+        let mut child =
+            starling(home, &["chain", "--chain-id", chain_id, "--port", "0"]).stdout(Stdio::piped()).spawn().expect("starling starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output is piped")).read_line(&mut line).expect("it speaks");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));
@@ -186,7 +195,10 @@ fn deploy__should_work_on_another_chain_and_refuse_a_wrong_one() {
     let chain = Chain::start(home.path(), "another-chain");
     let file = home.path().join("network.toml");
     let network = |chain_id: &str| {
-        format!("chain_id = \"{chain_id}\"\nrpc_url = \"{}\"\nowner = \"owner.near\"\nowner_key_file = \"keys/owner.near.json\"\nfee = 200\nmin_stake = \"1000000000000000000000000\"\n", chain.rpc)
+        format!(
+            "chain_id = \"{chain_id}\"\nrpc_url = \"{}\"\nowner = \"owner.near\"\nowner_key_file = \"keys/owner.near.json\"\nfee = 200\nmin_stake = \"1000000000000000000000000\"\n",
+            chain.rpc
+        )
     };
     let args = ["deploy", "--network", &file.display().to_string(), "--yes"];
     fs::write(&file, network("mainnet")).expect("a file is written");

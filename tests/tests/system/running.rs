@@ -72,7 +72,10 @@ impl Running {
     pub(crate) fn start(nodes: u16) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::tempdir().expect("a temporary folder");
-        let mut up = starling(home.path(), &["up", "--serve", "--port", "0", "--nodes", &nodes.to_string()]).stdout(Stdio::piped()).spawn().expect("starling starts");
+        let mut up = starling(home.path(), &["up", "--serve", "--port", "0", "--nodes", &nodes.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starling starts");
         let mut line = String::new();
         let mut reader = BufReader::new(up.stdout.take().expect("its output is piped"));
         reader.read_line(&mut line).expect("starling speaks");
@@ -161,7 +164,11 @@ impl Training {
         loop {
             let mut line = String::new();
             let length = self.lines.read_line(&mut line).expect("starling speaks");
-            assert!(length > 0 && started.elapsed() < PATIENCE, "starling train ended or was silent; it had said {:?}", self.seen.iter().rev().take(5).collect::<Vec<_>>());
+            assert!(
+                length > 0 && started.elapsed() < PATIENCE,
+                "starling train ended or was silent; it had said {:?}",
+                self.seen.iter().rev().take(5).collect::<Vec<_>>()
+            );
             let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
             self.seen.push(value.clone());
             if fits(&value) {

@@ -47,7 +47,8 @@ impl EmbeddedChain {
         keep_time(&localnet);
         let secret = faucet.secret_text().parse().context("the faucet's key is damaged")?;
         let gift = near_balance(FAUCET_GIFT_NEAR);
-        let options = RpcOptions { faucet: Some(Faucet::new(near_account(faucet.account())?, secret, gift, FAUCET_LIMIT)), ..RpcOptions::default() };
+        let options =
+            RpcOptions { faucet: Some(Faucet::new(near_account(faucet.account())?, secret, gift, FAUCET_LIMIT)), ..RpcOptions::default() };
         let server = serve(localnet, address, options).await.map_err(|error| port_error("chain", address, error))?;
         let rpc_url = server.url();
         let deployment = deployment(&chain_id, &AccountId::new(ROOT)?, 1)?;
@@ -77,10 +78,24 @@ impl EmbeddedChain {
             if deployed == hash {
                 return Ok(());
             }
-            bail!("the chain in {} runs other contracts than those in {}: start a new one with --fresh (the old is set aside, not deleted), or choose another --home", self.home.path().display(), args.target.display());
+            bail!(
+                "the chain in {} runs other contracts than those in {}: start a new one with --fresh (the old is set aside, not deleted), or choose another --home",
+                self.home.path().display(),
+                args.target.display()
+            );
         }
-        let signers = [signer(&self.home, CONTRACTS[0])?, signer(&self.home, CONTRACTS[1])?, signer(&self.home, CONTRACTS[2])?, signer(&self.home, CONTRACTS[3])?];
-        let init = InitArgs { owner: AccountId::new(ROOT)?, deployment: self.deployment.clone(), fee: BasisPoints::new(FEE_BASIS_POINTS)?, min_stake: Amount::from_near(MIN_STAKE_NEAR) };
+        let signers = [
+            signer(&self.home, CONTRACTS[0])?,
+            signer(&self.home, CONTRACTS[1])?,
+            signer(&self.home, CONTRACTS[2])?,
+            signer(&self.home, CONTRACTS[3])?,
+        ];
+        let init = InitArgs {
+            owner: AccountId::new(ROOT)?,
+            deployment: self.deployment.clone(),
+            fee: BasisPoints::new(FEE_BASIS_POINTS)?,
+            min_stake: Amount::from_near(MIN_STAKE_NEAR),
+        };
         deploy_in_place(&rpc, &signers, &code, &init).await?;
         write_atomically(&stamp, hash.as_bytes())
     }
@@ -88,7 +103,12 @@ impl EmbeddedChain {
 
 fn open(home: &Home, chain_id: &str) -> Result<Localnet> {
     let mut builder = Localnet::builder().chain_id(chain_id).data_dir(home.join("chain"));
-    let mut accounts = vec![(ROOT.to_owned(), ACCOUNT_BALANCE_NEAR), ("coordinator.starling".to_owned(), ACCOUNT_BALANCE_NEAR), ("tenant.starling".to_owned(), ACCOUNT_BALANCE_NEAR), ("faucet.starling".to_owned(), FAUCET_BALANCE_NEAR)];
+    let mut accounts = vec![
+        (ROOT.to_owned(), ACCOUNT_BALANCE_NEAR),
+        ("coordinator.starling".to_owned(), ACCOUNT_BALANCE_NEAR),
+        ("tenant.starling".to_owned(), ACCOUNT_BALANCE_NEAR),
+        ("faucet.starling".to_owned(), FAUCET_BALANCE_NEAR),
+    ];
     accounts.extend(CONTRACTS.map(|name| (name.to_owned(), CONTRACT_BALANCE_NEAR)));
     accounts.extend((1..=PROVIDERS).map(|number| (format!("provider-{number}.starling"), ACCOUNT_BALANCE_NEAR)));
     for (name, near) in accounts {
@@ -96,7 +116,9 @@ fn open(home: &Home, chain_id: &str) -> Result<Localnet> {
         let key = near_crypto::PublicKey::ED25519(near_crypto::ED25519PublicKey(signer.public_key().0));
         builder = builder.account(near_account(signer.account())?, key, near_balance(near));
     }
-    builder.build().with_context(|| format!("the chain in {} cannot be opened: is another `starling up` using this home?", home.path().display()))
+    builder
+        .build()
+        .with_context(|| format!("the chain in {} cannot be opened: is another `starling up` using this home?", home.path().display()))
 }
 
 /// A transaction makes its blocks at once; besides, blocks come steadily, as on any network, so that whoever waits for one does not wait for a stranger.
@@ -140,7 +162,11 @@ fn chain_id(home: &Home) -> Result<String> {
 fn set_aside(home: &Home) -> Result<()> {
     let seconds = crate::train::now().0 / 1_000;
     let aside = home.join(format!("old-{seconds}"));
-    for part in ["chain", "chain-id", "contracts.hash", "keys", "meter", "coordinator", "logs", "profile.json"].map(str::to_owned).into_iter().chain((1..=PROVIDERS).map(|number| format!("node-{number}"))) {
+    for part in ["chain", "chain-id", "contracts.hash", "keys", "meter", "coordinator", "logs", "profile.json"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain((1..=PROVIDERS).map(|number| format!("node-{number}")))
+    {
         let from = home.join(&part);
         if from.exists() {
             fs::create_dir_all(&aside)?;

@@ -38,7 +38,9 @@ pub(crate) fn recipe(name_or_file: &str) -> Result<Recipe> {
     if Recipe::preset_names().contains(&name_or_file) {
         return Ok(Recipe::preset(name_or_file)?);
     }
-    let text = std::fs::read_to_string(name_or_file).with_context(|| format!("{name_or_file} is neither a preset ({}) nor a file that can be read", Recipe::preset_names().join(", ")))?;
+    let text = std::fs::read_to_string(name_or_file).with_context(|| {
+        format!("{name_or_file} is neither a preset ({}) nor a file that can be read", Recipe::preset_names().join(", "))
+    })?;
     Recipe::from_toml(&text).with_context(|| format!("the recipe {name_or_file} is wrong"))
 }
 
@@ -114,11 +116,17 @@ fn claims(trained: &Trained, verified: &Verified) -> Vec<(String, bool)> {
     let paid = verified.paid.iter().map(|(_, amount)| amount.0).sum::<u128>();
     vec![
         (format!("{MIN_ROUNDS} rounds at least were accepted and paid for"), verified.rounds >= MIN_ROUNDS),
-        ("paid, fee, refund sum to what was escrowed, to the yocto".to_owned(), paid + verified.fee.0 + verified.refunded.0 == verified.deposited.0 && verified.pending.is_zero()),
+        (
+            "paid, fee, refund sum to what was escrowed, to the yocto".to_owned(),
+            paid + verified.fee.0 + verified.refunded.0 == verified.deposited.0 && verified.pending.is_zero(),
+        ),
         ("every state root was recomputed from the artifacts".to_owned(), verified.state_root == trained.view.run.state_root),
         ("the model was made from that state root".to_owned(), result.is_some_and(|result| result.state_root == verified.state_root)),
         ("held-out bits per byte fell".to_owned(), result.is_some_and(|result| result.bits_per_byte.1 < result.bits_per_byte.0)),
-        ("held-out bits per byte are below the Kneser-Ney bigram model's".to_owned(), result.is_some_and(|result| result.bits_per_byte.1 < result.baselines.bigram)),
+        (
+            "held-out bits per byte are below the Kneser-Ney bigram model's".to_owned(),
+            result.is_some_and(|result| result.bits_per_byte.1 < result.baselines.bigram),
+        ),
     ]
 }
 
@@ -132,10 +140,16 @@ fn text(trained: &Trained, verified: &Verified, result: Option<&RunResult>, rate
     let mut lines = vec![String::new(), format!("Run {}: {}", trained.run_id, trained.view.sentence)];
     if let Some(result) = result {
         let (before, after) = result.bits_per_byte;
-        lines.push(format!("  held-out bits a byte   {before:.3} before, {after:.3} after   (uniform {:.3}, Kneser-Ney bigram {:.3}, trigram {:.3})", result.baselines.uniform, result.baselines.bigram, result.baselines.trigram));
+        lines.push(format!(
+            "  held-out bits a byte   {before:.3} before, {after:.3} after   (uniform {:.3}, Kneser-Ney bigram {:.3}, trigram {:.3})",
+            result.baselines.uniform, result.baselines.bigram, result.baselines.trigram
+        ));
     }
     let rate = rate.map_or_else(String::new, |rate| format!(", {rate:.0} tokens/s"));
-    lines.push(format!("  accepted               {} rounds, {} tokens{rate}, {} bytes exchanged", verified.rounds, verified.accepted_tokens, trained.view.bytes_exchanged));
+    lines.push(format!(
+        "  accepted               {} rounds, {} tokens{rate}, {} bytes exchanged",
+        verified.rounds, verified.accepted_tokens, trained.view.bytes_exchanged
+    ));
     lines.push(format!("  escrowed               {}", verified.deposited.exact_near()));
     for (account, amount) in &verified.paid {
         lines.push(format!("    paid to {:<24} {}", account.as_str(), amount.exact_near()));
@@ -149,6 +163,10 @@ fn text(trained: &Trained, verified: &Verified, result: Option<&RunResult>, rate
         lines.extend(result.sample.lines().take(12).map(|line| format!("    | {line}")));
     }
     let first = trained.first_loss_after.map_or_else(String::new, |after| format!("first loss after {:.1} s, ", after.as_secs_f64()));
-    lines.push(format!("  time                   {first}training {:.0} s, all {:.0} s", trained.training_time.as_secs_f64(), elapsed.as_secs_f64()));
+    lines.push(format!(
+        "  time                   {first}training {:.0} s, all {:.0} s",
+        trained.training_time.as_secs_f64(),
+        elapsed.as_secs_f64()
+    ));
     lines.join("\n")
 }

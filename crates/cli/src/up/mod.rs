@@ -70,8 +70,13 @@ pub(crate) async fn up(home: &Home, args: &UpArgs, out: Output) -> Result<()> {
     // Wrong input is found before anything starts.
     let job = if args.serve { None } else { Some(job::Job::prepare(args, out)?) };
     let mut running = start(home, args, out).await?;
-    let ready = json!({"dashboard": running.dashboard, "wallet": running.wallet_url, "rpc": running.context.profile.rpc_url, "home": home.path()});
-    out.say("ready", &ready, &format!("Dashboard: {}   (chain {}, wallet {})", running.dashboard, running.context.profile.rpc_url, running.wallet_url));
+    let ready =
+        json!({"dashboard": running.dashboard, "wallet": running.wallet_url, "rpc": running.context.profile.rpc_url, "home": home.path()});
+    out.say(
+        "ready",
+        &ready,
+        &format!("Dashboard: {}   (chain {}, wallet {})", running.dashboard, running.context.profile.rpc_url, running.wallet_url),
+    );
     if let Some(job) = job {
         let held = tokio::select! {
             held = job.run(&running.context, args.nodes, started, out) => held?,
@@ -102,7 +107,12 @@ async fn start(home: &Home, args: &UpArgs, out: Output) -> Result<Running> {
     let mut processes = processes::Processes::new(home)?;
     let dashboard = processes.start_coordinator(&chain, &wallet.url(), &dashboard_dir, ports.dashboard).await?;
     wallet.serve(&chain.rpc_url(), &chain.deployment().chain_id, &dashboard);
-    let profile = Profile { coordinator: dashboard.clone(), rpc_url: chain.rpc_url(), deployment: chain.deployment().clone(), key_file: home.key("tenant.starling") };
+    let profile = Profile {
+        coordinator: dashboard.clone(),
+        rpc_url: chain.rpc_url(),
+        deployment: chain.deployment().clone(),
+        key_file: home.key("tenant.starling"),
+    };
     profile.save(home)?;
     processes.start_nodes(&chain, &dashboard, args.nodes, &spinner).await?;
     spinner.finish_and_clear();
@@ -127,7 +137,10 @@ impl Ports {
 /// A port that is taken, in words.
 pub(crate) fn port_error(what: &str, address: SocketAddr, error: std::io::Error) -> anyhow::Error {
     if error.kind() == std::io::ErrorKind::AddrInUse {
-        return anyhow::anyhow!("the port {} for the {what} is in use: choose others with --port (three in a row), or --port 0 for free ones. Nothing was started", address.port());
+        return anyhow::anyhow!(
+            "the port {} for the {what} is in use: choose others with --port (three in a row), or --port 0 for free ones. Nothing was started",
+            address.port()
+        );
     }
     anyhow::Error::new(error).context(format!("the {what} cannot listen on {address}"))
 }

@@ -31,7 +31,13 @@ impl Processes {
     }
 
     /// Writes the coordinator's configuration and starts it; gives its origin.
-    pub(super) async fn start_coordinator(&mut self, chain: &EmbeddedChain, wallet_url: &str, dashboard: &Path, listen: SocketAddr) -> Result<String> {
+    pub(super) async fn start_coordinator(
+        &mut self,
+        chain: &EmbeddedChain,
+        wallet_url: &str,
+        dashboard: &Path,
+        listen: SocketAddr,
+    ) -> Result<String> {
         let folder = self.home.join("coordinator");
         fs::create_dir_all(&folder)?;
         let address_file = folder.join("address");
@@ -61,7 +67,19 @@ impl Processes {
             let config = folder.join("node.toml");
             let provider_key = chain.key_file(&format!("provider-{number}.starling"));
             let (folder, provider_key, rpc) = (folder.display().to_string(), provider_key.display().to_string(), chain.rpc_url());
-            let setup = ["setup", "--coordinator", coordinator, "--rpc", &rpc, "--provider-key", &provider_key, "--home", &folder, "--threads", "1"];
+            let setup = [
+                "setup",
+                "--coordinator",
+                coordinator,
+                "--rpc",
+                &rpc,
+                "--provider-key",
+                &provider_key,
+                "--home",
+                &folder,
+                "--threads",
+                "1",
+            ];
             let mut child = self.spawn("gpu-node", &setup, &format!("node-{number}"), &[])?;
             if !child.wait().await?.success() {
                 bail!("node {number} could not be set up:\n{}", self.last_lines(&format!("node-{number}")));
@@ -81,7 +99,11 @@ impl Processes {
             let mut gone = Vec::new();
             for (number, child) in &mut self.nodes {
                 if let Ok(Some(status)) = child.try_wait() {
-                    out.say("node_died", &json!({"node": number, "status": status.to_string()}), &format!("Node {number} died ({status}). The run goes on without it; it is paid for the rounds that counted."));
+                    out.say(
+                        "node_died",
+                        &json!({"node": number, "status": status.to_string()}),
+                        &format!("Node {number} died ({status}). The run goes on without it; it is paid for the rounds that counted."),
+                    );
                     gone.push(*number);
                 }
             }
@@ -90,7 +112,11 @@ impl Processes {
             let Ok(Some(status)) = child.try_wait() else { continue };
             let config = config.clone();
             restarts += 1;
-            out.say("coordinator_died", &json!({"status": status.to_string()}), &format!("The coordinator died ({status}); starting it again. Nothing is lost."));
+            out.say(
+                "coordinator_died",
+                &json!({"status": status.to_string()}),
+                &format!("The coordinator died ({status}); starting it again. Nothing is lost."),
+            );
             if restarts > MAX_RESTARTS {
                 return anyhow::anyhow!("the coordinator died {restarts} times:\n{}", self.last_lines("coordinator"));
             }

@@ -28,10 +28,18 @@ impl WalletServer {
 
     /// Serves the wallet's files and its own settings; the wallet takes the chain from here, never from the dashboard.
     pub(super) fn serve(&self, rpc_url: &str, chain_id: &str, dashboard_origin: &str) {
-        let settings = json!({"rpc_url": rpc_url, "chain_id": chain_id, "dashboard_origin": dashboard_origin, "faucet_root": "faucet.starling"});
+        let settings =
+            json!({"rpc_url": rpc_url, "chain_id": chain_id, "dashboard_origin": dashboard_origin, "faucet_root": "faucet.starling"});
         let config = get(move || std::future::ready(Json(settings.clone())));
-        let fresh = tower_http::set_header::SetResponseHeaderLayer::overriding(axum::http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        let router = Router::new().route("/config.json", config).fallback_service(ServeDir::new(&self.folder)).layer(CorsLayer::permissive()).layer(fresh);
+        let fresh = tower_http::set_header::SetResponseHeaderLayer::overriding(
+            axum::http::header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache"),
+        );
+        let router = Router::new()
+            .route("/config.json", config)
+            .fallback_service(ServeDir::new(&self.folder))
+            .layer(CorsLayer::permissive())
+            .layer(fresh);
         let Some(listener) = self.listener.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() else { return };
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

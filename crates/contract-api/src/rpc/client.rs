@@ -94,7 +94,11 @@ pub struct KeyInfo {
 impl RpcClient {
     /// A client of the RPC at `url`.
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(Duration::from_secs(60)).build().unwrap_or_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap_or_default();
         Self { url: url.into(), http }
     }
 
@@ -111,7 +115,8 @@ impl RpcClient {
         let mut answer: Value = response.json().await.map_err(unreachable)?;
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let cause = error.pointer("/cause/name").or_else(|| error.get("name")).and_then(Value::as_str).unwrap_or("UNKNOWN");
-            let message = error.get("data").map_or_else(|| error.to_string(), |data| data.as_str().map_or_else(|| data.to_string(), str::to_owned));
+            let message =
+                error.get("data").map_or_else(|| error.to_string(), |data| data.as_str().map_or_else(|| data.to_string(), str::to_owned));
             return Err(RpcError::Refused { name: cause.to_owned(), message });
         }
         Ok(answer.get_mut("result").map(Value::take).unwrap_or_default())
@@ -151,16 +156,22 @@ impl RpcClient {
         for chunk in block["chunks"].as_array().into_iter().flatten().filter(|chunk| chunk["height_included"].as_u64() == Some(height)) {
             let chunk = self.request("chunk", json!({"chunk_id": chunk["chunk_hash"]})).await?;
             for transaction in chunk["transactions"].as_array().into_iter().flatten() {
-                transactions.push(BlockTx { hash: text(transaction, "/hash")?, signer: text(transaction, "/signer_id")?, receiver: text(transaction, "/receiver_id")? });
+                transactions.push(BlockTx {
+                    hash: text(transaction, "/hash")?,
+                    signer: text(transaction, "/signer_id")?,
+                    receiver: text(transaction, "/receiver_id")?,
+                });
             }
         }
-        let timestamp_ns: u64 = text(&block, "/header/timestamp_nanosec")?.parse().map_err(|_| RpcError::Malformed("timestamp".to_owned()))?;
+        let timestamp_ns: u64 =
+            text(&block, "/header/timestamp_nanosec")?.parse().map_err(|_| RpcError::Malformed("timestamp".to_owned()))?;
         Ok(BlockInfo { height, hash: text(&block, "/header/hash")?, timestamp_ms: timestamp_ns / 1_000_000, transactions })
     }
 
     /// An account, or nothing when it does not exist.
     pub async fn account(&self, account: &AccountId) -> Result<Option<AccountInfo>, RpcError> {
-        let answer = match self.request("query", json!({"request_type": "view_account", "finality": "final", "account_id": account})).await {
+        let answer = match self.request("query", json!({"request_type": "view_account", "finality": "final", "account_id": account})).await
+        {
             Err(RpcError::Refused { name, .. }) if name == "UNKNOWN_ACCOUNT" => return Ok(None),
             answer => answer?,
         };
@@ -180,7 +191,13 @@ impl RpcClient {
         }
         let nonce = number(&answer, "/nonce")?;
         let Some(limits) = answer.pointer("/permission/FunctionCall") else {
-            return Ok(Some(KeyInfo { full_access: answer["permission"] == "FullAccess", allowance: None, receiver: None, methods: Vec::new(), nonce }));
+            return Ok(Some(KeyInfo {
+                full_access: answer["permission"] == "FullAccess",
+                allowance: None,
+                receiver: None,
+                methods: Vec::new(),
+                nonce,
+            }));
         };
         Ok(Some(KeyInfo {
             full_access: false,
@@ -214,16 +231,27 @@ impl RpcClient {
     }
 
     async fn sign_actions(&self, signer: &Signer, receiver: &AccountId, actions: Vec<Action>) -> Result<SignedTx, RpcError> {
-        let key = self.access_key(signer.account(), &signer.public_key()).await?.ok_or_else(|| RpcError::NoAccount(signer.account().to_string()))?;
+        let key = self
+            .access_key(signer.account(), &signer.public_key())
+            .await?
+            .ok_or_else(|| RpcError::NoAccount(signer.account().to_string()))?;
         let block = self.request("block", json!({"finality": "final"})).await?;
         let block_hash: CryptoHash = text(&block, "/header/hash")?.parse().map_err(|_| RpcError::Malformed("block hash".to_owned()))?;
         let public_key = near_crypto::PublicKey::ED25519(near_crypto::ED25519PublicKey(signer.public_key().0));
-        let transaction =
-            Transaction::V0(TransactionV0 { signer_id: signer.near_account(), public_key, nonce: key.nonce + 1, receiver_id: near_account(receiver), block_hash, actions });
+        let transaction = Transaction::V0(TransactionV0 {
+            signer_id: signer.near_account(),
+            public_key,
+            nonce: key.nonce + 1,
+            receiver_id: near_account(receiver),
+            block_hash,
+            actions,
+        });
         let (hash, _) = transaction.get_hash_and_size();
         let signature = signer.sign_bytes(hash.as_ref());
-        let signature = near_crypto::Signature::from_parts(near_crypto::KeyType::ED25519, &signature.0).map_err(|error| RpcError::Malformed(error.to_string()))?;
-        let bytes = borsh::to_vec(&SignedTransaction::new(signature, transaction)).map_err(|error| RpcError::Malformed(error.to_string()))?;
+        let signature = near_crypto::Signature::from_parts(near_crypto::KeyType::ED25519, &signature.0)
+            .map_err(|error| RpcError::Malformed(error.to_string()))?;
+        let bytes =
+            borsh::to_vec(&SignedTransaction::new(signature, transaction)).map_err(|error| RpcError::Malformed(error.to_string()))?;
         Ok(SignedTx { hash: hash.to_string(), bytes })
     }
 
@@ -262,7 +290,10 @@ impl RpcClient {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Err(RpcError::Refused { name: "TIMEOUT_ERROR".to_owned(), message: format!("the transaction {hash} was sent and has no outcome yet; ask again later") })
+        Err(RpcError::Refused {
+            name: "TIMEOUT_ERROR".to_owned(),
+            message: format!("the transaction {hash} was sent and has no outcome yet; ask again later"),
+        })
     }
 }
 

@@ -59,7 +59,9 @@ impl RpcError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { name, .. } => matches!(name.as_str(), "TIMEOUT_ERROR" | "NOT_SYNCED_YET" | "INTERNAL_ERROR" | "UNAVAILABLE_SHARD"),
+            Self::Refused { name, .. } => {
+                matches!(name.as_str(), "TIMEOUT_ERROR" | "NOT_SYNCED_YET" | "INTERNAL_ERROR" | "UNAVAILABLE_SHARD")
+            }
             Self::Failed { .. } | Self::Malformed(_) | Self::NoAccount(_) => false,
         }
     }

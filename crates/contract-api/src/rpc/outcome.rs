@@ -47,7 +47,9 @@ impl Outcome {
 
     /// Reads the answer of `send_tx` or `tx`; nothing while it is not final.
     pub(super) fn read(answer: &Value) -> Result<Option<Self>, RpcError> {
-        let (Some(transaction), Some(first), Some(receipts)) = (answer.get("transaction"), answer.get("transaction_outcome"), answer.get("receipts_outcome").and_then(Value::as_array)) else {
+        let (Some(transaction), Some(first), Some(receipts)) =
+            (answer.get("transaction"), answer.get("transaction_outcome"), answer.get("receipts_outcome").and_then(Value::as_array))
+        else {
             return Ok(None);
         };
         let status = answer.get("status").ok_or_else(|| RpcError::Malformed("no status".to_owned()))?;
@@ -93,7 +95,12 @@ impl Outcome {
 
 fn read_event(contract: &str, log: &str) -> Option<Event> {
     let event: Value = serde_json::from_str(log.strip_prefix("EVENT_JSON:")?).ok()?;
-    Some(Event { contract: contract.to_owned(), standard: event["standard"].as_str()?.to_owned(), event: event["event"].as_str()?.to_owned(), data: event["data"].clone() })
+    Some(Event {
+        contract: contract.to_owned(),
+        standard: event["standard"].as_str()?.to_owned(),
+        event: event["event"].as_str()?.to_owned(),
+        data: event["data"].clone(),
+    })
 }
 
 /// The contract's panic in its own words where there is one, else the chain's error as JSON.

@@ -9,10 +9,7 @@ use near_jsonrpc_primitives::types::receipts::{ReceiptReference, RpcReceiptError
 use near_primitives::hash::CryptoHash;
 use near_primitives::sharding::ChunkHash;
 use near_primitives::types::{BlockReference, Gas, ShardId};
-use near_primitives::views::{
-    BlockHeaderView, BlockView, ChunkHeaderView, ChunkView, GasPriceView, ReceiptView,
-    SignedTransactionView,
-};
+use near_primitives::views::{BlockHeaderView, BlockView, ChunkHeaderView, ChunkView, GasPriceView, ReceiptView, SignedTransactionView};
 use serde_json::{Value, json};
 
 use super::info::PRODUCER;
@@ -36,10 +33,7 @@ impl Rpc {
         let Some(height) = block.prev_height else {
             return Ok(CryptoHash::default());
         };
-        Ok(self
-            .localnet
-            .block(height)?
-            .map_or_else(CryptoHash::default, |before| before.state_root))
+        Ok(self.localnet.block(height)?.map_or_else(CryptoHash::default, |before| before.state_root))
     }
 
     pub(super) fn epoch_id(&self, epoch_height: u64) -> CryptoHash {
@@ -105,28 +99,17 @@ impl Rpc {
 
     pub(super) fn block(&self, params: Value) -> Answer {
         let reference = block_reference(&params)?;
-        let block = self.block_or(&reference, |error_message| {
-            RpcBlockError::UnknownBlock { error_message }.into()
-        })?;
+        let block = self.block_or(&reference, |error_message| RpcBlockError::UnknownBlock { error_message }.into())?;
         let view = BlockView {
             author: PRODUCER.parse().map_err(|error| internal(&error))?,
             header: self.header(&block).map_err(|error| internal(&error))?,
-            chunks: vec![
-                self.chunk_header(&block)
-                    .map_err(|error| internal(&error))?,
-            ],
+            chunks: vec![self.chunk_header(&block).map_err(|error| internal(&error))?],
         };
         to_value(&view)
     }
 
-    fn block_or(
-        &self,
-        reference: &BlockReference,
-        unknown: impl FnOnce(String) -> RpcError,
-    ) -> Result<Block, RpcError> {
-        let found = self
-            .find_block(reference)
-            .map_err(|error| internal(&error))?;
+    fn block_or(&self, reference: &BlockReference, unknown: impl FnOnce(String) -> RpcError) -> Result<Block, RpcError> {
+        let found = self.find_block(reference).map_err(|error| internal(&error))?;
         found.ok_or_else(|| {
             unknown(match reference {
                 BlockReference::BlockId(near_primitives::types::BlockId::Height(height)) => {
@@ -150,9 +133,7 @@ impl Rpc {
                 if shard_id != ShardId::new(0) {
                     return Err(RpcChunkError::InvalidShardId { shard_id }.into());
                 }
-                self.block_or(&BlockReference::BlockId(block_id), |error_message| {
-                    RpcChunkError::UnknownBlock { error_message }.into()
-                })?
+                self.block_or(&BlockReference::BlockId(block_id), |error_message| RpcChunkError::UnknownBlock { error_message }.into())?
             }
             ChunkReference::ChunkHash { chunk_id } => self.block_of_chunk(&chunk_id)?,
         };
@@ -172,22 +153,14 @@ impl Rpc {
             }
             height = block.prev_height;
         }
-        Err(RpcChunkError::UnknownChunk {
-            chunk_hash: ChunkHash(*chunk_id),
-        }
-        .into())
+        Err(RpcChunkError::UnknownChunk { chunk_hash: ChunkHash(*chunk_id) }.into())
     }
 
     fn chunk_view(&self, block: &Block) -> Result<ChunkView, LocalnetError> {
         let chain = self.localnet.read();
         let mut transactions: Vec<SignedTransactionView> = Vec::new();
         for hash in &block.transactions {
-            transactions.extend(
-                chain
-                    .store
-                    .transaction(hash)?
-                    .map(|stored| stored.transaction.into()),
-            );
+            transactions.extend(chain.store.transaction(hash)?.map(|stored| stored.transaction.into()));
         }
         let mut receipts: Vec<ReceiptView> = Vec::new();
         for id in &block.receipts {
@@ -195,9 +168,7 @@ impl Rpc {
         }
         drop(chain);
         Ok(ChunkView {
-            author: PRODUCER
-                .parse()
-                .map_err(|_| LocalnetError::Genesis(PRODUCER.to_owned()))?,
+            author: PRODUCER.parse().map_err(|_| LocalnetError::Genesis(PRODUCER.to_owned()))?,
             header: self.chunk_header(block)?,
             transactions,
             receipts,
@@ -207,11 +178,7 @@ impl Rpc {
     pub(super) fn receipt(&self, params: Value) -> Answer {
         let reference: ReceiptReference = parse(named(params, &["receipt_id"]))?;
         let id = reference.receipt_id;
-        match self
-            .localnet
-            .receipt(&id)
-            .map_err(|error| internal(&error))?
-        {
+        match self.localnet.receipt(&id).map_err(|error| internal(&error))? {
             Some(receipt) => to_value(&ReceiptView::from(receipt)),
             None => Err(RpcReceiptError::UnknownReceipt { receipt_id: id }.into()),
         }
@@ -219,12 +186,8 @@ impl Rpc {
 
     pub(super) fn gas_price(&self, params: Value) -> Answer {
         let reference = block_reference(&params)?;
-        let block = self.block_or(&reference, |error_message| {
-            RpcGasPriceError::UnknownBlock { error_message }.into()
-        })?;
-        to_value(&GasPriceView {
-            gas_price: block.gas_price,
-        })
+        let block = self.block_or(&reference, |error_message| RpcGasPriceError::UnknownBlock { error_message }.into())?;
+        to_value(&GasPriceView { gas_price: block.gas_price })
     }
 }
 

@@ -29,10 +29,7 @@ impl Rpc {
         let genesis_time = genesis.as_ref().map_or(0, |block| block.timestamp_ns);
         let (protocol_version, epoch_length) = {
             let chain = self.localnet.read();
-            (
-                chain.settings.protocol_version,
-                chain.settings.epoch_length_blocks,
-            )
+            (chain.settings.protocol_version, chain.settings.epoch_length_blocks)
         };
         Ok(json!({
             "version": { "version": env!("CARGO_PKG_VERSION"), "build": "starling-localnet", "commit": "", "rustc_version": "" },
@@ -157,16 +154,11 @@ fn iso_time(timestamp_ns: u64) -> String {
     // Days to a date, by the civil calendar with years that begin in March.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
@@ -180,13 +172,7 @@ mod tests {
     #[test]
     fn iso_time__should_name_the_civil_date() {
         assert_eq!(iso_time(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(
-            iso_time(951_782_400_000_000_001),
-            "2000-02-29T00:00:00.000000001Z"
-        );
-        assert_eq!(
-            iso_time(1_795_229_999_000_000_000),
-            "2026-11-21T02:59:59.000000000Z"
-        );
+        assert_eq!(iso_time(951_782_400_000_000_001), "2000-02-29T00:00:00.000000001Z");
+        assert_eq!(iso_time(1_795_229_999_000_000_000), "2026-11-21T02:59:59.000000000Z");
     }
 }

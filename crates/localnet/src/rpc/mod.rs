@@ -43,10 +43,7 @@ pub struct RpcOptions {
 
 impl Default for RpcOptions {
     fn default() -> Self {
-        Self {
-            wait_timeout: Duration::from_secs(10),
-            faucet: None,
-        }
+        Self { wait_timeout: Duration::from_secs(10), faucet: None }
     }
 }
 
@@ -91,11 +88,7 @@ pub(crate) struct Rpc {
 ///
 /// # Errors
 /// When the address cannot be bound, for example because the port is in use.
-pub async fn serve(
-    localnet: Localnet,
-    address: SocketAddr,
-    options: RpcOptions,
-) -> std::io::Result<RpcServer> {
+pub async fn serve(localnet: Localnet, address: SocketAddr, options: RpcOptions) -> std::io::Result<RpcServer> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let router = router(localnet, options, address);
@@ -105,29 +98,17 @@ pub async fn serve(
             // A forgotten sender never answers, a dropped one does at once.
             let _ = stopped.await;
         };
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown)
-            .await
-        {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
             tracing::error!(%error, "the RPC server ended");
         }
     });
-    Ok(RpcServer {
-        address,
-        stop: Some(stop),
-    })
+    Ok(RpcServer { address, stop: Some(stop) })
 }
 
 /// The routes, for servers that have others besides.
 fn router(localnet: Localnet, options: RpcOptions, address: SocketAddr) -> Router {
     let faucet = options.faucet.clone().map(FaucetState::new);
-    let rpc = Arc::new(Rpc {
-        localnet,
-        options,
-        address,
-        started: Instant::now(),
-        faucet,
-    });
+    let rpc = Arc::new(Rpc { localnet, options, address, started: Instant::now(), faucet });
     Router::new()
         .route("/", post(handle_post))
         .route("/status", get(handle_status))
@@ -139,21 +120,13 @@ fn router(localnet: Localnet, options: RpcOptions, address: SocketAddr) -> Route
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 async fn handle_status(State(rpc): State<Arc<Rpc>>) -> Response {
     match rpc.blocking(Rpc::status).await {
         Ok(status) => json_response(StatusCode::OK, &status),
-        Err(error) => json_response(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &json!({ "error": error.to_string() }),
-        ),
+        Err(error) => json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": error.to_string() })),
     }
 }
 
@@ -197,11 +170,7 @@ impl Rpc {
     async fn answer_one(self: &Arc<Self>, request: Value) -> Value {
         let id = request.get("id").cloned().unwrap_or(Value::Null);
         let version = request.get("jsonrpc").and_then(Value::as_str);
-        let Some(method) = request
-            .get("method")
-            .and_then(Value::as_str)
-            .filter(|_| version == Some("2.0"))
-        else {
+        let Some(method) = request.get("method").and_then(Value::as_str).filter(|_| version == Some("2.0")) else {
             let error = RpcError::parse_error("JSON RPC Request format was expected".to_owned());
             return answer(&id, Err(error));
         };
@@ -218,9 +187,7 @@ impl Rpc {
             "validators" => self.blocking(Self::validators).await,
             "EXPERIMENTAL_validators_ordered" => Ok(Value::Array(Vec::new())),
             "EXPERIMENTAL_protocol_config" => self.blocking(Self::protocol_config).await,
-            "EXPERIMENTAL_genesis_config" | "genesis_config" => {
-                self.blocking(Self::genesis_config).await
-            }
+            "EXPERIMENTAL_genesis_config" | "genesis_config" => self.blocking(Self::genesis_config).await,
             "block" => self.blocking(move |rpc| rpc.block(params)).await,
             "chunk" => self.blocking(move |rpc| rpc.chunk(params)).await,
             "EXPERIMENTAL_receipt" => self.blocking(move |rpc| rpc.receipt(params)).await,
@@ -232,8 +199,7 @@ impl Rpc {
             | "EXPERIMENTAL_view_access_key_list"
             | "EXPERIMENTAL_call_function" => {
                 let method = method.to_owned();
-                self.blocking(move |rpc| rpc.typed_query(&method, params))
-                    .await
+                self.blocking(move |rpc| rpc.typed_query(&method, params)).await
             }
             "broadcast_tx_async" => self.blocking(move |rpc| rpc.broadcast_async(params)).await,
             "broadcast_tx_commit" => self.broadcast_commit(params).await,
@@ -247,10 +213,7 @@ impl Rpc {
     }
 
     /// Runs work that locks the chain off the threads that serve sockets.
-    pub(crate) async fn blocking(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Answer + Send + 'static,
-    ) -> Answer {
+    pub(crate) async fn blocking(self: &Arc<Self>, work: impl FnOnce(&Self) -> Answer + Send + 'static) -> Answer {
         let rpc = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&rpc)).await {
             Ok(answer) => answer,

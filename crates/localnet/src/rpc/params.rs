@@ -11,18 +11,14 @@ use crate::error::LocalnetError;
 use crate::rpc::Rpc;
 
 pub(super) fn parse<T: DeserializeOwned>(value: Value) -> Result<T, RpcError> {
-    serde_json::from_value(value)
-        .map_err(|error| RpcError::parse_error(format!("Failed parsing args: {error}")))
+    serde_json::from_value(value).map_err(|error| RpcError::parse_error(format!("Failed parsing args: {error}")))
 }
 
 /// The parameters as an object; a positional list gets the names in order.
 pub(super) fn named(params: Value, names: &[&str]) -> Value {
     match params {
         Value::Array(values) => {
-            let pairs = names
-                .iter()
-                .zip(values)
-                .map(|(name, value)| ((*name).to_owned(), value));
+            let pairs = names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), value));
             Value::Object(pairs.collect())
         }
         Value::Null => json!({}),
@@ -46,9 +42,7 @@ pub(super) fn block_reference(params: &Value) -> Result<BlockReference, RpcError
             }
             Ok(BlockReference::Finality(Finality::Final))
         }
-        _ => Err(RpcError::parse_error(
-            "parameters are an object or a list".to_owned(),
-        )),
+        _ => Err(RpcError::parse_error("parameters are an object or a list".to_owned())),
     }
 }
 
@@ -59,17 +53,13 @@ pub(super) fn signed_transaction(params: &Value) -> Result<SignedTransaction, Rp
         Value::Object(object) => object.get("signed_tx_base64"),
         _ => None,
     };
-    let encoded = encoded
-        .ok_or_else(|| RpcError::parse_error("a signed transaction is missing".to_owned()))?;
+    let encoded = encoded.ok_or_else(|| RpcError::parse_error("a signed transaction is missing".to_owned()))?;
     parse(encoded.clone())
 }
 
 impl Rpc {
     /// The block that a reference means; `None` when there is none.
-    pub(super) fn find_block(
-        &self,
-        reference: &BlockReference,
-    ) -> Result<Option<Block>, LocalnetError> {
+    pub(super) fn find_block(&self, reference: &BlockReference) -> Result<Option<Block>, LocalnetError> {
         match reference {
             BlockReference::Finality(_) => Ok(Some(self.localnet.head())),
             BlockReference::BlockId(BlockId::Height(height)) => self.localnet.block(*height),

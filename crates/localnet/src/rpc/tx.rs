@@ -4,19 +4,15 @@ use std::sync::Arc;
 
 use near_jsonrpc_primitives::errors::RpcError;
 use near_jsonrpc_primitives::types::sandbox::{
-    RpcSandboxFastForwardError, RpcSandboxFastForwardRequest, RpcSandboxFastForwardResponse,
-    RpcSandboxPatchStateError, RpcSandboxPatchStateRequest, RpcSandboxPatchStateResponse,
+    RpcSandboxFastForwardError, RpcSandboxFastForwardRequest, RpcSandboxFastForwardResponse, RpcSandboxPatchStateError,
+    RpcSandboxPatchStateRequest, RpcSandboxPatchStateResponse,
 };
 use near_jsonrpc_primitives::types::transactions::{
-    RpcSendTransactionRequest, RpcTransactionError, RpcTransactionResponse,
-    RpcTransactionStatusRequest, TimeoutErrorCause, TransactionInfo,
+    RpcSendTransactionRequest, RpcTransactionError, RpcTransactionResponse, RpcTransactionStatusRequest, TimeoutErrorCause, TransactionInfo,
 };
 use near_primitives::hash::CryptoHash;
 use near_primitives::transaction::SignedTransaction;
-use near_primitives::views::{
-    FinalExecutionOutcomeViewEnum, FinalExecutionOutcomeWithReceiptView, ReceiptView,
-    TxExecutionStatus,
-};
+use near_primitives::views::{FinalExecutionOutcomeViewEnum, FinalExecutionOutcomeWithReceiptView, ReceiptView, TxExecutionStatus};
 use serde_json::{Value, json};
 
 use super::params::{named, parse, signed_transaction};
@@ -26,17 +22,11 @@ use crate::view::TransactionStatus;
 
 fn tx_error(error: LocalnetError) -> RpcTransactionError {
     match error {
-        LocalnetError::InvalidTransaction(context) => {
-            RpcTransactionError::InvalidTransaction { context: *context }
-        }
+        LocalnetError::InvalidTransaction(context) => RpcTransactionError::InvalidTransaction { context: *context },
         LocalnetError::UnknownTransaction(requested_transaction_hash) => {
-            RpcTransactionError::UnknownTransaction {
-                requested_transaction_hash,
-            }
+            RpcTransactionError::UnknownTransaction { requested_transaction_hash }
         }
-        other => RpcTransactionError::InternalError {
-            debug_info: other.to_string(),
-        },
+        other => RpcTransactionError::InternalError { debug_info: other.to_string() },
     }
 }
 
@@ -69,18 +59,13 @@ impl Rpc {
 
     pub(super) async fn broadcast_commit(self: &Arc<Self>, params: Value) -> Answer {
         let transaction = signed_transaction(&params)?;
-        let response = self
-            .send_and_wait(transaction, TxExecutionStatus::ExecutedOptimistic)
-            .await?;
+        let response = self.send_and_wait(transaction, TxExecutionStatus::ExecutedOptimistic).await?;
         to_value(&response)
     }
 
     pub(super) async fn send_tx(self: &Arc<Self>, params: Value) -> Answer {
-        let request: RpcSendTransactionRequest =
-            parse(named(params, &["signed_tx_base64", "wait_until"]))?;
-        let response = self
-            .send_and_wait(request.signed_transaction, request.wait_until)
-            .await?;
+        let request: RpcSendTransactionRequest = parse(named(params, &["signed_tx_base64", "wait_until"]))?;
+        let response = self.send_and_wait(request.signed_transaction, request.wait_until).await?;
         to_value(&response)
     }
 
@@ -92,8 +77,7 @@ impl Rpc {
         let hash = transaction.get_hash();
         let rpc = Arc::clone(self);
         let sent = tokio::task::spawn_blocking(move || rpc.localnet.send_tx(transaction)).await;
-        sent.map_err(|error| super::internal(&error))?
-            .map_err(tx_error)?;
+        sent.map_err(|error| super::internal(&error))?.map_err(tx_error)?;
         self.wait_for(hash, wanted, false).await
     }
 
@@ -107,11 +91,7 @@ impl Rpc {
             TransactionInfo::Transaction { signed_tx } => signed_tx.get_hash(),
             TransactionInfo::TransactionId { tx_hash, .. } => *tx_hash,
         };
-        to_value(
-            &self
-                .wait_for(hash, request.wait_until, with_receipts)
-                .await?,
-        )
+        to_value(&self.wait_for(hash, request.wait_until, with_receipts).await?)
     }
 
     /// Waits until the transaction has come as far as wanted.
@@ -127,20 +107,13 @@ impl Rpc {
             head.borrow_and_update();
             let rpc = Arc::clone(self);
             let found = tokio::task::spawn_blocking(move || rpc.localnet.tx_status(&hash)).await;
-            let found = found
-                .map_err(|error| super::internal(&error))?
-                .map_err(tx_error)?;
+            let found = found.map_err(|error| super::internal(&error))?.map_err(tx_error)?;
             match &found {
                 Some(status) if satisfies(&status.progress, &wanted) => {
-                    return self
-                        .response(status, with_receipts)
-                        .map_err(|error| tx_error(error).into());
+                    return self.response(status, with_receipts).map_err(|error| tx_error(error).into());
                 }
                 None if wanted == TxExecutionStatus::None => {
-                    return Ok(RpcTransactionResponse {
-                        final_execution_outcome: None,
-                        final_execution_status: TxExecutionStatus::None,
-                    });
+                    return Ok(RpcTransactionResponse { final_execution_outcome: None, final_execution_status: TxExecutionStatus::None });
                 }
                 None if !self.localnet.is_waiting(&hash) => {
                     return Err(tx_error(LocalnetError::UnknownTransaction(hash)).into());
@@ -152,10 +125,7 @@ impl Rpc {
                 let cause = match found {
                     None => TimeoutErrorCause::NotObserved,
                     Some(status) => TimeoutErrorCause::Pending {
-                        status: Box::new(RpcTransactionResponse {
-                            final_execution_outcome: None,
-                            final_execution_status: status.progress,
-                        }),
+                        status: Box::new(RpcTransactionResponse { final_execution_outcome: None, final_execution_status: status.progress }),
                     },
                 };
                 return Err(RpcTransactionError::TimeoutError(Some(cause)).into());
@@ -163,31 +133,20 @@ impl Rpc {
         }
     }
 
-    fn response(
-        &self,
-        status: &TransactionStatus,
-        with_receipts: bool,
-    ) -> Result<RpcTransactionResponse, LocalnetError> {
+    fn response(&self, status: &TransactionStatus, with_receipts: bool) -> Result<RpcTransactionResponse, LocalnetError> {
         let outcome = status.outcome.clone();
         let outcome = if with_receipts {
             let receipts = self.receipts_of(status)?;
-            let with = FinalExecutionOutcomeWithReceiptView {
-                final_outcome: outcome,
-                receipts,
-            };
+            let with = FinalExecutionOutcomeWithReceiptView { final_outcome: outcome, receipts };
             FinalExecutionOutcomeViewEnum::FinalExecutionOutcomeWithReceipt(with)
         } else {
             FinalExecutionOutcomeViewEnum::FinalExecutionOutcome(outcome)
         };
-        Ok(RpcTransactionResponse {
-            final_execution_outcome: Some(outcome),
-            final_execution_status: status.progress.clone(),
-        })
+        Ok(RpcTransactionResponse { final_execution_outcome: Some(outcome), final_execution_status: status.progress.clone() })
     }
 
     fn receipts_of(&self, status: &TransactionStatus) -> Result<Vec<ReceiptView>, LocalnetError> {
-        let outcomes = std::iter::once(&status.outcome.transaction_outcome)
-            .chain(&status.outcome.receipts_outcome);
+        let outcomes = std::iter::once(&status.outcome.transaction_outcome).chain(&status.outcome.receipts_outcome);
         let mut receipts = Vec::new();
         for id in outcomes.flat_map(|outcome| &outcome.outcome.receipt_ids) {
             if let Some(receipt) = self.localnet.receipt(id)? {
@@ -201,9 +160,7 @@ impl Rpc {
         let request: RpcSandboxFastForwardRequest = parse(named(params, &["delta_height"]))?;
         self.localnet
             .fast_forward(request.delta_height)
-            .map_err(|error| RpcSandboxFastForwardError::InternalError {
-                error_message: error.to_string(),
-            })?;
+            .map_err(|error| RpcSandboxFastForwardError::InternalError { error_message: error.to_string() })?;
         to_value(&RpcSandboxFastForwardResponse {})
     }
 
@@ -211,9 +168,7 @@ impl Rpc {
         let request: RpcSandboxPatchStateRequest = parse(named(params, &["records"]))?;
         self.localnet
             .patch_state(request.records)
-            .map_err(|error| RpcSandboxPatchStateError::InternalError {
-                error_message: error.to_string(),
-            })?;
+            .map_err(|error| RpcSandboxPatchStateError::InternalError { error_message: error.to_string() })?;
         to_value(&RpcSandboxPatchStateResponse {})
     }
 }

@@ -5,9 +5,7 @@ use near_primitives::account::{AccessKey, AccessKeyPermission, Account, AccountC
 use near_primitives::action::AddKeyAction;
 use near_primitives::errors::ActionErrorKind;
 use near_primitives::receipt::{Receipt, VersionedActionReceipt};
-use near_primitives::transaction::{
-    Action, DeleteAccountAction, DeleteKeyAction, DeployContractAction, TransferAction,
-};
+use near_primitives::transaction::{Action, DeleteAccountAction, DeleteKeyAction, DeployContractAction, TransferAction};
 use near_primitives::trie_key::TrieKey;
 use near_primitives::types::{AccountId, Balance};
 use near_vm_runner::ContractCode;
@@ -36,8 +34,7 @@ impl BlockRun<'_> {
     ) -> Result<ActionResult, StateError> {
         let action = &call.action_receipt.actions()[call.index];
         let account_id = call.receipt.receiver_id();
-        let mut result =
-            ActionResult::new(Fees::new(&self.context.config).action_exec(action, account_id)?);
+        let mut result = ActionResult::new(Fees::new(&self.context.config).action_exec(action, account_id)?);
         if let Err(kind) = check_existence(call, action, account.as_ref()) {
             result.fail(kind);
             return Ok(result);
@@ -47,25 +44,17 @@ impl BlockRun<'_> {
             return Ok(result);
         }
         match (action, account.as_mut()) {
-            (Action::CreateAccount(_), _) => {
-                self.create_account(call, account, actor_id, &mut result)
-            }
-            (Action::Transfer(transfer), Some(account)) => {
-                self.transfer(call, transfer, account)?
-            }
+            (Action::CreateAccount(_), _) => self.create_account(call, account, actor_id, &mut result),
+            (Action::Transfer(transfer), Some(account)) => self.transfer(call, transfer, account)?,
             (Action::Transfer(transfer), None) => {
                 *account = Some(self.create_implicit(account_id, transfer.deposit)?);
                 *actor_id = account_id.clone();
             }
-            (Action::DeployContract(deploy), Some(account)) => {
-                self.deploy(account_id, deploy, account)?
-            }
+            (Action::DeployContract(deploy), Some(account)) => self.deploy(account_id, deploy, account)?,
             (Action::FunctionCall(function), Some(account)) => {
                 self.call_contract(call, function, account, &mut result)?;
             }
-            (Action::AddKey(add), Some(account)) => {
-                self.add_key(account_id, add, account, &mut result)?
-            }
+            (Action::AddKey(add), Some(account)) => self.add_key(account_id, add, account, &mut result)?,
             (Action::DeleteKey(delete), Some(account)) => {
                 self.delete_key(account_id, delete, account, &mut result)?;
             }
@@ -76,21 +65,13 @@ impl BlockRun<'_> {
             (Action::Delegate(signed), Some(_)) => self.delegate(call, signed, &mut result)?,
             // Validation lets no other action in, and existence was checked above.
             (_, _) => {
-                return Err(StateError::Inconsistent(
-                    "an action that validation refuses",
-                ));
+                return Err(StateError::Inconsistent("an action that validation refuses"));
             }
         }
         Ok(result)
     }
 
-    fn create_account(
-        &self,
-        call: &ActionCall<'_>,
-        account: &mut Option<Account>,
-        actor_id: &mut AccountId,
-        result: &mut ActionResult,
-    ) {
+    fn create_account(&self, call: &ActionCall<'_>, account: &mut Option<Account>, actor_id: &mut AccountId, result: &mut ActionResult) {
         let account_id = call.receipt.receiver_id();
         let predecessor_id = call.receipt.predecessor_id();
         let rules = &self.context.config.account_creation_config;
@@ -105,38 +86,20 @@ impl BlockRun<'_> {
                 return;
             }
         } else if !account_id.is_sub_account_of(predecessor_id) {
-            result.fail(ActionErrorKind::CreateAccountNotAllowed {
-                account_id: account_id.clone(),
-                predecessor_id: predecessor_id.clone(),
-            });
+            result
+                .fail(ActionErrorKind::CreateAccountNotAllowed { account_id: account_id.clone(), predecessor_id: predecessor_id.clone() });
             return;
         }
         *actor_id = account_id.clone();
-        let bytes = self
-            .context
-            .config
-            .fees
-            .storage_usage_config
-            .num_bytes_account;
-        *account = Some(Account::new(
-            Balance::ZERO,
-            Balance::ZERO,
-            AccountContract::None,
-            bytes,
-        ));
+        let bytes = self.context.config.fees.storage_usage_config.num_bytes_account;
+        *account = Some(Account::new(Balance::ZERO, Balance::ZERO, AccountContract::None, bytes));
     }
 
     /// Credits the account; a gas refund also restores the allowance of the key that paid.
-    fn transfer(
-        &mut self,
-        call: &ActionCall<'_>,
-        transfer: &TransferAction,
-        account: &mut Account,
-    ) -> Result<(), StateError> {
+    fn transfer(&mut self, call: &ActionCall<'_>, transfer: &TransferAction, account: &mut Account) -> Result<(), StateError> {
         account.set_amount(add(account.amount(), transfer.deposit)?);
         let account_id = call.receipt.receiver_id();
-        let is_gas_refund = call.receipt.predecessor_id().is_system()
-            && call.action_receipt.signer_id() == account_id;
+        let is_gas_refund = call.receipt.predecessor_id().is_system() && call.action_receipt.signer_id() == account_id;
         if !is_gas_refund {
             return Ok(());
         }
@@ -154,29 +117,14 @@ impl BlockRun<'_> {
     }
 
     /// An account named by its public key, which becomes its full-access key.
-    fn create_implicit(
-        &mut self,
-        account_id: &AccountId,
-        amount: Balance,
-    ) -> Result<Account, StateError> {
+    fn create_implicit(&mut self, account_id: &AccountId, amount: Balance) -> Result<Account, StateError> {
         let storage = self.context.config.fees.storage_usage_config.clone();
-        let public_key =
-            near_crypto::PublicKey::from_near_implicit_account(account_id).map_err(|_| {
-                StateError::Inconsistent("an implicit account without a key in its name")
-            })?;
-        let key = AccessKey {
-            nonce: self.first_nonce(),
-            permission: AccessKeyPermission::FullAccess,
-        };
-        let bytes = storage.num_bytes_account
-            + key_bytes(&public_key, &key, storage.num_extra_bytes_record)?;
+        let public_key = near_crypto::PublicKey::from_near_implicit_account(account_id)
+            .map_err(|_| StateError::Inconsistent("an implicit account without a key in its name"))?;
+        let key = AccessKey { nonce: self.first_nonce(), permission: AccessKeyPermission::FullAccess };
+        let bytes = storage.num_bytes_account + key_bytes(&public_key, &key, storage.num_extra_bytes_record)?;
         self.update.set_access_key(account_id, &public_key, &key)?;
-        Ok(Account::new(
-            amount,
-            Balance::ZERO,
-            AccountContract::None,
-            bytes,
-        ))
+        Ok(Account::new(amount, Balance::ZERO, AccountContract::None, bytes))
     }
 
     /// Nonce of a key made in this block: no transaction of an earlier key of the same name can come again.
@@ -184,36 +132,18 @@ impl BlockRun<'_> {
         nonce_upper_bound(self.context.height.saturating_sub(1))
     }
 
-    fn deploy(
-        &mut self,
-        account_id: &AccountId,
-        deploy: &DeployContractAction,
-        account: &mut Account,
-    ) -> Result<(), StateError> {
-        let key = TrieKey::ContractCode {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
-        let old = self
-            .update
-            .get_raw(&key)
-            .map_or(0, |code| byte_count(code.len()));
+    fn deploy(&mut self, account_id: &AccountId, deploy: &DeployContractAction, account: &mut Account) -> Result<(), StateError> {
+        let key = TrieKey::ContractCode { account_id: account_id.clone() }.to_vec();
+        let old = self.update.get_raw(&key).map_or(0, |code| byte_count(code.len()));
         let code = ContractCode::new(deploy.code.clone(), None);
-        let usage = account
-            .storage_usage()
-            .saturating_sub(old)
-            .checked_add(byte_count(deploy.code.len()));
+        let usage = account.storage_usage().saturating_sub(old).checked_add(byte_count(deploy.code.len()));
         account.set_storage_usage(usage.ok_or(StateError::Overflow)?);
         account
             .set_contract(AccountContract::Local(*code.hash()))
-            .map_err(|_| {
-                StateError::Inconsistent("a contract on an account that is not initialised")
-            })?;
+            .map_err(|_| StateError::Inconsistent("a contract on an account that is not initialised"))?;
         self.update.set_raw(key, deploy.code.as_slice().into());
         let vm = std::sync::Arc::clone(&self.context.config.wasm_config);
-        if let Err(error) =
-            near_vm_runner::precompile_contract(&code, vm, Some(self.context.cache.as_ref()))
-        {
+        if let Err(error) = near_vm_runner::precompile_contract(&code, vm, Some(self.context.cache.as_ref())) {
             tracing::warn!(%account_id, %error, "the compiled contract could not be kept");
         }
         Ok(())
@@ -226,11 +156,7 @@ impl BlockRun<'_> {
         account: &mut Account,
         result: &mut ActionResult,
     ) -> Result<(), StateError> {
-        if self
-            .update
-            .access_key(account_id, &action.public_key)?
-            .is_some()
-        {
+        if self.update.access_key(account_id, &action.public_key)?.is_some() {
             result.fail(ActionErrorKind::AddKeyAlreadyExists {
                 account_id: account_id.clone(),
                 public_key: Box::new(action.public_key.clone()),
@@ -239,19 +165,10 @@ impl BlockRun<'_> {
         }
         let mut key = action.access_key.clone();
         key.nonce = self.first_nonce();
-        let record = self
-            .context
-            .config
-            .fees
-            .storage_usage_config
-            .num_extra_bytes_record;
-        let usage =
-            account
-                .storage_usage()
-                .checked_add(key_bytes(&action.public_key, &key, record)?);
+        let record = self.context.config.fees.storage_usage_config.num_extra_bytes_record;
+        let usage = account.storage_usage().checked_add(key_bytes(&action.public_key, &key, record)?);
         account.set_storage_usage(usage.ok_or(StateError::Overflow)?);
-        self.update
-            .set_access_key(account_id, &action.public_key, &key)
+        self.update.set_access_key(account_id, &action.public_key, &key)
     }
 
     fn delete_key(
@@ -268,16 +185,10 @@ impl BlockRun<'_> {
             });
             return Ok(());
         };
-        let record = self
-            .context
-            .config
-            .fees
-            .storage_usage_config
-            .num_extra_bytes_record;
+        let record = self.context.config.fees.storage_usage_config.num_extra_bytes_record;
         let bytes = key_bytes(&action.public_key, &key, record)?;
         account.set_storage_usage(account.storage_usage().saturating_sub(bytes));
-        self.update
-            .remove(&TrieKey::access_key(account_id.clone(), &action.public_key));
+        self.update.remove(&TrieKey::access_key(account_id.clone(), &action.public_key));
         Ok(())
     }
 
@@ -292,37 +203,19 @@ impl BlockRun<'_> {
         let Some(account) = slot.take() else {
             return Ok(());
         };
-        let code_key = TrieKey::ContractCode {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
-        let code_bytes = self
-            .update
-            .get_raw(&code_key)
-            .map_or(0, |code| byte_count(code.len()));
-        if account.storage_usage().saturating_sub(code_bytes)
-            > Account::MAX_ACCOUNT_DELETION_STORAGE_USAGE
-        {
-            result.fail(ActionErrorKind::DeleteAccountWithLargeState {
-                account_id: account_id.clone(),
-            });
+        let code_key = TrieKey::ContractCode { account_id: account_id.clone() }.to_vec();
+        let code_bytes = self.update.get_raw(&code_key).map_or(0, |code| byte_count(code.len()));
+        if account.storage_usage().saturating_sub(code_bytes) > Account::MAX_ACCOUNT_DELETION_STORAGE_USAGE {
+            result.fail(ActionErrorKind::DeleteAccountWithLargeState { account_id: account_id.clone() });
             *slot = Some(account);
             return Ok(());
         }
         if !account.amount().is_zero() {
-            result.new_receipts.push(Receipt::new_balance_refund(
-                &action.beneficiary_id,
-                account.amount(),
-            ));
+            result.new_receipts.push(Receipt::new_balance_refund(&action.beneficiary_id, account.amount()));
         }
-        self.update.remove(&TrieKey::Account {
-            account_id: account_id.clone(),
-        });
+        self.update.remove(&TrieKey::Account { account_id: account_id.clone() });
         self.update.remove_raw(code_key);
-        for prefix in [
-            access_key_prefix(account_id),
-            contract_data_prefix(account_id),
-        ] {
+        for prefix in [access_key_prefix(account_id), contract_data_prefix(account_id)] {
             for key in self.update.keys_with_prefix(&prefix) {
                 self.update.remove_raw(key);
             }
@@ -332,11 +225,7 @@ impl BlockRun<'_> {
 }
 
 /// Storage that an access key is charged for: its name, its content, and the overhead of a record.
-pub(crate) fn key_bytes(
-    public_key: &near_crypto::PublicKey,
-    key: &AccessKey,
-    num_extra_bytes_record: u64,
-) -> Result<u64, StateError> {
+pub(crate) fn key_bytes(public_key: &near_crypto::PublicKey, key: &AccessKey, num_extra_bytes_record: u64) -> Result<u64, StateError> {
     let bytes = byte_count(public_key.trie_id_len()) + byte_count(encode(key)?.len());
     Ok(bytes + num_extra_bytes_record)
 }
@@ -345,17 +234,11 @@ fn byte_count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-fn check_existence(
-    call: &ActionCall<'_>,
-    action: &Action,
-    account: Option<&Account>,
-) -> Result<(), ActionErrorKind> {
+fn check_existence(call: &ActionCall<'_>, action: &Action, account: Option<&Account>) -> Result<(), ActionErrorKind> {
     let account_id = call.receipt.receiver_id().clone();
     let is_near_implicit = account_id.get_account_type() == AccountType::NearImplicitAccount;
     match (action, account) {
-        (Action::CreateAccount(_), Some(_)) => {
-            Err(ActionErrorKind::AccountAlreadyExists { account_id })
-        }
+        (Action::CreateAccount(_), Some(_)) => Err(ActionErrorKind::AccountAlreadyExists { account_id }),
         (Action::CreateAccount(_), None) if account_id.get_account_type().is_implicit() => {
             Err(ActionErrorKind::OnlyImplicitAccountCreationAllowed { account_id })
         }
@@ -378,24 +261,13 @@ fn check_permission(
     actor_id: &AccountId,
     account_id: &AccountId,
 ) -> Result<(), ActionErrorKind> {
-    let owner_only = matches!(
-        action,
-        Action::DeployContract(_)
-            | Action::AddKey(_)
-            | Action::DeleteKey(_)
-            | Action::DeleteAccount(_)
-    );
+    let owner_only = matches!(action, Action::DeployContract(_) | Action::AddKey(_) | Action::DeleteKey(_) | Action::DeleteAccount(_));
     if owner_only && actor_id != account_id {
-        return Err(ActionErrorKind::ActorNoPermission {
-            account_id: account_id.clone(),
-            actor_id: actor_id.clone(),
-        });
+        return Err(ActionErrorKind::ActorNoPermission { account_id: account_id.clone(), actor_id: actor_id.clone() });
     }
     let staking = account.is_some_and(|account| !account.locked().is_zero());
     if matches!(action, Action::DeleteAccount(_)) && staking {
-        return Err(ActionErrorKind::DeleteAccountStaking {
-            account_id: account_id.clone(),
-        });
+        return Err(ActionErrorKind::DeleteAccountStaking { account_id: account_id.clone() });
     }
     Ok(())
 }

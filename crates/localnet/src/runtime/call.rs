@@ -34,13 +34,8 @@ struct AccountCode {
 impl AccountCode {
     fn load(update: &StateUpdate<'_>, account_id: &AccountId, account: &Account) -> Self {
         let hash = account.local_contract_hash().unwrap_or_default();
-        let key = TrieKey::ContractCode {
-            account_id: account_id.clone(),
-        }
-        .to_vec();
-        let bytes = update
-            .get_raw(&key)
-            .filter(|_| hash != CryptoHash::default());
+        let key = TrieKey::ContractCode { account_id: account_id.clone() }.to_vec();
+        let bytes = update.get_raw(&key).filter(|_| hash != CryptoHash::default());
         Self { hash, bytes }
     }
 }
@@ -71,39 +66,21 @@ fn run_machine(
     external: &mut ChainExternal<'_, '_>,
 ) -> Run {
     let vm = &context.config.wasm_config;
-    let limit = vm_context
-        .view_config
-        .as_ref()
-        .map_or(vm.limit_config.max_gas_burnt, |view| view.max_gas_burnt);
-    let gas_counter = GasCounter::new(
-        vm.ext_costs.clone(),
-        limit,
-        vm.regular_op_cost,
-        vm_context.prepaid_gas,
-        vm_context.is_view(),
-    );
+    let limit = vm_context.view_config.as_ref().map_or(vm.limit_config.max_gas_burnt, |view| view.max_gas_burnt);
+    let gas_counter = GasCounter::new(vm.ext_costs.clone(), limit, vm.regular_op_cost, vm_context.prepaid_gas, vm_context.is_view());
     let cache = context.cache.as_ref();
-    let prepared =
-        near_vm_runner::prepare(code, Arc::clone(vm), Some(cache), gas_counter, method_name);
-    match near_vm_runner::run(
-        prepared,
-        external,
-        vm_context,
-        Arc::clone(&context.config.fees),
-    ) {
+    let prepared = near_vm_runner::prepare(code, Arc::clone(vm), Some(cache), gas_counter, method_name);
+    match near_vm_runner::run(prepared, external, vm_context, Arc::clone(&context.config.fees)) {
         Ok(outcome) => Run::Ended(Box::new(outcome)),
         Err(VMRunnerError::ContractCodeNotPresent) => {
             let account_id = vm_context.current_account_id.as_str().into();
-            let error =
-                near_vm_runner::logic::errors::CompilationError::CodeDoesNotExist { account_id };
+            let error = near_vm_runner::logic::errors::CompilationError::CodeDoesNotExist { account_id };
             Run::NotStarted(FunctionCallError::CompilationError(error))
         }
         Err(error) => {
             // A fault of the machine or of the host, never the contract's alone: said loudly, charged nothing.
             tracing::error!(account_id = %vm_context.current_account_id, method_name, %error, "the virtual machine failed");
-            Run::NotStarted(FunctionCallError::LoadingError {
-                msg: error.to_string(),
-            })
+            Run::NotStarted(FunctionCallError::LoadingError { msg: error.to_string() })
         }
     }
 }
@@ -119,11 +96,7 @@ impl BlockRun<'_> {
         let context = self.context;
         let account_id = action.receipt.receiver_id();
         add(account.amount(), call.deposit)?;
-        let action_hash = create_action_hash_from_receipt_id(
-            action.receipt.receipt_id(),
-            context.height,
-            action.index,
-        );
+        let action_hash = create_action_hash_from_receipt_id(action.receipt.receipt_id(), context.height, action.index);
         let code = AccountCode::load(&self.update, account_id, account);
         let vm_context = self.vm_context(action, call, account, action_hash)?;
         let mut external = ChainExternal {
@@ -136,13 +109,7 @@ impl BlockRun<'_> {
             chain_id: &context.chain_id,
             data_count: 0,
         };
-        let run = run_machine(
-            context,
-            &code,
-            &call.method_name,
-            &vm_context,
-            &mut external,
-        );
+        let run = run_machine(context, &code, &call.method_name, &vm_context, &mut external);
         let mut promises = external.promises;
         let outcome = match run {
             Run::Ended(outcome) => *outcome,
@@ -156,17 +123,12 @@ impl BlockRun<'_> {
         let distributed = promises.distribute(unused)?;
         result.gas_burnt = result.gas_burnt.checked_add_result(outcome.burnt_gas)?;
         result.gas_burnt_in_calls = outcome.burnt_gas;
-        result.gas_used = result
-            .gas_used
-            .checked_add_result(outcome.used_gas)?
-            .checked_add_result(distributed)?;
+        result.gas_used = result.gas_used.checked_add_result(outcome.used_gas)?.checked_add_result(distributed)?;
         result.compute = result.compute.saturating_add(outcome.compute_usage);
         result.logs.extend(outcome.logs);
         result.profile.merge(&outcome.profile);
         if let Some(error) = &outcome.aborted {
-            result.fail(ActionErrorKind::FunctionCallError(convert::call_error(
-                error, account_id,
-            )));
+            result.fail(ActionErrorKind::FunctionCallError(convert::call_error(error, account_id)));
             return Ok(());
         }
         self.enqueue_timeouts(account_id, &promises)?;
@@ -189,11 +151,7 @@ impl BlockRun<'_> {
         let predecessor_id = action.receipt.predecessor_id();
         let is_last = action.index + 1 == receipt.actions().len();
         let output_data_receivers = if is_last {
-            receipt
-                .output_data_receivers()
-                .iter()
-                .map(|receiver| receiver.receiver_id.clone())
-                .collect()
+            receipt.output_data_receivers().iter().map(|receiver| receiver.receiver_id.clone()).collect()
         } else {
             Vec::new()
         };
@@ -208,14 +166,9 @@ impl BlockRun<'_> {
         Ok(VMContext {
             current_account_id: action.receipt.receiver_id().clone(),
             signer_account_id: receipt.signer_id().clone(),
-            signer_account_pk: borsh::to_vec(receipt.signer_public_key())
-                .map_err(StateError::Encode)?,
+            signer_account_pk: borsh::to_vec(receipt.signer_public_key()).map_err(StateError::Encode)?,
             predecessor_account_id: predecessor_id.clone(),
-            refund_to_account_id: receipt
-                .refund_to()
-                .as_ref()
-                .unwrap_or(predecessor_id)
-                .clone(),
+            refund_to_account_id: receipt.refund_to().as_ref().unwrap_or(predecessor_id).clone(),
             input: Rc::from(call.args.as_slice()),
             promise_results: Arc::from(promise_results),
             block_height: self.context.height,
@@ -233,11 +186,7 @@ impl BlockRun<'_> {
         })
     }
 
-    fn enqueue_timeouts(
-        &mut self,
-        account_id: &AccountId,
-        promises: &Promises,
-    ) -> Result<(), StateError> {
+    fn enqueue_timeouts(&mut self, account_id: &AccountId, promises: &Promises) -> Result<(), StateError> {
         let yields: Vec<CryptoHash> = promises
             .receipts
             .iter()
@@ -247,29 +196,12 @@ impl BlockRun<'_> {
         if yields.is_empty() {
             return Ok(());
         }
-        let wait = self
-            .context
-            .config
-            .wasm_config
-            .limit_config
-            .yield_timeout_length_in_blocks;
+        let wait = self.context.config.wasm_config.limit_config.yield_timeout_length_in_blocks;
         let expires_at = self.context.height.saturating_add(wait);
-        let mut indices: PromiseYieldIndices = self
-            .update
-            .get(&TrieKey::PromiseYieldIndices)?
-            .unwrap_or_default();
+        let mut indices: PromiseYieldIndices = self.update.get(&TrieKey::PromiseYieldIndices)?.unwrap_or_default();
         for data_id in yields {
-            let timeout = near_primitives::receipt::PromiseYieldTimeout {
-                account_id: account_id.clone(),
-                data_id,
-                expires_at,
-            };
-            self.update.set(
-                &TrieKey::PromiseYieldTimeout {
-                    index: indices.next_available_index,
-                },
-                &timeout,
-            )?;
+            let timeout = near_primitives::receipt::PromiseYieldTimeout { account_id: account_id.clone(), data_id, expires_at };
+            self.update.set(&TrieKey::PromiseYieldTimeout { index: indices.next_available_index }, &timeout)?;
             indices.next_available_index += 1;
         }
         self.update.set(&TrieKey::PromiseYieldIndices, &indices)
@@ -298,10 +230,7 @@ pub(crate) struct ViewError {
 
 impl ViewError {
     fn new(error: &FunctionCallError, account_id: &AccountId) -> Self {
-        Self {
-            error: convert::call_error(error, account_id),
-            message: format!("wasm execution failed with error: {error:?}"),
-        }
+        Self { error: convert::call_error(error, account_id), message: format!("wasm execution failed with error: {error:?}") }
     }
 }
 
@@ -330,9 +259,7 @@ pub(crate) fn view_call(context: &BlockContext, state: &State, call: &ViewCall<'
         attached_deposit: Balance::ZERO,
         prepaid_gas: limits.max_gas_burnt,
         random_seed: create_random_seed(action_hash, context.random_value),
-        view_config: Some(ViewConfig {
-            max_gas_burnt: VIEW_GAS_LIMIT.min(limits.max_gas_burnt),
-        }),
+        view_config: Some(ViewConfig { max_gas_burnt: VIEW_GAS_LIMIT.min(limits.max_gas_burnt) }),
         output_data_receivers: Vec::new(),
     };
     let mut external = ChainExternal {
@@ -346,10 +273,7 @@ pub(crate) fn view_call(context: &BlockContext, state: &State, call: &ViewCall<'
         data_count: 0,
     };
     match run_machine(context, &code, call.method_name, &vm_context, &mut external) {
-        Run::NotStarted(error) => ViewOutcome {
-            result: Err(ViewError::new(&error, call.account_id)),
-            logs: Vec::new(),
-        },
+        Run::NotStarted(error) => ViewOutcome { result: Err(ViewError::new(&error, call.account_id)), logs: Vec::new() },
         Run::Ended(outcome) => ViewOutcome {
             result: match outcome.aborted {
                 Some(error) => Err(ViewError::new(&error, call.account_id)),

@@ -1,8 +1,6 @@
 //! The machine's types as the protocol's types.
 
-use near_primitives::errors::{
-    CompilationError, FunctionCallError, MethodResolveError, PrepareError,
-};
+use near_primitives::errors::{CompilationError, FunctionCallError, MethodResolveError, PrepareError};
 use near_primitives::profile_data_v3::ProfileDataV3;
 use near_primitives::types::AccountId;
 use near_vm_runner::logic::errors as vm;
@@ -20,29 +18,16 @@ pub(super) fn profile(profile: &near_vm_runner::ProfileDataV3) -> ProfileDataV3 
 }
 
 /// The error as nodes report it: traps, host and link errors are texts there.
-pub(super) fn call_error(
-    error: &vm::FunctionCallError,
-    account_id: &AccountId,
-) -> FunctionCallError {
+pub(super) fn call_error(error: &vm::FunctionCallError, account_id: &AccountId) -> FunctionCallError {
     match error {
-        vm::FunctionCallError::CompilationError(error) => {
-            FunctionCallError::CompilationError(compilation_error(error, account_id))
-        }
-        vm::FunctionCallError::MethodResolveError(error) => {
-            FunctionCallError::MethodResolveError(match error {
-                vm::MethodResolveError::MethodEmptyName => MethodResolveError::MethodEmptyName,
-                vm::MethodResolveError::MethodNotFound => MethodResolveError::MethodNotFound,
-                vm::MethodResolveError::MethodInvalidSignature => {
-                    MethodResolveError::MethodInvalidSignature
-                }
-            })
-        }
-        vm::FunctionCallError::LinkError { msg } => {
-            FunctionCallError::ExecutionError(format!("Link Error: {msg}"))
-        }
-        vm::FunctionCallError::HostError(_)
-        | vm::FunctionCallError::WasmTrap(_)
-        | vm::FunctionCallError::LoadingError { .. } => {
+        vm::FunctionCallError::CompilationError(error) => FunctionCallError::CompilationError(compilation_error(error, account_id)),
+        vm::FunctionCallError::MethodResolveError(error) => FunctionCallError::MethodResolveError(match error {
+            vm::MethodResolveError::MethodEmptyName => MethodResolveError::MethodEmptyName,
+            vm::MethodResolveError::MethodNotFound => MethodResolveError::MethodNotFound,
+            vm::MethodResolveError::MethodInvalidSignature => MethodResolveError::MethodInvalidSignature,
+        }),
+        vm::FunctionCallError::LinkError { msg } => FunctionCallError::ExecutionError(format!("Link Error: {msg}")),
+        vm::FunctionCallError::HostError(_) | vm::FunctionCallError::WasmTrap(_) | vm::FunctionCallError::LoadingError { .. } => {
             FunctionCallError::ExecutionError(error.to_string())
         }
     }
@@ -50,14 +35,9 @@ pub(super) fn call_error(
 
 fn compilation_error(error: &vm::CompilationError, account_id: &AccountId) -> CompilationError {
     match error {
-        vm::CompilationError::CodeDoesNotExist { .. } => CompilationError::CodeDoesNotExist {
-            account_id: account_id.clone(),
-        },
-        vm::CompilationError::PrepareError(error) => {
-            CompilationError::PrepareError(prepare_error(error))
-        }
-        vm::CompilationError::WasmerCompileError { msg }
-        | vm::CompilationError::WasmtimeCompileError { msg } => {
+        vm::CompilationError::CodeDoesNotExist { .. } => CompilationError::CodeDoesNotExist { account_id: account_id.clone() },
+        vm::CompilationError::PrepareError(error) => CompilationError::PrepareError(prepare_error(error)),
+        vm::CompilationError::WasmerCompileError { msg } | vm::CompilationError::WasmtimeCompileError { msg } => {
             CompilationError::WasmerCompileError { msg: msg.clone() }
         }
     }

@@ -20,9 +20,7 @@ use std::sync::Arc;
 use near_parameters::RuntimeConfig;
 use near_primitives::hash::CryptoHash;
 use near_primitives::receipt::{PromiseYieldIndices, Receipt};
-use near_primitives::transaction::{
-    ExecutionOutcome, ExecutionOutcomeWithId, ExecutionStatus, SignedTransaction,
-};
+use near_primitives::transaction::{ExecutionOutcome, ExecutionOutcomeWithId, ExecutionStatus, SignedTransaction};
 use near_primitives::trie_key::TrieKey;
 use near_primitives::types::{Balance, BlockHeight, Gas, ProtocolVersion};
 use near_primitives::utils::create_receipt_id_from_transaction;
@@ -93,11 +91,7 @@ pub(crate) struct BlockRun<'a> {
 ///
 /// # Errors
 /// Only damaged state or an amount that leaves its type; then the block did not happen.
-pub(crate) fn run_block(
-    context: &BlockContext,
-    state: &State,
-    work: Work,
-) -> Result<BlockResult, StateError> {
+pub(crate) fn run_block(context: &BlockContext, state: &State, work: Work) -> Result<BlockResult, StateError> {
     let mut run = BlockRun {
         context,
         update: StateUpdate::new(state),
@@ -149,40 +143,28 @@ impl BlockRun<'_> {
 
     fn fail_expired(&mut self, expired: &[SignedTransaction]) {
         let error = near_primitives::errors::InvalidTxError::Expired;
-        let failed = expired
-            .iter()
-            .map(|tx| ExecutionOutcomeWithId::failed(tx, error.clone()));
+        let failed = expired.iter().map(|tx| ExecutionOutcomeWithId::failed(tx, error.clone()));
         self.outcomes.extend(failed);
     }
 
     /// Charges the signers; gives the receipts that run in this very block.
-    fn run_transactions(
-        &mut self,
-        transactions: &[SignedTransaction],
-    ) -> Result<Vec<Receipt>, StateError> {
+    fn run_transactions(&mut self, transactions: &[SignedTransaction]) -> Result<Vec<Receipt>, StateError> {
         let mut local = Vec::new();
         for transaction in transactions {
             let body = &transaction.transaction;
-            let charged = verify::verify_and_charge(
-                &self.context.config,
-                &mut self.update,
-                body,
-                self.context.height,
-                self.context.gas_price,
-            );
+            let charged =
+                verify::verify_and_charge(&self.context.config, &mut self.update, body, self.context.height, self.context.gas_price);
             let cost = match charged {
                 Ok(cost) => cost,
                 Err(Refusal::Invalid(error)) => {
                     self.update.rollback();
-                    self.outcomes
-                        .push(ExecutionOutcomeWithId::failed(transaction, error));
+                    self.outcomes.push(ExecutionOutcomeWithId::failed(transaction, error));
                     continue;
                 }
                 Err(Refusal::State(error)) => return Err(error),
             };
             self.update.commit();
-            let receipt_id =
-                create_receipt_id_from_transaction(&transaction.get_hash(), self.context.height);
+            let receipt_id = create_receipt_id_from_transaction(&transaction.get_hash(), self.context.height);
             let receipt = Receipt::from_tx(
                 receipt_id,
                 body.signer_id().clone(),
@@ -241,20 +223,13 @@ impl BlockRun<'_> {
 
     /// Answers yields whose time is over with an empty resume.
     fn time_out_yields(&mut self) -> Result<(), StateError> {
-        let mut indices: PromiseYieldIndices = self
-            .update
-            .get(&TrieKey::PromiseYieldIndices)?
-            .unwrap_or_default();
+        let mut indices: PromiseYieldIndices = self.update.get(&TrieKey::PromiseYieldIndices)?.unwrap_or_default();
         let before = indices.clone();
         let mut resumed = 0;
         while indices.first_index < indices.next_available_index {
-            let key = TrieKey::PromiseYieldTimeout {
-                index: indices.first_index,
-            };
-            let timeout: near_primitives::receipt::PromiseYieldTimeout = self
-                .update
-                .get(&key)?
-                .ok_or(StateError::Inconsistent("a yield timeout is missing"))?;
+            let key = TrieKey::PromiseYieldTimeout { index: indices.first_index };
+            let timeout: near_primitives::receipt::PromiseYieldTimeout =
+                self.update.get(&key)?.ok_or(StateError::Inconsistent("a yield timeout is missing"))?;
             if timeout.expires_at > self.context.height {
                 break;
             }

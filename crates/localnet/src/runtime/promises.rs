@@ -2,10 +2,7 @@
 
 use near_primitives::errors::IntegerOverflowError;
 use near_primitives::hash::CryptoHash;
-use near_primitives::receipt::{
-    ActionReceiptV2, DataReceipt, DataReceiver, Receipt, ReceiptEnum, ReceiptV0,
-    VersionedActionReceipt,
-};
+use near_primitives::receipt::{ActionReceiptV2, DataReceipt, DataReceiver, Receipt, ReceiptEnum, ReceiptV0, VersionedActionReceipt};
 use near_primitives::transaction::{Action, FunctionCallAction};
 use near_primitives::types::{AccountId, Gas};
 use near_vm_runner::logic::types::ReceiptIndex;
@@ -40,38 +37,21 @@ impl Promises {
         receiver_id: AccountId,
     ) -> Result<ReceiptIndex, VMLogicError> {
         for (dependency, data_id) in dependencies.iter().zip(&data_ids) {
-            let receiver = DataReceiver {
-                data_id: *data_id,
-                receiver_id: receiver_id.clone(),
-            };
-            self.receipt_mut(*dependency)?
-                .output_data_receivers
-                .push(receiver);
+            let receiver = DataReceiver { data_id: *data_id, receiver_id: receiver_id.clone() };
+            self.receipt_mut(*dependency)?.output_data_receivers.push(receiver);
         }
         Ok(self.push(receiver_id, data_ids, false))
     }
 
-    pub(crate) fn create_yield(
-        &mut self,
-        data_id: CryptoHash,
-        receiver_id: AccountId,
-    ) -> ReceiptIndex {
+    pub(crate) fn create_yield(&mut self, data_id: CryptoHash, receiver_id: AccountId) -> ReceiptIndex {
         self.push(receiver_id, vec![data_id], true)
     }
 
     pub(crate) fn resume(&mut self, data_id: CryptoHash, data: Vec<u8>) {
-        self.resumes.push(DataReceipt {
-            data_id,
-            data: Some(data),
-        });
+        self.resumes.push(DataReceipt { data_id, data: Some(data) });
     }
 
-    fn push(
-        &mut self,
-        receiver_id: AccountId,
-        input_data_ids: Vec<CryptoHash>,
-        is_yield: bool,
-    ) -> ReceiptIndex {
+    fn push(&mut self, receiver_id: AccountId, input_data_ids: Vec<CryptoHash>, is_yield: bool) -> ReceiptIndex {
         let index = self.receipts.len() as ReceiptIndex;
         self.receipts.push(PromiseReceipt {
             receiver_id,
@@ -88,19 +68,11 @@ impl Promises {
     ///
     /// # Errors
     /// The machine hands out the indices, so an unknown one is a fault of the contract's promise index.
-    pub(crate) fn receipt_mut(
-        &mut self,
-        index: ReceiptIndex,
-    ) -> Result<&mut PromiseReceipt, VMLogicError> {
+    pub(crate) fn receipt_mut(&mut self, index: ReceiptIndex) -> Result<&mut PromiseReceipt, VMLogicError> {
         usize::try_from(index)
             .ok()
             .and_then(|position| self.receipts.get_mut(position))
-            .ok_or_else(|| {
-                HostError::InvalidReceiptIndex {
-                    receipt_index: index,
-                }
-                .into()
-            })
+            .ok_or_else(|| HostError::InvalidReceiptIndex { receipt_index: index }.into())
     }
 
     /// Adds an action; the machine has checked the index.
@@ -110,12 +82,7 @@ impl Promises {
         }
     }
 
-    pub(crate) fn append_call(
-        &mut self,
-        index: ReceiptIndex,
-        call: FunctionCallAction,
-        weight: u64,
-    ) -> Result<(), VMLogicError> {
+    pub(crate) fn append_call(&mut self, index: ReceiptIndex, call: FunctionCallAction, weight: u64) -> Result<(), VMLogicError> {
         let receipt = self.receipt_mut(index)?;
         let action = receipt.actions.len();
         receipt.actions.push(Action::FunctionCall(Box::new(call)));
@@ -128,11 +95,7 @@ impl Promises {
 
     /// Shares out the unused gas by weight, what division leaves to the last; gives what was handed out.
     pub(crate) fn distribute(&mut self, unused: Gas) -> Result<Gas, IntegerOverflowError> {
-        let sum: u128 = self
-            .weights
-            .iter()
-            .map(|(_, _, weight)| u128::from(*weight))
-            .sum();
+        let sum: u128 = self.weights.iter().map(|(_, _, weight)| u128::from(*weight)).sum();
         if sum == 0 || unused == Gas::ZERO {
             return Ok(Gas::ZERO);
         }
@@ -145,11 +108,7 @@ impl Promises {
             if position == last {
                 share = share.checked_add_result(left)?;
             }
-            if let Some(Action::FunctionCall(call)) = self
-                .receipts
-                .get_mut(*receipt)
-                .and_then(|receipt| receipt.actions.get_mut(*action))
-            {
+            if let Some(Action::FunctionCall(call)) = self.receipts.get_mut(*receipt).and_then(|receipt| receipt.actions.get_mut(*action)) {
                 call.gas = call.gas.checked_add_result(share)?;
             }
         }
@@ -157,11 +116,7 @@ impl Promises {
     }
 
     /// The receipts, in order, as children of `parent`; ids are given later.
-    pub(crate) fn into_receipts(
-        self,
-        account_id: &AccountId,
-        parent: &VersionedActionReceipt<'_>,
-    ) -> Vec<Receipt> {
+    pub(crate) fn into_receipts(self, account_id: &AccountId, parent: &VersionedActionReceipt<'_>) -> Vec<Receipt> {
         let actions = self.receipts.into_iter().map(|promise| {
             let action = ActionReceiptV2 {
                 signer_id: parent.signer_id().clone(),
@@ -172,36 +127,18 @@ impl Promises {
                 input_data_ids: promise.input_data_ids,
                 actions: promise.actions,
             };
-            let kind = if promise.is_yield {
-                ReceiptEnum::PromiseYieldV2(action)
-            } else {
-                ReceiptEnum::ActionV2(action)
-            };
+            let kind = if promise.is_yield { ReceiptEnum::PromiseYieldV2(action) } else { ReceiptEnum::ActionV2(action) };
             new_receipt(account_id.clone(), promise.receiver_id, kind)
         });
-        let resumes = self.resumes.into_iter().map(|data| {
-            new_receipt(
-                account_id.clone(),
-                account_id.clone(),
-                ReceiptEnum::PromiseResume(data),
-            )
-        });
+        let resumes =
+            self.resumes.into_iter().map(|data| new_receipt(account_id.clone(), account_id.clone(), ReceiptEnum::PromiseResume(data)));
         actions.chain(resumes).collect()
     }
 }
 
 /// A receipt whose id is not known yet.
-pub(crate) fn new_receipt(
-    predecessor_id: AccountId,
-    receiver_id: AccountId,
-    receipt: ReceiptEnum,
-) -> Receipt {
-    Receipt::V0(ReceiptV0 {
-        predecessor_id,
-        receiver_id,
-        receipt_id: CryptoHash::default(),
-        receipt,
-    })
+pub(crate) fn new_receipt(predecessor_id: AccountId, receiver_id: AccountId, receipt: ReceiptEnum) -> Receipt {
+    Receipt::V0(ReceiptV0 { predecessor_id, receiver_id, receipt_id: CryptoHash::default(), receipt })
 }
 
 #[cfg(test)]
@@ -220,59 +157,25 @@ mod tests {
             deposit: near_primitives::types::Balance::ZERO,
         };
         for weight in [1, 0, 2] {
-            let index = promises
-                .create(&[], Vec::new(), receiver.clone())
-                .expect("no dependencies");
-            promises
-                .append_call(index, call(), weight)
-                .expect("the receipt is there");
+            let index = promises.create(&[], Vec::new(), receiver.clone()).expect("no dependencies");
+            promises.append_call(index, call(), weight).expect("the receipt is there");
         }
-        assert_eq!(
-            promises
-                .distribute(Gas::from_gas(100))
-                .expect("no overflow"),
-            Gas::from_gas(100)
-        );
-        let gas: Vec<u64> = promises
-            .receipts
-            .iter()
-            .map(|receipt| receipt.actions[0].get_prepaid_gas().as_gas())
-            .collect();
+        assert_eq!(promises.distribute(Gas::from_gas(100)).expect("no overflow"), Gas::from_gas(100));
+        let gas: Vec<u64> = promises.receipts.iter().map(|receipt| receipt.actions[0].get_prepaid_gas().as_gas()).collect();
         assert_eq!(gas, [5 + 33, 5, 5 + 67]);
-        assert_eq!(
-            Promises::default()
-                .distribute(Gas::from_gas(9))
-                .expect("no overflow"),
-            Gas::ZERO
-        );
+        assert_eq!(Promises::default().distribute(Gas::from_gas(9)).expect("no overflow"), Gas::ZERO);
     }
 
     #[test]
     fn dependency__should_answer_under_the_data_id_of_the_one_who_waits() {
         let mut promises = Promises::default();
         let id = |name: &str| name.parse::<AccountId>().expect("a valid account id");
-        let first = promises
-            .create(&[], Vec::new(), id("first"))
-            .expect("no dependencies");
+        let first = promises.create(&[], Vec::new(), id("first")).expect("no dependencies");
         let data_id = CryptoHash::hash_bytes(b"data");
-        let then = promises
-            .create(&[first], vec![data_id], id("then"))
-            .expect("the dependency is there");
-        assert_eq!(
-            promises.receipts[0].output_data_receivers[0].data_id,
-            data_id
-        );
-        assert_eq!(
-            promises.receipts[0].output_data_receivers[0].receiver_id,
-            id("then")
-        );
-        assert_eq!(
-            promises
-                .receipt_mut(then)
-                .expect("it is there")
-                .input_data_ids,
-            [data_id]
-        );
+        let then = promises.create(&[first], vec![data_id], id("then")).expect("the dependency is there");
+        assert_eq!(promises.receipts[0].output_data_receivers[0].data_id, data_id);
+        assert_eq!(promises.receipts[0].output_data_receivers[0].receiver_id, id("then"));
+        assert_eq!(promises.receipt_mut(then).expect("it is there").input_data_ids, [data_id]);
         assert!(promises.create(&[9], vec![data_id], id("then")).is_err());
     }
 }

@@ -27,11 +27,7 @@ impl BlockRun<'_> {
     ) -> Result<RefundResult, StateError> {
         let bought_at = action_receipt.gas_price();
         let burn_price = bought_at.min(self.context.gas_price);
-        let mut refund = RefundResult {
-            burn_price,
-            penalty: Balance::ZERO,
-            creation_charge: Balance::ZERO,
-        };
+        let mut refund = RefundResult { burn_price, penalty: Balance::ZERO, creation_charge: Balance::ZERO };
         let actions = action_receipt.actions();
         let deposit = total_deposit(actions)?;
         if receipt.predecessor_id().is_system() {
@@ -43,60 +39,34 @@ impl BlockRun<'_> {
         let unused = self.unused_gas(receipt, action_receipt, result)?;
         let penalty_gas = self.context.config.fees.gas_penalty_for_gas_refund(unused);
         refund.penalty = gas_to_balance(penalty_gas, burn_price)?;
-        let unused_amount = gas_to_balance(unused, bought_at)?
-            .checked_sub(refund.penalty)
-            .ok_or(StateError::Overflow)?;
-        let difference = bought_at
-            .checked_sub(burn_price)
-            .ok_or(StateError::Overflow)?;
+        let unused_amount = gas_to_balance(unused, bought_at)?.checked_sub(refund.penalty).ok_or(StateError::Overflow)?;
+        let difference = bought_at.checked_sub(burn_price).ok_or(StateError::Overflow)?;
         let mut surplus = gas_to_balance(result.gas_burnt, difference)?;
         if created_account {
             let paid = gas_to_balance(self.creation_gas(), burn_price)?;
-            let owed = self
-                .context
-                .config
-                .account_creation_charge
-                .saturating_sub(paid);
+            let owed = self.context.config.account_creation_charge.saturating_sub(paid);
             refund.creation_charge = owed.min(surplus);
-            surplus = surplus
-                .checked_sub(refund.creation_charge)
-                .ok_or(StateError::Overflow)?;
+            surplus = surplus.checked_sub(refund.creation_charge).ok_or(StateError::Overflow)?;
         }
         let amount = add(unused_amount, surplus)?;
         if result.result.is_err() && !deposit.is_zero() {
-            result.new_receipts.push(Receipt::new_balance_refund(
-                receipt.balance_refund_receiver(),
-                deposit,
-            ));
+            result.new_receipts.push(Receipt::new_balance_refund(receipt.balance_refund_receiver(), deposit));
         }
         if !amount.is_zero() {
             let signer_key = action_receipt.signer_public_key().clone();
-            result.new_receipts.push(Receipt::new_gas_refund(
-                action_receipt.signer_id(),
-                amount,
-                signer_key,
-            ));
+            result.new_receipts.push(Receipt::new_gas_refund(action_receipt.signer_id(), amount, signer_key));
         }
         Ok(refund)
     }
 
-    fn unused_gas(
-        &self,
-        receipt: &Receipt,
-        action_receipt: &VersionedActionReceipt<'_>,
-        result: &ActionResult,
-    ) -> Result<Gas, StateError> {
+    fn unused_gas(&self, receipt: &Receipt, action_receipt: &VersionedActionReceipt<'_>, result: &ActionResult) -> Result<Gas, StateError> {
         let fees = Fees::new(&self.context.config);
         let actions = action_receipt.actions();
         let bought = total_prepaid_gas(actions)?
             .checked_add_result(fees.prepaid_send(actions)?.gas)?
             .checked_add_result(fees.prepaid_exec(actions, receipt.receiver_id())?.gas)?
             .checked_add_result(fees.receipt_exec().gas)?;
-        let spent = if result.result.is_ok() {
-            result.gas_used
-        } else {
-            result.gas_burnt
-        };
+        let spent = if result.result.is_ok() { result.gas_used } else { result.gas_burnt };
         bought.checked_sub(spent).ok_or(StateError::Overflow)
     }
 }

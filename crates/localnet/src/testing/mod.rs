@@ -4,12 +4,8 @@ mod tiny;
 
 use near_crypto::{InMemorySigner, KeyType, PublicKey, SecretKey, Signer};
 use near_primitives::account::AccessKey;
-use near_primitives::action::{
-    AddKeyAction, CreateAccountAction, DeployContractAction, TransferAction,
-};
-use near_primitives::transaction::{
-    Action, FunctionCallAction, SignedTransaction, Transaction, TransactionV0,
-};
+use near_primitives::action::{AddKeyAction, CreateAccountAction, DeployContractAction, TransferAction};
+use near_primitives::transaction::{Action, FunctionCallAction, SignedTransaction, Transaction, TransactionV0};
 use near_primitives::types::{AccountId, Balance, Gas};
 use near_primitives::views::{FinalExecutionOutcomeView, FinalExecutionStatus};
 
@@ -31,16 +27,9 @@ impl Localnet {
     ///
     /// # Errors
     /// [`LocalnetError::UnknownAccount`] when the signer's key is not on its account.
-    pub fn sign(
-        &self,
-        signer: &Signer,
-        receiver_id: &AccountId,
-        actions: Vec<Action>,
-    ) -> Result<SignedTransaction, LocalnetError> {
+    pub fn sign(&self, signer: &Signer, receiver_id: &AccountId, actions: Vec<Action>) -> Result<SignedTransaction, LocalnetError> {
         let signer_id = signer.get_account_id();
-        let key = self
-            .access_key(&signer_id, &signer.public_key())?
-            .ok_or_else(|| LocalnetError::UnknownAccount(signer_id.clone()))?;
+        let key = self.access_key(&signer_id, &signer.public_key())?.ok_or_else(|| LocalnetError::UnknownAccount(signer_id.clone()))?;
         let transaction = Transaction::V0(TransactionV0 {
             signer_id,
             public_key: signer.public_key(),
@@ -50,10 +39,7 @@ impl Localnet {
             actions,
         });
         let hash = transaction.get_hash_and_size().0;
-        Ok(SignedTransaction::new(
-            signer.sign(hash.as_ref()),
-            transaction,
-        ))
+        Ok(SignedTransaction::new(signer.sign(hash.as_ref()), transaction))
     }
 
     /// Signs, sends, and runs the transaction to its end, whatever the block mode; the outcome may be a failure.
@@ -80,9 +66,7 @@ impl Localnet {
 
     fn is_finished(&self, hash: &near_primitives::hash::CryptoHash) -> Result<bool, LocalnetError> {
         let status = self.tx_status(hash)?;
-        Ok(status.is_some_and(|status| {
-            status.progress == near_primitives::views::TxExecutionStatus::Final
-        }))
+        Ok(status.is_some_and(|status| status.progress == near_primitives::views::TxExecutionStatus::Final))
     }
 
     /// Creates an account with one full-access key.
@@ -96,10 +80,7 @@ impl Localnet {
         public_key: PublicKey,
         balance: Balance,
     ) -> Result<FinalExecutionOutcomeView, LocalnetError> {
-        let key = AddKeyAction {
-            public_key,
-            access_key: AccessKey::full_access(),
-        };
+        let key = AddKeyAction { public_key, access_key: AccessKey::full_access() };
         let actions = vec![
             Action::CreateAccount(CreateAccountAction {}),
             Action::Transfer(TransferAction { deposit: balance }),
@@ -112,11 +93,7 @@ impl Localnet {
     ///
     /// # Errors
     /// [`LocalnetError::ExecutionFailed`].
-    pub fn deploy(
-        &self,
-        signer: &Signer,
-        code: Vec<u8>,
-    ) -> Result<FinalExecutionOutcomeView, LocalnetError> {
+    pub fn deploy(&self, signer: &Signer, code: Vec<u8>) -> Result<FinalExecutionOutcomeView, LocalnetError> {
         let action = Action::DeployContract(DeployContractAction { code });
         expect_success(self.transact(signer, &signer.get_account_id(), vec![action])?)
     }
@@ -134,12 +111,7 @@ impl Localnet {
         gas: Gas,
         deposit: Balance,
     ) -> Result<FinalExecutionOutcomeView, LocalnetError> {
-        let call = FunctionCallAction {
-            method_name: method.to_owned(),
-            args,
-            gas,
-            deposit,
-        };
+        let call = FunctionCallAction { method_name: method.to_owned(), args, gas, deposit };
         self.transact(signer, contract, vec![Action::FunctionCall(Box::new(call))])
     }
 
@@ -147,12 +119,7 @@ impl Localnet {
     ///
     /// # Errors
     /// [`LocalnetError::ExecutionFailed`].
-    pub fn transfer(
-        &self,
-        signer: &Signer,
-        receiver_id: &AccountId,
-        amount: Balance,
-    ) -> Result<FinalExecutionOutcomeView, LocalnetError> {
+    pub fn transfer(&self, signer: &Signer, receiver_id: &AccountId, amount: Balance) -> Result<FinalExecutionOutcomeView, LocalnetError> {
         let action = Action::Transfer(TransferAction { deposit: amount });
         expect_success(self.transact(signer, receiver_id, vec![action])?)
     }
@@ -162,16 +129,12 @@ impl Localnet {
 ///
 /// # Errors
 /// [`LocalnetError::ExecutionFailed`] with the chain's reason.
-pub fn expect_success(
-    outcome: FinalExecutionOutcomeView,
-) -> Result<FinalExecutionOutcomeView, LocalnetError> {
+pub fn expect_success(outcome: FinalExecutionOutcomeView) -> Result<FinalExecutionOutcomeView, LocalnetError> {
     match &outcome.status {
         FinalExecutionStatus::SuccessValue(_) => Ok(outcome),
-        FinalExecutionStatus::Failure(error) => {
-            Err(LocalnetError::ExecutionFailed(error.to_string()))
+        FinalExecutionStatus::Failure(error) => Err(LocalnetError::ExecutionFailed(error.to_string())),
+        FinalExecutionStatus::NotStarted | FinalExecutionStatus::Started => {
+            Err(LocalnetError::ExecutionFailed("the transaction did not finish".to_owned()))
         }
-        FinalExecutionStatus::NotStarted | FinalExecutionStatus::Started => Err(
-            LocalnetError::ExecutionFailed("the transaction did not finish".to_owned()),
-        ),
     }
 }

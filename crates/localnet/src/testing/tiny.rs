@@ -76,19 +76,12 @@ impl Code {
 
     /// Pointer and length of a piece of data, in the order that host functions want: length first.
     fn text(self, text: &[u8]) -> Self {
-        let at = DATA
-            .iter()
-            .find(|(_, data)| *data == text)
-            .map_or(0, |(at, _)| *at);
-        self.constant(i64::try_from(text.len()).unwrap_or(0))
-            .constant(at)
+        let at = DATA.iter().find(|(_, data)| *data == text).map_or(0, |(at, _)| *at);
+        self.constant(i64::try_from(text.len()).unwrap_or(0)).constant(at)
     }
 
     fn host(mut self, name: &str) -> Self {
-        let index = IMPORTS
-            .iter()
-            .position(|(import, ..)| *import == name)
-            .unwrap_or(IMPORTS.len());
+        let index = IMPORTS.iter().position(|(import, ..)| *import == name).unwrap_or(IMPORTS.len());
         self.0.push(0x10);
         leb(&mut self.0, index);
         self
@@ -121,18 +114,11 @@ impl Code {
     }
 
     fn store(self, key: &[u8], register: i64) -> Self {
-        self.text(key)
-            .constant(REGISTER)
-            .constant(register)
-            .constant(9)
-            .host("storage_write")
-            .drop()
+        self.text(key).constant(REGISTER).constant(register).constant(9).host("storage_write").drop()
     }
 
     fn return_register(self, register: i64) -> Self {
-        self.constant(REGISTER)
-            .constant(register)
-            .host("value_return")
+        self.constant(REGISTER).constant(register).host("value_return")
     }
 }
 
@@ -161,77 +147,18 @@ fn methods() -> Vec<(&'static str, Code)> {
             .host("promise_return")
     };
     let heard = |then: fn(Code) -> Code| {
-        let ready = Code::default()
-            .constant(0)
-            .constant(2)
-            .host("promise_result")
-            .if_equal(1);
-        then(ready)
-            .return_register(2)
-            .otherwise()
-            .text(b"promise failed")
-            .host("value_return")
-            .end()
+        let ready = Code::default().constant(0).constant(2).host("promise_result").if_equal(1);
+        then(ready).return_register(2).otherwise().text(b"promise failed").host("value_return").end()
     };
     vec![
-        (
-            "set",
-            Code::default()
-                .text(b"set")
-                .host("log_utf8")
-                .input()
-                .store(b"key", 0),
-        ),
-        (
-            "get",
-            Code::default()
-                .text(b"key")
-                .constant(2)
-                .host("storage_read")
-                .if_equal(1)
-                .return_register(2)
-                .end(),
-        ),
-        (
-            "unset",
-            Code::default()
-                .text(b"key")
-                .constant(2)
-                .host("storage_remove")
-                .drop(),
-        ),
-        (
-            "fail",
-            Code::default()
-                .input()
-                .store(b"key", 0)
-                .text(b"as asked")
-                .host("panic_utf8"),
-        ),
+        ("set", Code::default().text(b"set").host("log_utf8").input().store(b"key", 0)),
+        ("get", Code::default().text(b"key").constant(2).host("storage_read").if_equal(1).return_register(2).end()),
+        ("unset", Code::default().text(b"key").constant(2).host("storage_remove").drop()),
+        ("fail", Code::default().input().store(b"key", 0).text(b"as asked").host("panic_utf8")),
         // loop, br 0, end
-        (
-            "spin",
-            Code::default()
-                .byte(0x03)
-                .byte(0x40)
-                .byte(0x0c)
-                .byte(0x00)
-                .end(),
-        ),
-        (
-            "chain",
-            Code::default()
-                .constant(2)
-                .host("chain_id")
-                .return_register(2),
-        ),
-        (
-            "seed",
-            Code::default()
-                .constant(2)
-                .host("random_seed")
-                .return_register(2),
-        ),
+        ("spin", Code::default().byte(0x03).byte(0x40).byte(0x0c).byte(0x00).end()),
+        ("chain", Code::default().constant(2).host("chain_id").return_register(2)),
+        ("seed", Code::default().constant(2).host("random_seed").return_register(2)),
         ("ask", ask(b"get")),
         ("ask_to_fail", ask(b"fail")),
         ("heard", heard(|code| code)),
@@ -329,15 +256,7 @@ pub fn tiny_contract() -> Vec<u8> {
         bytes(&mut data, content);
     }
     let mut module = b"\0asm\x01\0\0\0".to_vec();
-    for (id, content) in [
-        (1, types),
-        (2, imports),
-        (3, functions),
-        (5, vec![1, 0, 1]),
-        (7, exports),
-        (10, code),
-        (11, data),
-    ] {
+    for (id, content) in [(1, types), (2, imports), (3, functions), (5, vec![1, 0, 1]), (7, exports), (10, code), (11, data)] {
         module.push(id);
         bytes(&mut module, &content);
     }

@@ -1,20 +1,14 @@
 //! Transactions and accounts: keys, nonces, fees, creation, deletion, delegates.
 
-use crate::common::{
-    account, assert_supply_holds, call, chain, contract, failure, id, near, signer, value,
-};
+use crate::common::{account, assert_supply_holds, call, chain, contract, failure, id, near, signer, value};
 use near_crypto::{PublicKey, Signer};
 use near_primitives::account::{AccessKey, AccessKeyPermission, FunctionCallPermission};
 use near_primitives::action::delegate::{DelegateAction, NonDelegateAction, SignedDelegateAction};
-use near_primitives::action::{
-    AddKeyAction, DeleteAccountAction, DeleteKeyAction, DeployGlobalContractAction,
-    GlobalContractDeployMode,
-};
+use near_primitives::action::{AddKeyAction, DeleteAccountAction, DeleteKeyAction, DeployGlobalContractAction, GlobalContractDeployMode};
 use near_primitives::errors::{ActionsValidationError, InvalidAccessKeyError, InvalidTxError};
 use near_primitives::hash::CryptoHash;
 use near_primitives::transaction::{
-    Action, FunctionCallAction, SignedTransaction, StakeAction, Transaction, TransactionV0,
-    TransferAction,
+    Action, FunctionCallAction, SignedTransaction, StakeAction, Transaction, TransactionV0, TransferAction,
 };
 use near_primitives::types::Balance;
 use starling_localnet::{Localnet, LocalnetError};
@@ -39,23 +33,11 @@ fn refusal(result: Result<CryptoHash, LocalnetError>) -> InvalidTxError {
     }
 }
 
-pub(crate) fn signed(
-    chain: &Localnet,
-    signer: &Signer,
-    receiver: &str,
-    nonce: u64,
-    actions: Vec<Action>,
-) -> SignedTransaction {
+pub(crate) fn signed(chain: &Localnet, signer: &Signer, receiver: &str, nonce: u64, actions: Vec<Action>) -> SignedTransaction {
     signed_over(signer, receiver, nonce, actions, chain.head().hash)
 }
 
-fn signed_over(
-    signer: &Signer,
-    receiver: &str,
-    nonce: u64,
-    actions: Vec<Action>,
-    block_hash: CryptoHash,
-) -> SignedTransaction {
+fn signed_over(signer: &Signer, receiver: &str, nonce: u64, actions: Vec<Action>, block_hash: CryptoHash) -> SignedTransaction {
     let transaction = Transaction::V0(TransactionV0 {
         signer_id: signer.get_account_id(),
         public_key: signer.public_key(),
@@ -73,13 +55,8 @@ fn transfer__should_cost_what_the_protocol_says() {
     let chain = chain();
     account(&chain, "bob.root");
     let alice = account(&chain, "alice.root");
-    let outcome = chain
-        .transfer(&alice, &id("bob.root"), near(3))
-        .expect("it succeeds");
-    assert_eq!(
-        chain.balance(&id("bob.root")).expect("it exists"),
-        near(103)
-    );
+    let outcome = chain.transfer(&alice, &id("bob.root"), near(3)).expect("it succeeds");
+    assert_eq!(chain.balance(&id("bob.root")).expect("it exists"), near(103));
     // Sending and executing a receipt with one transfer: 4 fees of the configuration, at 10^8 a gas.
     let gas = 2 * (108_059_500_000_u128 + 115_123_062_500);
     let paid = Balance::from_yoctonear(gas * 100_000_000);
@@ -99,21 +76,9 @@ fn creation__should_cost_seven_thousandths() {
     let chain = chain();
     let root = signer("root");
     let before = chain.balance(&id("root")).expect("it exists");
-    chain
-        .create_account(
-            &root,
-            &id("aa.root"),
-            signer("any").public_key(),
-            Balance::ZERO,
-        )
-        .expect("it succeeds");
-    let cost = before
-        .checked_sub(chain.balance(&id("root")).expect("it exists"))
-        .expect("it fell");
-    assert!(
-        cost > Balance::from_millinear(7) && cost < Balance::from_millinear(8),
-        "{cost}"
-    );
+    chain.create_account(&root, &id("aa.root"), signer("any").public_key(), Balance::ZERO).expect("it succeeds");
+    let cost = before.checked_sub(chain.balance(&id("root")).expect("it exists")).expect("it fell");
+    assert!(cost > Balance::from_millinear(7) && cost < Balance::from_millinear(8), "{cost}");
     assert_supply_holds(&chain);
 }
 
@@ -121,112 +86,59 @@ fn creation__should_cost_seven_thousandths() {
 fn transaction__should_be_refused_for_what_is_wrong_with_it() {
     let chain = chain();
     let alice = account(&chain, "alice.root");
-    let nonce = chain
-        .access_key(&id("alice.root"), &alice.public_key())
-        .expect("works")
-        .expect("is there")
-        .nonce;
+    let nonce = chain.access_key(&id("alice.root"), &alice.public_key()).expect("works").expect("is there").nonce;
     let send = |tx| refusal(chain.send_tx(tx));
     let one = || vec![transfer(near(1))];
-    assert!(matches!(
-        send(signed(&chain, &alice, "root", nonce, one())),
-        InvalidTxError::InvalidNonce { .. }
-    ));
+    assert!(matches!(send(signed(&chain, &alice, "root", nonce, one())), InvalidTxError::InvalidNonce { .. }));
     let bound = (chain.head().height + 1) * 1_000_000;
-    assert!(matches!(
-        send(signed(&chain, &alice, "root", bound, one())),
-        InvalidTxError::NonceTooLarge { .. }
-    ));
+    assert!(matches!(send(signed(&chain, &alice, "root", bound, one())), InvalidTxError::NonceTooLarge { .. }));
     let rich = vec![transfer(near(1_000))];
-    assert!(matches!(
-        send(signed(&chain, &alice, "root", nonce + 1, rich)),
-        InvalidTxError::NotEnoughBalance { .. }
-    ));
+    assert!(matches!(send(signed(&chain, &alice, "root", nonce + 1, rich)), InvalidTxError::NotEnoughBalance { .. }));
     let stranger = starling_localnet::testing::signer_from_seed(&id("alice.root"), "stranger");
     assert!(matches!(
         send(signed(&chain, &stranger, "root", 1, one())),
         InvalidTxError::InvalidAccessKeyError(InvalidAccessKeyError::AccessKeyNotFound { .. })
     ));
-    assert!(matches!(
-        send(signed(&chain, &signer("nobody"), "root", 1, one())),
-        InvalidTxError::SignerDoesNotExist { .. }
-    ));
+    assert!(matches!(send(signed(&chain, &signer("nobody"), "root", 1, one())), InvalidTxError::SignerDoesNotExist { .. }));
     let unknown = CryptoHash::hash_bytes(b"no block");
-    assert!(matches!(
-        send(signed_over(&alice, "root", nonce + 1, one(), unknown)),
-        InvalidTxError::Expired
-    ));
+    assert!(matches!(send(signed_over(&alice, "root", nonce + 1, one(), unknown)), InvalidTxError::Expired));
     let good = signed(&chain, &alice, "root", nonce + 1, one());
-    let forged = SignedTransaction::new(
-        stranger.sign(good.get_hash().as_ref()),
-        good.transaction.clone(),
-    );
+    let forged = SignedTransaction::new(stranger.sign(good.get_hash().as_ref()), good.transaction.clone());
     assert!(matches!(send(forged), InvalidTxError::InvalidSignature));
-    assert_eq!(
-        chain.balance(&id("alice.root")).expect("it exists"),
-        near(100)
-    );
+    assert_eq!(chain.balance(&id("alice.root")).expect("it exists"), near(100));
 }
 
 #[test]
 fn transaction__should_expire() {
-    let chain = crate::common::builder()
-        .transaction_validity_blocks(10)
-        .build()
-        .expect("the chain starts");
+    let chain = crate::common::builder().transaction_validity_blocks(10).build().expect("the chain starts");
     let root = signer("root");
-    let old = chain
-        .sign(&root, &id("bob"), vec![transfer(near(1))])
-        .expect("it signs");
+    let old = chain.sign(&root, &id("bob"), vec![transfer(near(1))]).expect("it signs");
     chain.fast_forward(11).expect("time passes");
-    assert!(matches!(
-        refusal(chain.send_tx(old)),
-        InvalidTxError::Expired
-    ));
+    assert!(matches!(refusal(chain.send_tx(old)), InvalidTxError::Expired));
 }
 
 #[test]
 fn transaction__should_do_nothing_when_sent_again() {
     let chain = chain();
     account(&chain, "bob.root");
-    let transaction = chain
-        .sign(&signer("root"), &id("bob.root"), vec![transfer(near(1))])
-        .expect("it signs");
+    let transaction = chain.sign(&signer("root"), &id("bob.root"), vec![transfer(near(1))]).expect("it signs");
     let hash = chain.send_tx(transaction.clone()).expect("it is accepted");
     let height = chain.head().height;
     assert_eq!(chain.send_tx(transaction).expect("it is known"), hash);
     assert_eq!(chain.head().height, height);
-    assert_eq!(
-        chain.balance(&id("bob.root")).expect("it exists"),
-        near(101)
-    );
+    assert_eq!(chain.balance(&id("bob.root")).expect("it exists"), near(101));
 }
 
 #[test]
 fn unsupported_actions__should_be_refused_by_name() {
     let chain = chain();
     let root = signer("root");
-    let stake = Action::Stake(Box::new(StakeAction {
-        stake: near(1),
-        public_key: root.public_key(),
-    }));
-    let global = Action::DeployGlobalContract(DeployGlobalContractAction {
-        code: vec![0].into(),
-        deploy_mode: GlobalContractDeployMode::CodeHash,
-    });
+    let stake = Action::Stake(Box::new(StakeAction { stake: near(1), public_key: root.public_key() }));
+    let global =
+        Action::DeployGlobalContract(DeployGlobalContractAction { code: vec![0].into(), deploy_mode: GlobalContractDeployMode::CodeHash });
     for (action, name) in [(stake, "staking"), (global, "global contracts")] {
-        let error = refusal(
-            chain.send_tx(
-                chain
-                    .sign(&root, &id("root"), vec![action])
-                    .expect("it signs"),
-            ),
-        );
-        let InvalidTxError::ActionsValidation(ActionsValidationError::UnsupportedProtocolFeature {
-            protocol_feature,
-            ..
-        }) = error
-        else {
+        let error = refusal(chain.send_tx(chain.sign(&root, &id("root"), vec![action]).expect("it signs")));
+        let InvalidTxError::ActionsValidation(ActionsValidationError::UnsupportedProtocolFeature { protocol_feature, .. }) = error else {
             panic!("expected a named error, found {error:?}");
         };
         assert!(protocol_feature.starts_with(name), "{protocol_feature}");
@@ -234,13 +146,7 @@ fn unsupported_actions__should_be_refused_by_name() {
 }
 
 fn add_key(public_key: PublicKey, permission: AccessKeyPermission) -> Action {
-    Action::AddKey(Box::new(AddKeyAction {
-        public_key,
-        access_key: AccessKey {
-            nonce: 0,
-            permission,
-        },
-    }))
+    Action::AddKey(Box::new(AddKeyAction { public_key, access_key: AccessKey { nonce: 0, permission } }))
 }
 
 fn limited(allowance: Option<Balance>, receiver: &str, methods: &[&str]) -> AccessKeyPermission {
@@ -258,41 +164,18 @@ fn function_call_key__should_be_held_to_its_limits() {
     let alice = account(&chain, "alice.root");
     let session = starling_localnet::testing::signer_from_seed(&id("alice.root"), "session");
     let allowance = Balance::from_millinear(250);
-    let key = add_key(
-        session.public_key(),
-        limited(Some(allowance), "app.root", &["set"]),
-    );
-    chain
-        .transact(&alice, &id("alice.root"), vec![key])
-        .expect("it is accepted");
+    let key = add_key(session.public_key(), limited(Some(allowance), "app.root", &["set"]));
+    chain.transact(&alice, &id("alice.root"), vec![key]).expect("it is accepted");
 
-    value(
-        &chain
-            .transact(&session, &id("app.root"), vec![set_call(100)])
-            .expect("it is accepted"),
-    );
-    let left = chain
-        .access_key(&id("alice.root"), &session.public_key())
-        .expect("works")
-        .expect("is there");
-    let AccessKeyPermission::FunctionCall(permission) = left.permission else {
-        panic!("it is limited")
-    };
+    value(&chain.transact(&session, &id("app.root"), vec![set_call(100)]).expect("it is accepted"));
+    let left = chain.access_key(&id("alice.root"), &session.public_key()).expect("works").expect("is there");
+    let AccessKeyPermission::FunctionCall(permission) = left.permission else { panic!("it is limited") };
     let left = permission.allowance.expect("it has an allowance");
     // Unspent gas came back to the allowance: far less than the 0.1 NEAR that 100 Tgas lock is gone.
-    assert!(
-        left < allowance && left > Balance::from_millinear(248),
-        "{left}"
-    );
+    assert!(left < allowance && left > Balance::from_millinear(248), "{left}");
 
     let try_it = |receiver: &str, actions| {
-        let error = refusal(
-            chain.send_tx(
-                chain
-                    .sign(&session, &id(receiver), actions)
-                    .expect("it signs"),
-            ),
-        );
+        let error = refusal(chain.send_tx(chain.sign(&session, &id(receiver), actions).expect("it signs")));
         match error {
             InvalidTxError::InvalidAccessKeyError(error) => error,
             other => panic!("expected a key error, found {other:?}"),
@@ -306,27 +189,12 @@ fn function_call_key__should_be_held_to_its_limits() {
             deposit,
         }))]
     };
-    assert!(matches!(
-        try_it("app.root", vec![transfer(Balance::ZERO)]),
-        InvalidAccessKeyError::RequiresFullAccess
-    ));
-    assert!(matches!(
-        try_it("root", call("set", Balance::ZERO)),
-        InvalidAccessKeyError::ReceiverMismatch { .. }
-    ));
-    assert!(matches!(
-        try_it("app.root", call("fail", Balance::ZERO)),
-        InvalidAccessKeyError::MethodNameMismatch { .. }
-    ));
+    assert!(matches!(try_it("app.root", vec![transfer(Balance::ZERO)]), InvalidAccessKeyError::RequiresFullAccess));
+    assert!(matches!(try_it("root", call("set", Balance::ZERO)), InvalidAccessKeyError::ReceiverMismatch { .. }));
+    assert!(matches!(try_it("app.root", call("fail", Balance::ZERO)), InvalidAccessKeyError::MethodNameMismatch { .. }));
     let one_yocto = Balance::from_yoctonear(1);
-    assert!(matches!(
-        try_it("app.root", call("set", one_yocto)),
-        InvalidAccessKeyError::DepositWithFunctionCall
-    ));
-    assert!(matches!(
-        try_it("app.root", vec![set_call(260)]),
-        InvalidAccessKeyError::NotEnoughAllowance { .. }
-    ));
+    assert!(matches!(try_it("app.root", call("set", one_yocto)), InvalidAccessKeyError::DepositWithFunctionCall));
+    assert!(matches!(try_it("app.root", vec![set_call(260)]), InvalidAccessKeyError::NotEnoughAllowance { .. }));
     assert_supply_holds(&chain);
 }
 
@@ -335,23 +203,13 @@ fn accounts__should_be_made_by_those_who_may() {
     let chain = chain();
     let alice = account(&chain, "alice.root");
     let key = signer("any").public_key();
-    let make = |creator: &Signer, name: &str| {
-        chain.create_account(creator, &id(name), key.clone(), Balance::ZERO)
-    };
+    let make = |creator: &Signer, name: &str| chain.create_account(creator, &id(name), key.clone(), Balance::ZERO);
     make(&alice, "sub.alice.root").expect("one's own sub-account");
     for name in ["bob.root", "short", "alice.root", &"0".repeat(64)] {
-        assert!(
-            matches!(make(&alice, name), Err(LocalnetError::ExecutionFailed(_))),
-            "{name}"
-        );
+        assert!(matches!(make(&alice, name), Err(LocalnetError::ExecutionFailed(_))), "{name}");
     }
-    let registrar = crate::common::builder()
-        .registrar(id("root"))
-        .build()
-        .expect("the chain starts");
-    registrar
-        .create_account(&signer("root"), &id("short"), key.clone(), near(1))
-        .expect("the registrar may");
+    let registrar = crate::common::builder().registrar(id("root")).build().expect("the chain starts");
+    registrar.create_account(&signer("root"), &id("short"), key.clone(), near(1)).expect("the registrar may");
     assert_supply_holds(&chain);
     assert_supply_holds(&registrar);
 }
@@ -359,17 +217,11 @@ fn accounts__should_be_made_by_those_who_may() {
 #[test]
 fn implicit_account__should_appear_with_its_key() {
     let chain = chain();
-    let PublicKey::ED25519(key) = signer("implicit").public_key() else {
-        panic!("it is Ed25519")
-    };
+    let PublicKey::ED25519(key) = signer("implicit").public_key() else { panic!("it is Ed25519") };
     let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    chain
-        .transfer(&signer("root"), &id(&name), near(5))
-        .expect("it succeeds");
+    chain.transfer(&signer("root"), &id(&name), near(5)).expect("it succeeds");
     let owner = starling_localnet::testing::signer_from_seed(&id(&name), "implicit");
-    chain
-        .transfer(&owner, &id("root"), near(1))
-        .expect("its key works");
+    chain.transfer(&owner, &id("root"), near(1)).expect("its key works");
     assert_supply_holds(&chain);
 }
 
@@ -378,22 +230,11 @@ fn deleted_account__should_leave_its_coins_to_the_beneficiary_and_burn_late_refu
     let chain = chain();
     account(&chain, "heir.root");
     let app = contract(&chain, "app.root");
-    let delete = Action::DeleteAccount(DeleteAccountAction {
-        beneficiary_id: id("heir.root"),
-    });
-    value(
-        &chain
-            .transact(&app, &id("app.root"), vec![delete])
-            .expect("it is accepted"),
-    );
+    let delete = Action::DeleteAccount(DeleteAccountAction { beneficiary_id: id("heir.root") });
+    value(&chain.transact(&app, &id("app.root"), vec![delete]).expect("it is accepted"));
     assert!(chain.account(&id("app.root")).expect("works").is_none());
     assert!(chain.code(&id("app.root")).is_none());
-    assert!(
-        chain
-            .access_keys(&id("app.root"))
-            .expect("works")
-            .is_empty()
-    );
+    assert!(chain.access_keys(&id("app.root")).expect("works").is_empty());
     assert!(chain.balance(&id("heir.root")).expect("it exists") > near(199));
     assert_supply_holds(&chain);
 }
@@ -403,43 +244,19 @@ fn key__should_be_added_and_deleted() {
     let chain = chain();
     let alice = account(&chain, "alice.root");
     let second = starling_localnet::testing::signer_from_seed(&id("alice.root"), "second");
-    let usage = || {
-        chain
-            .account(&id("alice.root"))
-            .expect("works")
-            .expect("it exists")
-            .storage_usage()
-    };
+    let usage = || chain.account(&id("alice.root")).expect("works").expect("it exists").storage_usage();
     let before = usage();
     let add = add_key(second.public_key(), AccessKeyPermission::FullAccess);
-    value(
-        &chain
-            .transact(&alice, &id("alice.root"), vec![add.clone()])
-            .expect("it is accepted"),
-    );
+    value(&chain.transact(&alice, &id("alice.root"), vec![add.clone()]).expect("it is accepted"));
     assert_eq!(usage(), before + 33 + 9 + 40);
-    let again = chain
-        .transact(&alice, &id("alice.root"), vec![add])
-        .expect("it is accepted");
+    let again = chain.transact(&alice, &id("alice.root"), vec![add]).expect("it is accepted");
     assert!(failure(&again).contains("already used"));
     let delete = |key| Action::DeleteKey(Box::new(DeleteKeyAction { public_key: key }));
-    value(
-        &chain
-            .transact(&second, &id("alice.root"), vec![delete(alice.public_key())])
-            .expect("it is accepted"),
-    );
-    assert!(
-        chain
-            .sign(&alice, &id("root"), vec![transfer(near(1))])
-            .is_err()
-    );
+    value(&chain.transact(&second, &id("alice.root"), vec![delete(alice.public_key())]).expect("it is accepted"));
+    assert!(chain.sign(&alice, &id("root"), vec![transfer(near(1))]).is_err());
     assert_eq!(usage(), before);
     // Nobody else may touch the keys.
-    let strange = chain.transact(
-        &signer("root"),
-        &id("alice.root"),
-        vec![delete(second.public_key())],
-    );
+    let strange = chain.transact(&signer("root"), &id("alice.root"), vec![delete(second.public_key())]);
     assert!(failure(&strange.expect("it is accepted")).contains("doesn't have permission"));
     assert_supply_holds(&chain);
 }
@@ -450,15 +267,9 @@ fn delegate__should_act_for_the_sender_at_the_relayers_cost() {
     contract(&chain, "app.root");
     let alice = account(&chain, "alice.root");
     let relayer = account(&chain, "relayer.root");
-    let nonce = chain
-        .access_key(&id("alice.root"), &alice.public_key())
-        .expect("works")
-        .expect("is there")
-        .nonce;
+    let nonce = chain.access_key(&id("alice.root"), &alice.public_key()).expect("works").expect("is there").nonce;
     let delegate = |nonce, max_block_height, actions: Vec<Action>| {
-        let actions = actions
-            .into_iter()
-            .map(|action| NonDelegateAction::try_from(action).expect("not nested"));
+        let actions = actions.into_iter().map(|action| NonDelegateAction::try_from(action).expect("not nested"));
         let action = DelegateAction {
             sender_id: id("alice.root"),
             receiver_id: id("app.root"),
@@ -469,33 +280,19 @@ fn delegate__should_act_for_the_sender_at_the_relayers_cost() {
         };
         Action::from(SignedDelegateAction::sign(&alice, action))
     };
-    let send = |action| {
-        chain
-            .transact(&relayer, &id("alice.root"), vec![action])
-            .expect("it is accepted")
-    };
+    let send = |action| chain.transact(&relayer, &id("alice.root"), vec![action]).expect("it is accepted");
     let with_deposit = vec![set_call(30), transfer(near(2))];
     let outcome = send(delegate(nonce + 1, 1_000_000, with_deposit));
     assert!(
-        outcome.receipts_outcome.iter().all(|part| {
-            !matches!(
-                part.outcome.status,
-                near_primitives::views::ExecutionStatusView::Failure(_)
-            )
-        }),
+        outcome
+            .receipts_outcome
+            .iter()
+            .all(|part| { !matches!(part.outcome.status, near_primitives::views::ExecutionStatusView::Failure(_)) }),
         "{outcome:?}"
     );
-    assert_eq!(
-        chain
-            .view(&id("app.root"), "get", b"")
-            .expect("the view runs"),
-        b"x"
-    );
+    assert_eq!(chain.view(&id("app.root"), "get", b"").expect("the view runs"), b"x");
     // The relayer pays what is attached too.
-    assert_eq!(
-        chain.balance(&id("alice.root")).expect("it exists"),
-        near(100)
-    );
+    assert_eq!(chain.balance(&id("alice.root")).expect("it exists"), near(100));
     assert!(chain.balance(&id("relayer.root")).expect("it exists") < near(98));
     assert!(failure(&send(delegate(nonce + 1, 1_000_000, vec![set_call(30)]))).contains("nonce"));
     assert!(failure(&send(delegate(nonce + 2, 1, vec![set_call(30)]))).contains("expired"));
@@ -515,18 +312,7 @@ fn books__should_balance_over_random_transactions() {
         state ^= state << 17;
         state % below
     };
-    let methods = [
-        "set",
-        "get",
-        "unset",
-        "fail",
-        "ask",
-        "ask_to_fail",
-        "pay",
-        "wait",
-        "wake",
-        "nothing",
-    ];
+    let methods = ["set", "get", "unset", "fail", "ask", "ask_to_fail", "pay", "wait", "wake", "nothing"];
     let (mut succeeded, mut failed) = (0, 0);
     for round in 0..300 {
         let who = &signers[usize::try_from(draw(4)).expect("small")];
@@ -541,18 +327,12 @@ fn books__should_balance_over_random_transactions() {
             let gas = crate::common::tgas(20 + draw(100));
             let call = FunctionCallAction {
                 method_name: method.to_owned(),
-                args: names[usize::try_from(draw(4)).expect("small")]
-                    .as_bytes()
-                    .to_vec(),
+                args: names[usize::try_from(draw(4)).expect("small")].as_bytes().to_vec(),
                 gas,
                 deposit,
             };
-            let signed = chain
-                .sign(who, &id(whom), vec![call.into()])
-                .expect("it signs");
-            chain
-                .send_tx(signed)
-                .and_then(|hash| chain.tx_outcome(&hash))
+            let signed = chain.sign(who, &id(whom), vec![call.into()]).expect("it signs");
+            chain.send_tx(signed).and_then(|hash| chain.tx_outcome(&hash))
         };
         match outcome {
             Ok(outcome) => match outcome.status {
@@ -567,10 +347,7 @@ fn books__should_balance_over_random_transactions() {
         }
     }
     chain.fast_forward(300).expect("every yield times out");
-    assert!(
-        succeeded > 100 && failed > 50,
-        "{succeeded} succeeded, {failed} failed"
-    );
+    assert!(succeeded > 100 && failed > 50, "{succeeded} succeeded, {failed} failed");
     assert_supply_holds(&chain);
     call(&chain, &signers[0], "a.root", "set", b"still alive");
 }

@@ -23,10 +23,7 @@ pub(crate) fn signer(name: &str) -> Signer {
 }
 
 pub(crate) fn builder() -> LocalnetBuilder {
-    Localnet::builder()
-        .chain_id("localnet-test")
-        .account(id("root"), signer("root").public_key(), near(1_000_000))
-        .clock(Clock::Steps)
+    Localnet::builder().chain_id("localnet-test").account(id("root"), signer("root").public_key(), near(1_000_000)).clock(Clock::Steps)
 }
 
 pub(crate) fn chain() -> Localnet {
@@ -36,43 +33,19 @@ pub(crate) fn chain() -> Localnet {
 /// An account under root with 100 NEAR, its name being its seed.
 pub(crate) fn account(chain: &Localnet, name: &str) -> Signer {
     let signer = signer(name);
-    chain
-        .create_account(
-            &crate::common::signer("root"),
-            &id(name),
-            signer.public_key(),
-            near(100),
-        )
-        .expect("the account is created");
+    chain.create_account(&crate::common::signer("root"), &id(name), signer.public_key(), near(100)).expect("the account is created");
     signer
 }
 
 /// An account with the tiny contract.
 pub(crate) fn contract(chain: &Localnet, name: &str) -> Signer {
     let signer = account(chain, name);
-    chain
-        .deploy(&signer, tiny_contract())
-        .expect("the contract is deployed");
+    chain.deploy(&signer, tiny_contract()).expect("the contract is deployed");
     signer
 }
 
-pub(crate) fn call(
-    chain: &Localnet,
-    signer: &Signer,
-    contract: &str,
-    method: &str,
-    args: &[u8],
-) -> FinalExecutionOutcomeView {
-    chain
-        .call(
-            signer,
-            &id(contract),
-            method,
-            args.to_vec(),
-            tgas(100),
-            Balance::ZERO,
-        )
-        .expect("the transaction is accepted")
+pub(crate) fn call(chain: &Localnet, signer: &Signer, contract: &str, method: &str, args: &[u8]) -> FinalExecutionOutcomeView {
+    chain.call(signer, &id(contract), method, args.to_vec(), tgas(100), Balance::ZERO).expect("the transaction is accepted")
 }
 
 pub(crate) fn value(outcome: &FinalExecutionOutcomeView) -> Vec<u8> {
@@ -97,10 +70,7 @@ pub(crate) fn assert_supply_holds(chain: &Localnet) {
     assert_eq!(chain.sum_of_balances().expect("the state is sound"), supply);
     while let Some(height) = block.prev_height {
         burnt = burnt.checked_add(block.burnt).expect("no overflow");
-        block = chain
-            .block(height)
-            .expect("the store works")
-            .expect("the block is there");
+        block = chain.block(height).expect("the store works").expect("the block is there");
     }
     assert_eq!(block.total_supply.checked_sub(burnt), Some(supply));
 }

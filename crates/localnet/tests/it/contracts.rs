@@ -1,8 +1,6 @@
 //! Contracts on the chain: calls, promises, failures, yields, storage.
 
-use crate::common::{
-    account, assert_supply_holds, call, chain, contract, failure, id, near, value,
-};
+use crate::common::{account, assert_supply_holds, call, chain, contract, failure, id, near, value};
 use near_primitives::types::Balance;
 use starling_localnet::testing::tiny_contract;
 use starling_localnet::{BlockMode, LocalnetError};
@@ -13,19 +11,9 @@ fn call__should_change_state_and_log() {
     let app = contract(&chain, "app.root");
     let outcome = call(&chain, &app, "app.root", "set", b"hello");
     assert_eq!(outcome.receipts_outcome[0].outcome.logs, ["set"]);
-    assert_eq!(
-        chain
-            .view(&id("app.root"), "get", b"")
-            .expect("the view runs"),
-        b"hello"
-    );
+    assert_eq!(chain.view(&id("app.root"), "get", b"").expect("the view runs"), b"hello");
     call(&chain, &app, "app.root", "unset", b"");
-    assert_eq!(
-        chain
-            .view(&id("app.root"), "get", b"")
-            .expect("the view runs"),
-        b""
-    );
+    assert_eq!(chain.view(&id("app.root"), "get", b"").expect("the view runs"), b"");
     assert_supply_holds(&chain);
 }
 
@@ -36,26 +24,10 @@ fn failed_call__should_roll_back_and_return_the_deposit() {
     let alice = account(&chain, "alice.root");
     let before = chain.balance(&id("app.root")).expect("it exists");
     let outcome = chain
-        .call(
-            &alice,
-            &id("app.root"),
-            "fail",
-            b"lost".to_vec(),
-            crate::common::tgas(100),
-            near(7),
-        )
+        .call(&alice, &id("app.root"), "fail", b"lost".to_vec(), crate::common::tgas(100), near(7))
         .expect("the transaction is accepted");
-    assert!(
-        failure(&outcome).contains("Smart contract panicked: as asked"),
-        "{}",
-        failure(&outcome)
-    );
-    assert_eq!(
-        chain
-            .view(&id("app.root"), "get", b"")
-            .expect("the view runs"),
-        b""
-    );
+    assert!(failure(&outcome).contains("Smart contract panicked: as asked"), "{}", failure(&outcome));
+    assert_eq!(chain.view(&id("app.root"), "get", b"").expect("the view runs"), b"");
     assert_eq!(chain.balance(&id("app.root")).expect("it exists"), before);
     assert!(chain.balance(&id("alice.root")).expect("it exists") > near(99));
     assert_supply_holds(&chain);
@@ -67,10 +39,7 @@ fn promise__should_answer_its_callback() {
     let asker = contract(&chain, "asker.root");
     let asked = contract(&chain, "asked.root");
     call(&chain, &asked, "asked.root", "set", b"42");
-    assert_eq!(
-        value(&call(&chain, &asker, "asker.root", "ask", b"asked.root")),
-        b"42"
-    );
+    assert_eq!(value(&call(&chain, &asker, "asker.root", "ask", b"asked.root")), b"42");
     let failed = call(&chain, &asker, "asker.root", "ask_to_fail", b"asked.root");
     assert_eq!(value(&failed), b"promise failed");
     let missing = call(&chain, &asker, "asker.root", "ask", b"nobody.root");
@@ -80,10 +49,7 @@ fn promise__should_answer_its_callback() {
 
 #[test]
 fn receipt__should_run_one_block_later_for_each_hop() {
-    let chain = crate::common::builder()
-        .block_mode(BlockMode::Manual)
-        .build()
-        .expect("the chain starts");
+    let chain = crate::common::builder().block_mode(BlockMode::Manual).build().expect("the chain starts");
     let asker = contract(&chain, "asker.root");
     let asked = contract(&chain, "asked.root");
     call(&chain, &asked, "asked.root", "set", b"before");
@@ -94,13 +60,9 @@ fn receipt__should_run_one_block_later_for_each_hop() {
         deposit: Balance::ZERO,
     };
     let start = chain.head().height;
-    let asking = chain
-        .sign(&asker, &id("asker.root"), vec![ask.into()])
-        .expect("it signs");
+    let asking = chain.sign(&asker, &id("asker.root"), vec![ask.into()]).expect("it signs");
     let hash = chain.send_tx(asking).expect("it is accepted");
-    chain
-        .produce_block()
-        .expect("asker runs at once: signer and receiver are the same");
+    chain.produce_block().expect("asker runs at once: signer and receiver are the same");
     // Between the two hops somebody else changes what will be read.
     let set = near_primitives::transaction::FunctionCallAction {
         method_name: "set".to_owned(),
@@ -108,15 +70,10 @@ fn receipt__should_run_one_block_later_for_each_hop() {
         gas: crate::common::tgas(30),
         deposit: Balance::ZERO,
     };
-    let setting = chain
-        .sign(&asked, &id("asked.root"), vec![set.into()])
-        .expect("it signs");
+    let setting = chain.sign(&asked, &id("asked.root"), vec![set.into()]).expect("it signs");
     chain.send_tx(setting).expect("it is accepted");
     chain.produce_block().expect("asked runs");
-    assert!(matches!(
-        chain.tx_outcome(&hash).expect("it is known").status,
-        near_primitives::views::FinalExecutionStatus::Started
-    ));
+    assert!(matches!(chain.tx_outcome(&hash).expect("it is known").status, near_primitives::views::FinalExecutionStatus::Started));
     chain.produce_block().expect("the callback runs");
     let outcome = chain.tx_outcome(&hash).expect("it is known");
     assert_eq!(value(&outcome), b"between");
@@ -124,14 +81,7 @@ fn receipt__should_run_one_block_later_for_each_hop() {
     let heights: Vec<u64> = outcome
         .receipts_outcome
         .iter()
-        .map(|receipt| {
-            chain
-                .block_by_hash(&receipt.block_hash)
-                .expect("works")
-                .expect("is there")
-                .height
-                - start
-        })
+        .map(|receipt| chain.block_by_hash(&receipt.block_hash).expect("works").expect("is there").height - start)
         .collect();
     assert_eq!(&heights[..2], [1, 2], "{heights:?}");
 }
@@ -141,11 +91,7 @@ fn gas__should_run_out() {
     let chain = chain();
     let app = contract(&chain, "app.root");
     let outcome = call(&chain, &app, "app.root", "spin", b"");
-    assert!(
-        failure(&outcome).contains("Exceeded the prepaid gas"),
-        "{}",
-        failure(&outcome)
-    );
+    assert!(failure(&outcome).contains("Exceeded the prepaid gas"), "{}", failure(&outcome));
     assert!(outcome.receipts_outcome[0].outcome.gas_burnt >= crate::common::tgas(100));
     assert_supply_holds(&chain);
 }
@@ -155,32 +101,18 @@ fn view__should_fail_clearly() {
     let chain = chain();
     contract(&chain, "app.root");
     let failed = chain.view(&id("app.root"), "fail", b"");
-    assert!(
-        matches!(failed, Err(LocalnetError::ViewFailed { .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Err(LocalnetError::ViewFailed { .. })), "{failed:?}");
     let missing = chain.view(&id("app.root"), "nothing", b"");
-    assert!(
-        matches!(&missing, Err(LocalnetError::ViewFailed { message, .. }) if message.contains("MethodNotFound"))
-    );
-    assert!(matches!(
-        chain.view(&id("root"), "get", b""),
-        Err(LocalnetError::NoContract(_))
-    ));
-    assert!(matches!(
-        chain.view(&id("nobody"), "get", b""),
-        Err(LocalnetError::UnknownAccount(_))
-    ));
+    assert!(matches!(&missing, Err(LocalnetError::ViewFailed { message, .. }) if message.contains("MethodNotFound")));
+    assert!(matches!(chain.view(&id("root"), "get", b""), Err(LocalnetError::NoContract(_))));
+    assert!(matches!(chain.view(&id("nobody"), "get", b""), Err(LocalnetError::UnknownAccount(_))));
 }
 
 #[test]
 fn environment__should_name_the_chain_and_vary_the_seed() {
     let chain = chain();
     let app = contract(&chain, "app.root");
-    assert_eq!(
-        value(&call(&chain, &app, "app.root", "chain", b"")),
-        b"localnet-test"
-    );
+    assert_eq!(value(&call(&chain, &app, "app.root", "chain", b"")), b"localnet-test");
     let first = value(&call(&chain, &app, "app.root", "seed", b""));
     let second = value(&call(&chain, &app, "app.root", "seed", b""));
     assert_eq!(first.len(), 32);
@@ -193,10 +125,7 @@ fn contract__should_pay_from_its_balance() {
     let app = contract(&chain, "app.root");
     account(&chain, "alice.root");
     call(&chain, &app, "app.root", "pay", b"alice.root");
-    assert_eq!(
-        chain.balance(&id("alice.root")).expect("it exists"),
-        near(101)
-    );
+    assert_eq!(chain.balance(&id("alice.root")).expect("it exists"), near(101));
     // To nobody: the receipt fails and the coin comes back.
     let before = chain.balance(&id("app.root")).expect("it exists");
     call(&chain, &app, "app.root", "pay", b"nobody.root");
@@ -212,16 +141,8 @@ fn yielded__should_be_resumed_or_time_out() {
     let started = call_without_waiting(&chain, &app, "wait", b"");
     let woke = call(&chain, &app, "app.root", "wake", b"good morning");
     value(&woke);
-    assert_eq!(
-        chain
-            .view(&id("app.root"), "get", b"")
-            .expect("the view runs"),
-        b"good morning"
-    );
-    assert_eq!(
-        value(&chain.tx_outcome(&started).expect("it is known")),
-        b"good morning"
-    );
+    assert_eq!(chain.view(&id("app.root"), "get", b"").expect("the view runs"), b"good morning");
+    assert_eq!(value(&chain.tx_outcome(&started).expect("it is known")), b"good morning");
 
     let started = call_without_waiting(&chain, &app, "wait", b"");
     chain.fast_forward(150).expect("time passes");
@@ -229,15 +150,10 @@ fn yielded__should_be_resumed_or_time_out() {
         chain
             .tx_status(&started)
             .expect("works")
-            .is_some_and(|status| {
-                status.progress == near_primitives::views::TxExecutionStatus::IncludedFinal
-            })
+            .is_some_and(|status| { status.progress == near_primitives::views::TxExecutionStatus::IncludedFinal })
     );
     chain.fast_forward(60).expect("time passes");
-    assert_eq!(
-        value(&chain.tx_outcome(&started).expect("it is known")),
-        b"promise failed"
-    );
+    assert_eq!(value(&chain.tx_outcome(&started).expect("it is known")), b"promise failed");
     assert_supply_holds(&chain);
 }
 
@@ -254,9 +170,7 @@ fn call_without_waiting(
         deposit: Balance::ZERO,
     };
     let receiver = signer.get_account_id();
-    let signed = chain
-        .sign(signer, &receiver, vec![call.into()])
-        .expect("it signs");
+    let signed = chain.sign(signer, &receiver, vec![call.into()]).expect("it signs");
     chain.send_tx(signed).expect("it is accepted")
 }
 
@@ -265,38 +179,19 @@ fn storage__should_be_staked_or_the_receipt_rolls_back() {
     let chain = chain();
     let poor = crate::common::signer("poor.root");
     chain
-        .create_account(
-            &crate::common::signer("root"),
-            &id("poor.root"),
-            poor.public_key(),
-            Balance::from_millinear(150),
-        )
+        .create_account(&crate::common::signer("root"), &id("poor.root"), poor.public_key(), Balance::from_millinear(150))
         .expect("the account is created");
-    chain
-        .deploy(&poor, tiny_contract())
-        .expect("a small contract is affordable");
+    chain.deploy(&poor, tiny_contract()).expect("a small contract is affordable");
     let alice = account(&chain, "alice.root");
     let outcome = call(&chain, &alice, "poor.root", "set", &[7; 40_000]);
-    assert!(
-        failure(&outcome).contains("wouldn't have enough balance to cover storage"),
-        "{}",
-        failure(&outcome)
-    );
-    assert_eq!(
-        chain
-            .view(&id("poor.root"), "get", b"")
-            .expect("the view runs"),
-        b""
-    );
+    assert!(failure(&outcome).contains("wouldn't have enough balance to cover storage"), "{}", failure(&outcome));
+    assert_eq!(chain.view(&id("poor.root"), "get", b"").expect("the view runs"), b"");
     assert_supply_holds(&chain);
 }
 
 #[test]
 fn gas_limit__should_put_receipts_off_to_the_next_block() {
-    let chain = crate::common::builder()
-        .block_mode(BlockMode::Manual)
-        .build()
-        .expect("the chain starts");
+    let chain = crate::common::builder().block_mode(BlockMode::Manual).build().expect("the chain starts");
     let app = contract(&chain, "app.root");
     let mut hashes = Vec::new();
     for nonce in 1..=15 {
@@ -306,17 +201,8 @@ fn gas_limit__should_put_receipts_off_to_the_next_block() {
             gas: crate::common::tgas(100),
             deposit: Balance::ZERO,
         };
-        let key = chain
-            .access_key(&id("app.root"), &app.public_key())
-            .expect("works")
-            .expect("is there");
-        let signed = crate::accounts::signed(
-            &chain,
-            &app,
-            "app.root",
-            key.nonce + nonce,
-            vec![spin.into()],
-        );
+        let key = chain.access_key(&id("app.root"), &app.public_key()).expect("works").expect("is there");
+        let signed = crate::accounts::signed(&chain, &app, "app.root", key.nonce + nonce, vec![spin.into()]);
         hashes.push(chain.send_tx(signed).expect("it is accepted"));
     }
     let done = |chain: &starling_localnet::Localnet| {
@@ -329,9 +215,7 @@ fn gas_limit__should_put_receipts_off_to_the_next_block() {
             .count()
     };
     let block = chain.produce_block().expect("a block");
-    assert!(
-        block.gas_used >= crate::common::tgas(1_000) && block.gas_used < crate::common::tgas(1_200)
-    );
+    assert!(block.gas_used >= crate::common::tgas(1_000) && block.gas_used < crate::common::tgas(1_200));
     let first = done(&chain);
     assert!((9..=10).contains(&first), "{first}");
     chain.produce_block().expect("a block");
@@ -343,20 +227,13 @@ fn gas_limit__should_put_receipts_off_to_the_next_block() {
 #[test]
 fn senders__should_not_stop_a_chain_with_an_interval() {
     let interval = BlockMode::Interval(std::time::Duration::from_millis(5));
-    let chain = crate::common::builder()
-        .block_mode(interval)
-        .build()
-        .expect("the chain starts");
-    let signers: Vec<_> = ["aa.root", "bb.root", "cc.root", "dd.root"]
-        .map(|name| account(&chain, name))
-        .into();
+    let chain = crate::common::builder().block_mode(interval).build().expect("the chain starts");
+    let signers: Vec<_> = ["aa.root", "bb.root", "cc.root", "dd.root"].map(|name| account(&chain, name)).into();
     std::thread::scope(|scope| {
         for signer in &signers {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    chain
-                        .transfer(signer, &id("root"), Balance::from_millinear(1))
-                        .expect("it succeeds");
+                    chain.transfer(signer, &id("root"), Balance::from_millinear(1)).expect("it succeeds");
                     chain.balance(&signer.get_account_id()).expect("it exists");
                 }
             });
@@ -369,38 +246,20 @@ fn senders__should_not_stop_a_chain_with_an_interval() {
 #[test]
 fn each_protocol_version__should_keep_the_books() {
     for version in 85..=88 {
-        let chain = crate::common::builder()
-            .protocol_version(version)
-            .build()
-            .expect("the chain starts");
+        let chain = crate::common::builder().protocol_version(version).build().expect("the chain starts");
         let app = contract(&chain, "app.root");
         let before = chain.balance(&id("app.root")).expect("it exists");
         let outcome = chain
-            .call(
-                &crate::common::signer("root"),
-                &id("app.root"),
-                "set",
-                b"x".to_vec(),
-                crate::common::tgas(30),
-                near(1),
-            )
+            .call(&crate::common::signer("root"), &id("app.root"), "set", b"x".to_vec(), crate::common::tgas(30), near(1))
             .expect("the transaction is accepted");
         value(&outcome);
-        let earned = chain
-            .balance(&id("app.root"))
-            .expect("it exists")
-            .checked_sub(before);
-        let reward = earned
-            .and_then(|earned| earned.checked_sub(near(1)))
-            .expect("it did not fall");
+        let earned = chain.balance(&id("app.root")).expect("it exists").checked_sub(before);
+        let reward = earned.and_then(|earned| earned.checked_sub(near(1))).expect("it did not fall");
         // Contracts were paid a share of the gas until 87.
         assert_eq!(version >= 87, reward.is_zero(), "{version}: {reward}");
         call(&chain, &app, "app.root", "ask", b"app.root");
         assert_supply_holds(&chain);
     }
     let unknown = crate::common::builder().protocol_version(29).build();
-    assert!(matches!(
-        unknown,
-        Err(LocalnetError::ProtocolVersion { .. })
-    ));
+    assert!(matches!(unknown, Err(LocalnetError::ProtocolVersion { .. })));
 }

@@ -48,18 +48,12 @@ pub enum RecipeError {
 /// Checks every limit of `recipe`; the first broken one is named.
 pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     if recipe.version != RECIPE_VERSION {
-        return Err(RecipeError::UnsupportedVersion {
-            found: recipe.version,
-        });
+        return Err(RecipeError::UnsupportedVersion { found: recipe.version });
     }
     check_name(&recipe.name)?;
     within("seed", recipe.seed, 0..=(1 << 53) - 1)?; // exact in JSON and TOML readers alike
     within("rounds", recipe.rounds, 1..=100_000)?;
-    within(
-        "inner_steps_per_round",
-        recipe.inner_steps_per_round,
-        1..=1_000,
-    )?;
+    within("inner_steps_per_round", recipe.inner_steps_per_round, 1..=1_000)?;
     within("batch", recipe.batch, 1..=1_024)?;
     within("clip_norm", recipe.clip_norm, 1e-3..=1e3)?;
     check_shape(recipe.gpt())?;
@@ -73,11 +67,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
     }
     check_optimizer(&recipe.optimizer, recipe.total_inner_steps())?;
     within("outer.momentum", recipe.outer.momentum, 0.0..=0.99)?;
-    within(
-        "outer.learning_rate",
-        recipe.outer.learning_rate,
-        1e-3..=2.0,
-    )
+    within("outer.learning_rate", recipe.outer.learning_rate, 1e-3..=2.0)
 }
 
 fn check_name(name: &str) -> Result<(), RecipeError> {
@@ -86,11 +76,7 @@ fn check_name(name: &str) -> Result<(), RecipeError> {
         return Ok(());
     }
     let shown: String = name.chars().take(80).collect();
-    Err(out_of_range(
-        "name",
-        format!("{shown:?}"),
-        "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned(),
-    ))
+    Err(out_of_range("name", format!("{shown:?}"), "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned()))
 }
 
 fn check_shape(shape: &GptShape) -> Result<(), RecipeError> {
@@ -100,10 +86,7 @@ fn check_shape(shape: &GptShape) -> Result<(), RecipeError> {
     within("model.context", shape.context, 8..=4_096)?;
     within("model.vocab", shape.vocab, 256..=256)?;
     if !shape.width.is_multiple_of(shape.heads) {
-        return Err(RecipeError::ImpossibleShape(format!(
-            "width {} is not divisible by heads {}",
-            shape.width, shape.heads
-        )));
+        return Err(RecipeError::ImpossibleShape(format!("width {} is not divisible by heads {}", shape.width, shape.heads)));
     }
     let parameters = shape.parameter_count();
     if parameters > PARAMETERS_MAX {
@@ -116,16 +99,8 @@ fn check_shape(shape: &GptShape) -> Result<(), RecipeError> {
 }
 
 fn check_optimizer(optimizer: &OptimizerRecipe, total_steps: u64) -> Result<(), RecipeError> {
-    within(
-        "optimizer.peak_learning_rate",
-        optimizer.peak_learning_rate,
-        1e-7..=1.0,
-    )?;
-    within(
-        "optimizer.floor_learning_rate",
-        optimizer.floor_learning_rate,
-        0.0..=optimizer.peak_learning_rate,
-    )?;
+    within("optimizer.peak_learning_rate", optimizer.peak_learning_rate, 1e-7..=1.0)?;
+    within("optimizer.floor_learning_rate", optimizer.floor_learning_rate, 0.0..=optimizer.peak_learning_rate)?;
     within("optimizer.beta1", optimizer.beta1, 0.0..=0.999_9)?;
     within("optimizer.beta2", optimizer.beta2, 0.0..=0.999_99)?;
     within("optimizer.epsilon", optimizer.epsilon, 1e-12..=1e-2)?;
@@ -141,11 +116,7 @@ fn check_optimizer(optimizer: &OptimizerRecipe, total_steps: u64) -> Result<(), 
 }
 
 /// NaN is within no range.
-fn within<T: PartialOrd + Display>(
-    field: &'static str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Result<(), RecipeError> {
+fn within<T: PartialOrd + Display>(field: &'static str, value: T, range: RangeInclusive<T>) -> Result<(), RecipeError> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -158,19 +129,14 @@ fn within<T: PartialOrd + Display>(
 }
 
 fn out_of_range(field: &'static str, value: String, limit: String) -> RecipeError {
-    RecipeError::OutOfRange {
-        field,
-        value,
-        limit,
-    }
+    RecipeError::OutOfRange { field, value, limit }
 }
 
 impl GptShape {
     /// Trainable numbers of a GPT of this shape; the output layer is the token embedding again.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
-        let [layers, width, context, vocab] =
-            [self.layers, self.width, self.context, self.vocab].map(u64::from);
+        let [layers, width, context, vocab] = [self.layers, self.width, self.context, self.vocab].map(u64::from);
         let norms = 4 * width;
         let attention = width * 3 * width + 3 * width + width * width + width;
         let perceptron = width * 4 * width + 4 * width + 4 * width * width + width;

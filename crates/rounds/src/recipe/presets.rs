@@ -1,8 +1,6 @@
 //! The built-in recipes.
 
-use super::{
-    GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError,
-};
+use super::{GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError};
 
 type Preset = (&'static str, fn() -> Recipe);
 
@@ -16,10 +14,7 @@ pub(super) fn names() -> Vec<&'static str> {
 pub(super) fn find(name: &str) -> Result<Recipe, RecipeError> {
     match PRESETS.iter().find(|(known, _)| *known == name) {
         Some((_, build)) => build().validated(),
-        None => Err(RecipeError::UnknownPreset {
-            name: name.chars().take(80).collect(),
-            known: names().join(", "),
-        }),
+        None => Err(RecipeError::UnknownPreset { name: name.chars().take(80).collect(), known: names().join(", ") }),
     }
 }
 
@@ -47,10 +42,7 @@ fn rust_small() -> Recipe {
             epsilon: 1e-8,
             weight_decay: 0.1,
         },
-        outer: OuterRecipe {
-            momentum: 0.5,
-            learning_rate: 0.8,
-        },
+        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8 },
     }
 }
 
@@ -74,19 +66,10 @@ fn tiny() -> Recipe {
             epsilon: 1e-8,
             weight_decay: 0.1,
         },
-        outer: OuterRecipe {
-            momentum: 0.5,
-            learning_rate: 0.8,
-        },
+        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8 },
     }
 }
 
 fn gpt(layers: u32, heads: u32, width: u32, context: u32) -> ModelRecipe {
-    ModelRecipe::Gpt(GptShape {
-        layers,
-        heads,
-        width,
-        context,
-        vocab: 256,
-    })
+    ModelRecipe::Gpt(GptShape { layers, heads, width, context, vocab: 256 })
 }

@@ -26,16 +26,10 @@ fn presets__should_be_valid_and_survive_toml_and_json() {
         assert_eq!(recipe.name, name);
         let text = recipe.to_toml().expect("writable");
         assert_eq!(Recipe::from_toml(&text).expect("readable"), recipe);
-        assert_eq!(
-            Recipe::from_json(&recipe.canonical_json()).expect("readable"),
-            recipe
-        );
+        assert_eq!(Recipe::from_json(&recipe.canonical_json()).expect("readable"), recipe);
     }
     let unknown = Recipe::preset("nope").expect_err("unknown").to_string();
-    assert!(
-        unknown.contains("`nope`") && unknown.contains("rust-small, tiny"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("`nope`") && unknown.contains("rust-small, tiny"), "{unknown}");
 }
 
 #[test]
@@ -49,9 +43,7 @@ fn recipe__should_refuse_unknown_keys_at_every_depth() {
     ] {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text);
-        let error = Recipe::from_toml(&changed)
-            .expect_err("must be refused")
-            .to_string();
+        let error = Recipe::from_toml(&changed).expect_err("must be refused").to_string();
         assert!(error.contains("unknown field"), "{error}");
     }
 }
@@ -63,33 +55,15 @@ fn recipe__should_name_field_and_limit() {
             assert!(error.contains(word), "{error} lacks {word}");
         }
     };
-    check(
-        refusal(|r| r.version = 2),
-        &["version 2", "reads version 1"],
-    );
-    check(
-        refusal(|r| r.name = "Ünknown".to_owned()),
-        &["`name`", "1 to 64"],
-    );
+    check(refusal(|r| r.version = 2), &["version 2", "reads version 1"]);
+    check(refusal(|r| r.name = "Ünknown".to_owned()), &["`name`", "1 to 64"]);
     check(refusal(|r| r.rounds = 0), &["`rounds` is 0", "from 1 to"]);
     check(refusal(|r| r.batch = 5_000), &["`batch` is 5000", "1024"]);
     check(refusal(|r| r.clip_norm = f64::NAN), &["`clip_norm` is NaN"]);
-    check(
-        refusal(|r| r.optimizer.floor_learning_rate = 1.0),
-        &["floor_learning_rate", "to 0.01"],
-    );
-    check(
-        refusal(|r| r.optimizer.warmup_steps = 51),
-        &["warmup_steps", "50 inner steps"],
-    );
-    check(
-        refusal(|r| r.outer.momentum = 1.0),
-        &["outer.momentum", "0.99"],
-    );
-    check(
-        refusal(|r| shape(r).vocab = 255),
-        &["model.vocab", "exactly 256"],
-    );
+    check(refusal(|r| r.optimizer.floor_learning_rate = 1.0), &["floor_learning_rate", "to 0.01"]);
+    check(refusal(|r| r.optimizer.warmup_steps = 51), &["warmup_steps", "50 inner steps"]);
+    check(refusal(|r| r.outer.momentum = 1.0), &["outer.momentum", "0.99"]);
+    check(refusal(|r| shape(r).vocab = 255), &["model.vocab", "exactly 256"]);
 }
 
 #[test]
@@ -113,13 +87,8 @@ fn hash__should_be_fixed_and_cover_every_field() {
     // Changes only together with RECIPE_VERSION or the preset.
     let json = base.canonical_json();
     assert!(json.starts_with(r#"{"batch":4,"clip_norm":1.0,"inner_steps_per_round":5,"model":{"context":32,"heads":2,"#), "{json}");
-    let changes: [fn(&mut Recipe); 5] = [
-        |r| r.seed = 2,
-        |r| r.rounds += 1,
-        |r| r.optimizer.beta2 = 0.99,
-        |r| r.outer.learning_rate = 0.7,
-        |r| shape(r).layers = 3,
-    ];
+    let changes: [fn(&mut Recipe); 5] =
+        [|r| r.seed = 2, |r| r.rounds += 1, |r| r.optimizer.beta2 = 0.99, |r| r.outer.learning_rate = 0.7, |r| shape(r).layers = 3];
     for change in changes {
         let mut other = base.clone();
         change(&mut other);
