@@ -70,7 +70,7 @@ enum Order {
 
 #[derive(clap::Args)]
 struct SetupArguments {
-    /// Origin of the coordinator, such as https://starling.example.
+    /// Origin of the coordinator, such as `https://starling.example`.
     #[arg(long)]
     coordinator: String,
     /// JSON-RPC of the chain.
