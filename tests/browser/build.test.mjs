@@ -15,7 +15,7 @@ before(async () => {
   server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
     const body = await readFile(join(folder, path === "/" ? "index.html" : path)).catch(() => null);
-    response.setHeader("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'");
+    response.setHeader("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'");
     response.setHeader("content-type", types[extname(path) || ".html"] ?? "application/octet-stream");
     response.writeHead(body ? 200 : 404).end(body);
   }).listen(0, "127.0.0.1");

@@ -1,6 +1,7 @@
 // Signing in with the development wallet, as a person does it, and what must not work.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
 import { Person, System, flow, launch, until } from "./support.mjs";
 
 let system, browser, ada;
@@ -66,6 +67,15 @@ scene("sign_out_and_in__should_use_the_same_account", async () => {
   assert.equal(JSON.parse(replayed.body).code, "login_replayed");
   await banner().getByRole("button", { name: "Sign out" }).click();
   await banner().getByRole("button", { name: "Sign in" }).waitFor();
+});
+
+scene("wallet_window__should_be_readable_by_everyone", async () => {
+  const window = await askToSignIn();
+  const { violations } = await new AxeBuilder({ page: window }).analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), []);
+  assert.equal(await window.evaluate(() => document.activeElement?.tagName), "H2", "a key pressed in haste approves nothing");
+  await window.getByRole("button", { name: "Reject" }).click();
+  await dialog().getByRole("button", { name: "Close" }).click();
 });
 
 scene("rejected_sign_in__should_sign_nothing_and_say_so", async () => {

@@ -115,11 +115,11 @@ fn listing_events(answer: &Answer) -> Vec<ListingEvent> {
 #[tokio::test]
 async fn publish__should_list_a_model_and_take_only_what_storage_costs() -> anyhow::Result<()> {
     let (harness, hub, market) = shops().await?;
-    let alice = harness.actor("alice.root", 20).await?;
+    let alice = harness.actor("alice.starling", 20).await?;
     let (worth_before, stored_before) = (worth(&harness, &alice.account).await?, stored(&harness, &hub.0).await?);
     let answer = publish(&harness, &hub, &alice, &model("rust-small", PRICE)).await?.ok()?;
     let name: AssetName = answer.json()?;
-    assert_eq!(name.to_string(), "alice.root/rust-small");
+    assert_eq!(name.to_string(), "alice.starling/rust-small");
     let storage = stored(&harness, &hub.0).await? - stored_before;
     assert_eq!(worth_before - worth(&harness, &alice.account).await?, storage + answer.burnt.0, "the rest came back to the yocto");
 
@@ -150,12 +150,12 @@ async fn publish__should_list_a_model_and_take_only_what_storage_costs() -> anyh
 #[tokio::test]
 async fn listing__should_be_changed_by_its_publisher_alone() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
-    let (alice, mallory) = (harness.actor("alice.root", 20).await?, harness.actor("mallory.root", 20).await?);
+    let (alice, mallory) = (harness.actor("alice.starling", 20).await?, harness.actor("mallory.starling", 20).await?);
     let name: AssetName = publish(&harness, &hub, &alice, &model("rust-small", PRICE)).await?.ok()?.json()?;
     let deposit = storage_cost(LISTING_BYTES);
     let version = hub.add_version(&name, &[file("second.safetensors")], None, "better", deposit);
     for call in [&version, &hub.set_price(&name, Amount(1)), &hub.delist(&name)] {
-        harness.call(&mallory, call).await?.refused("only alice.root may do this")?;
+        harness.call(&mallory, call).await?.refused("only alice.starling may do this")?;
     }
     for mut call in [hub.set_price(&name, Amount(1)), hub.delist(&name)] {
         call.deposit = Amount::ZERO;
@@ -179,11 +179,11 @@ async fn listing__should_be_changed_by_its_publisher_alone() -> anyhow::Result<(
 #[tokio::test]
 async fn licence__should_pay_publisher_and_ancestor_to_the_yocto() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
-    let (alice, bob) = (harness.registered("alice.root", 20).await?, harness.registered("bob.root", 20).await?);
-    let carol = harness.actor("carol.root", 20).await?;
+    let (alice, bob) = (harness.registered("alice.starling", 20).await?, harness.registered("bob.starling", 20).await?);
+    let carol = harness.actor("carol.starling", 20).await?;
     let base: AssetName = publish(&harness, &hub, &alice, &model("base", PRICE)).await?.ok()?.json()?;
     let child = PublishArgs { parents: vec![base.clone()], ..model("child", PRICE) };
-    publish(&harness, &hub, &bob, &child).await?.refused("a licence of alice.root/base is needed")?;
+    publish(&harness, &hub, &bob, &child).await?.refused("a licence of alice.starling/base is needed")?;
 
     let bought = buy(&harness, &hub, &bob, &base, PRICE).await?.ok()?;
     assert!(bought.json::<PayResult>()?.opened);
@@ -225,7 +225,7 @@ async fn licence__should_pay_publisher_and_ancestor_to_the_yocto() -> anyhow::Re
 #[tokio::test]
 async fn payment__should_come_back_whole_when_nothing_is_sold_for_it() -> anyhow::Result<()> {
     let (harness, hub, market) = shops().await?;
-    let (alice, carol) = (harness.registered("alice.root", 20).await?, harness.registered("carol.root", 50).await?);
+    let (alice, carol) = (harness.registered("alice.starling", 20).await?, harness.registered("carol.starling", 50).await?);
     let name: AssetName = publish(&harness, &hub, &alice, &model("base", PRICE)).await?.ok()?.json()?;
     let free: AssetName = publish(&harness, &hub, &alice, &model("free", Amount::ZERO)).await?.ok()?.json()?;
     let unknown = AssetName::new(alice.account.clone(), "nothing")?;
@@ -233,14 +233,14 @@ async fn payment__should_come_back_whole_when_nothing_is_sold_for_it() -> anyhow
 
     let less = PRICE.checked_sub(Amount(1))?;
     let more = PRICE.checked_add(Amount(1))?;
-    let dave = harness.registered("dave.root", 50).await?;
+    let dave = harness.registered("dave.starling", 50).await?;
     let cases = [
-        (&carol, &hub, &name, PRICE, "you hold a licence of alice.root/base already"),
+        (&carol, &hub, &name, PRICE, "you hold a licence of alice.starling/base already"),
         (&dave, &hub, &name, less, "the price is 2000000000000000000000007 yocto"),
         (&dave, &hub, &name, more, "the price is 2000000000000000000000007 yocto"),
-        (&dave, &hub, &unknown, PRICE, "there is no listing alice.root/nothing"),
+        (&dave, &hub, &unknown, PRICE, "there is no listing alice.starling/nothing"),
         (&dave, &hub, &free, Amount::ZERO, "needs no licence"),
-        (&dave, &market, &name, PRICE, "there is no listing alice.root/base"),
+        (&dave, &market, &name, PRICE, "there is no listing alice.starling/base"),
         (&alice, &hub, &name, PRICE, "is your own"),
     ];
     for (buyer, shop, name, amount, words) in cases {
@@ -272,7 +272,7 @@ async fn payment__should_come_back_whole_when_nothing_is_sold_for_it() -> anyhow
 #[tokio::test]
 async fn stranger__should_not_reach_what_is_billings_or_the_owners() -> anyhow::Result<()> {
     let (harness, hub, market) = shops().await?;
-    let (alice, mallory) = (harness.registered("alice.root", 20).await?, harness.actor("mallory.root", 20).await?);
+    let (alice, mallory) = (harness.registered("alice.starling", 20).await?, harness.actor("mallory.starling", 20).await?);
     let name: AssetName = publish(&harness, &hub, &alice, &model("base", PRICE)).await?.ok()?.json()?;
     let offered = PaymentOffered {
         escrow_id: EscrowId(1),
@@ -311,7 +311,7 @@ async fn stranger__should_not_reach_what_is_billings_or_the_owners() -> anyhow::
 #[tokio::test]
 async fn purchase__should_leave_nothing_behind_when_the_payers_bounds_forbid_it() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
-    let (alice, carol) = (harness.registered("alice.root", 20).await?, harness.registered("carol.root", 50).await?);
+    let (alice, carol) = (harness.registered("alice.starling", 20).await?, harness.registered("carol.starling", 50).await?);
     let name: AssetName = publish(&harness, &hub, &alice, &model("base", PRICE)).await?.ok()?.json()?;
     let other: AssetName = publish(&harness, &hub, &alice, &model("other", PRICE)).await?.ok()?.json()?;
     let (worth_before, stored_before) = (worth(&harness, &carol.account).await?, stored(&harness, &hub.0).await?);
@@ -328,7 +328,7 @@ async fn purchase__should_leave_nothing_behind_when_the_payers_bounds_forbid_it(
     let answer = buy(&harness, &hub, &carol, &other, PRICE).await?.ok()?;
     burnt += answer.burnt.0;
     let answer = buy(&harness, &hub, &carol, &name, PRICE).await?;
-    assert_refused(&answer, "a payment of yours for alice.root/base is under way")?;
+    assert_refused(&answer, "a payment of yours for alice.starling/base is under way")?;
     burnt += answer.burnt.0;
 
     harness.call(&alice, &hub.forget_payment(result.escrow_id)).await?.refused("may still be opened")?;
@@ -354,7 +354,7 @@ async fn purchase__should_leave_nothing_behind_when_the_payers_bounds_forbid_it(
 #[tokio::test]
 async fn storage__should_be_covered_at_its_largest() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
-    let long = |letter: &str| format!("{}.root", letter.repeat(59));
+    let long = |letter: &str| format!("{}.starling", letter.repeat(55));
     let publisher = harness.actor(&long("p"), 100).await?;
     let slug = |index: usize| format!("{index:0>48}");
     let mut parents = Vec::new();
@@ -394,7 +394,7 @@ async fn storage__should_be_covered_at_its_largest() -> anyhow::Result<()> {
     let result: PayResult = bought.json()?;
     let waiting = harness.view(&harness.billing().escrow(result.escrow_id)).await?.expect("something lies in it");
     assert_eq!(Amount::sum(parts.iter().map(|(_, amount)| after_fee(*amount)))?, waiting.escrow.locked());
-    let first = harness.registered("someone.root", 5).await?;
+    let first = harness.registered("someone.starling", 5).await?;
     harness.call(&first, &harness.billing().storage_deposit(Some(&parts[0].0), true, storage_cost(ACCOUNT_BYTES))).await?.ok()?;
     harness.call(&first, &harness.billing().claim(result.escrow_id, &parts[0].0)).await?.ok()?;
     assert_eq!(in_billing(&harness, &parts[0].0).await?, after_fee(parts[0].1));
@@ -404,7 +404,7 @@ async fn storage__should_be_covered_at_its_largest() -> anyhow::Result<()> {
 #[tokio::test]
 async fn pages__should_be_bounded() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
-    let alice = harness.actor("alice.root", 100).await?;
+    let alice = harness.actor("alice.starling", 100).await?;
     let mut names = Vec::new();
     for index in 0..53 {
         names.push(publish(&harness, &hub, &alice, &model(&format!("model-{index}"), Amount::ZERO)).await?.ok()?.json::<AssetName>()?);

@@ -16,6 +16,9 @@ const BITS_PER_NAT: f64 = std::f64::consts::LOG2_E;
 /// More points than this are thinned before they are drawn.
 const MAX_DRAWN: usize = 600;
 
+/// Steps and bits a byte.
+type Curve = Vec<(f64, f64)>;
+
 struct Scale {
     steps: f64,
     low: f64,
@@ -33,8 +36,8 @@ impl Scale {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "steps on a screen")]
-fn series(points: &[MetricPoint]) -> (BTreeMap<u64, Vec<(f64, f64)>>, Vec<(f64, f64)>) {
-    let (mut train, mut held) = (BTreeMap::<u64, Vec<(f64, f64)>>::new(), Vec::new());
+fn series(points: &[MetricPoint]) -> (BTreeMap<u64, Curve>, Curve) {
+    let (mut train, mut held) = (BTreeMap::<u64, Curve>::new(), Vec::new());
     for point in points {
         match point {
             MetricPoint::Train { node_id, step, loss, .. } => train.entry(node_id.0).or_default().push((*step as f64, loss * BITS_PER_NAT)),
