@@ -19,7 +19,7 @@ pub enum BytesError {
     Signature,
 }
 
-/// 32 bytes of a hash (BLAKE3 for artifacts and state roots, SHA-256 where a contract computes it). Written in hexadecimal.
+/// 32 bytes of a hash (BLAKE3 for artifacts, SHA-256 for digests and state roots, which contracts can compute). Written in hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Hash32(pub [u8; 32]);
 
