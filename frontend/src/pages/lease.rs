@@ -30,6 +30,15 @@ fn sentence(view: &LeaseView) -> String {
     }
 }
 
+/// Only what runs is alive.
+fn chip(view: &LeaseView) -> &'static str {
+    match view.lease.state {
+        LeaseState::Active { .. } => "chip alive",
+        LeaseState::Closed { cause: Cause::Completed, .. } => "chip good",
+        LeaseState::Unpaid | LeaseState::Pending { .. } | LeaseState::Closing { .. } | LeaseState::Closed { .. } => "chip warn",
+    }
+}
+
 fn cause_words(cause: Cause) -> &'static str {
     match cause {
         Cause::Completed => "The work is complete.",
@@ -76,7 +85,7 @@ pub(crate) fn Lease() -> impl IntoView {
         });
     };
     view! {
-        {move || view.get().map(|view| { let words = sentence(&view); view! { <header><div><div class="row"><h1>"Lease "{view.lease.id.0}</h1><span class="chip alive">{view.lease.state.name()}</span></div><p>{words}</p></div><Ago at=view.heard_at /></header> }})}
+        {move || view.get().map(|view| { let words = sentence(&view); view! { <header><div><div class="row"><h1>"Lease "{view.lease.id.0}</h1><span class=chip(&view)>{view.lease.state.name()}</span></div><p>{words}</p></div><Ago at=view.heard_at /></header> }})}
         <MaybeProblem failure />
         <MaybeProblem failure=problem />
         {move || view.get().map(|view| {

@@ -155,10 +155,14 @@ fn Side(view: RunView, owner: Option<starling_primitives::AccountId>) -> impl In
 
 #[component]
 fn MemberRow(member: MemberView) -> impl IntoView {
-    let alive = member.activity != "lost";
+    let class = match member.activity.as_str() {
+        "lost" => "chip bad",
+        "waiting" => "chip",
+        _ => "chip alive",
+    };
     view! {
         <div class="row between">
-            <span class=if alive { "chip alive" } else { "chip bad" }>"Node "{member.node_id.0}": "{member.activity}</span>
+            <span class=class>"Node "{member.node_id.0}": "{member.activity}</span>
             <span class="faint num">{member.tokens_per_second.map(|rate| format!("{rate:.0} tokens/s, "))}{member.accepted_tokens}" accepted"</span>
             <Ago at=member.heard_at />
         </div>
