@@ -1,7 +1,7 @@
 //! The frame: routes, rail, top line, and what every screen shares.
 
 use crate::{
-    api::{Failure, chain, coordinator, pay::now, wallet},
+    api::{Failure, Outcome, chain, coordinator, pay::now, wallet},
     components::{
         icons::{Icon, Name},
         sign_in::SignIn,
@@ -37,6 +37,12 @@ impl Shared {
 
     pub(crate) fn network_now(self) -> Option<NetworkInfo> {
         self.network.get_untracked()
+    }
+
+    /// The network and the account in whose name something is about to be paid or published.
+    pub(crate) fn signed_in(self) -> Outcome<(NetworkInfo, AccountId)> {
+        let account = self.session.get_untracked().map(|session| session.account_id);
+        self.network_now().zip(account).ok_or_else(|| Failure::new("signed_out", "Sign in first."))
     }
 
     /// Reads the balance in billing again.

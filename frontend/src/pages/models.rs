@@ -221,10 +221,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
 }
 
 async fn buy(shared: Shared, listing: Listing) -> Outcome<()> {
-    let (network, account) = shared
-        .network_now()
-        .zip(shared.session.get_untracked().map(|session| session.account_id))
-        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared.signed_in()?;
     let contract = listings(&network, listing.kind);
     let payment = Payment {
         target: contract.0,
@@ -278,10 +275,7 @@ fn Buy(listing: Listing) -> impl IntoView {
 
 /// Sends a publication through the wallet.
 pub(crate) async fn publish(shared: Shared, args: starling_contract_api::hub::PublishArgs) -> Outcome<AssetName> {
-    let (network, account) = shared
-        .network_now()
-        .zip(shared.session.get_untracked().map(|session| session.account_id))
-        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared.signed_in()?;
     let contract = listings(&network, args.kind);
     let name = AssetName::new(account, &args.slug).map_err(|error| Failure::new("name", error.to_string()))?;
     let storage = chain::view(&network.rpc_url, &contract.storage_price()).await?;

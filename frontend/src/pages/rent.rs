@@ -187,10 +187,7 @@ fn storage_of() -> Amount {
 }
 
 async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
-    let (network, account) = shared
-        .network_now()
-        .zip(shared.session.get_untracked().map(|session| session.account_id))
-        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared.signed_in()?;
     let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
     let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
     let stored = coordinator::upload(&job).await?;

@@ -6,7 +6,7 @@ use crate::{
     app::shared,
     components::{
         chart::LossCurve,
-        ui::{Ago, Ceiling, Empty, Id, MaybeProblem, Near, save},
+        ui::{Ago, Ceiling, Id, MaybeProblem, Near, save},
     },
 };
 use leptos::{prelude::*, task::spawn_local};
@@ -283,10 +283,4 @@ pub(crate) fn Accept(escrow: starling_primitives::EscrowId) -> impl IntoView {
         <MaybeProblem failure />
         <MaybeProblem failure=problem />
     }
-}
-
-/// Nothing is shown for a run that was never started from here.
-#[component]
-pub(crate) fn NoRuns() -> impl IntoView {
-    view! { <Empty><p>"You have no finished run yet."</p><A href="/train" attr:class="button">"Start one"</A></Empty> }
 }

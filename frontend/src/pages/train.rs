@@ -160,20 +160,14 @@ async fn prepare(
             "No connected node takes this price. Nothing was charged; raise the cap or come back later.",
         ));
     }
-    let (network, account) = shared
-        .network_now()
-        .zip(shared.session.get_untracked().map(|session| session.account_id))
-        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared.signed_in()?;
     let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
     let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
     Ok((prepared, storage))
 }
 
 async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
-    let (network, account) = shared
-        .network_now()
-        .zip(shared.session.get_untracked().map(|session| session.account_id))
-        .ok_or_else(|| Failure::new("signed_out", "Sign in first."))?;
+    let (network, account) = shared.signed_in()?;
     let payment = Payment {
         target: network.deployment.compute.clone(),
         amount: run.quote.at_most,

@@ -53,7 +53,7 @@ impl Processes {
             "dev_wallet_url": wallet_url, "faucet": true,
         });
         crate::home::write_atomically(&config, toml::to_string(&settings)?.as_bytes())?;
-        let child = self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator", &[])?;
+        let child = self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator")?;
         self.coordinator = Some((config, child));
         self.wait_for(&address_file, "coordinator").await?;
         Ok(format!("http://{}", fs::read_to_string(&address_file)?.trim()))
@@ -80,11 +80,11 @@ impl Processes {
                 "--threads",
                 "1",
             ];
-            let mut child = self.spawn("gpu-node", &setup, &format!("node-{number}"), &[])?;
+            let mut child = self.spawn("gpu-node", &setup, &format!("node-{number}"))?;
             if !child.wait().await?.success() {
                 bail!("node {number} could not be set up:\n{}", self.last_lines(&format!("node-{number}")));
             }
-            let child = self.spawn("gpu-node", &["run", "--config", &config.display().to_string()], &format!("node-{number}"), &[])?;
+            let child = self.spawn("gpu-node", &["run", "--config", &config.display().to_string()], &format!("node-{number}"))?;
             fs::write(Path::new(&folder).join("pid"), child.id().map(|id| id.to_string()).unwrap_or_default())?;
             self.nodes.push((number, child));
         }
@@ -120,14 +120,14 @@ impl Processes {
             if restarts > MAX_RESTARTS {
                 return anyhow::anyhow!("the coordinator died {restarts} times:\n{}", self.last_lines("coordinator"));
             }
-            match self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator", &[]) {
+            match self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator") {
                 Ok(child) => self.coordinator = Some((config, child)),
                 Err(error) => return error,
             }
         }
     }
 
-    fn spawn(&self, program: &str, args: &[&str], log: &str, environment: &[(&str, &str)]) -> Result<Child> {
+    fn spawn(&self, program: &str, args: &[&str], log: &str) -> Result<Child> {
         let log = File::options().create(true).append(true).open(self.home.join("logs").join(format!("{log}.log")))?;
         let program = sibling(program)?;
         // A child must not outlive a supervisor that was killed: it would hold ports and keys.
@@ -138,7 +138,7 @@ impl Processes {
         } else {
             Command::new(&program)
         };
-        command.args(args).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{} cannot be started", program.display()))?;
         if program.ends_with("starling-coordinator") {
             fs::write(self.home.join("coordinator/pid"), child.id().map(|id| id.to_string()).unwrap_or_default())?;
