@@ -52,7 +52,9 @@ pub(crate) fn check() -> Result<()> {
     steps.run("formatting", || run(cargo("fmt").args(["--all", "--check"])))?;
     steps.run("tidy", tidy)?;
     steps.run("clippy", || run(cargo("clippy").args(["--quiet", "--all-targets", "--", "--deny", "warnings"])))?;
-    steps.run("clippy for wasm32", || run(wasm_packages(&mut WasmToolchain::find()?.clippy()).args(["--", "--deny", "warnings"])))?;
+    steps.run("clippy for wasm32", || {
+        run(wasm_packages(WasmToolchain::find()?.clippy().arg("--quiet")).args(["--", "--deny", "warnings"]))
+    })?;
     steps.run("documentation", || run(document(&mut cargo("doc"))))?;
     steps.run("documentation for wasm32", || {
         let mut cargo = WasmToolchain::find()?.cargo();
@@ -98,7 +100,7 @@ fn cargo(subcommand: &str) -> Command {
 }
 
 fn wasm_packages(cargo: &mut Command) -> &mut Command {
-    cargo.args(["--quiet", "--target", WASM_TARGET, "--package", "starling-frontend"]);
+    cargo.args(["--target", WASM_TARGET, "--package", "starling-frontend"]);
     cargo.args(["--package", "starling-contract-common"]);
     for name in wasm::CONTRACTS {
         cargo.args(["--package", &format!("starling-{name}")]);
