@@ -103,7 +103,8 @@ async fn transactions__should_be_sent_without_waiting_and_batched() -> anyhow::R
     assert_eq!(contract.view("get").await?.result, b"later");
     let calls = (0..20).map(|_| caller.call(contract.id(), "set").args(b"many".to_vec()).transact());
     for result in futures_util::future::join_all(calls).await {
-        assert!(result?.is_success());
+        let result = result?;
+        assert!(result.is_success(), "{result:?}");
     }
     Ok(())
 }

@@ -211,7 +211,7 @@ impl Chain {
         let random_value = CryptoHash::hash_borsh((&self.settings.seed, &self.head.hash, height));
         let context = self.context(height, timestamp_ns, random_value);
         let (taken, transactions): (Vec<PoolKey>, Vec<SignedTransaction>) = waiting.into_iter().unzip();
-        let work = self.take_work(&transactions, height)?;
+        let work = self.take_work(transactions, height)?;
         let result = match run_block(&context, &self.state, work) {
             Ok(result) => result,
             Err(error) => {
@@ -219,16 +219,14 @@ impl Chain {
                 return Err(error.into());
             }
         };
-        self.append(&context, result, &transactions, &taken)
+        self.append(&context, result, &taken)
     }
 
-    fn take_work(&self, transactions: &[SignedTransaction], height: BlockHeight) -> Result<Work, StoreError> {
+    fn take_work(&self, transactions: Vec<SignedTransaction>, height: BlockHeight) -> Result<Work, StoreError> {
         let mut work = Work { delayed: self.pending.delayed.clone(), incoming: self.pending.incoming.clone(), ..Work::default() };
         for transaction in transactions {
             if self.is_current(transaction.transaction.block_hash(), height)? {
-                work.transactions.push(transaction.clone());
-            } else {
-                work.expired.push(transaction.clone());
+                work.transactions.push(transaction);
             }
         }
         Ok(work)
@@ -242,13 +240,7 @@ impl Chain {
         }
     }
 
-    fn append(
-        &mut self,
-        context: &BlockContext,
-        result: BlockResult,
-        transactions: &[SignedTransaction],
-        taken: &[PoolKey],
-    ) -> Result<(), LocalnetError> {
+    fn append(&mut self, context: &BlockContext, result: BlockResult, taken: &[PoolKey]) -> Result<(), LocalnetError> {
         let hashes: Vec<Vec<CryptoHash>> =
             result.outcomes.iter().map(near_primitives::transaction::ExecutionOutcomeWithId::to_hashes).collect();
         let (outcome_root, proofs) = merklize(&hashes);
@@ -268,7 +260,7 @@ impl Chain {
             gas_used: result.gas_used,
             burnt: result.burnt,
             total_supply: supply.checked_sub(result.burnt).ok_or(StateError::Overflow)?,
-            transactions: transactions.iter().map(SignedTransaction::get_hash).collect(),
+            transactions: result.included.iter().map(SignedTransaction::get_hash).collect(),
             receipts: result.created.iter().map(|receipt| *receipt.receipt_id()).collect(),
         }
         .seal();
@@ -282,7 +274,7 @@ impl Chain {
         self.store.write_block(&BlockBatch {
             block: &block,
             changes: &result.changes,
-            transactions,
+            transactions: &result.included,
             outcomes: &outcomes,
             receipts: &result.created,
             pending: &pending,
@@ -302,6 +294,7 @@ impl Chain {
         let context = self.context(height, self.next_timestamp_ns(0), random_value);
         let result = BlockResult {
             changes,
+            included: Vec::new(),
             outcomes: Vec::new(),
             outgoing: self.pending.incoming.clone(),
             delayed: self.pending.delayed.clone(),
@@ -311,7 +304,7 @@ impl Chain {
             minted: Balance::ZERO,
         };
         self.head.total_supply = total_supply;
-        self.append(&context, result, &[], &[])
+        self.append(&context, result, &[])
     }
 }
 

@@ -112,30 +112,32 @@ impl Localnet {
     /// waits for a block, durably. A transaction that is known already changes nothing.
     ///
     /// # Errors
-    /// [`LocalnetError::InvalidTransaction`] when it could not enter the next block, [`LocalnetError::PoolFull`].
+    /// [`LocalnetError::InvalidTransaction`] when it could not enter the next block, or was overtaken by one that made it invalid;
+    /// [`LocalnetError::PoolFull`].
     pub fn send_tx(&self, transaction: SignedTransaction) -> Result<CryptoHash, LocalnetError> {
         let hash = transaction.get_hash();
         if self.knows(&hash)? {
             return Ok(hash);
         }
         self.check(&transaction)?;
-        self.enqueue(transaction)?;
-        if self.inner.mode == BlockMode::OnDemand {
-            self.run_until_idle()?;
+        if self.inner.mode != BlockMode::OnDemand {
+            self.enqueue(transaction)?;
+            return Ok(hash);
+        }
+        self.enqueue(transaction.clone())?;
+        self.run_until_idle()?;
+        if !self.knows(&hash)? {
+            self.check(&transaction)?;
         }
         Ok(hash)
     }
 
     /// Whether a transaction is in a block or waits for one.
     pub(crate) fn knows(&self, hash: &CryptoHash) -> Result<bool, LocalnetError> {
-        if self.is_waiting(hash) {
+        if self.pool().iter().any(|(_, waiting)| waiting.get_hash() == *hash) {
             return Ok(true);
         }
         Ok(self.read().store.transaction(hash)?.is_some())
-    }
-
-    pub(crate) fn is_waiting(&self, hash: &CryptoHash) -> bool {
-        self.pool().iter().any(|(_, waiting)| waiting.get_hash() == *hash)
     }
 
     /// Checks that a transaction could enter the next block.

@@ -75,10 +75,11 @@ impl Rpc {
         wanted: TxExecutionStatus,
     ) -> Result<RpcTransactionResponse, RpcError> {
         let hash = transaction.get_hash();
+        let signed = transaction.clone();
         let rpc = Arc::clone(self);
         let sent = tokio::task::spawn_blocking(move || rpc.localnet.send_tx(transaction)).await;
         sent.map_err(|error| super::internal(&error))?.map_err(tx_error)?;
-        self.wait_for(hash, wanted, false).await
+        self.wait_for(hash, Some(&signed), wanted, false).await
     }
 
     pub(super) async fn tx(self: &Arc<Self>, params: Value, with_receipts: bool) -> Answer {
@@ -87,17 +88,19 @@ impl Rpc {
             other => named(other, &["tx_hash", "sender_account_id"]),
         };
         let request: RpcTransactionStatusRequest = parse(params)?;
-        let hash = match &request.transaction_info {
-            TransactionInfo::Transaction { signed_tx } => signed_tx.get_hash(),
-            TransactionInfo::TransactionId { tx_hash, .. } => *tx_hash,
+        let (hash, signed) = match &request.transaction_info {
+            TransactionInfo::Transaction { signed_tx } => (signed_tx.get_hash(), Some(signed_tx)),
+            TransactionInfo::TransactionId { tx_hash, .. } => (*tx_hash, None),
         };
-        to_value(&self.wait_for(hash, request.wait_until, with_receipts).await?)
+        to_value(&self.wait_for(hash, signed, request.wait_until, with_receipts).await?)
     }
 
-    /// Waits until the transaction has come as far as wanted.
+    /// Waits until the transaction has come as far as wanted. One that is nowhere is told why it could not enter a block, where it is
+    /// there to be checked again.
     async fn wait_for(
         self: &Arc<Self>,
         hash: CryptoHash,
+        signed: Option<&SignedTransaction>,
         wanted: TxExecutionStatus,
         with_receipts: bool,
     ) -> Result<RpcTransactionResponse, RpcError> {
@@ -115,7 +118,8 @@ impl Rpc {
                 None if wanted == TxExecutionStatus::None => {
                     return Ok(RpcTransactionResponse { final_execution_outcome: None, final_execution_status: TxExecutionStatus::None });
                 }
-                None if !self.localnet.is_waiting(&hash) => {
+                None if !self.localnet.knows(&hash).map_err(tx_error)? => {
+                    signed.map_or(Ok(()), |signed| self.localnet.check(signed)).map_err(tx_error)?;
                     return Err(tx_error(LocalnetError::UnknownTransaction(hash)).into());
                 }
                 _ => {}

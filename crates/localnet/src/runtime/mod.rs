@@ -51,8 +51,6 @@ pub(crate) struct BlockContext {
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) transactions: Vec<SignedTransaction>,
-    /// Transactions whose block hash is too old or unknown: they fail without being run.
-    pub(crate) expired: Vec<SignedTransaction>,
     pub(crate) delayed: VecDeque<Receipt>,
     pub(crate) incoming: Vec<Receipt>,
 }
@@ -60,6 +58,8 @@ pub(crate) struct Work {
 /// What a block did.
 pub(crate) struct BlockResult {
     pub(crate) changes: Changes,
+    /// The transactions that became part of the block; the others were no longer valid.
+    pub(crate) included: Vec<SignedTransaction>,
     pub(crate) outcomes: Vec<ExecutionOutcomeWithId>,
     /// Receipts for the next block.
     pub(crate) outgoing: Vec<Receipt>,
@@ -76,6 +76,7 @@ pub(crate) struct BlockResult {
 pub(crate) struct BlockRun<'a> {
     context: &'a BlockContext,
     update: StateUpdate<'a>,
+    included: Vec<SignedTransaction>,
     outcomes: Vec<ExecutionOutcomeWithId>,
     outgoing: Vec<Receipt>,
     delayed: VecDeque<Receipt>,
@@ -95,6 +96,7 @@ pub(crate) fn run_block(context: &BlockContext, state: &State, work: Work) -> Re
     let mut run = BlockRun {
         context,
         update: StateUpdate::new(state),
+        included: Vec::new(),
         outcomes: Vec::new(),
         outgoing: Vec::new(),
         delayed: VecDeque::new(),
@@ -105,8 +107,7 @@ pub(crate) fn run_block(context: &BlockContext, state: &State, work: Work) -> Re
         burnt: Balance::ZERO,
         minted: Balance::ZERO,
     };
-    run.fail_expired(&work.expired);
-    let local = run.run_transactions(&work.transactions)?;
+    let local = run.run_transactions(work.transactions)?;
     let mut waiting = work.delayed;
     for receipt in local {
         run.run_or_delay(receipt)?;
@@ -126,6 +127,7 @@ pub(crate) fn run_block(context: &BlockContext, state: &State, work: Work) -> Re
     run.time_out_yields()?;
     Ok(BlockResult {
         changes: run.update.finish(),
+        included: run.included,
         outcomes: run.outcomes,
         outgoing: run.outgoing,
         delayed: run.delayed,
@@ -141,14 +143,9 @@ impl BlockRun<'_> {
         self.compute_used >= self.context.gas_limit.as_gas()
     }
 
-    fn fail_expired(&mut self, expired: &[SignedTransaction]) {
-        let error = near_primitives::errors::InvalidTxError::Expired;
-        let failed = expired.iter().map(|tx| ExecutionOutcomeWithId::failed(tx, error.clone()));
-        self.outcomes.extend(failed);
-    }
-
-    /// Charges the signers; gives the receipts that run in this very block.
-    fn run_transactions(&mut self, transactions: &[SignedTransaction]) -> Result<Vec<Receipt>, StateError> {
+    /// Charges the signers; gives the receipts that run in this very block. A transaction that has become invalid since it was taken
+    /// in, by one before it, is left out as a chunk producer leaves it out: it costs nothing and has no outcome.
+    fn run_transactions(&mut self, transactions: Vec<SignedTransaction>) -> Result<Vec<Receipt>, StateError> {
         let mut local = Vec::new();
         for transaction in transactions {
             let body = &transaction.transaction;
@@ -158,7 +155,7 @@ impl BlockRun<'_> {
                 Ok(cost) => cost,
                 Err(Refusal::Invalid(error)) => {
                     self.update.rollback();
-                    self.outcomes.push(ExecutionOutcomeWithId::failed(transaction, error));
+                    tracing::debug!(hash = %transaction.get_hash(), %error, "a waiting transaction was left out");
                     continue;
                 }
                 Err(Refusal::State(error)) => return Err(error),
@@ -194,6 +191,7 @@ impl BlockRun<'_> {
             } else {
                 self.outgoing.push(receipt);
             }
+            self.included.push(transaction);
         }
         Ok(local)
     }

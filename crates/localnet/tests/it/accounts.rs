@@ -11,7 +11,7 @@ use near_primitives::transaction::{
     Action, FunctionCallAction, SignedTransaction, StakeAction, Transaction, TransactionV0, TransferAction,
 };
 use near_primitives::types::Balance;
-use starling_localnet::{Localnet, LocalnetError};
+use starling_localnet::{BlockMode, Localnet, LocalnetError};
 
 fn transfer(amount: Balance) -> Action {
     Action::Transfer(TransferAction { deposit: amount })
@@ -115,6 +115,29 @@ fn transaction__should_expire() {
     let old = chain.sign(&root, &id("bob"), vec![transfer(near(1))]).expect("it signs");
     chain.fast_forward(11).expect("time passes");
     assert!(matches!(refusal(chain.send_tx(old)), InvalidTxError::Expired));
+}
+
+#[test]
+fn transaction__should_be_left_out_when_one_before_it_made_it_invalid() {
+    let chain = crate::common::builder().block_mode(BlockMode::Manual).build().expect("the chain starts");
+    let root = signer("root");
+    let nonce = chain.access_key(&id("root"), &root.public_key()).expect("works").expect("is there").nonce;
+    let overtaken = signed(&chain, &root, "root", nonce + 1, vec![transfer(near(1))]);
+    let overtaking = signed(&chain, &root, "root", nonce + 2, vec![transfer(near(1))]);
+    chain.send_tx(overtaking).expect("it is accepted");
+    chain.produce_block().expect("a block is made");
+    assert!(matches!(refusal(chain.send_tx(overtaken.clone())), InvalidTxError::InvalidNonce { .. }));
+
+    let implicit = "ab".repeat(32);
+    let most = chain.balance(&id("root")).expect("it exists").checked_sub(near(10)).expect("root is rich");
+    let first = signed(&chain, &root, &implicit, nonce + 3, vec![transfer(most)]);
+    let second = signed(&chain, &root, &implicit, nonce + 4, vec![transfer(most)]);
+    for transaction in [&first, &second] {
+        chain.send_tx(transaction.clone()).expect("each could enter the next block");
+    }
+    let block = chain.produce_block().expect("a block is made");
+    assert_eq!(block.transactions, [first.get_hash()]);
+    assert!(chain.tx_status(&second.get_hash()).expect("it can be asked").is_none());
 }
 
 #[test]
