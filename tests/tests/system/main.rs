@@ -2,8 +2,10 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod impostor;
 mod running;
 
+use impostor::{Fraud, Impostor};
 use running::{Running, refuse, run, said, starling, succeed};
 use serde_json::Value;
 use std::{
@@ -98,6 +100,37 @@ fn run__should_end_without_a_node_that_was_killed() {
     assert_eq!(verified["rounds"], 12);
     assert!(amount(&verified["refunded"]) > 0);
     assert_sums(&verified);
+}
+
+#[test]
+fn impostor__should_earn_nothing_with_zeros_noise_and_copies() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(&system.recipe(12, 40), &[]);
+    let run_id = training.run_id();
+    training.wait_for_round(1);
+    system.kill("node-2/pid");
+    let impostor = Impostor::start(home, "node-2", "node-1");
+    training.finish();
+    let handed = impostor.handed();
+    for fraud in [Fraud::Zeros, Fraud::Noise, Fraud::Copy] {
+        assert!(handed.values().any(|(tried, _)| *tried == fraud), "{fraud:?} was not tried: {handed:?}");
+    }
+
+    let folder = home.join("pulled");
+    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    let rounds: Value = serde_json::from_slice(&fs::read(folder.join("proof/rounds.json")).expect("the list was written")).expect("JSON");
+    let view = status(home, &run_id);
+    let roster = view["run"]["roster"].as_array().expect("a roster");
+    let place = roster.iter().position(|member| member["payout"] == "provider-2.starling").expect("node 2 was enrolled");
+    for (round, fraud) in &handed {
+        let update = &rounds[*round as usize]["updates"][place];
+        assert!(update.is_null(), "{fraud:?} was accepted in round {round} as {update}");
+    }
+    // Its payout stands for the rounds that the honest node had done before.
+    let honest = rounds.as_array().expect("rounds").iter().filter(|round| !round["updates"][place].is_null()).count() as u64;
+    assert_eq!(roster[place]["tokens"], honest * view["run"]["terms"]["tokens_per_round"].as_u64().expect("tokens"));
+    assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
 }
 
 #[test]
