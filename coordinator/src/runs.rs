@@ -5,6 +5,7 @@
 
 mod advance;
 mod apply;
+mod judge;
 mod plan;
 mod record;
 mod state;

@@ -149,11 +149,29 @@ impl World {
         scorer_order(&Hash32([8; 32]), &commitments, &[0, 1, 2])
     }
 
+    /// A node's scores of the updates of some places.
+    fn score(&mut self, judge: u16, places: &[u16]) -> bool {
+        let scores: BTreeMap<u16, Option<Score>> = places.iter().map(|place| (*place, Score::from_losses(2.0, 1.9, 2.0, 1.95))).collect();
+        self.apply(Event::Scored { place: judge, round: 0, scores })
+    }
+
+    /// Who is asked to score which updates, in the order of places.
+    fn asked_to_score(&self) -> Vec<(u64, Vec<u16>)> {
+        let asked = |intent: Intent| match intent {
+            Intent::Send { node, message, .. } => match *message {
+                ToNode::Score { updates, .. } => Some((node.0, updates.iter().map(|update| update.place).collect())),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.due().into_iter().filter_map(asked).collect()
+    }
+
     fn reach_signing(&mut self) {
         self.reach_scoring();
-        let scores: BTreeMap<u16, Option<Score>> = (0..3).map(|place| (place, Score::from_losses(2.0, 1.9, 2.0, 1.95))).collect();
-        let scorer = self.order()[0];
-        self.apply(Event::Scored { place: scorer, round: 0, scores });
+        let order = self.order();
+        self.score(order[0], &order[1..]);
+        self.score(order[1], &order[..1]);
         self.apply(Event::RecordMade(Box::new(made())));
     }
 }
@@ -196,11 +214,16 @@ fn round__should_go_through_every_stage_and_count_once_the_chain_says_so() {
     world.apply(Event::SeedDrawn { round: 0, seed: Hash32([8; 32]) });
     assert_eq!(world.said(), ["inspect"]);
     world.apply(Event::Inspected { round: 0, valid: vec![0, 1, 2], refused: BTreeMap::new() });
-    let scorer = world.order()[0];
-    assert_eq!(world.said(), [format!("{}: run/7/score/0/0", scorer + 1)]);
-    let scores: BTreeMap<u16, Option<Score>> = (0..3).map(|place| (place, None)).collect();
-    assert!(!world.apply(Event::Scored { place: (scorer + 1) % 3, round: 0, scores: scores.clone() }), "only the drawn one scores");
-    world.apply(Event::Scored { place: scorer, round: 0, scores });
+    let order = world.order();
+    let mut others = order[1..].to_vec();
+    others.sort_unstable();
+    assert_eq!(world.asked_to_score(), [(u64::from(order[0]) + 1, others.clone()), (u64::from(order[1]) + 1, vec![order[0]])]);
+    assert!(!world.score(order[2], &others), "only the drawn ones score");
+    assert!(!world.score(order[0], &[0, 1, 2]) && !world.score(order[1], &order[1..2]), "nobody judges its own work");
+    assert!(world.score(order[0], &others));
+    assert!(!world.score(order[0], &others), "the first answer binds");
+    assert_eq!(world.said(), [format!("{}: run/7/score/0/0", order[1] + 1)]);
+    assert!(world.score(order[1], &order[..1]));
     assert_eq!(world.said(), ["record"]);
     world.apply(Event::RecordMade(Box::new(made())));
     assert_eq!(world.said().len(), 3);
@@ -284,14 +307,22 @@ fn scorer__should_be_passed_over_when_silent_or_gone() {
     let mut world = World::new();
     world.reach_scoring();
     let order = world.order();
-    world.leave(u64::from(order[0]) + 1);
+    let node = |turn: usize| u64::from(order[turn]) + 1;
+    let skipped = |world: &World| match &world.work.stage {
+        Stage::Scoring { scoring, .. } => (scoring.skipped, scoring.scores.len()),
+        other => panic!("not scoring: {other:?}"),
+    };
+    world.leave(node(0));
     world.after(6_000);
-    assert_eq!(world.said(), [format!("{}: run/7/score/0/1", order[1] + 1)]);
+    assert_eq!(skipped(&world), (1, 0));
+    assert!(world.score(order[2], &order[1..2]));
+    assert_eq!(skipped(&world), (1, 1));
+    world.presence.insert(NodeId(node(0)), Presence { connected: true, since: TimestampMs(world.now) });
     world.after(45_000);
-    assert_eq!(world.said(), [format!("{}: run/7/score/0/2", order[2] + 1)]);
-    world.presence.insert(NodeId(u64::from(order[0]) + 1), Presence { connected: true, since: TimestampMs(world.now) });
-    world.after(45_000);
-    assert!(matches!(&world.work.stage, Stage::Scoring { scoring, .. } if scoring.skipped == 0), "the first is asked again");
+    assert_eq!(skipped(&world), (2, 0), "the scorer was silent: both are asked anew, the last followed by the first");
+    world.leave(node(0));
+    world.after(6_000);
+    assert_eq!(skipped(&world), (1, 0), "only the pair of those who are there");
     for id in 1..=3 {
         world.leave(id);
     }

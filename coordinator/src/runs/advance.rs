@@ -1,8 +1,8 @@
-//! What time and the chain demand: closing commitments, passing over a silent scorer, following the chain.
+//! What time and the chain demand: closing commitments, passing over silent scorers, following the chain.
 
 use super::{
-    apply::drawn_order,
-    state::{Committed, Frozen, Made, RunWork, Stage, View},
+    judge::{next_pair, unanswered},
+    state::{Committed, Frozen, Made, RunWork, Scored, Stage, View},
 };
 use starling_primitives::{NodeId, TimestampMs};
 use starling_protocol::run::RunState;
@@ -98,16 +98,12 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
             (all || reveal_is_over(&frozen, &revealed, view)).then_some(Stage::Inspecting { frozen, revealed, seed })
         }
         Stage::Scoring { scoring, asked_at } => {
-            let order = drawn_order(scoring);
-            let place = order.get(usize::from(scoring.skipped))?;
-            let node = view.member(*place)?.node_id;
+            let is_away = |place: u16| view.member(place).is_none_or(|member| view.is_away(member.node_id, AWAY_MS));
+            let (next, present) = next_pair(scoring, |place| !is_away(place))?;
             let patience = training_time(&scoring.frozen).max(SCORE_MS);
-            let someone = order.iter().filter_map(|place| view.member(*place)).any(|member| !view.is_away(member.node_id, AWAY_MS));
-            let silent = view.now >= patient_until(*asked_at, patience, view) || (someone && view.is_away(node, AWAY_MS));
-            // The last in the order is followed by the first: it may have come back.
-            let next = (usize::from(scoring.skipped) + 1) % order.len();
-            let mut scoring = scoring.clone();
-            scoring.skipped = u16::try_from(next).ok()?;
+            let gone = unanswered(scoring).iter().any(|judge| is_away(judge.place));
+            let silent = view.now >= patient_until(*asked_at, patience, view) || (present && gone);
+            let scoring = Scored { skipped: next, scores: BTreeMap::new(), ..scoring.clone() };
             silent.then_some(Stage::Scoring { scoring, asked_at: view.now })
         }
         Stage::Exporting { asked, asked_at, tries } => {

@@ -2,10 +2,10 @@
 
 use super::{
     advance,
+    judge::unanswered,
     state::{Committed, Event, RunWork, Scored, Stage, View},
 };
 use starling_protocol::run::RunState;
-use starling_rounds::scorer_order;
 
 /// Applies an event, then what time and chain demand. Says whether anything changed.
 pub fn apply(work: &mut RunWork, event: Event, view: &View<'_>) -> bool {
@@ -50,11 +50,12 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
                 if scored.valid.is_empty() { Stage::Recording { scored } } else { Stage::Scoring { scoring: scored, asked_at: view.now } };
         }
         (Event::Scored { place, round, scores }, Stage::Scoring { scoring, .. }) if round == current => {
-            let complete = scoring.valid.len() == scores.len() && scoring.valid.iter().all(|place| scores.contains_key(place));
-            if scorer(scoring) == Some(place) && complete {
-                let mut scored = scoring.clone();
-                scored.scores = scores;
-                work.stage = Stage::Recording { scored };
+            let judge = unanswered(scoring).into_iter().find(|judge| judge.place == place);
+            if judge.is_some_and(|judge| judge.updates.iter().eq(scores.keys())) {
+                scoring.scores.extend(scores);
+                if unanswered(scoring).is_empty() {
+                    work.stage = Stage::Recording { scored: scoring.clone() };
+                }
             }
         }
         (Event::RecordMade(made), Stage::Recording { .. }) if made.statement.round == current => {
@@ -88,17 +89,4 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
         }
         _ => {}
     }
-}
-
-/// The place that is asked to score.
-pub(super) fn scorer(scoring: &Scored) -> Option<u16> {
-    let order = drawn_order(scoring);
-    order.get(usize::from(scoring.skipped)).copied()
-}
-
-/// All who committed, in drawn order.
-pub(super) fn drawn_order(scoring: &Scored) -> Vec<u16> {
-    let commitments: Vec<_> = scoring.frozen.commitments.iter().map(|(place, committed)| (*place, committed.update)).collect();
-    let places: Vec<u16> = scoring.frozen.commitments.keys().copied().collect();
-    scorer_order(&scoring.seed, &commitments, &places)
 }

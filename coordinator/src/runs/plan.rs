@@ -1,7 +1,7 @@
 //! What is due for a run: a pure function of its state. The engine does each intent once per key (messages: once per connection).
 
 use super::{
-    apply::scorer,
+    judge::unanswered,
     record::RecordInput,
     state::{Frozen, Made, RunWork, Stage, View},
 };
@@ -96,8 +96,9 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
             });
         }
         Stage::Scoring { scoring, .. } => {
-            if let Some(member) = scorer(scoring).and_then(|place| view.member(place)) {
-                let updates = placed(&scoring.frozen, &scoring.valid);
+            for judge in unanswered(scoring) {
+                let Some(member) = view.member(judge.place) else { continue };
+                let updates = placed(&scoring.frozen, &judge.updates);
                 let message = ToNode::Score { run_id: work.run_id, round: work.rounds_done, state: work.state, updates };
                 send(view, member.node_id, format!("score/{}/{}", work.rounds_done, scoring.skipped), message, &mut due);
             }

@@ -74,11 +74,11 @@ pub enum Stage {
         /// What draws the scorer.
         seed: Hash32,
     },
-    /// A node scores.
+    /// A node scores what is not its own, another scores that one's.
     Scoring {
         /// The updates and who is drawn.
         scoring: Scored,
-        /// Since when this one is asked.
+        /// Since when these two are asked.
         asked_at: TimestampMs,
     },
     /// The round record is made.

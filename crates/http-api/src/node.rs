@@ -1,7 +1,7 @@
 //! What coordinator and nodes say to each other over the WebSocket, and nodes as the dashboard sees them.
 //!
-//! A round: `StartRound` -> training, `Progress` -> `Committed` (hash only) -> `Reveal` -> upload, `Revealed` -> `Score` to one node drawn after the commitments ->
-//! `Scored` -> `Record` to all -> `RoundSigned`. A node that reconnects is sent where its runs and leases stand.
+//! A round: `StartRound` -> training, `Progress` -> `Committed` (hash only) -> `Reveal` -> upload, `Revealed` -> `Score` to a node drawn after the commitments,
+//! and to the next in the order for the drawn one's own update -> `Scored` -> `Record` to all -> `RoundSigned`. A node that reconnects is sent where its runs and leases stand.
 
 use crate::{job::JobSpec, run::Base};
 use serde::{Deserialize, Serialize};

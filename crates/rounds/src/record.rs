@@ -45,7 +45,7 @@ pub struct ScorerDraw {
     pub seed: Hash32,
     /// How many before it in the order did not answer.
     pub skipped: u16,
-    /// The one who scored.
+    /// The one who scored all but its own update, which the next in the order scored; the last is followed by the first.
     pub scorer: u16,
 }
 

@@ -1,9 +1,10 @@
-//! A node that does no work: it holds a registered node's key, speaks as a node speaks, and hands in what cost it nothing.
+//! A node that does no work: it holds a registered node's key, speaks as a node speaks, hands in what cost it nothing, and praises
+//! all that it is asked to judge.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use starling_contract_api::{Deployment, rpc::Signer};
 use starling_http_api::{
-    node::{FromNode, ToNode},
+    node::{FromNode, PlacedUpdate, Score, ToNode},
     path,
 };
 use starling_primitives::{Hash32, NodeId, RunId};
@@ -69,8 +70,7 @@ impl Impostor {
                 if let Err(error) = runtime.block_on(thief.session()) {
                     eprintln!("the impostor dials again: {error:#}");
                 }
-                // So long that the coordinator asks another node to score.
-                std::thread::sleep(Duration::from_secs(7));
+                std::thread::sleep(Duration::from_millis(500));
             }
         });
         Self { handed, _alive: alive }
@@ -161,7 +161,7 @@ impl Thief {
         }
     }
 
-    /// Works until the connection breaks, or until it is asked to judge: then it is away.
+    /// Works until the connection breaks. Asked to judge, it praises everything.
     async fn session(&self) -> anyhow::Result<()> {
         let mut session = self.open().await?;
         let http = reqwest::Client::new();
@@ -198,7 +198,11 @@ impl Thief {
                     put.error_for_status()?;
                     session.say(&FromNode::Revealed { run_id, round, bytes }).await?;
                 }
-                ToNode::Score { .. } => return Ok(()),
+                ToNode::Score { run_id, round, updates, .. } => {
+                    let praise = |update: PlacedUpdate| Score { place: update.place, own: (2.0, 1.0), unseen: (2.0, 1.5) };
+                    let scores = updates.into_iter().map(praise).collect();
+                    session.say(&FromNode::Scored { run_id, round, scores }).await?;
+                }
                 _ => {}
             }
         }
