@@ -173,6 +173,28 @@ fn stopped_run__should_leave_the_last_paid_checkpoint() {
     succeed(home, &["withdraw"]);
 }
 
+#[test]
+fn failed_run__should_leave_the_last_paid_checkpoint() {
+    let system = Running::start(3);
+    let home = system.home();
+    let mut training = system.train(&system.recipe(200, 40), &["--no-acknowledge"]);
+    let run_id = training.run_id();
+    training.wait_for_round(2);
+    system.kill("node-2/pid");
+    system.kill("node-3/pid");
+    // One of three is no quorum: the round's deadline passes, anyone may say so, and the run has failed.
+    system.let_an_hour_pass();
+    training.wait_for(|line| line["event"] == "ended");
+    let view = status(home, &run_id);
+    assert_eq!(view["run"]["state"]["ending"]["failed"], "round_timed_out", "{}", view["run"]["state"]);
+    let folder = home.join("pulled");
+    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    let verified = said(&succeed(home, &["verify", &run_id, "--artifacts", &folder.join("proof").display().to_string()]), "verified");
+    assert!(verified["rounds"].as_u64() >= Some(2), "{verified}");
+    assert!(amount(&verified["refunded"]) > 0);
+    assert_sums(&verified);
+}
+
 /// `starling chain` by itself.
 struct Chain {
     child: Child,

@@ -1,6 +1,6 @@
 //! The whole system as real processes, each test in a home of its own.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -125,6 +125,19 @@ impl Running {
         let pid = fs::read_to_string(self.home().join(pid_file)).expect("the process is known");
         let status = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill starts");
         assert!(status.success(), "{pid_file} was not running");
+    }
+
+    /// Moves the chain's clock on.
+    pub(crate) fn let_an_hour_pass(&self) {
+        let profile: Value = serde_json::from_slice(&fs::read(self.home().join("profile.json")).expect("a profile")).expect("JSON");
+        let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "sandbox_fast_forward", "params": {"delta_height": 3_600}});
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let answer = runtime.block_on(async {
+            let sent = reqwest::Client::new().post(profile["rpc_url"].as_str().expect("an address")).json(&asked).send().await?;
+            sent.error_for_status()?.json::<Value>().await
+        });
+        let answer = answer.expect("the chain answers");
+        assert!(answer["error"].is_null(), "{answer}");
     }
 
     /// Ends chain, coordinator, nodes and all, at once.
