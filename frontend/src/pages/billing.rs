@@ -191,8 +191,8 @@ fn History() -> impl IntoView {
             {move || match shown() {
                 None => view! { <div class="skeleton" style="height: 80px" aria-hidden="true"></div> }.into_any(),
                 Some(entries) if entries.is_empty() => view! { <Empty><p>"Nothing has happened yet. Deposits, payments, earnings and refunds appear here."</p></Empty> }.into_any(),
-                Some(entries) => view! { <div class="scroll"><table><thead><tr><th>"When"</th><th>"What"</th><th>"For"</th><th class="num">"Balance"</th><th>"Transaction"</th></tr></thead><tbody>
-                    {entries.into_iter().map(|entry| { let at = Some(entry.at); view! { <tr><td><crate::components::ui::Ago at /></td><td>{entry.event.replace('_', " ")}</td><td>{entry.purpose.clone().or_else(|| entry.escrow_id.map(|id| format!("escrow {id}")))}</td><td class="num">{change_words(entry.change)}</td><td><crate::components::ui::Id text=entry.tx /></td></tr> }}).collect_view()}
+                Some(entries) => view! { <div class="scroll"><table class="stacked"><thead><tr><th>"When"</th><th>"What"</th><th>"For"</th><th class="num">"Balance"</th><th>"Transaction"</th></tr></thead><tbody>
+                    {entries.into_iter().map(|entry| { let at = Some(entry.at); view! { <tr><td data-label="When"><crate::components::ui::Ago at /></td><td data-label="What">{entry.event.replace('_', " ")}</td><td data-label="For">{entry.purpose.clone().or_else(|| entry.escrow_id.map(|id| format!("escrow {id}")))}</td><td data-label="Balance" class="num">{change_words(entry.change)}</td><td data-label="Transaction"><crate::components::ui::Id text=entry.tx /></td></tr> }}).collect_view()}
                 </tbody></table></div> }.into_any(),
             }}
         </section>

@@ -73,7 +73,7 @@ pub(crate) fn Compute() -> impl IntoView {
             None => view! { <div class="skeleton" style="height: 160px" aria-hidden="true"></div> }.into_any(),
             Some(offers) if offers.is_empty() => view! { <Empty><p>"No offer of a connected node fits. Offers appear when a provider's node connects."</p></Empty> }.into_any(),
             Some(offers) => view! {
-                <div class="scroll"><table>
+                <div class="scroll"><table class="stacked">
                     <thead><tr><th>"Node"</th><th>"Device (declared)"</th><th class="num">"Matrix rate (declared)"</th><th class="num">"Tokens/s (measured)"</th><th class="num">"An hour"</th><th class="num">"A million tokens"</th><th>"Now"</th><th>"Heard"</th><td></td></tr></thead>
                     <tbody>{offers.into_iter().map(|offer| view! { <OfferRow offer carried=carried() /> }).collect_view()}</tbody>
                 </table></div>
@@ -94,14 +94,14 @@ fn OfferRow(offer: OfferView, carried: String) -> impl IntoView {
     let idle = node.busy == "idle";
     view! {
         <tr>
-            <td class="num">{node.node.id.0}<br /><span class="faint">{offer.offer.provider.to_string()}</span></td>
-            <td>{kind_word(node.node.capability.kind)}<br /><span class="faint">{node.node.capability.device.to_string()}", "{node.node.capability.threads}" threads, "{node.node.capability.memory_bytes >> 30}" GiB"</span></td>
-            <td class="num">{node.node.capability.matrix_gflops}" GFLOP/s"</td>
-            <td class="num">{node.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate:.0}"))}</td>
-            <td class="num"><Near amount=offer.offer.terms.price_per_hour /></td>
-            <td class="num"><Near amount=offer.offer.terms.price_per_million_tokens /></td>
-            <td><span class=if idle { "chip good" } else { "chip alive" }>{node.busy.clone()}</span></td>
-            <td><Ago at=node.heard_at /></td>
+            <td data-label="Node" class="num"><div>{node.node.id.0}<br /><span class="faint">{offer.offer.provider.to_string()}</span></div></td>
+            <td data-label="Device (declared)"><div>{kind_word(node.node.capability.kind)}<br /><span class="faint">{node.node.capability.device.to_string()}", "{node.node.capability.threads}" threads, "{node.node.capability.memory_bytes >> 30}" GiB"</span></div></td>
+            <td data-label="Matrix rate (declared)" class="num"><div>{node.node.capability.matrix_gflops}" GFLOP/s"</div></td>
+            <td data-label="Tokens/s (measured)" class="num">{node.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate:.0}"))}</td>
+            <td data-label="An hour" class="num"><Near amount=offer.offer.terms.price_per_hour /></td>
+            <td data-label="A million tokens" class="num"><Near amount=offer.offer.terms.price_per_million_tokens /></td>
+            <td data-label="Now"><span class=if idle { "chip good" } else { "chip alive" }>{node.busy.clone()}</span></td>
+            <td data-label="Heard"><Ago at=node.heard_at /></td>
             <td><A href=format!("/compute/rent/{}?{carried}", offer.offer.id) attr:class="button small">"Rent"</A></td>
         </tr>
     }

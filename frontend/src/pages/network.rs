@@ -46,8 +46,8 @@ pub(crate) fn Network() -> impl IntoView {
             {move || match nodes.get() {
                 None => view! { <div class="skeleton" style="height: 80px" aria-hidden="true"></div> }.into_any(),
                 Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node is registered yet. A provider adds one with `starling node setup`."</p></Empty> }.into_any(),
-                Some(nodes) => view! { <div class="scroll"><table><thead><tr><th>"Node"</th><th>"Provider"</th><th>"State"</th><th class="num">"Rounds"</th><th>"Heard"</th></tr></thead><tbody>
-                    {nodes.into_iter().map(|node| view! { <tr><td class="num">{node.node.id.0}</td><td class="mono">{node.node.provider.to_string()}</td><td><span class=if node.connected { "chip alive" } else { "chip warn" }>{if node.connected { node.busy.clone() } else { "not connected".to_owned() }}</span></td><td class="num">{node.rounds}</td><td><Ago at=node.heard_at /></td></tr> }).collect_view()}
+                Some(nodes) => view! { <div class="scroll"><table class="stacked"><thead><tr><th>"Node"</th><th>"Provider"</th><th>"State"</th><th class="num">"Rounds"</th><th>"Heard"</th></tr></thead><tbody>
+                    {nodes.into_iter().map(|node| view! { <tr><td data-label="Node" class="num">{node.node.id.0}</td><td data-label="Provider" class="mono">{node.node.provider.to_string()}</td><td data-label="State"><span class=if node.connected { "chip alive" } else { "chip warn" }>{if node.connected { node.busy.clone() } else { "not connected".to_owned() }}</span></td><td data-label="Rounds" class="num">{node.rounds}</td><td data-label="Heard"><Ago at=node.heard_at /></td></tr> }).collect_view()}
                 </tbody></table></div> }.into_any(),
             }}
         </section>
