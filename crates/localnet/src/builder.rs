@@ -7,6 +7,7 @@ use std::time::Duration;
 use near_crypto::PublicKey;
 use near_parameters::{RuntimeConfig, RuntimeConfigStore};
 use near_primitives::account::{AccessKey, AccessKeyPermission, Account, AccountContract};
+use near_primitives::state_record::StateRecord;
 use near_primitives::trie_key::TrieKey;
 use near_primitives::types::{AccountId, Balance, Gas, ProtocolVersion};
 use near_primitives::version::PROTOCOL_VERSION;
@@ -15,6 +16,7 @@ use near_vm_runner::{ContractRuntimeCache, FilesystemContractRuntimeCache, noop_
 use crate::chain::{Chain, Clock, Settings};
 use crate::error::{LocalnetError, StateError, StoreError};
 use crate::node::Localnet;
+use crate::patch::with_records;
 use crate::runtime::add;
 use crate::state::{State, encode};
 
@@ -33,6 +35,14 @@ const CACHE_DISK_BYTES: u64 = 1 << 30;
 pub enum BlockMode {
     /// A transaction makes blocks at once, one for each hop of its receipts, until none is left. Sending returns after that.
     OnDemand,
+    /// A transaction waits for others that are sent with it, then blocks are made until no receipt is left. Transactions of one key that
+    /// arrive together out of order all run, as on NEAR. Sending returns at once.
+    Gathered {
+        /// For how long no other may have arrived; each one makes the wait begin again, ten times at most.
+        wait: Duration,
+        /// After how long without work an empty block is made; without it, none is.
+        idle: Option<Duration>,
+    },
     /// A block at this interval, whether there is work or not.
     Interval(Duration),
     /// Only [`Localnet::produce_block`] makes blocks: a test can put transactions of its own between two hops.
@@ -55,6 +65,7 @@ pub struct GenesisAccount {
 pub struct LocalnetBuilder {
     chain_id: String,
     accounts: Vec<GenesisAccount>,
+    records: Vec<StateRecord>,
     protocol_version: ProtocolVersion,
     data_dir: Option<PathBuf>,
     contract_cache: Option<PathBuf>,
@@ -72,6 +83,7 @@ impl Default for LocalnetBuilder {
         Self {
             chain_id: "localnet".to_owned(),
             accounts: Vec::new(),
+            records: Vec::new(),
             protocol_version: PROTOCOL_VERSION,
             data_dir: None,
             contract_cache: None,
@@ -98,6 +110,15 @@ impl LocalnetBuilder {
     #[must_use]
     pub fn account(mut self, account_id: AccountId, public_key: PublicKey, balance: Balance) -> Self {
         self.accounts.push(GenesisAccount { account_id, public_key, balance });
+        self
+    }
+
+    /// Adds state records to the first block, after its accounts: more accounts, their keys, code and data, as in the `records` of NEAR's
+    /// `genesis.json`. Each account's storage usage is counted from what it has, whatever its record says. Ignored when the data folder
+    /// holds a chain already.
+    #[must_use]
+    pub fn genesis_records(mut self, records: Vec<StateRecord>) -> Self {
+        self.records.extend(records);
         self
     }
 
@@ -157,6 +178,13 @@ impl LocalnetBuilder {
         self
     }
 
+    /// Blocks in one of NEAR's epochs. Default: 500.
+    #[must_use]
+    pub fn epoch_length_blocks(mut self, blocks: u64) -> Self {
+        self.epoch_length_blocks = blocks;
+        self
+    }
+
     /// For how many blocks a transaction may be sent after the block it names. Default: 86,400, as on NEAR.
     #[must_use]
     pub fn transaction_validity_blocks(mut self, blocks: u64) -> Self {
@@ -167,8 +195,9 @@ impl LocalnetBuilder {
     /// Opens or starts the chain.
     ///
     /// # Errors
-    /// [`LocalnetError::Genesis`] for two accounts of one name or balances that overflow, [`LocalnetError::ProtocolVersion`], and
-    /// [`StoreError`] when the folder cannot be used or holds another chain.
+    /// [`LocalnetError::Genesis`] for two accounts of one name, records without their account, or balances that overflow,
+    /// [`LocalnetError::PatchRefused`] for a record of a kind that cannot be set, [`LocalnetError::ProtocolVersion`], and [`StoreError`] when
+    /// the folder cannot be used or holds another chain.
     pub fn build(self) -> Result<Localnet, LocalnetError> {
         let config = self.config()?;
         let (cache, cache_folder) = self.open_cache().map_err(StoreError::Folder)?;
@@ -185,9 +214,13 @@ impl LocalnetBuilder {
             _cache_folder: cache_folder,
             config: Arc::clone(&config),
         };
-        let accounts = self.accounts;
+        let (accounts, records) = (self.accounts, self.records);
         let folder = self.data_dir;
-        let (chain, waiting) = Chain::open(settings, folder.as_deref(), || genesis_state(&accounts, &config))?;
+        let genesis = || {
+            let (state, supply) = genesis_state(&accounts, &config)?;
+            with_records(state, supply, records, &config.fees.storage_usage_config)
+        };
+        let (chain, waiting) = Chain::open(settings, folder.as_deref(), genesis)?;
         Localnet::start(chain, waiting, self.block_mode)
     }
 

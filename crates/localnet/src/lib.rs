@@ -38,7 +38,21 @@
 //! A block is final as soon as it is made. With [`BlockMode::OnDemand`], the default, sending a transaction makes one block for each hop of
 //! its receipts until none is left; with a data folder everything is on disk before sending returns.
 //!
-//! near-workspaces connects with
+//! # In the place of NEAR's sandbox
+//!
+//! Tests that are written with `near_workspaces::sandbox()` run on this chain unchanged when `NEAR_SANDBOX_BIN_PATH` names this crate's program
+//! `starling-sandbox`; so does whatever else starts its sandbox with the crate `near-sandbox`, or as a process with the same words:
+//!
+//! ```sh
+//! cargo build --package starling-localnet
+//! NEAR_SANDBOX_BIN_PATH=$PWD/target/debug/starling-sandbox cargo test
+//! ```
+//!
+//! `starling-sandbox --home DIR init --fast` writes `genesis.json`, `config.json` and `validator_key.json`; `starling-sandbox --home DIR run` reads
+//! what has become of them. near-workspaces downloads nothing when the variable is set; its feature `install`, on by default, would download a
+//! binary while it is built without.
+//!
+//! A test that has a [`Localnet`] of its own connects near-workspaces to it with
 //! `near_workspaces::sandbox().rpc_addr(&server.url()).validator_key(ValidatorKey::Known(account, key))`, where the account is one of the genesis.
 
 mod builder;

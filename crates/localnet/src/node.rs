@@ -1,8 +1,9 @@
 //! [`Localnet`]: the handle through which everything is asked of a chain.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use near_primitives::hash::CryptoHash;
 use near_primitives::state_record::StateRecord;
@@ -21,6 +22,8 @@ use crate::store::PoolKey;
 const POOL_LIMIT: usize = 10_000;
 /// Transactions that one block takes in.
 const TRANSACTIONS_PER_BLOCK: usize = 1_000;
+/// How many times the wait for others may begin again.
+const GATHERING_LIMIT: u32 = 10;
 /// Heights that one fast-forward may skip.
 const SKIP_LIMIT: u64 = 1_000_000_000;
 
@@ -35,6 +38,8 @@ struct Inner {
     pool: Mutex<Waiting>,
     next_pool_key: AtomicU64,
     mode: BlockMode,
+    /// Wakes the thread that makes blocks of what was gathered.
+    arrived: SyncSender<()>,
     head: watch::Sender<BlockHeight>,
 }
 
@@ -54,18 +59,24 @@ impl Localnet {
     pub(crate) fn start(chain: Chain, waiting: Waiting, mode: BlockMode) -> Result<Self, LocalnetError> {
         let next_key = waiting.last().map_or(0, |(key, _)| key + 1);
         let (head, _) = watch::channel(chain.head.height);
+        let (arrived, arrivals) = sync_channel(1);
         let localnet = Self {
             inner: Arc::new(Inner {
                 chain: RwLock::new(chain),
                 pool: Mutex::new(waiting),
                 next_pool_key: AtomicU64::new(next_key),
                 mode,
+                arrived,
                 head,
             }),
         };
         match mode {
             // What a stopped process left unfinished.
             BlockMode::OnDemand => localnet.run_until_idle()?,
+            BlockMode::Gathered { wait, idle } => {
+                localnet.run_until_idle()?;
+                keep_gathering(Arc::downgrade(&localnet.inner), arrivals, wait, idle);
+            }
             BlockMode::Interval(interval) => keep_producing(Arc::downgrade(&localnet.inner), interval),
             BlockMode::Manual => {}
         }
@@ -173,6 +184,8 @@ impl Localnet {
             chain.store.keep_waiting(key, &transaction)?;
         }
         pool.push((key, transaction));
+        // A full channel has its signal already; a closed one has nobody who waits.
+        let _ = self.inner.arrived.try_send(());
         Ok(())
     }
 
@@ -247,7 +260,7 @@ impl Localnet {
         let mut chain = self.write();
         let batch = self.take_batch();
         chain.produce(batch, blocks.saturating_sub(1))?;
-        while self.inner.mode == BlockMode::OnDemand && !chain.is_idle() {
+        while matches!(self.inner.mode, BlockMode::OnDemand | BlockMode::Gathered { .. }) && !chain.is_idle() {
             chain.produce(Waiting::new(), 0)?;
         }
         self.publish(&chain)?;
@@ -269,17 +282,49 @@ impl Localnet {
 
 /// Makes a block every `interval` for as long as the chain has a handle.
 fn keep_producing(inner: Weak<Inner>, interval: Duration) {
-    let produce = move || {
+    make_blocks(move || {
         loop {
             std::thread::sleep(interval);
             let Some(inner) = inner.upgrade() else { return };
-            if let Err(error) = (Localnet { inner }).produce_block() {
-                tracing::error!(%error, "no block was made");
+            report(Localnet { inner }.produce_block());
+        }
+    });
+}
+
+/// Makes blocks of what arrives together, and an empty one after `idle` without any, for as long as the chain has a handle.
+fn keep_gathering(inner: Weak<Inner>, arrivals: Receiver<()>, wait: Duration, idle: Option<Duration>) {
+    let next = move || {
+        let first = match idle {
+            Some(idle) => arrivals.recv_timeout(idle),
+            None => arrivals.recv().map_err(RecvTimeoutError::from),
+        };
+        let until = Instant::now() + wait.saturating_mul(GATHERING_LIMIT);
+        while first.is_ok() && Instant::now() < until && arrivals.recv_timeout(wait).is_ok() {}
+        first
+    };
+    make_blocks(move || {
+        loop {
+            let arrived = next();
+            let Some(inner) = inner.upgrade() else { return };
+            let localnet = Localnet { inner };
+            match arrived {
+                Ok(()) => report(localnet.run_until_idle()),
+                Err(RecvTimeoutError::Timeout) => report(localnet.produce_block()),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-    };
-    let spawned = std::thread::Builder::new().name("localnet-blocks".to_owned()).spawn(produce);
+    });
+}
+
+fn make_blocks(work: impl FnOnce() + Send + 'static) {
+    let spawned = std::thread::Builder::new().name("localnet-blocks".to_owned()).spawn(work);
     if let Err(error) = spawned {
         tracing::error!(%error, "the thread that makes blocks did not start");
+    }
+}
+
+fn report<T>(made: Result<T, LocalnetError>) {
+    if let Err(error) = made {
+        tracing::error!(%error, "no block was made");
     }
 }

@@ -27,7 +27,7 @@ use tower_http::cors::CorsLayer;
 use crate::faucet::{Faucet, FaucetState};
 use crate::node::Localnet;
 
-/// Greatest request body, in bytes: a transaction is at most 1.5 MiB, base64 makes a third more, and batches hold several.
+/// Greatest request body by default: a transaction is at most 1.5 MiB, base64 makes a third more, and batches hold several.
 const BODY_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// Requests in one batch.
 const BATCH_LIMIT: usize = 100;
@@ -37,13 +37,15 @@ const BATCH_LIMIT: usize = 100;
 pub struct RpcOptions {
     /// How long a request waits for a transaction before `TIMEOUT_ERROR`. Default: 10 s, as on NEAR.
     pub wait_timeout: Duration,
+    /// Greatest request body, in bytes. Default: 16 MiB.
+    pub body_limit_bytes: usize,
     /// Gives accounts to strangers; without it `/faucet` is 404.
     pub faucet: Option<Faucet>,
 }
 
 impl Default for RpcOptions {
     fn default() -> Self {
-        Self { wait_timeout: Duration::from_secs(10), faucet: None }
+        Self { wait_timeout: Duration::from_secs(10), body_limit_bytes: BODY_LIMIT_BYTES, faucet: None }
     }
 }
 
@@ -108,13 +110,14 @@ pub async fn serve(localnet: Localnet, address: SocketAddr, options: RpcOptions)
 /// The routes, for servers that have others besides.
 fn router(localnet: Localnet, options: RpcOptions, address: SocketAddr) -> Router {
     let faucet = options.faucet.clone().map(FaucetState::new);
+    let body_limit = DefaultBodyLimit::max(options.body_limit_bytes);
     let rpc = Arc::new(Rpc { localnet, options, address, started: Instant::now(), faucet });
     Router::new()
         .route("/", post(handle_post))
         .route("/status", get(handle_status))
         .route("/health", get(handle_health))
         .route("/faucet", post(crate::faucet::handle))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(body_limit)
         .layer(CorsLayer::permissive())
         .with_state(rpc)
 }

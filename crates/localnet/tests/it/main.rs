@@ -8,3 +8,4 @@ mod contracts;
 mod durability;
 mod figures;
 mod rpc;
+mod sandbox;

@@ -2,6 +2,8 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod sandbox;
+
 use near_workspaces::network::{Sandbox, ValidatorKey};
 use near_workspaces::types::{AccountId, KeyType, NearToken, SecretKey};
 use near_workspaces::{Contract, Worker};
