@@ -15,6 +15,9 @@
 //! | `pay` | sends 1 NEAR to the account named by the input |
 //! | `wait` | yields; `woken` runs when resumed or timed out |
 //! | `wake` | resumes the yield with the input |
+//! | `wait_named` | yields under the input's 32 bytes; fails while another yield has that id |
+//! | `wake_named` | resumes the yield of that id with `woken`; returns `woken`, or `promise failed` when there is none |
+//! | `lose` | calls `fail` on itself with 1 NEAR, which is to be refunded to the account named by the input |
 //! | `woken` | stores and returns what it was resumed with, or `promise failed` |
 
 const I64: u8 = 0x7e;
@@ -58,6 +61,9 @@ const IMPORTS: &[(&str, u8, Option<u8>)] = &[
     ("promise_batch_action_transfer", 2, None),
     ("promise_yield_create", 7, Some(I64)),
     ("promise_yield_resume", 4, Some(I32)),
+    ("promise_yield_create_with_id", 9, Some(I64)),
+    ("promise_yield_resume_with_yield_id", 4, Some(I32)),
+    ("promise_set_refund_to", 3, None),
     ("random_seed", 1, None),
     ("read_register", 2, None),
     ("register_len", 1, Some(I64)),
@@ -98,7 +104,12 @@ impl Code {
 
     /// Compares the number on the stack with `value` and opens a block for when they are equal.
     fn if_equal(self, value: i64) -> Self {
-        self.constant(value).byte(0x51).byte(0x04).byte(0x40)
+        self.constant(value).byte(0x51).if_true()
+    }
+
+    /// Opens a block for when the 32-bit number on the stack is not zero.
+    fn if_true(self) -> Self {
+        self.byte(0x04).byte(0x40)
     }
 
     fn otherwise(self) -> Self {
@@ -203,6 +214,55 @@ fn methods() -> Vec<(&'static str, Code)> {
                 .constant(1024)
                 .host("promise_yield_resume")
                 .drop(),
+        ),
+        (
+            "wait_named",
+            Code::default()
+                .input()
+                .text(b"woken")
+                .constant(0)
+                .constant(0)
+                .constant(160)
+                .constant(CALL_GAS)
+                .constant(0)
+                .constant(REGISTER)
+                .constant(0)
+                .host("promise_yield_create_with_id")
+                .host("promise_return"),
+        ),
+        (
+            "wake_named",
+            Code::default()
+                .input()
+                .constant(REGISTER)
+                .constant(0)
+                .text(b"woken")
+                .host("promise_yield_resume_with_yield_id")
+                .if_true()
+                .text(b"woken")
+                .host("value_return")
+                .otherwise()
+                .text(b"promise failed")
+                .host("value_return")
+                .end(),
+        ),
+        (
+            "lose",
+            Code::default()
+                .input()
+                .constant(1)
+                .host("current_account_id")
+                .constant(REGISTER)
+                .constant(1)
+                .text(b"fail")
+                .constant(0)
+                .constant(0)
+                .constant(144)
+                .constant(CALL_GAS)
+                .host("promise_create")
+                .constant(REGISTER)
+                .constant(0)
+                .host("promise_set_refund_to"),
         ),
         ("woken", heard(|code| code.store(b"key", 2))),
     ]

@@ -6,6 +6,13 @@ use starling_localnet::testing::tiny_contract;
 use starling_localnet::{BlockMode, LocalnetError};
 
 #[test]
+fn tiny_contract__should_be_the_one_that_scripts_deploy() {
+    let recorded = include_str!("../tiny-contract.base64").trim();
+    let made = near_primitives::serialize::to_base64(&tiny_contract());
+    assert!(made == recorded, "tests/tiny-contract.base64 should be:\n{made}");
+}
+
+#[test]
 fn call__should_change_state_and_log() {
     let chain = chain();
     let app = contract(&chain, "app.root");
@@ -157,6 +164,49 @@ fn yielded__should_be_resumed_or_time_out() {
     assert_supply_holds(&chain);
 }
 
+#[test]
+fn named_yield__should_be_found_by_its_id_until_it_is_answered() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    let (first, second) = ([1_u8; 32], [2_u8; 32]);
+    let started = call_without_waiting(&chain, &app, "wait_named", &first);
+    let other = call_without_waiting(&chain, &app, "wait_named", &second);
+    let twice = call(&chain, &app, "app.root", "wait_named", &first);
+    assert!(failure(&twice).contains("InvalidPromiseIndex") || failure(&twice).contains("does not correspond to existing promises"));
+    assert_eq!(value(&call(&chain, &app, "app.root", "wake_named", &[3; 32])), b"promise failed");
+    assert_eq!(value(&call(&chain, &app, "app.root", "wake_named", &first)), b"woken");
+    assert_eq!(value(&chain.tx_outcome(&started).expect("it is known")), b"woken");
+    // The id is free again, and the other yield runs out of time.
+    assert_eq!(value(&call(&chain, &app, "app.root", "wake_named", &first)), b"promise failed");
+    chain.fast_forward(210).expect("time passes");
+    assert_eq!(value(&chain.tx_outcome(&other).expect("it is known")), b"promise failed");
+    assert_eq!(value(&call(&chain, &app, "app.root", "wake_named", &second)), b"promise failed");
+    let again = call_without_waiting(&chain, &app, "wait_named", &second);
+    assert_eq!(value(&call(&chain, &app, "app.root", "wake_named", &second)), b"woken");
+    assert_eq!(value(&chain.tx_outcome(&again).expect("it is known")), b"woken");
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn refund__should_go_to_whom_the_promise_named() {
+    let chain = chain();
+    let app = contract(&chain, "app.root");
+    account(&chain, "heir.root");
+    let before = chain.balance(&id("app.root")).expect("it exists");
+    let outcome = call(&chain, &app, "app.root", "lose", b"heir.root");
+    value(&outcome);
+    assert_eq!(chain.balance(&id("heir.root")).expect("it exists"), near(101));
+    let after = chain.balance(&id("app.root")).expect("it exists");
+    let spent = before.checked_sub(after).expect("it fell");
+    assert!(spent > near(1) && spent < Balance::from_millinear(1_010), "{spent}");
+    // To an account that is not there: the coin is burnt, as all refunds to nobody are.
+    let supply = chain.head().total_supply;
+    call(&chain, &app, "app.root", "lose", b"nobody.root");
+    let burnt = supply.checked_sub(chain.head().total_supply).expect("it fell");
+    assert!(burnt > near(1) && burnt < Balance::from_millinear(1_010), "{burnt}");
+    assert_supply_holds(&chain);
+}
+
 fn call_without_waiting(
     chain: &starling_localnet::Localnet,
     signer: &near_crypto::Signer,
@@ -240,6 +290,41 @@ fn senders__should_not_stop_a_chain_with_an_interval() {
         }
     });
     assert!(chain.transaction_count().expect("works") >= 84);
+    assert_supply_holds(&chain);
+}
+
+#[test]
+fn transactions__should_run_when_they_arrive_together_out_of_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let gathered = BlockMode::Gathered { wait: std::time::Duration::from_millis(500), idle: None };
+    let open = || crate::common::builder().data_dir(folder.path()).block_mode(gathered).build().expect("the chain starts");
+    let chain = open();
+    let alice = account(&chain, "alice.root");
+    let key = chain.access_key(&id("alice.root"), &alice.public_key()).expect("works").expect("is there");
+    let coin = || near_primitives::action::TransferAction { deposit: near(1) }.into();
+    let hashes: Vec<_> = [5, 2, 4, 1, 3]
+        .map(|step| chain.send_tx(crate::accounts::signed(&chain, &alice, "root", key.nonce + step, vec![coin()])).expect("it is accepted"))
+        .into();
+    let height = chain.head().height;
+    chain.transfer(&crate::common::signer("root"), &id("alice.root"), near(1)).expect("it succeeds");
+    for hash in hashes {
+        value(&chain.tx_outcome(&hash).expect("it ran with the others"));
+    }
+    assert_eq!(chain.block(height + 1).expect("works").expect("is there").transactions.len(), 6);
+    // The thread that makes blocks does not keep a chain that nobody has any more.
+    drop(chain);
+    assert_supply_holds(&open());
+}
+
+#[test]
+fn idle_chain__should_make_empty_blocks() {
+    let gathered = BlockMode::Gathered { wait: std::time::Duration::ZERO, idle: Some(std::time::Duration::from_millis(5)) };
+    let chain = crate::common::builder().block_mode(gathered).build().expect("the chain starts");
+    let started = std::time::Instant::now();
+    while chain.head().height < 5 {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "no blocks were made");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     assert_supply_holds(&chain);
 }
 

@@ -1,9 +1,14 @@
 //! The data folder: restarts, a killed process, determinism.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::common::{account, assert_supply_holds, builder, call, contract, id, near, signer};
+use near_primitives::hash::CryptoHash;
 use near_primitives::transaction::{Action, TransferAction};
+use near_primitives::views::FinalExecutionStatus;
 use starling_localnet::{BlockMode, LocalnetError, StoreError};
 
 #[test]
@@ -34,8 +39,7 @@ fn waiting_transaction__should_survive_a_restart() {
     let hash = {
         let chain = open(BlockMode::Manual);
         account(&chain, "alice.root");
-        let transfer = Action::Transfer(TransferAction { deposit: near(1) });
-        let signed = chain.sign(&signer("root"), &id("alice.root"), vec![transfer]).expect("it signs");
+        let signed = chain.sign(&signer("root"), &id("alice.root"), vec![one_near()]).expect("it signs");
         let hash = chain.send_tx(signed).expect("it is accepted");
         assert!(chain.tx_status(&hash).expect("works").is_none());
         hash
@@ -69,49 +73,72 @@ fn equal_input__should_give_equal_blocks() {
 
 const CHILD_FOLDER: &str = "LOCALNET_TEST_FOLDER";
 
-/// Not a test of its own: the process that the next test kills.
-#[test]
-fn child__should_transfer_until_it_is_killed() {
+fn one_near() -> Action {
+    Action::Transfer(TransferAction { deposit: near(1) })
+}
+
+/// Transfers without end, and says each transaction that the chain acknowledged.
+fn transfer_without_end(mode: BlockMode) {
     let Ok(folder) = std::env::var(CHILD_FOLDER) else {
-        return;
+        panic!("{CHILD_FOLDER} is not set");
     };
-    let chain = builder().data_dir(folder).build().expect("the chain starts");
+    let chain = builder().data_dir(folder).block_mode(mode).build().expect("the chain starts");
     account(&chain, "alice.root");
-    for sent in 1_u32.. {
-        chain.transfer(&signer("root"), &id("alice.root"), near(1)).expect("it succeeds");
-        println!("acknowledged {sent}");
+    let root = signer("root");
+    let key = chain.access_key(&id("root"), &root.public_key()).expect("works").expect("is there");
+    for nonce in key.nonce + 1.. {
+        let signed = crate::accounts::signed(&chain, &root, "alice.root", nonce, vec![one_near()]);
+        println!("acknowledged {}", chain.send_tx(signed).expect("it is accepted"));
     }
 }
 
 #[test]
+#[ignore = "the process that kill__should_lose_nothing_that_was_acknowledged kills"]
+fn child__should_run_each_transaction_at_once() {
+    transfer_without_end(BlockMode::OnDemand);
+}
+
+#[test]
+#[ignore = "the process that kill__should_lose_nothing_that_was_acknowledged kills"]
+fn child__should_let_transactions_wait_for_blocks() {
+    transfer_without_end(BlockMode::Interval(Duration::from_millis(20)));
+}
+
+/// Starts a child, kills it so long after its first acknowledgement, and gives all that it acknowledged.
+fn acknowledged_until_killed(name: &str, folder: &Path, after: Duration) -> Vec<CryptoHash> {
+    let mut child = Command::new(std::env::current_exe().expect("this test's program"))
+        .args([&format!("durability::{name}"), "--exact", "--ignored", "--nocapture"])
+        .env(CHILD_FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the child starts");
+    let said = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let mut hashes = said.filter_map(|line| line.trim().strip_prefix("acknowledged ")?.parse().ok());
+    let first = hashes.next().expect("it acknowledged one");
+    std::thread::sleep(after);
+    child.kill().expect("it was running");
+    let all = std::iter::once(first).chain(hashes).collect();
+    child.wait().expect("it ended");
+    all
+}
+
+#[test]
 fn kill__should_lose_nothing_that_was_acknowledged() {
-    use std::io::BufRead;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for round in 0..3_u32 {
-        let folder = folder.path().join(round.to_string());
-        let mut child = Command::new(std::env::current_exe().expect("this test's program"))
-            .args(["durability::child__should_transfer_until_it_is_killed", "--exact", "--nocapture"])
-            .env(CHILD_FOLDER, &folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the child starts");
-        let lines = std::io::BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut acknowledged = 0_u32;
-        for line in lines.map_while(Result::ok) {
-            if let Some(sent) = line.trim().strip_prefix("acknowledged ") {
-                acknowledged = sent.parse().expect("a number");
-                if acknowledged >= 5 + 7 * round {
-                    break;
-                }
-            }
-        }
-        child.kill().expect("it was running");
-        child.wait().expect("it ended");
-        assert!(acknowledged >= 5);
+    let children = ["child__should_run_each_transaction_at_once", "child__should_let_transactions_wait_for_blocks"];
+    for (child, after_ms) in children.into_iter().flat_map(|child| [0, 7, 31, 90, 170].map(|after_ms| (child, after_ms))) {
+        let folder = folder.path().join(format!("{child}-{after_ms}"));
+        let acknowledged = acknowledged_until_killed(child, &folder, Duration::from_millis(after_ms));
         let chain = builder().data_dir(&folder).build().expect("the chain opens after the kill");
+        for hash in &acknowledged {
+            let outcome = chain.tx_outcome(hash).expect("what was acknowledged is known");
+            assert!(matches!(outcome.status, FinalExecutionStatus::SuccessValue(_)), "{child} after {after_ms} ms: {outcome:?}");
+        }
         let held = chain.balance(&id("alice.root")).expect("it exists");
-        assert!(held >= near(100 + u128::from(acknowledged)), "{held} after {acknowledged}");
+        let count = u128::try_from(acknowledged.len()).expect("a number");
+        // One more may have run without having been acknowledged any more.
+        assert!((near(100 + count)..=near(101 + count)).contains(&held), "{child} after {after_ms} ms: {held} after {count}");
         assert_supply_holds(&chain);
     }
 }
