@@ -1,4 +1,5 @@
-//! Runs the browser tests: Node's test runner, playwright-core, and the Chromium of this machine.
+//! Runs the tests that are written for Node: those of near-api-js on the embedded chain, and those in the Chromium of this machine with
+//! playwright-core.
 
 use std::{
     env, fs,
@@ -12,13 +13,23 @@ use crate::{
     paths,
 };
 
-/// All of `tests/browser/*.test.mjs`.
+/// Where the tests lie, the quick ones first.
+const FOLDERS: [&str; 2] = ["tests/near-api", "tests/browser"];
+
+/// All `*.test.mjs` of [`FOLDERS`].
 ///
 /// # Errors
-/// There is none: a run without tests proves nothing.
+/// A folder has none: a run without tests proves nothing.
 pub(crate) fn all_tests() -> Result<Vec<PathBuf>> {
-    let folder = paths::root().join("tests/browser");
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        files.extend(tests_in(&paths::root().join(folder))?);
+    }
+    Ok(files)
+}
+
+fn tests_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(|| format!("cannot list {}", folder.display()))?
         .flatten()
         .map(|entry| entry.path())
@@ -26,7 +37,7 @@ pub(crate) fn all_tests() -> Result<Vec<PathBuf>> {
         .collect();
     files.sort();
     if files.is_empty() {
-        bail!("there is no browser test in {}", folder.display());
+        bail!("there is no test in {}", folder.display());
     }
     Ok(files)
 }
