@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
+mod bench;
 mod browser;
 mod check;
 mod command;
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   test [ARGS]           build everything and run all tests; ARGS go to `cargo test`
   check                 what CI runs: formatting, tidy, clippy, documentation, all tests
   tidy                  the rules of this repository that no compiler knows
+  bench [NAME]          build and run a benchmark, and print its table: localnet
   prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
@@ -52,6 +54,7 @@ fn run(mut args: Vec<String>) -> Result<()> {
         "test" => check::test(&args),
         "check" => check::check(),
         "tidy" => tidy::tidy(),
+        "bench" => bench::bench(&args),
         "prove" => prove::prove(&args),
         "dashboard" => dashboard::build(),
         "assets" => dashboard::assets(),

@@ -6,6 +6,5 @@ mod accounts;
 mod common;
 mod contracts;
 mod durability;
-mod figures;
 mod rpc;
 mod sandbox;

@@ -1,0 +1,32 @@
+//! `cargo xtask bench NAME`: figures that say how fast something is, printed and not asserted.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    command::{command, run},
+    paths,
+};
+
+/// Builds and runs the benchmark of that name.
+///
+/// # Errors
+/// There is none of that name, or it failed.
+pub(crate) fn bench(names: &[String]) -> Result<()> {
+    match names {
+        [name] if name == "localnet" => localnet(),
+        _ => bail!("one benchmark at a time, by its name; there is: localnet"),
+    }
+}
+
+/// The embedded chain, in the build that the tests use, so that nothing is built twice; with a contract of ours where it is built.
+fn localnet() -> Result<()> {
+    let mut cargo = command("cargo");
+    cargo.args(["bench", "--quiet", "--profile", "dev", "--bench", "localnet"]);
+    let contract = paths::contracts().join("billing.wasm");
+    if contract.is_file() {
+        cargo.arg("--").arg(contract);
+    } else {
+        eprintln!("target/contracts is empty (`cargo xtask wasm` fills it): only the tiny contract is measured");
+    }
+    run(&mut cargo)
+}
