@@ -23,17 +23,20 @@ const TESTS: [&str; 2] = ["build.test.mjs", "sign-in.test.mjs"];
 
 pub(super) fn trunk() -> Result<Vec<Figure>> {
     let version = version(command("trunk").arg("--version"), "cargo install trunk --locked")?;
+    // Before the build, which may replace the very program that runs here.
+    let mut trunk = tool("trunk")?;
     check::build_all()?;
     dashboard::assets()?;
-    let seconds = timed(tool("trunk")?.args(["build", "--release", "--offline"]))?;
+    let seconds = timed(trunk.args(["build", "--release", "--offline"]))?;
     figures(version, seconds, &paths::target().join("trunk"))
 }
 
 pub(super) fn leptos() -> Result<Vec<Figure>> {
     let version = version(command("cargo").args(["leptos", "--version"]), "cargo install cargo-leptos --locked")?;
+    let mut cargo = tool("cargo")?;
     check::build_all()?;
     dashboard::assets()?;
-    let seconds = timed(tool("cargo")?.args(["leptos", "build", "--frontend-only"]))?;
+    let seconds = timed(cargo.args(["leptos", "build", "--frontend-only"]))?;
     figures(version, seconds, &paths::target().join("site"))
 }
 
