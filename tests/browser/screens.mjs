@@ -12,16 +12,18 @@ export async function screens(browser, system, person, runId) {
   await mkdir(FOLDER, { recursive: true });
   const found = [];
   const storageState = await person.context.storageState();
-  for (const theme of THEMES) {
-    for (const width of WIDTHS) {
-      const context = await browser.newContext({ storageState, colorScheme: theme, viewport: { width, height: 900 }, reducedMotion: "reduce" });
-      const page = await context.newPage();
-      for (const [name, path] of [...Object.entries(paths).map(([name, path]) => [name, `${system.dashboard}${path}`]), ["wallet", system.wallet]]) {
+  const context = await browser.newContext({ storageState, reducedMotion: "reduce" });
+  const page = await context.newPage();
+  for (const [name, path] of [...Object.entries(paths).map(([name, path]) => [name, `${system.dashboard}${path}`]), ["wallet", system.wallet]]) {
+    await page.goto(path);
+    await page.getByRole("heading").first().waitFor();
+    // The first answers of chain and coordinator.
+    await page.waitForTimeout(500);
+    for (const theme of THEMES) {
+      for (const width of WIDTHS) {
+        await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
+        await page.setViewportSize({ width, height: 900 });
         const where = `${name}, ${theme}, ${width} wide`;
-        await page.goto(path);
-        await page.getByRole("heading").first().waitFor();
-        // The first answers of chain and coordinator.
-        await page.waitForTimeout(500);
         await page.screenshot({ path: `${FOLDER}/${name}-${theme}-${width}.png`, fullPage: true });
         const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         if (wider > 0) found.push(`${where}: ${wider} pixels stick out sideways`);
@@ -30,9 +32,9 @@ export async function screens(browser, system, person, runId) {
         const { violations } = await new AxeBuilder({ page }).analyze();
         for (const { id, nodes } of violations) found.push(`${where}: ${id}: ${nodes.map(({ target }) => target.join(" ")).slice(0, 3).join(", ")}`);
       }
-      await context.close();
     }
   }
+  await context.close();
   return found;
 }
 
