@@ -1,6 +1,6 @@
 //! Who calls, when, and with how much attached.
 
-use crate::{OrPanic, require};
+use crate::{OrPanic, json, require};
 use near_sdk::env;
 use serde::de::DeserializeOwned;
 use starling_primitives::{AccountId, Amount, TimestampMs};
@@ -28,7 +28,8 @@ pub fn attached() -> Amount {
 /// The call's JSON arguments as one record, for a method that takes none by name.
 pub fn input<T: DeserializeOwned>() -> T {
     let bytes = env::input().or_panic_with("the method wants arguments");
-    serde_json::from_slice(&bytes).or_panic()
+    let Ok(arguments) = json::from_slice(&bytes);
+    arguments
 }
 
 /// Panics unless exactly one yocto is attached: a function-call key cannot attach any, so a full-access key signed.

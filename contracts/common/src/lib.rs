@@ -1,16 +1,21 @@
 //! What all four contracts share: the caller, the clock, promises, events, storage that is paid for, and signatures.
 //!
+//! Contracts name this crate `near_sdk`: it is near-sdk with our JSON in the place of `serde_json`, which what `#[near]` writes looks for under that name.
+//!
 //! Rules return errors; only the edge of a contract turns one into a panic, here through [`OrPanic`] and [`require`].
 
 mod caller;
 mod edge;
 mod event;
+mod json;
 pub mod listings;
 mod outgoing;
 mod setup;
 mod signature;
 mod storage;
 mod table;
+
+pub use near_sdk::*;
 
 pub use caller::{attached, current, input, now, predecessor, require_one_yocto};
 pub use edge::{OrPanic, require};
@@ -20,3 +25,9 @@ pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
 pub use storage::{bytes_cost, charge_growth, next};
 pub use table::Table;
+
+/// What the code that `#[near]` writes calls for arguments and answers.
+pub mod serde_json {
+    pub use crate::json::{Fatal, from_slice, from_str, to_vec};
+    pub use ::serde_json::Value;
+}

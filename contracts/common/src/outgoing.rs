@@ -1,6 +1,6 @@
 //! Calls to other contracts, and their answers.
 
-use crate::predecessor;
+use crate::{json, predecessor};
 use near_sdk::{Gas, NearToken, Promise, env};
 use serde::de::DeserializeOwned;
 use starling_contract_api::Call;
@@ -22,7 +22,7 @@ pub fn to_near(account: &AccountId) -> near_sdk::AccountId {
 pub fn call(call: &Call) -> Promise {
     Promise::new(to_near(&call.contract)).function_call(
         call.method.as_str(),
-        call.args_bytes(),
+        json::text(&call.args).into_bytes(),
         NearToken::from_yoctonear(call.deposit.0),
         Gas::from_gas(call.gas),
     )
@@ -48,5 +48,5 @@ pub fn succeeded() -> bool {
 /// In a callback: the answer of the one promise before it; nothing if that failed, or answered too long or something else.
 pub fn answer<T: DeserializeOwned>() -> Option<T> {
     let bytes = env::promise_result_checked(0, MAX_ANSWER_BYTES).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    json::answer(&bytes)
 }

@@ -2,6 +2,9 @@
 //!
 //! It holds no money but the deposits for its own storage. What a run or a lease has earned follows from signed statements alone, by the rules in `starling_protocol`.
 
+// What `#[near]` writes finds our JSON by this name.
+extern crate starling_contract_common as near_sdk;
+
 mod error;
 mod leases;
 mod nodes;

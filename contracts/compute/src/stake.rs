@@ -1,20 +1,36 @@
 //! Stake: a provider's collateral, an escrow in `billing`. It is released by asking for closing there, and stops counting here.
 
 use crate::{ComputeError, Contract, ContractExt, log, payments::PurposeRecord};
-use near_sdk::{Gas, Promise, env, near};
-use starling_contract_api::{
-    billing::{Billing, EscrowView},
-    events::ComputeEvent,
-};
+use near_sdk::{Gas, Promise, env, near, serde::Deserialize};
+use starling_contract_api::{billing::Billing, events::ComputeEvent};
 use starling_contract_common::{OrPanic, answer, call};
-use starling_primitives::{AccountId, Amount, EscrowId, NodeId};
-use starling_protocol::{
-    escrow::State,
-    node::{Node, Stake},
-};
+use starling_primitives::{AccountId, Amount, EscrowId, NodeId, TimestampMs};
+use starling_protocol::node::{Node, Stake};
 
 const READ_GAS: u64 = 10;
 const CALLBACK_GAS: Gas = Gas::from_tgas(10);
+
+/// What is read here of [`starling_contract_api::billing::EscrowView`]. All of it would be 30 kB of code.
+#[derive(Deserialize)]
+#[serde(crate = "near_sdk::serde")]
+struct StakeView {
+    escrow: StakeEscrow,
+}
+
+#[derive(Deserialize)]
+#[serde(crate = "near_sdk::serde")]
+struct StakeEscrow {
+    state: StakeState,
+}
+
+#[derive(Deserialize)]
+#[serde(crate = "near_sdk::serde")]
+struct StakeState {
+    /// The name of a [`starling_protocol::escrow::State`].
+    state: String,
+    /// Of an open one only.
+    closing_asked_at: Option<TimestampMs>,
+}
 
 #[near]
 impl Contract {
@@ -34,10 +50,10 @@ impl Contract {
     /// Access: this contract. State change: the stake may stop counting. Events: `stake_dropped`.
     #[private]
     pub fn on_stake_read(&mut self, node_id: NodeId, escrow_id: EscrowId) -> bool {
-        let Some(read) = answer::<Option<EscrowView>>() else {
+        let Some(read) = answer::<Option<StakeView>>() else {
             return true;
         };
-        let counts = read.is_some_and(|view| matches!(view.escrow.state, State::Open(opened) if opened.closing_asked_at.is_none()));
+        let counts = read.is_some_and(|view| view.escrow.state.state == "open" && view.escrow.state.closing_asked_at.is_none());
         if !counts {
             self.remove_stake(node_id, escrow_id).or_panic();
             log(&ComputeEvent::StakeDropped { node_id, escrow_id });

@@ -2,6 +2,9 @@
 //!
 //! Its entry methods are those of every listing contract ([`starling_contract_common::listings`]); it takes tools and data sets.
 
+// What `#[near]` writes finds our JSON by this name.
+extern crate starling_contract_common as near_sdk;
+
 use starling_contract_common::{listing_contract, listings::prelude::*};
 
 listing_contract! {
