@@ -10,8 +10,8 @@ use crate::{
     toolchain::{WASM_TARGET, WasmToolchain},
 };
 
-/// The contracts by the names of their folders; the crates are `starling-NAME`.
-pub(crate) const CONTRACTS: [&str; 4] = ["billing", "compute", "hub", "market"];
+/// The contracts by the names of their folders; the crates are `starling-NAME`. `scripted` is for tests: a token and a target that do what they are told.
+pub(crate) const CONTRACTS: [&str; 5] = ["billing", "compute", "hub", "market", "scripted"];
 
 /// A contract's account pays 1 NEAR for each 100 kB of code that it holds, so growth is noticed here.
 const MAX_CONTRACT_BYTES: u64 = 550_000;

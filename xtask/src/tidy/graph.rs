@@ -35,6 +35,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("compute", CONTRACT),
     ("hub", CONTRACT),
     ("market", CONTRACT),
+    ("scripted", CONTRACT),
     ("frontend", &["primitives", "protocol", "contract-api", "http-api"]),
     ("coordinator", &["primitives", "protocol", "rounds", "contract-api", "http-api"]),
     ("gpu-node", &["primitives", "protocol", "rounds", "contract-api", "http-api", "training"]),
@@ -46,7 +47,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
 /// What tests of any member may use besides.
 const FOR_TESTS: &[&str] = &["localnet"];
 
-const CONTRACTS: &[&str] = &["contract-common", "billing", "compute", "hub", "market"];
+const CONTRACTS: &[&str] = &["contract-common", "billing", "compute", "hub", "market", "scripted"];
 
 /// Families of libraries that only these members may name.
 const OWNED: &[(&str, &[&str])] = &[
