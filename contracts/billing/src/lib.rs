@@ -3,7 +3,7 @@
 //! Every entry method parses, authorises, asks the rule in `starling_protocol::escrow`, stores, logs, and only then makes promises. What is owed is summed in
 //! `Books`, so that anyone can compare it with what the account holds.
 
-// What `#[near]` writes finds our JSON by this name.
+// What `#[near]` writes finds our JSON and state by this name.
 extern crate starling_contract_common as near_sdk;
 
 mod accounts;

@@ -1,6 +1,7 @@
 //! What all four contracts share: the caller, the clock, promises, events, storage that is paid for, and signatures.
 //!
-//! Contracts name this crate `near_sdk`: it is near-sdk with our JSON in the place of `serde_json`, which what `#[near]` writes looks for under that name.
+//! Contracts name this crate `near_sdk`: it is near-sdk with our own JSON and state, which what `#[near]` writes looks for under
+//! that name.
 //!
 //! Rules return errors; only the edge of a contract turns one into a panic, here through [`OrPanic`] and [`require`].
 
@@ -12,6 +13,7 @@ pub mod listings;
 mod outgoing;
 mod setup;
 mod signature;
+pub mod state;
 mod storage;
 mod table;
 

@@ -2,7 +2,7 @@
 //!
 //! It holds no money but the deposits for its own storage. What a run or a lease has earned follows from signed statements alone, by the rules in `starling_protocol`.
 
-// What `#[near]` writes finds our JSON by this name.
+// What `#[near]` writes finds our JSON and state by this name.
 extern crate starling_contract_common as near_sdk;
 
 mod error;
