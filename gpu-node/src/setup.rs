@@ -263,8 +263,13 @@ impl Provider {
         }
         let fee = self.rpc.view(&self.billing.config()).await.map_err(|source| failed(what, source))?.fee;
         let now = self.rpc.block(BlockRef::Final).await.map_err(|source| failed(what, source))?.timestamp_ms;
-        let bounds =
-            Bounds { expires_by: TimestampMs(now).after(STAKE_TIME), post_at_once: Amount::ZERO, fee, holdback: BasisPoints::ZERO };
+        let bounds = Bounds {
+            expires_by: TimestampMs(now).after(STAKE_TIME),
+            post_at_once: Amount::ZERO,
+            fee,
+            holdback: BasisPoints::ZERO,
+            voucher: None,
+        };
         let msg = PaymentMsg::Stake { node_id: node.id };
         let storage = msg.storage();
         let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;

@@ -74,6 +74,7 @@ impl Harness {
             post_at_once: Amount::ZERO,
             fee: BasisPoints::new(crate::FEE)?,
             holdback: BasisPoints::ZERO,
+            voucher: None,
         })
     }
 

@@ -42,12 +42,12 @@ impl Contract {
         let amount = self.take_storage(&account, amount).or_panic();
         if !amount.is_zero() {
             log(&BillingEvent::StorageWithdrawn { account: account.clone(), amount });
-            self.send(&account, amount).or_panic().detach();
+            self.send(&account, Asset::Near, amount).or_panic().detach();
         }
         storage_balance(&self.account_record(&account).or_panic()).or_panic()
     }
 
-    /// Ends the caller's registration and returns its storage deposit (NEP-145). Refused while a balance, an escrow or a session key is left, whatever `force` says.
+    /// Ends the caller's registration and returns its storage deposit (NEP-145). Refused while a balance, an escrow, a session key or a transfer under way is left, whatever `force` says.
     ///
     /// Access: the account's full-access key. Deposit: 1 yocto. Gas: 20 T. State change: the record goes. Events: `account_unregistered`. Refund: the storage deposit.
     /// Returns whether the account was registered.
@@ -72,8 +72,8 @@ impl Contract {
     pub fn deposit(&mut self) -> Amount {
         let account = predecessor();
         let amount = self.register_if_new(&account, attached()).or_panic();
-        self.credit(&account, amount).or_panic();
-        log(&BillingEvent::Deposited { account: account.clone(), amount });
+        self.credit(&account, &Asset::Near, amount).or_panic();
+        log(&BillingEvent::Deposited { account: account.clone(), asset: Asset::Near, amount });
         self.account_record(&account).or_panic().balance(&Asset::Near)
     }
 
@@ -97,8 +97,8 @@ impl Contract {
     fn register(&mut self, account: &AccountId, amount: Amount) -> Result<Amount, BillingError> {
         let storage = storage_cost(ACCOUNT_BYTES);
         let rest = amount.checked_sub(storage).map_err(|_| BillingError::DepositTooSmall { needed: storage, attached: amount })?;
-        self.books.storage = self.books.storage.checked_add(storage)?;
-        self.accounts.insert(account, &AccountRecord { balances: Vec::new(), storage_total: storage, storage_used: storage });
+        self.storage = self.storage.checked_add(storage)?;
+        self.accounts.insert(account, &AccountRecord { balances: Vec::new(), storage_total: storage, storage_used: storage, sending: 0 });
         log(&BillingEvent::AccountRegistered { account: account.clone(), storage });
         Ok(rest)
     }
@@ -108,13 +108,16 @@ impl Contract {
         if record.balances.iter().any(|(_, amount)| !amount.is_zero()) {
             return Err(BillingError::StillInUse("withdraw the balance first"));
         }
+        if record.sending > 0 {
+            return Err(BillingError::StillInUse("a transfer to it is under way"));
+        }
         if self.escrows_of.contains(account) {
             return Err(BillingError::StillInUse("it pays escrows that are not spent"));
         }
         if self.keys.contains(account) {
             return Err(BillingError::StillInUse("remove its session keys first"));
         }
-        self.books.storage = self.books.storage.checked_sub(record.storage_total)?;
+        self.storage = self.storage.checked_sub(record.storage_total)?;
         self.accounts.remove(account);
         Ok(record.storage_total)
     }
@@ -122,26 +125,26 @@ impl Contract {
     fn add_storage(&mut self, account: &AccountId, amount: Amount) -> Result<(), BillingError> {
         let mut record = self.account_record(account)?;
         record.storage_total = record.storage_total.checked_add(amount)?;
-        self.books.storage = self.books.storage.checked_add(amount)?;
+        self.storage = self.storage.checked_add(amount)?;
         self.accounts.insert(account, &record);
         log(&BillingEvent::StorageDeposited { account: account.clone(), amount });
         Ok(())
     }
 
-    fn take_storage(&mut self, account: &AccountId, amount: Option<Amount>) -> Result<Amount, BillingError> {
+    pub(crate) fn take_storage(&mut self, account: &AccountId, amount: Option<Amount>) -> Result<Amount, BillingError> {
         let mut record = self.account_record(account)?;
-        let available = record.storage_total.checked_sub(record.storage_used)?;
+        let available = record.storage_free()?;
         let amount = amount.unwrap_or(available);
         if amount > available {
             return Err(BillingError::StorageTooSmall { needed: amount, available });
         }
         record.storage_total = record.storage_total.checked_sub(amount)?;
-        self.books.storage = self.books.storage.checked_sub(amount)?;
+        self.storage = self.storage.checked_sub(amount)?;
         self.accounts.insert(account, &record);
         Ok(amount)
     }
 }
 
-fn storage_balance(record: &AccountRecord) -> Result<StorageBalance, BillingError> {
-    Ok(StorageBalance { total: record.storage_total, available: record.storage_total.checked_sub(record.storage_used)? })
+pub(crate) fn storage_balance(record: &AccountRecord) -> Result<StorageBalance, BillingError> {
+    Ok(StorageBalance { total: record.storage_total, available: record.storage_free()? })
 }

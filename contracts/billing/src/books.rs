@@ -1,18 +1,32 @@
-//! The sums of all that the contract owes in NEAR.
+//! The sums of all that the contract owes, asset by asset.
 
 use crate::{AccountRecord, BillingError, Contract};
 use borsh::{BorshDeserialize, BorshSerialize};
-use starling_primitives::{AccountId, Amount, Asset};
+use starling_contract_api::{billing::TOKEN_BALANCE_BYTES, payment::storage_cost};
+use starling_primitives::{AccountId, Amount, AmountError, Asset};
 
-/// What is owed, by kind. What the account holds above their sum is reserve (its own storage) and surplus (what strangers sent).
+/// What is owed in one asset, by kind. What the account holds above their sum is surplus (what strangers sent), and in NEAR its reserve and the storage deposits.
 #[derive(Clone, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Books {
     pub(crate) balances: Amount,
     pub(crate) escrows: Amount,
     pub(crate) fees: Amount,
-    pub(crate) storage: Amount,
     /// Left the account and may come back: transfers, and storage forwarded with a question.
     pub(crate) in_flight: Amount,
+}
+
+/// A token that was ever on the list.
+#[derive(Clone, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub(crate) struct TokenRecord {
+    pub(crate) listed: bool,
+    pub(crate) books: Books,
+}
+
+impl Books {
+    /// All that is owed, with what may come back.
+    pub(crate) fn sum(&self) -> Result<Amount, AmountError> {
+        Amount::sum([self.balances, self.escrows, self.fees, self.in_flight])
+    }
 }
 
 impl AccountRecord {
@@ -20,11 +34,29 @@ impl AccountRecord {
         self.balances.iter().find(|(other, _)| other == asset).map_or(Amount::ZERO, |(_, amount)| *amount)
     }
 
-    fn set_balance(&mut self, asset: &Asset, amount: Amount) {
-        match self.balances.iter_mut().find(|(other, _)| other == asset) {
-            Some((_, balance)) => *balance = amount,
-            None => self.balances.push((asset.clone(), amount)),
+    pub(crate) fn storage_free(&self) -> Result<Amount, BillingError> {
+        Ok(self.storage_total.checked_sub(self.storage_used)?)
+    }
+
+    /// Takes storage credit for so many bytes.
+    pub(crate) fn use_storage(&mut self, bytes: u64) -> Result<(), BillingError> {
+        let (needed, available) = (storage_cost(bytes), self.storage_free()?);
+        if available < needed {
+            return Err(BillingError::StorageTooSmall { needed, available });
         }
+        self.storage_used = self.storage_used.checked_add(needed)?;
+        Ok(())
+    }
+
+    /// The balance of an asset; the first of a token takes storage credit, and its place stays for the next.
+    pub(crate) fn balance_mut(&mut self, asset: &Asset) -> Result<&mut Amount, BillingError> {
+        if !self.balances.iter().any(|(other, _)| other == asset) {
+            if *asset != Asset::Near {
+                self.use_storage(TOKEN_BALANCE_BYTES)?;
+            }
+            self.balances.push((asset.clone(), Amount::ZERO));
+        }
+        self.balances.iter_mut().find(|(other, _)| other == asset).map(|(_, amount)| amount).ok_or(BillingError::Unbalanced)
     }
 }
 
@@ -33,26 +65,79 @@ impl Contract {
         self.accounts.get(account).ok_or_else(|| BillingError::NotRegistered(account.clone()))
     }
 
-    /// Adds to a registered account's balance.
-    pub(crate) fn credit(&mut self, account: &AccountId, amount: Amount) -> Result<(), BillingError> {
-        if amount.is_zero() {
-            return Ok(());
+    pub(crate) fn token_record(&self, token: &AccountId) -> Result<TokenRecord, BillingError> {
+        self.tokens.get(token).ok_or_else(|| BillingError::TokenNotListed(token.clone()))
+    }
+
+    pub(crate) fn books(&self, asset: &Asset) -> Result<Books, BillingError> {
+        match asset {
+            Asset::Near => Ok(self.books.clone()),
+            Asset::Nep141(token) => Ok(self.token_record(token)?.books),
         }
+    }
+
+    pub(crate) fn change_books(
+        &mut self,
+        asset: &Asset,
+        change: &dyn Fn(&mut Books) -> Result<(), AmountError>,
+    ) -> Result<(), BillingError> {
+        match asset {
+            Asset::Near => change(&mut self.books)?,
+            Asset::Nep141(token) => {
+                let mut record = self.token_record(token)?;
+                change(&mut record.books)?;
+                self.tokens.insert(token, &record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an account can be credited: it is registered, and has a place for the asset or storage credit for one.
+    pub(crate) fn has_place(&self, account: &AccountId, asset: &Asset) -> bool {
+        match asset {
+            Asset::Near => self.accounts.contains(account),
+            Asset::Nep141(_) => self.make_place(account, asset).is_ok(),
+        }
+    }
+
+    /// An account's record with a place for the asset; not stored.
+    pub(crate) fn make_place(&self, account: &AccountId, asset: &Asset) -> Result<AccountRecord, BillingError> {
         let mut record = self.account_record(account)?;
-        record.set_balance(&Asset::Near, record.balance(&Asset::Near).checked_add(amount)?);
-        self.books.balances = self.books.balances.checked_add(amount)?;
+        record.balance_mut(asset)?;
+        Ok(record)
+    }
+
+    /// Adds to a registered account's balance what the books have there already.
+    pub(crate) fn add(&mut self, account: &AccountId, asset: &Asset, amount: Amount) -> Result<(), BillingError> {
+        let mut record = self.account_record(account)?;
+        let balance = record.balance_mut(asset)?;
+        *balance = balance.checked_add(amount)?;
         self.accounts.insert(account, &record);
         Ok(())
     }
 
+    /// Adds to a registered account's balance.
+    pub(crate) fn credit(&mut self, account: &AccountId, asset: &Asset, amount: Amount) -> Result<(), BillingError> {
+        if amount.is_zero() {
+            return Ok(());
+        }
+        self.add(account, asset, amount)?;
+        self.change_books(asset, &|books| {
+            books.balances = books.balances.checked_add(amount)?;
+            Ok(())
+        })
+    }
+
     /// Takes from a registered account's balance.
-    pub(crate) fn debit(&mut self, account: &AccountId, amount: Amount) -> Result<(), BillingError> {
+    pub(crate) fn debit(&mut self, account: &AccountId, asset: &Asset, amount: Amount) -> Result<(), BillingError> {
         let mut record = self.account_record(account)?;
-        let balance = record.balance(&Asset::Near);
-        let rest = balance.checked_sub(amount).map_err(|_| BillingError::BalanceTooSmall { needed: amount, balance })?;
-        record.set_balance(&Asset::Near, rest);
-        self.books.balances = self.books.balances.checked_sub(amount)?;
+        let balance = record.balance_mut(asset)?;
+        let needs = |balance| BillingError::BalanceTooSmall { needed: amount, balance, asset: asset.clone() };
+        *balance = balance.checked_sub(amount).map_err(|_| needs(*balance))?;
         self.accounts.insert(account, &record);
-        Ok(())
+        self.change_books(asset, &|books| {
+            books.balances = books.balances.checked_sub(amount)?;
+            Ok(())
+        })
     }
 }

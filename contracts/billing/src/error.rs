@@ -1,6 +1,7 @@
 //! Why `billing` refuses.
 
-use starling_primitives::{AccountId, Amount, AmountError, EscrowId};
+use starling_contract_api::billing::MAX_TOKENS;
+use starling_primitives::{AccountId, Amount, AmountError, Asset, EscrowId};
 use starling_protocol::{
     escrow::EscrowError,
     session_key::{MAX_KEYS, MAX_TARGETS, SessionKeyError},
@@ -24,13 +25,27 @@ pub enum BillingError {
         attached: Amount,
     },
     /// The balance is too small.
-    #[error("the balance is too small: {needed} yoctoNEAR are needed, {balance} are there")]
+    #[error("the balance is too small: {needed} units of {asset} are needed, {balance} are there")]
     BalanceTooSmall {
         /// What is needed.
         needed: Amount,
         /// What is there.
         balance: Amount,
+        /// Of which asset.
+        asset: Asset,
     },
+    /// The token was never on the list, or is not any more, or cannot be put on it.
+    #[error("{0} is not a token that is taken: the owner lists at most {MAX_TOKENS} by set_token, never this contract")]
+    TokenNotListed(AccountId),
+    /// The contract is paused.
+    #[error("the contract is paused: it takes no new payments, and money leaves as before")]
+    Paused,
+    /// Too little gas for the question and its callback.
+    #[error("attach more gas: 100 Tgas to pay, 180 to pay by ft_transfer_call, 80 to confirm")]
+    TooLittleGas,
+    /// A voucher's signature is not the key's.
+    #[error("the voucher is not signed by the escrow's voucher key for this chain, contract and instance")]
+    NotSigned,
     /// The storage credit is too small.
     #[error("the storage credit is too small: {needed} yoctoNEAR are needed, {available} are free; call storage_deposit")]
     StorageTooSmall {

@@ -7,8 +7,8 @@ use starling_contract_api::{
     events::{BillingEvent, Decision, Moved},
 };
 use starling_contract_common::{OrPanic, now, predecessor, require_one_yocto};
-use starling_primitives::{AccountId, Amount, EscrowId, TimestampMs};
-use starling_protocol::escrow::{Effects, Escrow, Event, Posting};
+use starling_primitives::{AccountId, Amount, Asset, EscrowId, TimestampMs};
+use starling_protocol::escrow::{Authority, Effects, Escrow, Event, Posting};
 
 #[near]
 impl Contract {
@@ -19,7 +19,8 @@ impl Contract {
     pub fn post(&mut self, escrow_id: EscrowId, seq: u64, postings: Vec<Posting>, close: bool) -> bool {
         let record = self.escrow_record(escrow_id).or_panic();
         require_party(&record.escrow.arbiter, "arbiter").or_panic();
-        let (moved, changed) = self.apply(escrow_id, record, Event::Post { seq, postings: postings.clone(), close }).or_panic();
+        let post = Event::Post { by: Authority::Arbiter, seq, postings: postings.clone(), close };
+        let (moved, changed) = self.apply(escrow_id, record, post).or_panic();
         if changed {
             log(&BillingEvent::EscrowPosted { escrow_id, seq, postings, close, moved });
         }
@@ -84,11 +85,13 @@ impl Contract {
         log(&BillingEvent::EscrowClosed { escrow_id, moved });
     }
 
-    /// Credits what an account earned before it was registered.
+    /// Credits what an account earned before it was registered, or before it had storage credit for the token.
     ///
     /// Access: anyone. Deposit: none. Gas: 20 T. State change: the account's balance rises. Events: `earnings_claimed`. Refund: none.
     pub fn claim(&mut self, escrow_id: EscrowId, account_id: AccountId) {
-        let moved = self.change(escrow_id, Event::Claim(account_id.clone())).or_panic();
+        let record = self.escrow_record(escrow_id).or_panic();
+        self.make_place(&account_id, &record.escrow.asset).or_panic();
+        let (moved, _) = self.apply(escrow_id, record, Event::Claim(account_id.clone())).or_panic();
         log(&BillingEvent::EarningsClaimed { escrow_id, account: account_id, moved });
     }
 }
@@ -111,8 +114,8 @@ impl Contract {
         Ok(self.apply(escrow_id, record, event)?.0)
     }
 
-    fn apply(&mut self, escrow_id: EscrowId, record: EscrowRecord, event: Event) -> Result<(Moved, bool), BillingError> {
-        let (escrow, effects) = record.escrow.apply(event, now(), |account| self.accounts.contains(account))?;
+    pub(crate) fn apply(&mut self, escrow_id: EscrowId, record: EscrowRecord, event: Event) -> Result<(Moved, bool), BillingError> {
+        let (escrow, effects) = record.escrow.apply(event, now(), |account| self.has_place(account, &record.escrow.asset))?;
         let changed = effects.changed;
         Ok((self.store(escrow_id, &record, escrow, effects)?, changed))
     }
@@ -129,14 +132,22 @@ impl Contract {
             None => before.storage,
         };
         let storage = before.storage.checked_sub(storage_kept)?;
-        self.books.escrows = self.books.escrows.checked_sub(left)?;
-        self.books.fees = self.books.fees.checked_add(fee)?;
-        self.books.storage = self.books.storage.checked_sub(storage)?;
-        self.credit(&escrow.payer, refund.checked_add(storage)?)?;
-        for (account, amount) in &credits {
-            self.credit(account, *amount)?;
+        self.change_books(&escrow.asset, &|books| {
+            books.escrows = books.escrows.checked_sub(left)?;
+            books.fees = books.fees.checked_add(fee)?;
+            books.balances = books.balances.checked_add(left.checked_sub(fee)?)?;
+            Ok(())
+        })?;
+        if !refund.is_zero() {
+            self.add(&escrow.payer, &escrow.asset, refund)?;
         }
-        let moved = Moved { credits, fee, refund, storage, state: escrow.state.name().to_owned(), removed: escrow.is_spent() };
+        for (account, amount) in &credits {
+            self.add(account, &escrow.asset, *amount)?;
+        }
+        self.storage = self.storage.checked_sub(storage)?;
+        self.credit(&escrow.payer, &Asset::Near, storage)?;
+        let (asset, state) = (escrow.asset.clone(), escrow.state.name().to_owned());
+        let moved = Moved { asset, credits, fee, refund, storage, state, removed: escrow.is_spent() };
         if moved.removed {
             self.escrows.remove(&escrow_id);
             self.unlist_escrow(&escrow.payer, escrow_id);

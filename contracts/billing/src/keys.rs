@@ -72,12 +72,7 @@ impl Contract {
             return Err(BillingError::SessionKeyTerms);
         }
         let mut record = self.account_record(account)?;
-        let needed = storage_cost(SESSION_KEY_BYTES);
-        let available = record.storage_total.checked_sub(record.storage_used)?;
-        if available < needed {
-            return Err(BillingError::StorageTooSmall { needed, available });
-        }
-        record.storage_used = record.storage_used.checked_add(needed)?;
+        record.use_storage(SESSION_KEY_BYTES)?;
         keys.push((public_key, key));
         self.accounts.insert(account, &record);
         self.keys.insert(account, &keys);

@@ -1,4 +1,4 @@
-//! `billing`: the one way for money. Balances, escrow, fees and session keys.
+//! `billing`: the one way for money, in NEAR and in NEP-141 tokens. Balances, escrow, fees, session keys and vouchers.
 //!
 //! Every entry method parses, authorises, asks the rule in `starling_protocol::escrow`, stores, logs, and only then makes promises. What is owed is summed in
 //! `Books`, so that anyone can compare it with what the account holds.
@@ -12,7 +12,9 @@ mod error;
 mod escrows;
 mod keys;
 mod pay;
+mod tokens;
 mod views;
+mod vouchers;
 mod withdraw;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -34,6 +36,7 @@ enum StorageKey {
     Keys = 2,
     Escrows = 3,
     EscrowsOf = 4,
+    Tokens = 5,
 }
 
 /// The state.
@@ -45,12 +48,18 @@ enum StorageKey {
 pub struct Contract {
     setup: Setup,
     fee: BasisPoints,
+    /// What is owed in NEAR, without storage deposits.
     books: books::Books,
+    /// All storage deposits.
+    storage: Amount,
     last_escrow: u64,
     accounts: Table<AccountId, AccountRecord>,
     keys: Table<AccountId, Vec<(PublicKey, SessionKey)>>,
     escrows: Table<EscrowId, EscrowRecord>,
     escrows_of: Table<AccountId, Vec<EscrowId>>,
+    tokens: Table<AccountId, books::TokenRecord>,
+    /// The keys of `tokens`.
+    token_names: Vec<AccountId>,
 }
 
 /// An account as it is kept.
@@ -59,6 +68,8 @@ pub(crate) struct AccountRecord {
     balances: Vec<(Asset, Amount)>,
     storage_total: Amount,
     storage_used: Amount,
+    /// Transfers to the account whose outcome is not known yet: until then the record must stay.
+    sending: u32,
 }
 
 /// An escrow as it is kept.
@@ -82,11 +93,14 @@ impl Contract {
             setup,
             fee,
             books: books::Books::default(),
+            storage: Amount::ZERO,
             last_escrow: 0,
             accounts: Table::new(StorageKey::Accounts as u8),
             keys: Table::new(StorageKey::Keys as u8),
             escrows: Table::new(StorageKey::Escrows as u8),
             escrows_of: Table::new(StorageKey::EscrowsOf as u8),
+            tokens: Table::new(StorageKey::Tokens as u8),
+            token_names: Vec::new(),
         }
     }
 

@@ -7,11 +7,11 @@ use near_sdk::{Gas, Promise, PromiseOrValue, env, near, serde_json::Value};
 use starling_contract_api::{
     billing::{Billing, MAX_ESCROWS},
     events::{BillingEvent, Source},
-    payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayResult, PaymentOffered, opened_notice, question_again},
+    payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayArgs, PayResult, PaymentOffered, opened_notice, question_again},
 };
-use starling_contract_common::{OrPanic, answer, attached, call, current, next, now, predecessor, require, succeeded};
+use starling_contract_common::{OrPanic, answer, attached, call, current, next, now, predecessor, require, require_one_yocto, succeeded};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId};
-use starling_protocol::escrow::{Authority, Bounds, Escrow, Event, OpenTerms, State};
+use starling_protocol::escrow::{Bounds, Escrow, Event, OpenTerms, State};
 
 /// The callback's own work, and the notice that it sends.
 const RESOLVE_TGAS: u64 = 25 + ON_OPENED_TGAS;
@@ -19,10 +19,11 @@ const RESOLVE_TGAS: u64 = 25 + ON_OPENED_TGAS;
 const MARGIN_TGAS: u64 = 5;
 
 /// A payment before it is held.
-struct Payment {
+pub(crate) struct Payment {
     payer: AccountId,
+    asset: Asset,
     target: AccountId,
-    amount: Amount,
+    pub(crate) amount: Amount,
     forwarded: Amount,
     bounds: Bounds,
     msg: Value,
@@ -37,34 +38,46 @@ impl Contract {
     /// `escrow_refused`. Refund: on a refusal everything, to the caller's balance. Answers a [`PayResult`].
     #[payable]
     pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) -> Promise {
-        self.setup.require_running();
-        require_gas(ON_PAYMENT_TGAS);
         let payer = predecessor();
-        let payment = Payment { payer: payer.clone(), target, amount, forwarded: storage, bounds, msg };
+        let payment = Payment::new(payer.clone(), Asset::Near, PayArgs { target, amount, storage, bounds, msg });
+        let escrow = self.check_payment(&payment).or_panic();
         let rest = self.register_if_new(&payer, attached()).or_panic();
-        let total = payment.total().or_panic();
+        let total = payment.near_in_all().or_panic();
         let excess = rest.checked_sub(total).map_err(|_| BillingError::DepositTooSmall { needed: total, attached: rest }).or_panic();
         if !excess.is_zero() {
-            self.credit(&payer, excess).or_panic();
-            log(&BillingEvent::Deposited { account: payer, amount: excess });
+            self.credit(&payer, &Asset::Near, excess).or_panic();
+            log(&BillingEvent::Deposited { account: payer, asset: Asset::Near, amount: excess });
         }
-        self.hold(payment, Source::Attached).or_panic()
+        self.hold(payment, escrow, Source::Attached).or_panic()
     }
 
-    /// Pays from the caller's balance, storage too.
+    /// Pays from the caller's balance in NEAR or a token on the list; storage from its NEAR.
     ///
-    /// Access: the account's full-access key with 1 yocto, or a session key of the account without deposit: within its cap and targets, and only where caller and signer are one.
-    /// Deposit: 1 yocto or none. Gas: 100 T. State change, events, refund and answer: as `pay`; a refund restores no cap.
+    /// Access: the account's full-access key with 1 yocto, or a session key of the account without deposit: within its cap and targets, only NEAR, and only where caller and
+    /// signer are one. Deposit: 1 yocto or none. Gas: 100 T. State change, events, refund and answer: as `pay`; a refund restores no cap.
     #[payable]
-    pub fn pay_from_balance(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) -> Promise {
-        self.setup.require_running();
-        require_gas(ON_PAYMENT_TGAS);
+    pub fn pay_from_balance(
+        &mut self,
+        asset: Option<Asset>,
+        target: AccountId,
+        amount: Amount,
+        storage: Amount,
+        bounds: Bounds,
+        msg: Value,
+    ) -> Promise {
         let payer = predecessor();
-        let payment = Payment { payer: payer.clone(), target, amount, forwarded: storage, bounds, msg };
-        let total = payment.total().or_panic();
-        let source = self.authorise_spending(&payer, total, &payment.target, now()).or_panic();
-        self.debit(&payer, total).or_panic();
-        self.hold(payment, source).or_panic()
+        let payment = Payment::new(payer.clone(), asset.unwrap_or(Asset::Near), PayArgs { target, amount, storage, bounds, msg });
+        let escrow = self.check_payment(&payment).or_panic();
+        let near = payment.near_in_all().or_panic();
+        let source = if payment.asset == Asset::Near {
+            self.authorise_spending(&payer, near, &payment.target, now()).or_panic()
+        } else {
+            require_one_yocto();
+            self.debit(&payer, &payment.asset, payment.amount).or_panic();
+            Source::Balance
+        };
+        self.debit(&payer, &Asset::Near, near).or_panic();
+        self.hold(payment, escrow, source).or_panic()
     }
 
     /// Asks the target again for its answer, when the first callback was lost; of an open escrow it repeats the notice to the target.
@@ -72,7 +85,7 @@ impl Contract {
     /// Access: anyone, until the hold deadline. Deposit: none. Gas: 80 T. State change: a held escrow opens if the target has accepted it, else nothing. Events: `escrow_opened` or
     /// `escrow_refused`. Refund: as `pay`. Answers a [`PayResult`].
     pub fn confirm(&mut self, escrow_id: EscrowId) -> PromiseOrValue<PayResult> {
-        require_gas(ON_OPENED_TGAS);
+        require_gas(ON_OPENED_TGAS).or_panic();
         let record = self.escrow_record(escrow_id).or_panic();
         match record.escrow.state {
             State::Held { hold_deadline } => {
@@ -104,7 +117,7 @@ impl Contract {
         self.books.in_flight = self.books.in_flight.checked_sub(forwarded).or_panic();
         let accepted = succeeded();
         // A call that failed brings its deposit back; without a record to credit it stays as surplus.
-        if !accepted && !forwarded.is_zero() && self.credit(&payer, forwarded).is_ok() {
+        if !accepted && !forwarded.is_zero() && self.credit(&payer, &Asset::Near, forwarded).is_ok() {
             log(&BillingEvent::ForwardedReturned { escrow_id, payer, amount: forwarded });
         }
         let terms = if accepted {
@@ -128,31 +141,61 @@ impl Contract {
 }
 
 impl Payment {
-    fn total(&self) -> Result<Amount, BillingError> {
-        Ok(Amount::sum([self.amount, self.forwarded, Billing::pay_storage()])?)
+    pub(crate) fn new(payer: AccountId, asset: Asset, args: PayArgs<Value>) -> Self {
+        let PayArgs { target, amount, storage, bounds, msg } = args;
+        Self { payer, asset, target, amount, forwarded: storage, bounds, msg }
+    }
+
+    /// The NEAR for storage here and at the target.
+    pub(crate) fn near_besides(&self) -> Result<Amount, BillingError> {
+        Ok(self.forwarded.checked_add(Billing::pay_storage())?)
+    }
+
+    /// The NEAR that the payment takes in all.
+    fn near_in_all(&self) -> Result<Amount, BillingError> {
+        let held = if self.asset == Asset::Near { self.amount } else { Amount::ZERO };
+        Ok(held.checked_add(self.near_besides()?)?)
     }
 }
 
 impl Contract {
-    /// Stores the escrow of a payment whose money was taken already, and asks the target.
-    fn hold(&mut self, payment: Payment, source: Source) -> Result<Promise, BillingError> {
-        let Payment { payer, target, amount, forwarded, bounds, msg } = payment;
-        if target == current() {
+    /// The escrow of a payment, unless something is wrong with it. Stores nothing.
+    pub(crate) fn check_payment(&self, payment: &Payment) -> Result<Escrow, BillingError> {
+        if self.setup.paused {
+            return Err(BillingError::Paused);
+        }
+        require_gas(ON_PAYMENT_TGAS)?;
+        self.require_listed(&payment.asset)?;
+        let Payment { payer, asset, target, amount, bounds, .. } = payment;
+        if *target == current() {
             return Err(BillingError::OwnTarget);
         }
-        let escrow = Escrow::hold(payer.clone(), target.clone(), Asset::Near, amount, bounds.clone(), self.fee, now())?;
+        if self.escrows_of.get(payer).is_some_and(|ids| ids.len() >= MAX_ESCROWS) {
+            return Err(BillingError::TooManyEscrows);
+        }
+        Ok(Escrow::hold(payer.clone(), target.clone(), asset.clone(), *amount, bounds.clone(), self.fee, now())?)
+    }
+
+    /// Stores the escrow of a payment whose money was taken already, and asks the target.
+    pub(crate) fn hold(&mut self, payment: Payment, escrow: Escrow, source: Source) -> Result<Promise, BillingError> {
+        let Payment { payer, asset, target, amount, forwarded, bounds, msg } = payment;
         let escrow_id = EscrowId(next(&mut self.last_escrow));
         let storage = Billing::pay_storage();
-        self.books.escrows = self.books.escrows.checked_add(amount)?;
-        self.books.storage = self.books.storage.checked_add(storage)?;
+        self.change_books(&asset, &|books| {
+            books.escrows = books.escrows.checked_add(amount)?;
+            Ok(())
+        })?;
+        self.storage = self.storage.checked_add(storage)?;
         self.books.in_flight = self.books.in_flight.checked_add(forwarded)?;
         self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage });
-        self.list_escrow(&payer, escrow_id)?;
+        let mut ids = self.escrows_of.get(&payer).unwrap_or_default();
+        ids.push(escrow_id);
+        self.escrows_of.insert(&payer, &ids);
         let held = BillingEvent::PaymentHeld {
             escrow_id,
             payer: payer.clone(),
             target: target.clone(),
-            asset: Asset::Near,
+            asset: asset.clone(),
             amount,
             fee: self.fee,
             storage,
@@ -161,8 +204,7 @@ impl Contract {
             msg: msg.clone(),
         };
         log(&held);
-        let question =
-            PaymentOffered { escrow_id, payer: payer.clone(), asset: Asset::Near, amount, bounds, msg }.question(&target, forwarded);
+        let question = PaymentOffered { escrow_id, payer: payer.clone(), asset, amount, bounds, msg }.question(&target, forwarded);
         let callback =
             Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
         Ok(call(&question).then(callback))
@@ -176,9 +218,6 @@ impl Contract {
         };
         let arbiter = record.escrow.arbiter.clone();
         let opened = terms.and_then(|terms| {
-            if terms.authority != Authority::Arbiter {
-                return Err("vouchers are not taken yet".to_owned());
-            }
             let result = self.change(escrow_id, Event::Open(terms.clone()));
             result.map(|moved| (terms, moved)).map_err(|error| error.to_string())
         });
@@ -195,21 +234,11 @@ impl Contract {
             }
         }
     }
-
-    fn list_escrow(&mut self, payer: &AccountId, escrow_id: EscrowId) -> Result<(), BillingError> {
-        let mut ids = self.escrows_of.get(payer).unwrap_or_default();
-        if ids.len() >= MAX_ESCROWS {
-            return Err(BillingError::TooManyEscrows);
-        }
-        ids.push(escrow_id);
-        self.escrows_of.insert(payer, &ids);
-        Ok(())
-    }
 }
 
-/// Panics unless there is gas for a question of so many Tgas, the callback and the promises: a callback must never run dry.
-fn require_gas(question_tgas: u64) {
+/// Whether there is gas for a question of so many Tgas, the callback and the promises: a callback must never run dry.
+fn require_gas(question_tgas: u64) -> Result<(), BillingError> {
     let needed = Gas::from_tgas(question_tgas + RESOLVE_TGAS + MARGIN_TGAS);
     let left = env::prepaid_gas().saturating_sub(env::used_gas());
-    require(left >= needed, "attach more gas: 100 Tgas to pay, 80 to confirm");
+    if left < needed { Err(BillingError::TooLittleGas) } else { Ok(()) }
 }

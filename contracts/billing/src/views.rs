@@ -1,8 +1,12 @@
 //! What anyone may read.
 
-use crate::{Contract, ContractExt, EscrowRecord};
+use crate::{
+    Contract, ContractExt, EscrowRecord,
+    accounts::storage_balance,
+    books::{Books, TokenRecord},
+};
 use near_sdk::{env, near};
-use starling_contract_api::billing::{Account, Billing, Config, EscrowView, StorageBalance, Totals};
+use starling_contract_api::billing::{Account, Billing, Config, EscrowView, TokenTotals, Totals};
 use starling_contract_common::OrPanic;
 use starling_primitives::{AccountId, Amount, EscrowId};
 
@@ -16,7 +20,7 @@ impl Contract {
         Config { owner: self.setup.owner.clone(), deployment: self.setup.deployment.clone(), fee: self.fee, paused: self.setup.paused }
     }
 
-    /// What the contract owes, by kind, and what it holds.
+    /// What the contract owes in NEAR, by kind, and what it holds.
     pub fn totals(&self) -> Totals {
         let holdings = Amount(env::account_balance().as_yoctonear().saturating_add(env::account_locked_balance().as_yoctonear()));
         let books = &self.books;
@@ -24,7 +28,7 @@ impl Contract {
             balances: books.balances,
             escrows: books.escrows,
             fees: books.fees,
-            storage: books.storage,
+            storage: self.storage,
             in_flight: books.in_flight,
             holdings,
         }
@@ -33,9 +37,18 @@ impl Contract {
     /// An account with its session keys.
     pub fn account(&self, account_id: AccountId) -> Option<Account> {
         let record = self.accounts.get(&account_id)?;
-        let available = record.storage_total.checked_sub(record.storage_used).or_panic();
-        let storage = StorageBalance { total: record.storage_total, available };
+        let storage = storage_balance(&record).or_panic();
         Some(Account { balances: record.balances, storage, keys: self.keys.get(&account_id).unwrap_or_default() })
+    }
+
+    /// What the contract owes in each token that was ever on the list.
+    pub fn tokens(&self) -> Vec<TokenTotals> {
+        let totals = |token: &AccountId| {
+            let TokenRecord { listed, books } = self.tokens.get(token)?;
+            let Books { balances, escrows, fees, in_flight } = books;
+            Some(TokenTotals { token: token.clone(), listed, balances, escrows, fees, in_flight })
+        };
+        self.token_names.iter().filter_map(totals).collect()
     }
 
     /// What a payment must add for the storage of its escrow.

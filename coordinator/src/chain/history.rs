@@ -5,12 +5,13 @@ use crate::db::{Db, DbError, NewEvent};
 use serde::Deserialize as _;
 use starling_contract_api::{
     Deployment,
-    events::{BillingEvent, Moved},
+    events::{BillingEvent, Moved, Source},
     payment::PaymentMsg,
     rpc::{BlockRef, Event, RpcError},
 };
 use starling_http_api::network::{Change, HistoryEntry};
-use starling_primitives::{AccountId, Amount, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, EscrowId, TimestampMs};
+use starling_protocol::signing::Voucher;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 const CURSOR: &str = "history";
@@ -143,44 +144,52 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
             let sum = accounts.entry(account.clone()).or_default();
             *sum = sum.checked_add(amount).unwrap_or(*sum);
         };
-        for (account, amount) in moved.into_iter().flat_map(|moved| &moved.credits) {
-            add(account, *amount);
+        let in_near = |moved: &Moved, amount: Amount| if moved.asset == Asset::Near { amount } else { Amount::ZERO };
+        if let Some(moved) = moved {
+            for (account, amount) in &moved.credits {
+                add(account, in_near(moved, *amount));
+            }
         }
         if let Some((payer, _)) = known {
             add(payer, Amount::ZERO);
-            for amount in moved.into_iter().flat_map(|moved| [moved.refund, moved.storage]) {
-                add(payer, amount);
+            if let Some(moved) = moved {
+                add(payer, in_near(moved, moved.refund));
+                add(payer, moved.storage);
             }
         }
         let accounts = accounts.into_iter().map(|(account, sum)| (account, (!sum.is_zero()).then_some(Change::Plus(sum)))).collect();
         (Some(escrow_id), known.map(|(_, purpose)| purpose.clone()), accounts)
     };
     match event {
-        E::Deposited { account, amount } | E::TransferFailed { account, amount } => one(account, Some(Change::Plus(amount))),
-        E::Withdrawn { account, amount } => one(account, Some(Change::Minus(amount))),
+        E::Deposited { account, asset, amount } | E::TransferFailed { account, asset, amount } => {
+            one(account, (asset == Asset::Near).then_some(Change::Plus(amount)))
+        }
+        E::Withdrawn { account, asset, amount } => one(account, (asset == Asset::Near).then_some(Change::Minus(amount))),
         E::AccountRegistered { account, .. }
         | E::AccountUnregistered { account, .. }
         | E::StorageDeposited { account, .. }
         | E::StorageWithdrawn { account, .. }
         | E::SessionKeyAdded { account, .. }
         | E::SessionKeyRemoved { account, .. } => one(account, None),
-        E::PaymentHeld { escrow_id, payer, amount, storage, forwarded, source, msg, .. } => {
+        E::PaymentHeld { escrow_id, payer, asset, amount, storage, forwarded, source, msg, .. } => {
+            let amount = if asset == Asset::Near { amount } else { Amount::ZERO };
             let total = Amount::sum([amount, storage, forwarded]).unwrap_or(amount);
-            // What was attached never was on the balance.
-            let from_balance = !matches!(source, starling_contract_api::events::Source::Attached);
+            // What was attached or sent as tokens never was on the balance.
+            let from_balance = !matches!(source, Source::Attached | Source::Transferred);
             (Some(escrow_id), Some(purpose(&msg)), vec![(payer, from_balance.then_some(Change::Minus(total)))])
         }
         E::EscrowOpened { escrow_id, moved, .. }
         | E::EscrowRefused { escrow_id, moved, .. }
         | E::EscrowVoided { escrow_id, moved }
         | E::EscrowPosted { escrow_id, moved, .. }
+        | E::VoucherRedeemed { voucher: Voucher { escrow_id, .. }, moved }
         | E::HoldbackDecided { escrow_id, moved, .. }
         | E::EscrowClosed { escrow_id, moved } => of_escrow(escrow_id, Some(&moved)),
         E::EarningsClaimed { escrow_id, moved, .. } => of_escrow(escrow_id, Some(&moved)),
         E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, Some(Change::Plus(amount)))]),
         E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
         E::FeesWithdrawn { owner, .. } => one(owner, None),
-        E::FeesReturned { .. } | E::PausedSet { .. } => (None, None, Vec::new()),
+        E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } => (None, None, Vec::new()),
     }
 }
 
@@ -209,6 +218,7 @@ mod tests {
     fn history__should_show_who_gained_by_a_post_and_a_refund() {
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a run of 3 rounds".to_owned()))]);
         let moved = Moved {
+            asset: Asset::Near,
             credits: vec![(account("bob.starling"), Amount(70))],
             fee: Amount(2),
             refund: Amount(20),
@@ -226,7 +236,27 @@ mod tests {
 
     #[test]
     fn history__should_show_money_that_left() {
-        let told = tell(BillingEvent::Withdrawn { account: account("alice.starling"), amount: Amount(5) }, &BTreeMap::new());
+        let told =
+            tell(BillingEvent::Withdrawn { account: account("alice.starling"), asset: Asset::Near, amount: Amount(5) }, &BTreeMap::new());
         assert_eq!(told.2, vec![(account("alice.starling"), Some(Change::Minus(Amount(5))))]);
+    }
+
+    #[test]
+    fn history__should_not_take_tokens_for_near() {
+        let asset = Asset::Nep141(account("usd.starling"));
+        let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a payment".to_owned()))]);
+        let moved = Moved {
+            asset: asset.clone(),
+            credits: vec![(account("bob.starling"), Amount(70))],
+            fee: Amount(2),
+            refund: Amount(20),
+            storage: Amount(8),
+            state: "closed".to_owned(),
+            removed: true,
+        };
+        let (_, _, accounts) = tell(BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }, &escrows);
+        assert_eq!(accounts, vec![(account("alice.starling"), Some(Change::Plus(Amount(8)))), (account("bob.starling"), None)]);
+        let told = tell(BillingEvent::Deposited { account: account("alice.starling"), asset, amount: Amount(5) }, &escrows);
+        assert_eq!(told.2, vec![(account("alice.starling"), None)]);
     }
 }

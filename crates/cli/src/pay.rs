@@ -25,7 +25,7 @@ pub(crate) async fn pay(
     let billing = context.billing();
     let config = context.rpc.view(&billing.config()).await?;
     let storage = msg.storage();
-    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback };
+    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher: None };
     let args = PayArgs { target: target.clone(), amount, storage, bounds, msg };
     let registered = context.rpc.view(&billing.storage_balance_of(context.signer.account())).await?.is_some();
     let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;

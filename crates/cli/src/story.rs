@@ -7,7 +7,7 @@ use starling_contract_api::{
     rpc::{BlockRef, RpcClient, RpcError},
 };
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, RunId, TimestampMs};
-use starling_protocol::signing::RoundStatement;
+use starling_protocol::signing::{RoundStatement, Voucher};
 use std::collections::BTreeMap;
 
 /// All events of our contracts since a moment, in order.
@@ -87,6 +87,7 @@ impl Story {
                 | BillingEvent::EscrowRefused { escrow_id, moved, .. }
                 | BillingEvent::EscrowVoided { escrow_id, moved }
                 | BillingEvent::EscrowPosted { escrow_id, moved, .. }
+                | BillingEvent::VoucherRedeemed { voucher: Voucher { escrow_id, .. }, moved }
                 | BillingEvent::EscrowClosed { escrow_id, moved }
                 | BillingEvent::EarningsClaimed { escrow_id, moved, .. }
                     if *escrow_id == id =>

@@ -1,4 +1,4 @@
-//! `billing`: balances, escrow, fees, session keys.
+//! `billing`: balances, escrow, fees, session keys, in NEAR and in the NEP-141 tokens on its list.
 //!
 //! Callable by anyone unless said otherwise; *payer* means the escrow's payer with one yocto attached.
 
@@ -8,22 +8,30 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey, Signature, TimestampMs};
 use starling_protocol::{
     escrow::{Escrow, MAX_PAYEES, Posting},
     session_key::SessionKey,
+    signing::Voucher,
 };
 
-/// Bytes of an account's record at its largest.
+/// Bytes of an account's record at its largest, without tokens.
 pub const ACCOUNT_BYTES: u64 = 240;
+/// Bytes of a token's balance in an account's record, taken from the account's storage credit when the first of the token comes in.
+pub const TOKEN_BALANCE_BYTES: u64 = 90;
 /// Bytes of an escrow's record and its place in the payer's list, without its payees.
 pub const ESCROW_BASE_BYTES: u64 = 600;
 /// Bytes of a payee in an escrow's record.
 pub const PAYEE_BYTES: u64 = 132;
 /// Bytes of a session key at its largest.
 pub const SESSION_KEY_BYTES: u64 = 740;
+/// The most tokens that were ever on the list.
+pub const MAX_TOKENS: usize = 16;
 /// The most escrows of one payer that are not spent yet.
 pub const MAX_ESCROWS: usize = 256;
+
+/// Gas of a withdrawal of tokens: the token's `ft_transfer`, and a callback that can read whatever the token answers.
+const TOKEN_WITHDRAWAL_TGAS: u64 = 40;
 
 /// The storage deposit of an escrow with at most so many payees.
 pub fn escrow_storage(max_payees: u16) -> Amount {
@@ -76,7 +84,7 @@ pub struct EscrowView {
     pub storage: Amount,
 }
 
-/// The contract's own sums, for anyone who checks the invariant: holdings = balances + escrows + fees + storage + reserve + surplus.
+/// The contract's own sums in NEAR, for anyone who checks the invariant: holdings = balances + escrows + fees + storage + reserve + surplus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// All free balances in NEAR.
@@ -91,6 +99,24 @@ pub struct Totals {
     pub in_flight: Amount,
     /// The account's whole balance, storage stake included, when asked.
     pub holdings: Amount,
+}
+
+/// The contract's own sums in one token. Invariant: what the token says that `billing` holds = balances + escrows + fees + surplus; a transfer that is under way
+/// may have left already or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenTotals {
+    /// The token's contract.
+    pub token: AccountId,
+    /// Whether more of it is taken. What is here leaves in any case.
+    pub listed: bool,
+    /// All free balances.
+    pub balances: Amount,
+    /// All that lies in escrows.
+    pub escrows: Amount,
+    /// The fee account.
+    pub fees: Amount,
+    /// What is leaving in transfers whose outcome is not known yet.
+    pub in_flight: Amount,
 }
 
 /// How `billing` is set up.
@@ -136,6 +162,12 @@ impl Billing {
         Call::new(&self.0, "withdraw", json!({"amount": amount}), 20, ONE_YOCTO)
     }
 
+    /// Sends a token from the caller's balance to the caller; all of it when no amount is named. One yocto, which the token gets.
+    pub fn withdraw_token(&self, token: &AccountId, amount: Option<Amount>) -> Call {
+        let asset = Asset::Nep141(token.clone());
+        Call::new(&self.0, "withdraw", json!({"amount": amount, "asset": asset}), TOKEN_WITHDRAWAL_TGAS, ONE_YOCTO)
+    }
+
     /// Pays from the attached NEAR: holds `amount` for the target and asks it. Gives a [`crate::payment::PayResult`].
     /// `deposit` must cover `amount`, `storage`, [`Billing::pay_storage`] and, for a new caller, registration; what is left is credited to the caller's balance.
     pub fn pay(&self, args: &PayArgs, deposit: Amount) -> Call {
@@ -152,6 +184,13 @@ impl Billing {
         Call::new(&self.0, "pay_from_balance", json!(args), 100, if with_session_key { Amount::ZERO } else { ONE_YOCTO })
     }
 
+    /// Pays a token from the caller's balance, and storage from its NEAR. One yocto: a session key spends NEAR only.
+    pub fn pay_tokens_from_balance(&self, token: &AccountId, args: &PayArgs) -> Call {
+        let mut call = self.pay_from_balance(args, false);
+        call.args["asset"] = json!(Asset::Nep141(token.clone()));
+        call
+    }
+
     /// Asks the target again for its answer (its view `payment_answer`) when the first callback was lost; anyone, until `hold_deadline`. Of an open escrow it repeats
     /// `on_opened`. Gives a [`crate::payment::PayResult`].
     pub fn confirm(&self, escrow_id: EscrowId) -> Call {
@@ -166,6 +205,11 @@ impl Billing {
     /// New cumulative totals; the escrow's arbiter only. An old `seq` changes nothing. `close` ends posting and returns what is available.
     pub fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Call {
         Call::new(&self.0, "post", json!({"escrow_id": escrow_id, "seq": seq, "postings": postings, "close": close}), 60, Amount::ZERO)
+    }
+
+    /// Brings a voucher that the escrow's voucher key signed; anyone. An old `seq` changes nothing.
+    pub fn redeem(&self, voucher: &Voucher, signature: &Signature) -> Call {
+        Call::new(&self.0, "redeem", json!({"voucher": voucher, "signature": signature}), 20, Amount::ZERO)
     }
 
     /// Accepts the result: the holdback is earned. Payer.
@@ -224,6 +268,17 @@ impl Billing {
         Call::new(&self.0, "withdraw_fees", json!({}), 20, ONE_YOCTO)
     }
 
+    /// Sends the fees in a token to the owner; owner only.
+    pub fn withdraw_token_fees(&self, token: &AccountId) -> Call {
+        let asset = Asset::Nep141(token.clone());
+        Call::new(&self.0, "withdraw_fees", json!({"asset": asset}), TOKEN_WITHDRAWAL_TGAS, ONE_YOCTO)
+    }
+
+    /// Takes a NEP-141 token from now on, or takes no more of it; owner only. `billing` must be registered with the token besides ([`crate::token::Token::register`]).
+    pub fn set_token(&self, token: &AccountId, listed: bool) -> Call {
+        Call::new(&self.0, "set_token", json!({"token": token, "listed": listed}), 10, ONE_YOCTO)
+    }
+
     /// Refuses or takes new payments; owner only.
     pub fn set_paused(&self, paused: bool) -> Call {
         Call::new(&self.0, "set_paused", json!({"paused": paused}), 10, ONE_YOCTO)
@@ -237,6 +292,11 @@ impl Billing {
     /// The contract's sums.
     pub fn totals(&self) -> View<Totals> {
         View::new(&self.0, "totals", json!({}))
+    }
+
+    /// The contract's sums in each token that was ever on the list; [`MAX_TOKENS`] at most.
+    pub fn tokens(&self) -> View<Vec<TokenTotals>> {
+        View::new(&self.0, "tokens", json!({}))
     }
 
     /// An account, or nothing if it is not registered.

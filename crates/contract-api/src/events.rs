@@ -10,7 +10,7 @@ use starling_protocol::{
     lease::{Lease, LeaseState},
     node::Node,
     run::{Ending, Run, RunState},
-    signing::{LeaseStatement, RoundStatement},
+    signing::{LeaseStatement, RoundStatement, Voucher},
 };
 
 /// The standard's name in `billing`'s events.
@@ -19,15 +19,17 @@ pub const BILLING_STANDARD: &str = "starling-billing";
 pub const COMPUTE_STANDARD: &str = "starling-compute";
 
 /// What left an escrow with one change of its state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
+    /// What credits, fee and refund are counted in: the escrow's asset.
+    pub asset: Asset,
     /// To payees' balances, after the fee.
     pub credits: Vec<(AccountId, Amount)>,
     /// To the fee account.
     pub fee: Amount,
     /// Back to the payer's balance.
     pub refund: Amount,
-    /// Storage deposit back to the payer's balance.
+    /// Storage deposit back to the payer's balance, in NEAR.
     pub storage: Amount,
     /// The escrow's state after it.
     pub state: String,
@@ -41,6 +43,8 @@ pub struct Moved {
 pub enum Source {
     /// Attached to the call.
     Attached,
+    /// Sent by `ft_transfer_call`; the NEAR for storage came from the payer's storage credit.
+    Transferred,
     /// The payer's balance, with one yocto.
     Balance,
     /// The payer's balance, by a session key.
@@ -72,12 +76,14 @@ pub enum BillingEvent {
     StorageDeposited { account: AccountId, amount: Amount },
     /// Storage credit went to its owner.
     StorageWithdrawn { account: AccountId, amount: Amount },
-    /// NEAR came in, to a balance.
-    Deposited { account: AccountId, amount: Amount },
-    /// NEAR left from a balance; [`BillingEvent::TransferFailed`] takes it back.
-    Withdrawn { account: AccountId, amount: Amount },
+    /// NEAR or a token came in, to a balance.
+    Deposited { account: AccountId, asset: Asset, amount: Amount },
+    /// NEAR or a token left from a balance; [`BillingEvent::TransferFailed`] takes it back.
+    Withdrawn { account: AccountId, asset: Asset, amount: Amount },
     /// A transfer failed: the amount is on the account's balance (again).
-    TransferFailed { account: AccountId, amount: Amount },
+    TransferFailed { account: AccountId, asset: Asset, amount: Amount },
+    /// A token is taken from now on, or no more of it comes in.
+    TokenSet { token: AccountId, listed: bool },
     /// A payment is held for its target; `msg` is its [`crate::payment::PaymentMsg`] in JSON.
     PaymentHeld {
         escrow_id: EscrowId,
@@ -101,6 +107,8 @@ pub enum BillingEvent {
     ForwardedReturned { escrow_id: EscrowId, payer: AccountId, amount: Amount },
     /// The arbiter posted.
     EscrowPosted { escrow_id: EscrowId, seq: u64, postings: Vec<Posting>, close: bool, moved: Moved },
+    /// A voucher counted.
+    VoucherRedeemed { voucher: Voucher, moved: Moved },
     /// The holdback was decided.
     HoldbackDecided { escrow_id: EscrowId, decision: Decision, moved: Moved },
     /// The payer asked for closing.
@@ -116,9 +124,9 @@ pub enum BillingEvent {
     /// A session key's right ended.
     SessionKeyRemoved { account: AccountId, public_key: PublicKey },
     /// Fees went to the owner; [`BillingEvent::FeesReturned`] takes it back.
-    FeesWithdrawn { owner: AccountId, amount: Amount },
+    FeesWithdrawn { owner: AccountId, asset: Asset, amount: Amount },
     /// The transfer of fees failed.
-    FeesReturned { amount: Amount },
+    FeesReturned { asset: Asset, amount: Amount },
     /// New payments are refused, or taken again.
     PausedSet { paused: bool },
 }

@@ -11,10 +11,12 @@ pub mod market;
 pub mod payment;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+pub mod token;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use starling_primitives::{AccountId, Amount};
+use starling_protocol::signing::Domain;
 use std::marker::PhantomData;
 
 /// One yoctoNEAR: what a call wants that a function-call key must not make.
@@ -42,8 +44,17 @@ pub struct Deployment {
 
 impl Deployment {
     /// The domain of all that `compute` checks.
-    pub fn compute_domain(&self) -> starling_protocol::signing::Domain {
-        starling_protocol::signing::Domain { chain_id: self.chain_id.clone(), contract: self.compute.clone(), instance: self.instance }
+    pub fn compute_domain(&self) -> Domain {
+        self.domain(&self.compute)
+    }
+
+    /// The domain of the vouchers that `billing` checks.
+    pub fn billing_domain(&self) -> Domain {
+        self.domain(&self.billing)
+    }
+
+    fn domain(&self, contract: &AccountId) -> Domain {
+        Domain { chain_id: self.chain_id.clone(), contract: contract.clone(), instance: self.instance }
     }
 }
 

@@ -30,13 +30,15 @@ pub enum PaymentMsg {
     },
 }
 
-/// The arguments of `pay` and `pay_from_balance`.
+/// The arguments of `pay` and `pay_from_balance`, and the `msg` of a payment by `ft_transfer_call`.
+///
+/// `billing` passes the payer's words on as it got them, so `M` is any JSON there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PayArgs {
+pub struct PayArgs<M = PaymentMsg> {
     /// The contract that is asked to accept.
     pub target: AccountId,
-    /// How much is held; the rest of an attached deposit pays storage and is credited to the payer's balance.
+    /// How much is held; the rest of an attached deposit pays storage and is credited to the payer's balance, as is the rest of transferred tokens.
     pub amount: Amount,
     /// Forwarded to the target for the storage of its own record: [`PaymentMsg::storage`]. What the target does not need it sends to the payer; a refusal credits
     /// all of it to the payer's balance.
@@ -44,7 +46,7 @@ pub struct PayArgs {
     /// What the payer allows.
     pub bounds: Bounds,
     /// What the payer wants.
-    pub msg: PaymentMsg,
+    pub msg: M,
 }
 
 /// What `billing` asks the target: the one argument of `on_payment`.

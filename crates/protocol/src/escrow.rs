@@ -6,7 +6,7 @@ mod record;
 
 pub use record::{Authority, Bounds, Escrow, Holdback, OpenTerms, Opened, Payee, Posting, State};
 
-use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, TimestampMs};
+use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 
 /// How long an answer of the arbiter is waited for before anyone may void.
 pub const HOLD_PERIOD: DurationMs = DurationMs::from_secs(600);
@@ -35,8 +35,10 @@ pub enum Event {
     Refuse,
     /// Anyone, when the arbiter never answered.
     Void,
-    /// The authority posts new totals, and closes if so said.
+    /// The authority posts new totals, and closes if so said. A voucher posts one total and never closes.
     Post {
+        /// Who posts: the caller is the escrow's arbiter, or a voucher of this key was checked.
+        by: Authority,
         /// Number of the post; only a higher one than the last counts.
         seq: u64,
         /// New totals; a payee that is left out keeps its figure.
@@ -85,6 +87,15 @@ pub enum EscrowError {
     /// The answer passes what the payer allowed or the protocol's limits.
     #[error("the arbiter's answer is outside the payer's bounds: {0}")]
     OutOfBounds(&'static str),
+    /// The voucher key is a point of small order.
+    #[error("the voucher key is of small order: anyone could forge its signatures")]
+    WeakVoucherKey,
+    /// The escrow takes posts of its arbiter, or vouchers; never both.
+    #[error("the escrow takes posts of its {takes} alone")]
+    WrongAuthority {
+        /// Whose posts it takes.
+        takes: &'static str,
+    },
     /// A payee's total would fall.
     #[error("the total of {0} would fall")]
     TotalFalls(AccountId),
@@ -131,6 +142,9 @@ impl Escrow {
         if bounds.expires_by > now.after(MAX_LIFE) || bounds.expires_by <= now {
             return Err(EscrowError::OutOfBounds("expires_by"));
         }
+        if bounds.voucher.is_some_and(|key| key.is_small_order()) {
+            return Err(EscrowError::WeakVoucherKey);
+        }
         let state = State::Held { hold_deadline: now.after(HOLD_PERIOD) };
         Ok(Self { payer, arbiter, asset, bounds, fee, created_at: now, deposited, refunded: Amount::ZERO, state })
     }
@@ -157,7 +171,10 @@ impl Escrow {
                 require_reached(*hold_deadline, now)?;
                 next.void(&mut effects);
             }
-            (Event::Post { seq, postings, close }, State::Open(opened)) => {
+            (Event::Post { by, seq, postings, close }, State::Open(opened)) => {
+                if by != opened.authority {
+                    return Err(wrong_authority(opened));
+                }
                 let last = opened.expires_at.after(opened.grace);
                 if now > last {
                     return Err(EscrowError::Expired(last));
@@ -218,6 +235,15 @@ impl Escrow {
             (_, state) => return Err(EscrowError::WrongState { state: state.name() }),
         }
         Ok((next, effects))
+    }
+
+    /// The key whose vouchers the escrow takes; an error if it takes none.
+    pub fn voucher_key(&self) -> Result<PublicKey, EscrowError> {
+        let opened = self.state.opened().ok_or(EscrowError::WrongState { state: self.state.name() })?;
+        match opened.authority {
+            Authority::Voucher(key) => Ok(key),
+            Authority::Arbiter => Err(wrong_authority(opened)),
+        }
     }
 
     /// What is still free to be posted or returned.
@@ -323,6 +349,7 @@ fn require_reached(moment: TimestampMs, now: TimestampMs) -> Result<(), EscrowEr
 fn check_terms(terms: &OpenTerms, bounds: &Bounds, now: TimestampMs) -> Result<(), EscrowError> {
     let refused = |what| Err(EscrowError::OutOfBounds(what));
     match terms {
+        terms if terms.authority != bounds.authority() => refused("authority"),
         terms if terms.expires_at > bounds.expires_by || terms.expires_at <= now => refused("expires_at"),
         terms if terms.grace > MAX_GRACE => refused("grace"),
         terms if terms.holdback < bounds.holdback => refused("holdback"),
@@ -330,6 +357,14 @@ fn check_terms(terms: &OpenTerms, bounds: &Bounds, now: TimestampMs) -> Result<(
         terms if terms.max_payees > MAX_PAYEES => refused("max_payees"),
         _ => Ok(()),
     }
+}
+
+fn wrong_authority(opened: &Opened) -> EscrowError {
+    let takes = match opened.authority {
+        Authority::Arbiter => "arbiter",
+        Authority::Voucher(_) => "voucher key",
+    };
+    EscrowError::WrongAuthority { takes }
 }
 
 fn decide_holdback(opened: &mut Opened, decision: Holdback) -> Result<(), EscrowError> {

@@ -4,11 +4,16 @@
 use super::*;
 use proptest::prelude::*;
 
+#[path = "escrow_voucher_tests.rs"]
+mod vouchers;
+
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const EXPIRES: TimestampMs = NOW.after(DurationMs::from_hours(10));
 const GRACE: DurationMs = DurationMs::from_hours(1);
 const AVAILABILITY: DurationMs = DurationMs::from_days(2);
 const DEPOSIT: Amount = Amount(1_000_003);
+/// A voucher key; its signatures are checked at the rim.
+const KEY: PublicKey = PublicKey([7; 32]);
 
 fn name(text: &str) -> AccountId {
     AccountId::new(text).expect("a name")
@@ -19,7 +24,7 @@ fn bps(value: u16) -> BasisPoints {
 }
 
 fn bounds() -> Bounds {
-    Bounds { expires_by: EXPIRES, post_at_once: DEPOSIT, fee: MAX_FEE, holdback: BasisPoints::ZERO }
+    Bounds { expires_by: EXPIRES, post_at_once: DEPOSIT, fee: MAX_FEE, holdback: BasisPoints::ZERO, voucher: None }
 }
 
 fn held() -> Escrow {
@@ -48,7 +53,7 @@ fn posting(payee: &str, total: u128) -> Posting {
 }
 
 fn post(seq: u64, totals: &[(&str, u128)], close: bool) -> Event {
-    Event::Post { seq, postings: totals.iter().map(|(payee, total)| posting(payee, *total)).collect(), close }
+    Event::Post { by: Authority::Arbiter, seq, postings: totals.iter().map(|(payee, total)| posting(payee, *total)).collect(), close }
 }
 
 /// Applies and checks that the escrow's own sums hold and that the effects are what left it.
@@ -154,6 +159,7 @@ fn open__should_refuse_what_the_payer_did_not_sign() {
     let cases = [
         (OpenTerms { expires_at: EXPIRES.after(DurationMs(1)), ..terms() }, EscrowError::OutOfBounds("expires_at")),
         (OpenTerms { expires_at: NOW, ..terms() }, EscrowError::OutOfBounds("expires_at")),
+        (OpenTerms { authority: Authority::Voucher(KEY), ..terms() }, EscrowError::OutOfBounds("authority")),
         (OpenTerms { grace: MAX_GRACE.0.checked_add(1).map(DurationMs).expect("small"), ..terms() }, EscrowError::OutOfBounds("grace")),
         (OpenTerms { holdback: bps(999), ..terms() }, EscrowError::OutOfBounds("holdback")),
         (OpenTerms { availability: DurationMs(MAX_AVAILABILITY.0 + 1), ..terms() }, EscrowError::OutOfBounds("availability")),
@@ -370,7 +376,7 @@ fn event_of(draw: Draw, now: TimestampMs) -> Event {
         Draw::Open { holdback, postings, close } => {
             Event::Open(OpenTerms { holdback: bps(holdback), postings: named(postings), close, ..terms() })
         }
-        Draw::Post { seq, postings, close } => Event::Post { seq, postings: named(postings), close },
+        Draw::Post { seq, postings, close } => Event::Post { by: Authority::Arbiter, seq, postings: named(postings), close },
         Draw::Plain(index) => {
             [Event::Refuse, Event::Void, Event::Acknowledge, Event::RefuseHoldback, Event::AskClosing, Event::Close, Event::Vest][index]
                 .clone()

@@ -46,7 +46,13 @@ pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payme
         ));
     }
     let storage = payment.msg.storage();
-    let bounds = Bounds { expires_by: payment.expires_by, post_at_once: payment.post_at_once, fee: config.fee, holdback: payment.holdback };
+    let bounds = Bounds {
+        expires_by: payment.expires_by,
+        post_at_once: payment.post_at_once,
+        fee: config.fee,
+        holdback: payment.holdback,
+        voucher: None,
+    };
     let args = PayArgs { target: payment.target, amount: payment.amount, storage, bounds, msg: payment.msg };
     let sent = wallet::send(&billing.pay(&args, deposit)).await?;
     let value = sent.status["SuccessValue"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();

@@ -15,7 +15,7 @@ use starling_protocol::{
     escrow::Posting,
     lease::LeaseTerms,
     node::{Capability, DeviceKind},
-    signing::{LeaseStatement, Role},
+    signing::{LeaseStatement, Role, Voucher},
 };
 use starling_tests::{
     Actor, Harness, contract_wasm,
@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 const VIEWS: &[&str] = &[
     "config",
     "totals",
+    "tokens",
     "account",
     "storage_balance_of",
     "storage_balance_bounds",
@@ -105,8 +106,8 @@ impl Scene {
             self.raw(compute, "new", json!(owner), Amount::ZERO),
             self.raw(billing, "resolve_payment", json!({"escrow_id": self.run_escrow, "payer": me, "forwarded": "0"}), Amount::ZERO),
             self.raw(billing, "resolve_confirm", json!({"escrow_id": self.run_escrow}), Amount::ZERO),
-            self.raw(billing, "on_sent", json!({"account": me, "amount": near}), Amount::ZERO),
-            self.raw(billing, "on_fees_sent", json!({"amount": near}), Amount::ZERO),
+            self.raw(billing, "on_sent", json!({"account": me, "asset": "near", "amount": near}), Amount::ZERO),
+            self.raw(billing, "on_fees_sent", json!({"asset": "near", "amount": near}), Amount::ZERO),
             self.raw(compute, "on_run_posted", json!({"run_id": 1, "close": true}), Amount::ZERO),
             self.raw(compute, "on_lease_posted", json!({"lease_id": 1}), Amount::ZERO),
             self.raw(compute, "on_stake_read", json!({"node_id": 1, "escrow_id": 1}), Amount::ZERO),
@@ -120,7 +121,12 @@ impl Scene {
         let (billing, compute) = (self.harness.billing(), self.harness.compute());
         let mine = Posting { payee: self.coordinator.account.clone(), total: Amount::from_millinear(500) };
         let until = starling_primitives::TimestampMs(u64::MAX / 2);
-        let mut calls = vec![billing.set_paused(true), billing.withdraw_fees(), compute.set_paused(true)];
+        let mut calls = vec![
+            billing.set_paused(true),
+            billing.withdraw_fees(),
+            billing.set_token(&self.coordinator.account, true),
+            compute.set_paused(true),
+        ];
         for escrow in [self.run_escrow, self.lease_escrow] {
             calls.extend([
                 billing.post(escrow, 1_000, std::slice::from_ref(&mine), true),
@@ -167,7 +173,16 @@ impl Scene {
             output: Hash32::default(),
             is_final: true,
         };
+        let voucher = Voucher {
+            escrow_id: self.run_escrow,
+            seq: 1_000,
+            payee: self.coordinator.account.clone(),
+            total: Amount::from_millinear(500),
+            work_root: Hash32::default(),
+        };
+        let voucher_signature = sign(&voucher.signing_bytes(&self.harness.deployment.billing_domain()));
         Ok(vec![
+            self.harness.billing().redeem(&voucher, &voucher_signature),
             compute.post_round(&round, &[signature], &sign(&round.signing_bytes(&domain, Role::Meter))),
             compute.post_statement(
                 &lease,
@@ -189,6 +204,8 @@ impl Scene {
         Ok(vec![
             billing.storage_deposit(None, false, near),
             billing.deposit(Amount::from_near(5)),
+            // As if it were a token that moved something.
+            self.raw(&billing.0, "ft_on_transfer", json!({"sender_id": self.coordinator.account, "amount": near, "msg": ""}), Amount::ZERO),
             billing.add_session_key(&key, near, until, std::slice::from_ref(&compute.0)),
             billing.remove_session_key(&key),
             billing.pay(&args, Amount::from_near(3)),

@@ -20,7 +20,12 @@ pub(crate) async fn surplus(harness: &Harness) -> anyhow::Result<Amount> {
 
 /// An account's free NEAR in `billing`.
 pub(crate) async fn free(harness: &Harness, account: &AccountId) -> anyhow::Result<Amount> {
+    free_of(harness, account, &Asset::Near).await
+}
+
+/// An account's free balance of an asset in `billing`.
+pub(crate) async fn free_of(harness: &Harness, account: &AccountId, wanted: &Asset) -> anyhow::Result<Amount> {
     let account = harness.view(&harness.billing().account(account)).await?;
     let balances = account.map(|account| account.balances).unwrap_or_default();
-    Ok(balances.into_iter().find(|(asset, _)| *asset == Asset::Near).map_or(Amount::ZERO, |(_, amount)| amount))
+    Ok(balances.into_iter().find(|(asset, _)| asset == wanted).map_or(Amount::ZERO, |(_, amount)| amount))
 }

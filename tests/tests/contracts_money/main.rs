@@ -12,6 +12,8 @@ mod leases;
 mod records;
 mod rosters;
 mod runs;
+mod tokens;
+mod vouchers;
 mod walks;
 
 use starling_tests::Harness;

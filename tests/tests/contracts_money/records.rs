@@ -1,7 +1,7 @@
 //! Storage prices cover the largest record there can be.
 
 use starling_contract_api::{
-    billing::{ACCOUNT_BYTES, ESCROW_BASE_BYTES, PAYEE_BYTES, SESSION_KEY_BYTES},
+    billing::{ACCOUNT_BYTES, ESCROW_BASE_BYTES, PAYEE_BYTES, SESSION_KEY_BYTES, TOKEN_BALANCE_BYTES},
     compute::{Offer, RECORD_BYTES},
     payment::{LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES},
 };
@@ -46,7 +46,13 @@ fn escrow(payees: u16) -> Escrow {
         payees: vec![payee; usize::from(payees)],
         closing_asked_at: Some(TimestampMs(1)),
     };
-    let bounds = Bounds { expires_by: TimestampMs(1), post_at_once: Amount(1), fee: BasisPoints::ONE, holdback: BasisPoints::ONE };
+    let bounds = Bounds {
+        expires_by: TimestampMs(1),
+        post_at_once: Amount(1),
+        fee: BasisPoints::ONE,
+        holdback: BasisPoints::ONE,
+        voucher: Some(PublicKey([1; 32])),
+    };
     let state = State::Settling { opened, until: TimestampMs(1) };
     Escrow {
         payer: longest(),
@@ -70,8 +76,11 @@ fn billing_storage__should_cover_the_largest_records() {
         assert!(record <= price, "an escrow of {payees} payees takes {record} bytes, {price} are paid");
     }
     let balances = vec![(Asset::Near, Amount(1))];
-    let account = ENTRY + NAME + bytes(&balances) + 32;
-    assert!(account <= ACCOUNT_BYTES, "{account}");
+    let account = |balances: &Vec<(Asset, Amount)>| ENTRY + NAME + bytes(balances) + 32 + 4;
+    assert!(account(&balances) <= ACCOUNT_BYTES, "{}", account(&balances));
+    let with_token = vec![(Asset::Near, Amount(1)), (Asset::Nep141(longest()), Amount(1))];
+    let token = account(&with_token) - account(&balances);
+    assert!(token <= TOKEN_BALANCE_BYTES, "{token}");
     let key = SessionKey { cap: Amount(1), spent: Amount(1), expires_at: TimestampMs(1), targets: vec![longest(); MAX_TARGETS] };
     let key = ENTRY + NAME + 4 + 32 + bytes(&key);
     assert!(key <= SESSION_KEY_BYTES, "{key}");

@@ -229,7 +229,7 @@ async fn earnings__should_wait_for_a_payee_that_is_not_registered() -> anyhow::R
     harness.call(&alice, &harness.compute().settle_run(RUN)).await?.ok()?;
     harness.call(&alice, &harness.billing().acknowledge(paid.escrow_id)).await?.ok()?;
     let claim = harness.billing().claim(paid.escrow_id, &payee.account);
-    harness.call(&harness.owner, &claim).await?.refused("nothing waits")?;
+    harness.call(&harness.owner, &claim).await?.refused("is not registered")?;
     harness.call(&payee, &harness.billing().deposit(Amount::from_near(1))).await?.ok()?;
     let before = free(&harness, &payee.account).await?;
     harness.call(&harness.owner, &claim).await?.ok()?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 
 /// Who may post.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Authority {
     /// The contract that accepted the payment.
@@ -27,6 +27,16 @@ pub struct Bounds {
     pub fee: BasisPoints,
     /// At least this part is held back.
     pub holdback: BasisPoints,
+    /// The key whose vouchers post, and then nothing else does; without one the arbiter posts. Never a key of an account: whatever it signs may be a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voucher: Option<PublicKey>,
+}
+
+impl Bounds {
+    /// Who may post: the payer fixes it, the arbiter's answer must say the same.
+    pub fn authority(&self) -> Authority {
+        self.voucher.map_or(Authority::Arbiter, Authority::Voucher)
+    }
 }
 
 /// A payee's figure so far, before the fee. Cumulative: it never falls.
