@@ -20,11 +20,15 @@ pub struct Answer {
     pub largest_receipt_tgas: u64,
     /// All gas, in Tgas, rounded up.
     pub total_tgas: u64,
+    /// What the transaction and each receipt burnt of gas, with the account that it ran at.
+    pub burnt_gas: Vec<(String, u64)>,
 }
 
 impl Answer {
     pub(crate) fn read(result: ExecutionFinalResult) -> Self {
-        let gas = result.outcomes().iter().map(|outcome| outcome.gas_burnt.as_gas()).collect::<Vec<_>>();
+        let burnt_gas: Vec<_> =
+            result.outcomes().iter().map(|outcome| (outcome.executor_id.to_string(), outcome.gas_burnt.as_gas())).collect();
+        let gas: Vec<_> = burnt_gas.iter().map(|(_, gas)| *gas).collect();
         let burnt = Amount(result.outcomes().iter().map(|outcome| outcome.tokens_burnt.as_yoctonear()).sum());
         let logs = result.logs().into_iter().map(str::to_owned).collect();
         let failures: Vec<String> = result.failures().iter().map(|outcome| failure(outcome)).collect();
@@ -34,7 +38,7 @@ impl Answer {
             Ok(success) => success.raw_bytes().map_err(|error| error.to_string()),
             Err(_) => Err(failures.join("; ")),
         };
-        Self { value, logs, failures, burnt, largest_receipt_tgas, total_tgas }
+        Self { value, logs, failures, burnt, largest_receipt_tgas, total_tgas, burnt_gas }
     }
 
     /// The transaction must have succeeded, every receipt of it.

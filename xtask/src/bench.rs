@@ -1,8 +1,9 @@
-//! `cargo xtask bench NAME`: figures that say how fast something is, printed and not asserted.
+//! `cargo xtask bench NAME`: figures that say how fast or how dear something is, printed.
 
 use anyhow::{Result, bail};
 
 use crate::{
+    bench_gas,
     command::{command, run},
     paths,
 };
@@ -14,7 +15,8 @@ use crate::{
 pub(crate) fn bench(names: &[String]) -> Result<()> {
     match names {
         [name] if name == "localnet" => localnet(),
-        _ => bail!("one benchmark at a time, by its name; there is: localnet"),
+        [name] if name == "gas" => bench_gas::gas(),
+        _ => bail!("one benchmark at a time, by its name; there are: gas, localnet"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
 mod bench;
+mod bench_gas;
 mod browser;
 mod check;
 mod command;
@@ -23,7 +24,7 @@ cargo xtask COMMAND
   test [ARGS]           build everything and run all tests; ARGS go to `cargo test`
   check                 what CI runs: formatting, tidy, clippy, documentation, all tests
   tidy                  the rules of this repository that no compiler knows
-  bench [NAME]          build and run a benchmark, and print its table: localnet
+  bench [NAME]          build and run a benchmark, and print its table: gas, localnet
   prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)

@@ -1,0 +1,292 @@
+//! What each important call costs in gas on the embedded chain, all its receipts together, against its limit and against `tests/gas.txt`.
+//!
+//! `cargo xtask bench gas` measures and writes `tests/gas.txt`; the test refuses what passes a limit or moved by more than a twentieth.
+#![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+use anyhow::Context as _;
+use starling_contract_api::{
+    ONE_YOCTO, View,
+    billing::Billing,
+    hub::{LISTING_BYTES, Listings, PublishArgs},
+    payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
+    rpc::Signer,
+};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, Hash32, LeaseId, OfferId, RunId};
+use starling_protocol::{
+    escrow::{Authority, Bounds, OpenTerms},
+    lease::LeaseTerms,
+    listing::{Category, File, Kind},
+    signing::{LeaseStatement, Role, Voucher},
+};
+use starling_tests::{
+    Actor, Answer, Harness,
+    work::{NodeOf, next_round, offer_terms, run_terms},
+};
+use std::{env, fmt::Write as _, fs, path::PathBuf};
+
+/// Set by `cargo xtask bench gas`: the file is written anew.
+const WRITE: &str = "STARLING_BENCH_GAS";
+const NODES: u16 = 8;
+const MILLI_TGAS: u64 = 1_000_000_000;
+
+/// A call, what it burnt in all its receipts, and the most it may.
+#[derive(Debug)]
+struct Row {
+    call: &'static str,
+    burnt_mtgas: u64,
+    limit_tgas: Option<u64>,
+}
+
+/// The chain, who acts on it, and what was measured so far.
+struct Bench {
+    harness: Harness,
+    alice: Actor,
+    nodes: Vec<NodeOf>,
+    rows: Vec<Row>,
+}
+
+impl Bench {
+    async fn start() -> anyhow::Result<Self> {
+        let harness = Harness::start().await?;
+        let alice = harness.registered("alice.starling", 1_000).await?;
+        let mut nodes = Vec::new();
+        for place in 0..NODES {
+            nodes.push(harness.node(&format!("node-{place}.starling")).await?);
+        }
+        Ok(Self { harness, alice, nodes, rows: Vec::new() })
+    }
+
+    /// Takes a row from an answer that must be a success.
+    fn row(&mut self, call: &'static str, limit_tgas: Option<u64>, answer: Answer) -> anyhow::Result<Answer> {
+        let answer = answer.ok().context(call)?;
+        self.rows.push(Row {
+            call,
+            burnt_mtgas: answer.burnt_gas.iter().map(|(_, gas)| gas).sum::<u64>().div_ceil(MILLI_TGAS),
+            limit_tgas,
+        });
+        Ok(answer)
+    }
+
+    /// Takes a row of what one contract's receipts burnt.
+    fn row_at(&mut self, call: &'static str, limit_tgas: Option<u64>, contract: &AccountId, answer: &Answer) {
+        let burnt: u64 = answer.burnt_gas.iter().filter(|(account, _)| account == contract.as_str()).map(|(_, gas)| gas).sum();
+        self.rows.push(Row { call, burnt_mtgas: burnt.div_ceil(MILLI_TGAS), limit_tgas });
+    }
+
+    /// A view asked in a transaction, which says what it burnt.
+    async fn view<T: serde::de::DeserializeOwned>(&mut self, call: &'static str, view: &View<T>) -> anyhow::Result<()> {
+        let answer = self.harness.call(&self.alice, &view.as_call(100)).await?;
+        let contract = view.contract.clone();
+        let answer = answer.ok().context(call)?;
+        self.row_at(call, Some(3), &contract, &answer);
+        Ok(())
+    }
+
+    /// A payment of alice's, opened.
+    async fn pay(&mut self, call: &'static str, amount: Amount, msg: PaymentMsg, bounds: Bounds) -> anyhow::Result<PayResult> {
+        let target = match &msg {
+            PaymentMsg::Licence { .. } => self.harness.deployment.hub.clone(),
+            _ => self.harness.deployment.compute.clone(),
+        };
+        let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
+        let deposit = Amount::sum([amount, args.storage, Billing::pay_storage()])?;
+        let paid = self.harness.call(&self.alice, &self.harness.billing().pay(&args, deposit)).await?;
+        let result: PayResult = self.row(call, Some(12), paid)?.json()?;
+        anyhow::ensure!(result.opened, "{call}: {result:?}");
+        Ok(result)
+    }
+
+    async fn run(&mut self) -> anyhow::Result<()> {
+        let (compute, run_id) = (self.harness.compute(), RunId(1));
+        let terms = run_terms(self.alice.public_key(), 5, NODES);
+        let bounds = self.harness.bounds().await?;
+        let paid = self.pay("pay, a run of 8 nodes", Amount::from_near(4), PaymentMsg::Run(terms), bounds).await?;
+        for node in self.nodes.clone() {
+            let enrolled = self.harness.call(&node.key, &compute.enroll(run_id, node.id)).await?.ok()?;
+            if node.id == self.nodes[usize::from(NODES) - 1].id {
+                self.row("enroll, the 8th node", None, enrolled)?;
+            }
+        }
+        for round in 0..2 {
+            let statement = next_round(&self.harness.run(run_id).await?, &[1_000; NODES as usize]);
+            let signers: Vec<_> = (0..NODES).zip(self.nodes.iter().map(|node| &node.key)).collect();
+            let posted = self.harness.post_round(&self.alice, &statement, &signers, &self.alice).await?.ok()?;
+            if round == 1 {
+                self.row("post_round, 8 signatures", Some(8), posted)?;
+            }
+        }
+        let settled = self.harness.call(&self.alice, &compute.settle_run(run_id)).await?.ok()?;
+        self.row_at("post, 8 payees (billing's receipt of settle_run)", Some(5), &self.harness.deployment.billing.clone(), &settled);
+        self.row("settle_run, 8 payees", None, settled)?;
+        self.view("run", &compute.run(run_id)).await?;
+        self.view("runs", &compute.runs(1, 20)).await?;
+        self.view("escrow, 8 payees", &self.harness.billing().escrow(paid.escrow_id)).await?;
+        let stopped = self.harness.call(&self.alice, &compute.stop_run(run_id)).await?;
+        self.row("stop_run, 8 payees", None, stopped)?;
+        let accepted = self.harness.call(&self.alice, &self.harness.billing().acknowledge(paid.escrow_id)).await?;
+        self.row("acknowledge, 8 payees", None, accepted)?;
+        Ok(())
+    }
+
+    async fn lease(&mut self) -> anyhow::Result<()> {
+        let (compute, lease_id, node) = (self.harness.compute(), LeaseId(1), self.nodes[0].clone());
+        let price = self.harness.view(&compute.storage_price()).await?;
+        let offered = self.harness.call(&node.provider, &compute.create_offer(node.id, &offer_terms(), price)).await?;
+        let offer_id: OfferId = self.row("create_offer", None, offered)?.json()?;
+        let job = Hash32::sha256(b"job");
+        let (duration, availability) = (DurationMs::from_hours(1), DurationMs::from_days(1));
+        let terms = LeaseTerms { offer_id, duration, job, meter: self.alice.public_key(), availability };
+        let bounds = self.harness.bounds().await?;
+        let paid = self.pay("pay, a lease", Amount::from_near(3), PaymentMsg::Lease(terms), bounds).await?;
+        let accepted = self.harness.call(&node.key, &compute.accept_lease(lease_id)).await?;
+        self.row("accept_lease", None, accepted)?;
+        self.harness.pass(DurationMs::from_secs(60)).await?;
+        let statement = LeaseStatement {
+            escrow_id: paid.escrow_id,
+            lease_id,
+            seq: 1,
+            metered_ms: 30_000,
+            units: 7,
+            output: Hash32::sha256(b"output"),
+            is_final: true,
+        };
+        let sign = |actor: &Actor, role| actor.sign(&statement.signing_bytes(&self.harness.domain(), role));
+        let posted = compute.post_statement(&statement, &sign(&node.key, Role::Node), &sign(&self.alice, Role::Meter));
+        let posted = self.harness.call(&self.alice, &posted).await?;
+        self.row("post_statement", None, posted)?;
+        let settled = self.harness.call(&self.alice, &compute.settle_lease(lease_id)).await?;
+        self.row("settle_lease", None, settled)?;
+        self.view("node", &compute.node(node.id)).await?;
+        self.view("nodes, 8 of them", &compute.nodes(1, 100)).await?;
+        self.view("offer", &compute.offer(offer_id)).await?;
+        self.view("lease", &compute.lease(lease_id)).await?;
+        self.view("purpose", &compute.purpose(paid.escrow_id)).await
+    }
+
+    /// A target that answers with a voucher key: what it burns itself is a test's, not ours.
+    async fn voucher(&mut self) -> anyhow::Result<()> {
+        let target = self.harness.scripted("target.starling").await?;
+        let key = Signer::from_seed(self.alice.account.clone(), [42; 32]);
+        let terms = OpenTerms {
+            authority: Authority::Voucher(key.public_key()),
+            expires_at: self.harness.now().await?.after(DurationMs::from_days(1)),
+            grace: DurationMs::from_hours(1),
+            holdback: BasisPoints::ZERO,
+            availability: DurationMs::from_days(1),
+            max_payees: 1,
+            postings: Vec::new(),
+            close: false,
+        };
+        self.harness.tell(&target.set_terms(Some(&terms))).await?;
+        let bounds = Bounds { voucher: Some(key.public_key()), ..self.harness.bounds().await? };
+        let msg = PaymentMsg::Stake { node_id: self.nodes[0].id };
+        let args = PayArgs { target: target.account.clone(), amount: Amount::from_near(1), storage: Amount::ZERO, bounds, msg };
+        let deposit = args.amount.checked_add(Billing::pay_storage())?;
+        let paid: PayResult = self.harness.call(&self.alice, &self.harness.billing().pay(&args, deposit)).await?.ok()?.json()?;
+        let payee = self.nodes[0].provider.account.clone();
+        let voucher =
+            Voucher { escrow_id: paid.escrow_id, seq: 1, payee, total: Amount::from_millinear(300), work_root: Hash32::default() };
+        let signature = key.sign_bytes(&voucher.signing_bytes(&self.harness.deployment.billing_domain()));
+        let redeemed = self.harness.call(&self.alice, &self.harness.billing().redeem(&voucher, &signature)).await?;
+        anyhow::ensure!(self.row("redeem, a voucher", Some(3), redeemed)?.json::<bool>()?, "the voucher changed nothing");
+        Ok(())
+    }
+
+    async fn licence(&mut self) -> anyhow::Result<()> {
+        let hub = Listings(self.harness.deployment.hub.clone());
+        let publisher = self.nodes[0].provider.clone();
+        let price = Amount::from_near(1);
+        let model = |slug: &str, parents: Vec<AssetName>| -> anyhow::Result<PublishArgs> {
+            Ok(PublishArgs {
+                slug: slug.to_owned(),
+                kind: Kind::Model,
+                category: Category::TextGeneration,
+                title: "A small model".parse()?,
+                summary: "Writes Rust.".parse()?,
+                licence: "MIT OR Apache-2.0".parse()?,
+                price,
+                parents,
+                royalty: BasisPoints::new(1_000)?,
+                files: vec![File { name: "model.safetensors".parse()?, hash: Hash32::sha256(b"file"), bytes: 1 << 20 }],
+                run_id: Some(RunId(1)),
+            })
+        };
+        let published = self.harness.call(&publisher, &hub.publish(&model("parent", Vec::new())?, storage_cost(LISTING_BYTES))).await?;
+        let parent: AssetName = self.row("publish", None, published)?.json()?;
+        let child = model("child", vec![parent.clone()])?;
+        let published = self.harness.call(&publisher, &hub.publish(&child, storage_cost(LISTING_BYTES))).await?;
+        let child: AssetName = self.row("publish, from a parent", None, published)?.json()?;
+        let version = hub.add_version(&child, &model("child", Vec::new())?.files, None, "better", storage_cost(LISTING_BYTES));
+        let added = self.harness.call(&publisher, &version).await?;
+        self.row("add_version", None, added)?;
+        let bounds = Bounds { post_at_once: price, ..self.harness.bounds().await? };
+        self.pay("pay, a licence", price, PaymentMsg::Licence { name: child.clone() }, bounds).await?;
+        let priced = self.harness.call(&publisher, &hub.set_price(&child, ONE_YOCTO)).await?;
+        self.row("set_price", None, priced)?;
+        self.view("listing, 2 versions", &hub.listing(&child)).await?;
+        self.view("listings, 2 of them", &hub.listings(None, 0, 50)).await?;
+        self.view("licence", &hub.licence(&self.alice.account, &child)).await?;
+        self.view("licences_of, 1 licence", &hub.licences_of(&self.alice.account, 0, 100)).await
+    }
+
+    async fn account(&mut self) -> anyhow::Result<()> {
+        let billing = self.harness.billing();
+        let deposited = self.harness.call(&self.alice, &billing.deposit(Amount::from_near(5))).await?;
+        self.row("deposit", None, deposited)?;
+        let withdrawn = self.harness.call(&self.alice, &billing.withdraw(Some(Amount::from_near(1)))).await?;
+        self.row("withdraw", None, withdrawn)?;
+        self.view("account", &billing.account(&self.alice.account)).await?;
+        self.view("totals", &billing.totals()).await?;
+        self.view("escrows_of", &billing.escrows_of(&self.alice.account, 0, 100)).await
+    }
+}
+
+/// Nothing in it that a machine or a day would change.
+fn table(rows: &[Row]) -> String {
+    let mut text =
+        String::from("# Tgas burnt in all receipts on the embedded chain; written by `cargo xtask bench gas`.\n# Tgas   limit  call\n");
+    for row in rows {
+        let limit = row.limit_tgas.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+        let _ = writeln!(text, "{:>4}.{:03} {limit:>6}  {}", row.burnt_mtgas / 1_000, row.burnt_mtgas % 1_000, row.call);
+    }
+    text
+}
+
+/// The figures of a table, by call.
+fn figures(text: &str) -> anyhow::Result<Vec<(String, u64)>> {
+    let rows = text.lines().filter(|line| !line.starts_with('#'));
+    rows.map(|line| {
+        let mut words = line.split_whitespace();
+        let tgas: String = words.next().context("a row without a figure")?.chars().filter(char::is_ascii_digit).collect();
+        words.next().context("a row without a limit")?;
+        Ok((words.collect::<Vec<_>>().join(" "), tgas.parse()?))
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn gas__should_stay_within_its_limits_and_where_it_was() -> anyhow::Result<()> {
+    let mut bench = Bench::start().await?;
+    bench.account().await?;
+    bench.run().await?;
+    bench.lease().await?;
+    bench.voucher().await?;
+    bench.licence().await?;
+    let measured = table(&bench.rows);
+    println!("{measured}");
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "gas.txt"].iter().collect();
+    if env::var_os(WRITE).is_some() {
+        fs::write(&path, &measured)?;
+    }
+    for row in &bench.rows {
+        let within = row.limit_tgas.is_none_or(|limit| row.burnt_mtgas <= limit * 1_000);
+        assert!(within, "{row:?} passes its limit");
+    }
+    let (kept, measured) = (figures(&fs::read_to_string(&path)?)?, figures(&measured)?);
+    let calls = |figures: &[(String, u64)]| figures.iter().map(|(call, _)| call.clone()).collect::<Vec<_>>();
+    assert_eq!(calls(&kept), calls(&measured), "other calls are measured: run cargo xtask bench gas");
+    for ((call, kept), (_, now)) in kept.iter().zip(&measured) {
+        assert!(now.abs_diff(*kept) * 20 <= *kept, "{call} burns {now} mTgas, {kept} by tests/gas.txt: run cargo xtask bench gas");
+    }
+    Ok(())
+}
