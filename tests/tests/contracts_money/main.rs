@@ -12,6 +12,7 @@ mod leases;
 mod records;
 mod rosters;
 mod runs;
+mod token_walks;
 mod tokens;
 mod vouchers;
 mod walks;
