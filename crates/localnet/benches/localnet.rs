@@ -45,6 +45,8 @@ fn main() {
     if let Some(folder) = std::env::var_os(START) {
         return first_outcome(Path::new(&folder), &subject(contract));
     }
+    // First, while this process has done nothing else.
+    let memory = memory();
     let mut rows = starts(&subject(None));
     if contract.is_some() {
         rows.extend(starts(&subject(contract)));
@@ -52,7 +54,7 @@ fn main() {
     rows.extend(in_process());
     let runtime = tokio::runtime::Runtime::new().expect("the runtime starts");
     rows.extend(runtime.block_on(over_rpc()));
-    rows.extend(memory_after_many_blocks());
+    rows.extend(memory);
     print(&rows);
 }
 
@@ -231,32 +233,23 @@ async fn ask(http: &reqwest::Client, url: &str, method: &str, params: Value) -> 
     answer.json::<Value>().await.expect("it is JSON")["result"].clone()
 }
 
-/// What a chain in memory adds to the process, new and after many blocks.
-fn memory_after_many_blocks() -> Vec<Row> {
-    let (Some(before), chain) = (resident_kib(), started(builder())) else {
-        return Vec::new();
-    };
-    let new = resident_kib().unwrap_or(before);
-    let blocks = chain.head().height;
+/// What this process takes, before there is a chain, with a new one, and after many of its blocks.
+fn memory() -> Vec<Row> {
+    let resident = |what: String| status_kib("VmRSS:").map(|kib| Row { what, value: mebibytes(kib), goal: "" });
+    let before = resident("memory of a process before its first chain".to_owned());
+    let chain = started(builder());
+    let new = resident("memory with a chain in memory and a contract".to_owned());
+    let height = chain.head().height;
     for _ in 0..TRANSACTIONS {
         call(&chain, "set");
     }
-    let after = resident_kib().unwrap_or(new);
-    let blocks = chain.head().height - blocks;
-    let mib = |kib: u64| format!("{} MiB", kib.div_ceil(1_024));
-    vec![
-        Row { what: "memory of this process at its greatest".to_owned(), value: peak_kib().map(mib).unwrap_or_default(), goal: "" },
-        Row { what: "one more chain in memory adds".to_owned(), value: mib(new.saturating_sub(before)), goal: "" },
-        Row { what: format!("{TRANSACTIONS} calls in {blocks} blocks add"), value: mib(after.saturating_sub(new)), goal: "" },
-    ]
+    let blocks = chain.head().height - height;
+    let after = resident(format!("memory after {TRANSACTIONS} calls in {blocks} blocks"));
+    [before, new, after].into_iter().flatten().collect()
 }
 
-fn resident_kib() -> Option<u64> {
-    status_kib("VmRSS:")
-}
-
-fn peak_kib() -> Option<u64> {
-    status_kib("VmHWM:")
+fn mebibytes(kib: u64) -> String {
+    format!("{} MiB", kib.div_ceil(1_024))
 }
 
 /// A line of Linux's `/proc/self/status`; elsewhere nothing is known.

@@ -171,10 +171,16 @@ async fn malformed__should_be_answered_clearly() {
     assert_eq!(wrong["error"]["cause"]["name"], "PARSE_ERROR");
     assert_eq!(ask(&server, "broadcast_tx_commit", json!(["AAAA"])).await["error"]["code"], -32_700);
     let status = |method: &str| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [] });
-    let batch = post(&server, &json!([status("status"), status("health")])).await;
-    assert_eq!(batch.as_array().map(Vec::len), Some(2));
-    let large = Value::Array(vec![status("health"); 101]);
-    assert_eq!(post(&server, &large).await["error"]["code"], -32_700);
+    let mixed = post(&server, &json!([status("health"), status("nothing"), 5, status("status")])).await;
+    let answers = mixed.as_array().expect("a list");
+    let kinds: Vec<bool> = answers.iter().map(|answer| answer.get("error").is_some()).collect();
+    assert_eq!(kinds, [false, true, true, false], "one bad request spoils no other: {mixed}");
+    let full = post(&server, &Value::Array(vec![status("health"); 100])).await;
+    assert_eq!(full.as_array().map(Vec::len), Some(100));
+    for wrong in [Value::Array(vec![status("health"); 101]), json!([])] {
+        let refused = post(&server, &wrong).await;
+        assert_eq!((&refused["error"]["code"], &refused["error"]["data"]), (&json!(-32_700), &json!("a batch has 1 to 100 requests")));
+    }
     let client = reqwest::Client::new();
     let text = client.post(server.url()).body("not json").send().await.expect("it answers");
     assert_eq!(text.status(), StatusCode::BAD_REQUEST);
@@ -188,6 +194,10 @@ async fn malformed__should_be_answered_clearly() {
         .await
         .expect("it answers");
     assert_eq!(preflight.headers()["access-control-allow-origin"], "*");
+    for address in [server.url(), format!("{}/status", server.url())] {
+        let from_a_page = client.get(address).header("origin", "http://example.org").send().await.expect("it answers");
+        assert_eq!(from_a_page.headers()["access-control-allow-origin"], "*");
+    }
 }
 
 #[tokio::test]
