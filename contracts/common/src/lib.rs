@@ -3,7 +3,7 @@
 //! Contracts name this crate `near_sdk`: it is near-sdk with our own JSON and state, which what `#[near]` writes looks for under
 //! that name.
 //!
-//! Rules return errors; only the edge of a contract turns one into a panic, here through [`OrPanic`] and [`require`].
+//! Rules return errors; only the edge of a contract turns one into a panic, here through [`OrPanic`] and [`require()`].
 
 mod caller;
 mod edge;
