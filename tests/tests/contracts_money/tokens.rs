@@ -9,8 +9,9 @@ use starling_contract_api::{
 };
 use starling_localnet::BlockMode;
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, NodeId};
-use starling_protocol::escrow::{Authority, OpenTerms, Posting};
-use starling_tests::{Actor, FEE, Harness, Scripted};
+use starling_protocol::escrow::{Authority, OpenTerms, Posting, State};
+use starling_tests::{Actor, FEE, Harness, Scripted, work::run_terms};
+use std::time::Duration;
 
 const MINTED: Amount = Amount(1_000_000_000);
 const PAID: Amount = Amount(1_000_003);
@@ -365,5 +366,51 @@ async fn lying_token__should_harm_nobody_but_its_holders() -> anyhow::Result<()>
     assert!(harness.call(alice, &billing.withdraw_token(&usd.account, None)).await?.ok()?.json::<bool>()?);
     assert_eq!(market.usd_of(&alice.account).await?, MINTED);
     assert!(harness.call(alice, &billing.withdraw(None)).await?.ok()?.json::<bool>()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_answer__should_leave_tokens_with_their_payer() -> anyhow::Result<()> {
+    let market = Market::open_on(Harness::start_in(BlockMode::Manual, &["billing"]).await?).await?;
+    let (harness, usd, alice, billing) = (&market.harness, &market.usd, &market.alice, market.harness.billing());
+    let call = usd.token.pay(&billing, PAID, &market.payment(PAID).await?);
+    harness.hold_blocks(true);
+    let sent = harness.send(alice, &call).await?;
+    for _ in 0..5 {
+        if harness.token_totals(usd).await?.escrows.is_zero() {
+            harness.chain.produce_block()?;
+        }
+    }
+    let held = harness.view(&billing.escrow(EscrowId(1))).await?.ok_or_else(|| anyhow::anyhow!("nothing is held"))?;
+    assert!(matches!(held.escrow.state, State::Held { .. }) && held.available == PAID, "{held:?}");
+    harness.pass(DurationMs::from_secs(700)).await?;
+    harness.hold_blocks(false);
+    assert_eq!(sent.outcome().await?.json::<Amount>()?, PAID, "the token must not pay back what billing credits");
+    // The token does not wait for the target's answer; the test does.
+    for _ in 0..500 {
+        if harness.view(&billing.escrow(EscrowId(1))).await?.is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((market.free_usd(&alice.account).await?, harness.token_surplus(usd).await?), (PAID, Amount::ZERO));
+    Ok(())
+}
+
+#[tokio::test]
+async fn compute__should_refuse_tokens_without_loss() -> anyhow::Result<()> {
+    let market = Market::open_on(Harness::start_with(&["billing", "compute"]).await?).await?;
+    let (harness, usd, alice, billing) = (&market.harness, &market.usd, &market.alice, market.harness.billing());
+    let msg = PaymentMsg::Run(run_terms(alice.public_key(), 2, 1));
+    let target = harness.deployment.compute.clone();
+    let args = PayArgs { target, amount: PAID, storage: msg.storage(), bounds: harness.bounds().await?, msg };
+    let near = free(harness, &alice.account).await?;
+    let answer = harness.call(alice, &usd.token.pay(&billing, PAID, &args)).await?;
+    assert!(answer.billing_events().iter().any(|event| matches!(event, BillingEvent::EscrowRefused { moved, .. } if moved.refund == PAID)));
+    assert_eq!(market.free_usd(&alice.account).await?, PAID);
+    let storage = Billing::pay_storage().checked_add(args.storage)?;
+    assert_eq!(free(harness, &alice.account).await?, near.checked_add(storage)?, "its storage came back with it");
+    assert!(harness.call(alice, &billing.withdraw_token(&usd.account, None)).await?.ok()?.json::<bool>()?);
+    assert_eq!(market.usd_of(&alice.account).await?, MINTED);
     Ok(())
 }
