@@ -1,11 +1,11 @@
-//! What each important call costs in gas on the embedded chain, all its receipts together, against its limit and against `tests/gas.txt`.
+//! What each important call costs on the embedded chain, gas in all its receipts and bytes that stay stored, against its limit and against `tests/gas.txt`.
 //!
-//! `cargo xtask bench gas` measures and writes `tests/gas.txt`; the test refuses what passes a limit or moved by more than a twentieth.
+//! `cargo xtask bench gas` measures and writes `tests/gas.txt`; the test refuses what passes a limit, gas that moved by more than a twentieth, and other bytes.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use anyhow::Context as _;
 use starling_contract_api::{
-    ONE_YOCTO, View,
+    Call, Deployment, ONE_YOCTO, View,
     billing::Billing,
     hub::{LISTING_BYTES, Listings, PublishArgs},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
@@ -29,12 +29,13 @@ const WRITE: &str = "STARLING_BENCH_GAS";
 const NODES: u16 = 8;
 const MILLI_TGAS: u64 = 1_000_000_000;
 
-/// A call, what it burnt in all its receipts, and the most it may.
+/// A call, what it burnt in all its receipts, the most it may, and by how much it made the stored bytes of all contracts grow.
 #[derive(Debug)]
 struct Row {
     call: &'static str,
     burnt_mtgas: u64,
     limit_tgas: Option<u64>,
+    grown_bytes: i64,
 }
 
 /// The chain, who acts on it, and what was measured so far.
@@ -43,6 +44,8 @@ struct Bench {
     alice: Actor,
     nodes: Vec<NodeOf>,
     rows: Vec<Row>,
+    /// Stored bytes of all contracts before the next call.
+    stored_bytes: i64,
 }
 
 impl Bench {
@@ -53,33 +56,49 @@ impl Bench {
         for place in 0..NODES {
             nodes.push(harness.node(&format!("node-{place}.starling")).await?);
         }
-        Ok(Self { harness, alice, nodes, rows: Vec::new() })
+        Ok(Self { harness, alice, nodes, rows: Vec::new(), stored_bytes: 0 })
+    }
+
+    fn stored(&self) -> anyhow::Result<i64> {
+        let Deployment { billing, compute, hub, market, .. } = &self.harness.deployment;
+        let mut bytes = 0;
+        for contract in [billing, compute, hub, market] {
+            let account = self.harness.chain.account(&contract.as_str().parse()?)?.context("a contract is gone")?;
+            bytes += i64::try_from(account.storage_usage())?;
+        }
+        Ok(bytes)
+    }
+
+    /// Makes a call whose row is taken next.
+    async fn call(&mut self, actor: &Actor, call: &Call) -> anyhow::Result<Answer> {
+        self.stored_bytes = self.stored()?;
+        self.harness.call(actor, call).await
     }
 
     /// Takes a row from an answer that must be a success.
     fn row(&mut self, call: &'static str, limit_tgas: Option<u64>, answer: Answer) -> anyhow::Result<Answer> {
         let answer = answer.ok().context(call)?;
-        self.rows.push(Row {
-            call,
-            burnt_mtgas: answer.burnt_gas.iter().map(|(_, gas)| gas).sum::<u64>().div_ceil(MILLI_TGAS),
-            limit_tgas,
-        });
+        let burnt = answer.burnt_gas.iter().map(|(_, gas)| gas).sum();
+        self.push(call, burnt, limit_tgas)?;
         Ok(answer)
     }
 
     /// Takes a row of what one contract's receipts burnt.
-    fn row_at(&mut self, call: &'static str, limit_tgas: Option<u64>, contract: &AccountId, answer: &Answer) {
+    fn row_at(&mut self, call: &'static str, limit_tgas: Option<u64>, contract: &AccountId, answer: &Answer) -> anyhow::Result<()> {
         let burnt: u64 = answer.burnt_gas.iter().filter(|(account, _)| account == contract.as_str()).map(|(_, gas)| gas).sum();
-        self.rows.push(Row { call, burnt_mtgas: burnt.div_ceil(MILLI_TGAS), limit_tgas });
+        self.push(call, burnt, limit_tgas)
+    }
+
+    fn push(&mut self, call: &'static str, burnt: u64, limit_tgas: Option<u64>) -> anyhow::Result<()> {
+        let grown_bytes = self.stored()? - self.stored_bytes;
+        self.rows.push(Row { call, burnt_mtgas: burnt.div_ceil(MILLI_TGAS), limit_tgas, grown_bytes });
+        Ok(())
     }
 
     /// A view asked in a transaction, which says what it burnt.
     async fn view<T: serde::de::DeserializeOwned>(&mut self, call: &'static str, view: &View<T>) -> anyhow::Result<()> {
-        let answer = self.harness.call(&self.alice, &view.as_call(100)).await?;
-        let contract = view.contract.clone();
-        let answer = answer.ok().context(call)?;
-        self.row_at(call, Some(3), &contract, &answer);
-        Ok(())
+        let answer = self.call(&self.alice.clone(), &view.as_call(100)).await?.ok().context(call)?;
+        self.row_at(call, Some(3), &view.contract, &answer)
     }
 
     /// A payment of alice's, opened.
@@ -90,24 +109,25 @@ impl Bench {
         };
         let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
         let deposit = Amount::sum([amount, args.storage, Billing::pay_storage()])?;
-        let paid = self.harness.call(&self.alice, &self.harness.billing().pay(&args, deposit)).await?;
+        let paid = self.call(&self.alice.clone(), &self.harness.billing().pay(&args, deposit)).await?;
         let result: PayResult = self.row(call, Some(12), paid)?.json()?;
         anyhow::ensure!(result.opened, "{call}: {result:?}");
         Ok(result)
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
-        let (compute, run_id) = (self.harness.compute(), RunId(1));
+        let (alice, compute, run_id) = (self.alice.clone(), self.harness.compute(), RunId(1));
         let terms = run_terms(self.alice.public_key(), 5, NODES);
         let bounds = self.harness.bounds().await?;
         let paid = self.pay("pay, a run of 8 nodes", Amount::from_near(4), PaymentMsg::Run(terms), bounds).await?;
         for node in self.nodes.clone() {
-            let enrolled = self.harness.call(&node.key, &compute.enroll(run_id, node.id)).await?.ok()?;
+            let enrolled = self.call(&node.key, &compute.enroll(run_id, node.id)).await?.ok()?;
             if node.id == self.nodes[usize::from(NODES) - 1].id {
                 self.row("enroll, the 8th node", None, enrolled)?;
             }
         }
         for round in 0..2 {
+            self.stored_bytes = self.stored()?;
             let statement = next_round(&self.harness.run(run_id).await?, &[1_000; NODES as usize]);
             let signers: Vec<_> = (0..NODES).zip(self.nodes.iter().map(|node| &node.key)).collect();
             let posted = self.harness.post_round(&self.alice, &statement, &signers, &self.alice).await?.ok()?;
@@ -115,30 +135,30 @@ impl Bench {
                 self.row("post_round, 8 signatures", Some(8), posted)?;
             }
         }
-        let settled = self.harness.call(&self.alice, &compute.settle_run(run_id)).await?.ok()?;
-        self.row_at("post, 8 payees (billing's receipt of settle_run)", Some(5), &self.harness.deployment.billing.clone(), &settled);
+        let settled = self.call(&alice, &compute.settle_run(run_id)).await?.ok()?;
+        self.row_at("post, 8 payees (billing's receipt of settle_run)", Some(5), &self.harness.deployment.billing.clone(), &settled)?;
         self.row("settle_run, 8 payees", None, settled)?;
         self.view("run", &compute.run(run_id)).await?;
         self.view("runs", &compute.runs(1, 20)).await?;
         self.view("escrow, 8 payees", &self.harness.billing().escrow(paid.escrow_id)).await?;
-        let stopped = self.harness.call(&self.alice, &compute.stop_run(run_id)).await?;
+        let stopped = self.call(&alice, &compute.stop_run(run_id)).await?;
         self.row("stop_run, 8 payees", None, stopped)?;
-        let accepted = self.harness.call(&self.alice, &self.harness.billing().acknowledge(paid.escrow_id)).await?;
+        let accepted = self.call(&alice, &self.harness.billing().acknowledge(paid.escrow_id)).await?;
         self.row("acknowledge, 8 payees", None, accepted)?;
         Ok(())
     }
 
     async fn lease(&mut self) -> anyhow::Result<()> {
-        let (compute, lease_id, node) = (self.harness.compute(), LeaseId(1), self.nodes[0].clone());
+        let (alice, compute, lease_id, node) = (self.alice.clone(), self.harness.compute(), LeaseId(1), self.nodes[0].clone());
         let price = self.harness.view(&compute.storage_price()).await?;
-        let offered = self.harness.call(&node.provider, &compute.create_offer(node.id, &offer_terms(), price)).await?;
+        let offered = self.call(&node.provider, &compute.create_offer(node.id, &offer_terms(), price)).await?;
         let offer_id: OfferId = self.row("create_offer", None, offered)?.json()?;
         let job = Hash32::sha256(b"job");
         let (duration, availability) = (DurationMs::from_hours(1), DurationMs::from_days(1));
         let terms = LeaseTerms { offer_id, duration, job, meter: self.alice.public_key(), availability };
         let bounds = self.harness.bounds().await?;
         let paid = self.pay("pay, a lease", Amount::from_near(3), PaymentMsg::Lease(terms), bounds).await?;
-        let accepted = self.harness.call(&node.key, &compute.accept_lease(lease_id)).await?;
+        let accepted = self.call(&node.key, &compute.accept_lease(lease_id)).await?;
         self.row("accept_lease", None, accepted)?;
         self.harness.pass(DurationMs::from_secs(60)).await?;
         let statement = LeaseStatement {
@@ -152,9 +172,9 @@ impl Bench {
         };
         let sign = |actor: &Actor, role| actor.sign(&statement.signing_bytes(&self.harness.domain(), role));
         let posted = compute.post_statement(&statement, &sign(&node.key, Role::Node), &sign(&self.alice, Role::Meter));
-        let posted = self.harness.call(&self.alice, &posted).await?;
+        let posted = self.call(&alice, &posted).await?;
         self.row("post_statement", None, posted)?;
-        let settled = self.harness.call(&self.alice, &compute.settle_lease(lease_id)).await?;
+        let settled = self.call(&alice, &compute.settle_lease(lease_id)).await?;
         self.row("settle_lease", None, settled)?;
         self.view("node", &compute.node(node.id)).await?;
         self.view("nodes, 8 of them", &compute.nodes(1, 100)).await?;
@@ -165,7 +185,7 @@ impl Bench {
 
     /// A target that answers with a voucher key: what it burns itself is a test's, not ours.
     async fn voucher(&mut self) -> anyhow::Result<()> {
-        let target = self.harness.scripted("target.starling").await?;
+        let (alice, target) = (self.alice.clone(), self.harness.scripted("target.starling").await?);
         let key = Signer::from_seed(self.alice.account.clone(), [42; 32]);
         let terms = OpenTerms {
             authority: Authority::Voucher(key.public_key()),
@@ -187,7 +207,7 @@ impl Bench {
         let voucher =
             Voucher { escrow_id: paid.escrow_id, seq: 1, payee, total: Amount::from_millinear(300), work_root: Hash32::default() };
         let signature = key.sign_bytes(&voucher.signing_bytes(&self.harness.deployment.billing_domain()));
-        let redeemed = self.harness.call(&self.alice, &self.harness.billing().redeem(&voucher, &signature)).await?;
+        let redeemed = self.call(&alice, &self.harness.billing().redeem(&voucher, &signature)).await?;
         anyhow::ensure!(self.row("redeem, a voucher", Some(3), redeemed)?.json::<bool>()?, "the voucher changed nothing");
         Ok(())
     }
@@ -211,17 +231,17 @@ impl Bench {
                 run_id: Some(RunId(1)),
             })
         };
-        let published = self.harness.call(&publisher, &hub.publish(&model("parent", Vec::new())?, storage_cost(LISTING_BYTES))).await?;
+        let published = self.call(&publisher, &hub.publish(&model("parent", Vec::new())?, storage_cost(LISTING_BYTES))).await?;
         let parent: AssetName = self.row("publish", None, published)?.json()?;
         let child = model("child", vec![parent.clone()])?;
-        let published = self.harness.call(&publisher, &hub.publish(&child, storage_cost(LISTING_BYTES))).await?;
+        let published = self.call(&publisher, &hub.publish(&child, storage_cost(LISTING_BYTES))).await?;
         let child: AssetName = self.row("publish, from a parent", None, published)?.json()?;
         let version = hub.add_version(&child, &model("child", Vec::new())?.files, None, "better", storage_cost(LISTING_BYTES));
-        let added = self.harness.call(&publisher, &version).await?;
+        let added = self.call(&publisher, &version).await?;
         self.row("add_version", None, added)?;
         let bounds = Bounds { post_at_once: price, ..self.harness.bounds().await? };
         self.pay("pay, a licence", price, PaymentMsg::Licence { name: child.clone() }, bounds).await?;
-        let priced = self.harness.call(&publisher, &hub.set_price(&child, ONE_YOCTO)).await?;
+        let priced = self.call(&publisher, &hub.set_price(&child, ONE_YOCTO)).await?;
         self.row("set_price", None, priced)?;
         self.view("listing, 2 versions", &hub.listing(&child)).await?;
         self.view("listings, 2 of them", &hub.listings(None, 0, 50)).await?;
@@ -230,10 +250,10 @@ impl Bench {
     }
 
     async fn account(&mut self) -> anyhow::Result<()> {
-        let billing = self.harness.billing();
-        let deposited = self.harness.call(&self.alice, &billing.deposit(Amount::from_near(5))).await?;
+        let (alice, billing) = (self.alice.clone(), self.harness.billing());
+        let deposited = self.call(&alice, &billing.deposit(Amount::from_near(5))).await?;
         self.row("deposit", None, deposited)?;
-        let withdrawn = self.harness.call(&self.alice, &billing.withdraw(Some(Amount::from_near(1)))).await?;
+        let withdrawn = self.call(&alice, &billing.withdraw(Some(Amount::from_near(1)))).await?;
         self.row("withdraw", None, withdrawn)?;
         self.view("account", &billing.account(&self.alice.account)).await?;
         self.view("totals", &billing.totals()).await?;
@@ -244,28 +264,30 @@ impl Bench {
 /// Nothing in it that a machine or a day would change.
 fn table(rows: &[Row]) -> String {
     let mut text =
-        String::from("# Tgas burnt in all receipts on the embedded chain; written by `cargo xtask bench gas`.\n# Tgas   limit  call\n");
-    for row in rows {
-        let limit = row.limit_tgas.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
-        let _ = writeln!(text, "{:>4}.{:03} {limit:>6}  {}", row.burnt_mtgas / 1_000, row.burnt_mtgas % 1_000, row.call);
+        String::from("# Burnt in all receipts, and stored more than before, on the embedded chain; written by `cargo xtask bench gas`.\n");
+    text.push_str("# Tgas   limit   bytes  call\n");
+    for Row { call, burnt_mtgas, limit_tgas, grown_bytes } in rows {
+        let limit = limit_tgas.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+        let _ = writeln!(text, "{:>4}.{:03} {limit:>6} {grown_bytes:>+7}  {call}", burnt_mtgas / 1_000, burnt_mtgas % 1_000);
     }
     text
 }
 
-/// The figures of a table, by call.
-fn figures(text: &str) -> anyhow::Result<Vec<(String, u64)>> {
+/// The rows of a table: call, mTgas, bytes.
+fn figures(text: &str) -> anyhow::Result<Vec<(String, u64, i64)>> {
     let rows = text.lines().filter(|line| !line.starts_with('#'));
     rows.map(|line| {
         let mut words = line.split_whitespace();
         let tgas: String = words.next().context("a row without a figure")?.chars().filter(char::is_ascii_digit).collect();
         words.next().context("a row without a limit")?;
-        Ok((words.collect::<Vec<_>>().join(" "), tgas.parse()?))
+        let bytes = words.next().context("a row without bytes")?.parse()?;
+        Ok((words.collect::<Vec<_>>().join(" "), tgas.parse()?, bytes))
     })
     .collect()
 }
 
 #[tokio::test]
-async fn gas__should_stay_within_its_limits_and_where_it_was() -> anyhow::Result<()> {
+async fn gas_and_storage__should_stay_within_their_limits_and_where_they_were() -> anyhow::Result<()> {
     let mut bench = Bench::start().await?;
     bench.account().await?;
     bench.run().await?;
@@ -283,10 +305,11 @@ async fn gas__should_stay_within_its_limits_and_where_it_was() -> anyhow::Result
         assert!(within, "{row:?} passes its limit");
     }
     let (kept, measured) = (figures(&fs::read_to_string(&path)?)?, figures(&measured)?);
-    let calls = |figures: &[(String, u64)]| figures.iter().map(|(call, _)| call.clone()).collect::<Vec<_>>();
+    let calls = |figures: &[(String, u64, i64)]| figures.iter().map(|(call, ..)| call.clone()).collect::<Vec<_>>();
     assert_eq!(calls(&kept), calls(&measured), "other calls are measured: run cargo xtask bench gas");
-    for ((call, kept), (_, now)) in kept.iter().zip(&measured) {
+    for ((call, kept, kept_bytes), (_, now, bytes)) in kept.iter().zip(&measured) {
         assert!(now.abs_diff(*kept) * 20 <= *kept, "{call} burns {now} mTgas, {kept} by tests/gas.txt: run cargo xtask bench gas");
+        assert_eq!(bytes, kept_bytes, "{call} stores other bytes than tests/gas.txt says: run cargo xtask bench gas");
     }
     Ok(())
 }
