@@ -1,6 +1,7 @@
 // The built dashboard starts under a strict content security policy and asks nobody but its own server.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -8,13 +9,15 @@ import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 
 const folder = process.env.STARLING_DASHBOARD ?? "target/dashboard";
+// The second name is that of the site that cargo-leptos makes.
+const index = existsSync(join(folder, "index.html")) ? "index.html" : "page.html";
 const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".woff2": "font/woff2" };
 let server, browser, address;
 
 before(async () => {
   server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
-    const body = await readFile(join(folder, path === "/" ? "index.html" : path)).catch(() => null);
+    const body = await readFile(join(folder, path === "/" ? index : path)).catch(() => null);
     response.setHeader("content-security-policy", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'");
     response.setHeader("content-type", types[extname(path) || ".html"] ?? "application/octet-stream");
     response.writeHead(body ? 200 : 404).end(body);

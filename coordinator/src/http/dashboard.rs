@@ -20,6 +20,8 @@ use tower_http::{
     services::ServeDir,
 };
 
+/// The page; the second name is that of the site that cargo-leptos makes, which takes no `index.html` from anyone.
+const PAGES: [&str; 2] = ["index.html", "page.html"];
 /// Takes the place of the nonce in the page.
 const NONCE_TAG: &str = "<meta name=\"csp-nonce\" content=\"";
 
@@ -28,10 +30,15 @@ pub(super) fn routes(app: &App) -> Router<App> {
     let Some(folder) = &app.config.dashboard_dir else { return Router::new() };
     let files = ServeDir::new(folder).append_index_html_on_directories(false).fallback(axum::routing::any(page).with_state(app.clone()));
     let compressed = CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::SSE));
-    Router::new().route("/", get(page)).route("/index.html", get(page)).fallback_service(files).layer(compressed)
+    Router::new()
+        .route("/", get(page))
+        .route("/index.html", get(page))
+        .route("/page.html", get(page))
+        .fallback_service(files)
+        .layer(compressed)
 }
 
-/// `index.html` with a fresh nonce for the frames that wallets make.
+/// The page with a fresh nonce for the frames that wallets make.
 async fn page(State(app): State<App>, request: Request) -> Result<Response, Fault> {
     let Some(folder) = &app.config.dashboard_dir else { return Err(Fault::not_found("page")) };
     // A missing file is no page: scripts and styles have an ending.
@@ -39,7 +46,8 @@ async fn page(State(app): State<App>, request: Request) -> Result<Response, Faul
     if is_file || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Fault::not_found("file"));
     }
-    let path: PathBuf = folder.join("index.html");
+    let mut pages = PAGES.iter().map(|name| folder.join(name));
+    let path: PathBuf = pages.find(|path| path.exists()).unwrap_or_else(|| folder.join(PAGES[0]));
     let html =
         tokio::fs::read_to_string(&path).await.map_err(|_| Fault::not_found("built dashboard: run `cargo xtask dashboard`; a page"))?;
     let nonce = secret::random_hex::<16>();

@@ -67,7 +67,8 @@ pub(crate) fn assets() -> Result<()> {
     })?;
     replace(&paths::leptos_assets(), |folder| {
         copy_folder(&paths::assets(), folder)?;
-        fs::write(folder.join("index.html"), page::for_leptos()?)?;
+        // It refuses assets with an `index.html`; the coordinator knows this name too.
+        fs::write(folder.join("page.html"), page::for_leptos()?)?;
         Ok(())
     })
 }
