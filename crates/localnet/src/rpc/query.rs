@@ -80,12 +80,12 @@ impl Rpc {
         Ok(RpcQueryResponse { kind, block_height: head.height, block_hash: head.hash })
     }
 
-    /// Only the state after the last block is kept.
+    /// Only the state after the last block is kept. `head` was asked first: what is found now may be a block that was made since.
     fn check_block(&self, request: &RpcQueryRequest, head: &Block) -> QueryResult<()> {
         let reference = &request.block_reference;
         let found = self.find_block(reference).map_err(|error| failed(&error))?;
         match found {
-            Some(block) if block.height == head.height => Ok(()),
+            Some(block) if block.height >= head.height => Ok(()),
             Some(block) => Err(RpcQueryError::GarbageCollectedBlock { block_height: block.height, block_hash: block.hash }),
             None => Err(RpcQueryError::UnknownBlock { block_reference: reference.clone() }),
         }
