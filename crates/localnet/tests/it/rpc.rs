@@ -7,6 +7,7 @@ use near_primitives::types::Balance;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use starling_localnet::{BlockMode, Faucet, Localnet, RpcOptions, RpcServer, serve};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 async fn start(chain: &Localnet, options: RpcOptions) -> RpcServer {
     let any_port = "127.0.0.1:0".parse().expect("an address");
@@ -118,6 +119,33 @@ async fn transactions__should_be_sent_waited_for_and_found() {
     assert_eq!(data["signer_id"], "root");
     let unknown = ask(&server, "tx", json!(["11111111111111111111111111111112", "root"])).await;
     assert_eq!(unknown["error"]["cause"]["name"], "UNKNOWN_TRANSACTION");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn query__should_be_answered_while_blocks_are_made() {
+    let chain = builder().block_mode(BlockMode::Manual).build().expect("the chain starts");
+    let server = start(&chain, RpcOptions::default()).await;
+    let done = AtomicBool::new(false);
+    let asked = json!({ "jsonrpc": "2.0", "id": "1", "method": "query", "params": { "request_type": "view_account", "finality": "final", "account_id": "root" } });
+    let batch = Value::from(vec![asked; 100]);
+    let mut failures = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                chain.produce_block().expect("a block is made");
+                // Readers get their turn.
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            }
+        });
+        tokio::task::block_in_place(|| {
+            for _ in 0..200 {
+                let answers = tokio::runtime::Handle::current().block_on(post(&server, &batch));
+                failures.extend(answers.as_array().into_iter().flatten().filter(|answer| answer.get("error").is_some()).cloned());
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(failures, Vec::<Value>::new());
 }
 
 #[tokio::test]
