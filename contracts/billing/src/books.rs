@@ -23,9 +23,14 @@ pub(crate) struct TokenRecord {
 }
 
 impl Books {
+    /// What is owed and here.
+    pub(crate) fn held(&self) -> Result<Amount, AmountError> {
+        Amount::sum([self.balances, self.escrows, self.fees])
+    }
+
     /// All that is owed, with what may come back.
     pub(crate) fn sum(&self) -> Result<Amount, AmountError> {
-        Amount::sum([self.balances, self.escrows, self.fees, self.in_flight])
+        self.held()?.checked_add(self.in_flight)
     }
 }
 

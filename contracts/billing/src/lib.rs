@@ -19,8 +19,11 @@ mod withdraw;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use near_sdk::{PanicOnDefault, near};
-use starling_contract_api::{Deployment, InitArgs, events::BillingEvent};
-use starling_contract_common::{Setup, Table, emit, require};
+use starling_contract_api::{
+    Deployment, InitArgs,
+    events::{BILLING_STANDARD, BillingEvent},
+};
+use starling_contract_common::{Forms, OrPanic, Setup, Table, emit, require, upgrade_methods};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey};
 use starling_protocol::{
     escrow::{Escrow, MAX_FEE},
@@ -61,6 +64,8 @@ pub struct Contract {
     /// The keys of `tokens`.
     token_names: Vec<AccountId>,
 }
+
+impl Forms<Self> for Contract {}
 
 /// An account as it is kept.
 #[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
@@ -114,6 +119,8 @@ impl Contract {
     }
 }
 
+upgrade_methods!(BILLING_STANDARD, |contract| contract.books.held().or_panic());
+
 fn log(event: &BillingEvent) {
-    emit(starling_contract_api::events::BILLING_STANDARD, event);
+    emit(BILLING_STANDARD, event);
 }

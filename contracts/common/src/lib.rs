@@ -8,6 +8,7 @@
 mod caller;
 mod edge;
 mod event;
+mod forms;
 mod json;
 pub mod listings;
 mod outgoing;
@@ -16,12 +17,14 @@ mod signature;
 pub mod state;
 mod storage;
 mod table;
+pub mod upgrade;
 
 pub use near_sdk::*;
 
 pub use caller::{attached, current, input, now, predecessor, require_one_yocto};
 pub use edge::{OrPanic, require};
 pub use event::emit;
+pub use forms::{FirstForm, Forms};
 pub use outgoing::{answer, call, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};

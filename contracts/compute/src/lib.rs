@@ -22,7 +22,7 @@ use starling_contract_api::{
     compute::Offer,
     events::{COMPUTE_STANDARD, ComputeEvent},
 };
-use starling_contract_common::{Setup, Table, emit};
+use starling_contract_common::{Forms, Setup, Table, emit, upgrade_methods};
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, LeaseId, NodeId, OfferId, RunId};
 use starling_protocol::{lease::Lease, node::Node, run::Run};
 
@@ -61,6 +61,8 @@ pub struct Contract {
     open_offers: Table<NodeId, Vec<OfferId>>,
 }
 
+impl Forms<Self> for Contract {}
+
 #[near]
 impl Contract {
     /// Sets the contract up, once.
@@ -95,6 +97,8 @@ impl Contract {
         log(&ComputeEvent::PausedSet { paused });
     }
 }
+
+upgrade_methods!(COMPUTE_STANDARD, |_| Amount::ZERO);
 
 fn log(event: &ComputeEvent) {
     emit(COMPUTE_STANDARD, event);

@@ -7,7 +7,7 @@ use starling_contract_api::{
     compute::{Config, Offer, RECORD_BYTES},
     payment::storage_cost,
 };
-use starling_contract_common::Table;
+use starling_contract_common::{Forms, Table};
 use starling_primitives::{Amount, LeaseId, NodeId, OfferId, RunId};
 use starling_protocol::{lease::Lease, node::Node, run::Run};
 
@@ -75,8 +75,8 @@ impl Contract {
     }
 }
 
-fn page<K: BorshSerialize, V: BorshSerialize + BorshDeserialize>(
-    table: &Table<K, V>,
+fn page<K: BorshSerialize, V: BorshSerialize + BorshDeserialize, F: Forms<V>>(
+    table: &Table<K, V, F>,
     key: impl Fn(u64) -> K,
     last: u64,
     from: u64,

@@ -1,4 +1,4 @@
-//! Events of `billing` and `compute` by NEP-297: `EVENT_JSON:{"standard", "version", "event", "data"}`. Whoever reads all of them knows all that ever happened.
+//! Events of `billing` and `compute`, and those of upgrades, by NEP-297: `EVENT_JSON:{"standard", "version", "event", "data"}`. Whoever reads all of them knows all that ever happened.
 
 use crate::compute::Offer;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use starling_protocol::{
     node::Node,
     run::{Ending, Run, RunState},
     signing::{LeaseStatement, RoundStatement, Voucher},
+    upgrade::Approval,
 };
 
 /// The standard's name in `billing`'s events.
@@ -182,6 +183,19 @@ pub enum ComputeEvent {
     LeaseSettled { lease_id: LeaseId, state: LeaseState },
     /// New payments, nodes and offers are refused, or taken again.
     PausedSet { paused: bool },
+}
+
+/// Events of upgrades, which each contract tells under its own standard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields repeat the words of the records they come from")]
+pub enum UpgradeEvent {
+    /// Other code may take the place of the running one later.
+    UpgradeApproved { approval: Approval },
+    /// An approved upgrade will not be.
+    UpgradeCancelled { approval: Approval },
+    /// The approved code runs, and has taken the state over.
+    Upgraded { old_hash: Hash32, new_hash: Hash32 },
 }
 
 /// An event as it is read from a log line.

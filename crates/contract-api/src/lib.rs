@@ -12,6 +12,7 @@ pub mod payment;
 #[cfg(feature = "rpc")]
 pub mod rpc;
 pub mod token;
+pub mod upgrade;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

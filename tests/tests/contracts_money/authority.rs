@@ -9,6 +9,7 @@ use starling_contract_api::{
     Call, InitArgs, ONE_YOCTO,
     compute::RosterSignature,
     payment::{PayArgs, PayResult, PaymentMsg, PaymentOffered},
+    upgrade::{UPGRADE_METHOD, Upgrades},
 };
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, RunId, Text};
 use starling_protocol::{
@@ -44,6 +45,7 @@ const VIEWS: &[&str] = &[
     "leases",
     "purpose",
     "payment_answer",
+    "approved_upgrade",
     "contract_source_metadata",
 ];
 
@@ -108,6 +110,8 @@ impl Scene {
             self.raw(billing, "resolve_confirm", json!({"escrow_id": self.run_escrow}), Amount::ZERO),
             self.raw(billing, "on_sent", json!({"account": me, "asset": "near", "amount": near}), Amount::ZERO),
             self.raw(billing, "on_fees_sent", json!({"asset": "near", "amount": near}), Amount::ZERO),
+            self.raw(billing, "migrate", json!({}), Amount::ZERO),
+            self.raw(compute, "migrate", json!({}), Amount::ZERO),
             self.raw(compute, "on_run_posted", json!({"run_id": 1, "close": true}), Amount::ZERO),
             self.raw(compute, "on_lease_posted", json!({"lease_id": 1}), Amount::ZERO),
             self.raw(compute, "on_stake_read", json!({"node_id": 1, "escrow_id": 1}), Amount::ZERO),
@@ -127,6 +131,14 @@ impl Scene {
             billing.set_token(&self.coordinator.account, true),
             compute.set_paused(true),
         ];
+        for contract in [&billing.0, &compute.0] {
+            let upgrades = Upgrades(contract.clone());
+            calls.extend([
+                upgrades.approve(Hash32::sha256(b"old"), Hash32::sha256(b"new")),
+                upgrades.cancel(),
+                self.raw(contract, UPGRADE_METHOD, json!({}), Amount::ZERO),
+            ]);
+        }
         for escrow in [self.run_escrow, self.lease_escrow] {
             calls.extend([
                 billing.post(escrow, 1_000, std::slice::from_ref(&mine), true),

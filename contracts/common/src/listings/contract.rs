@@ -17,6 +17,8 @@ macro_rules! listing_contract {
             shelf: Shelf,
         }
 
+        impl Forms<Self> for Contract {}
+
         #[::near_sdk::near]
         impl Contract {
             /// Sets the contract up, once.
@@ -176,6 +178,8 @@ macro_rules! listing_contract {
             }
         }
 
+        $crate::upgrade_methods!($standard, |_| Amount::ZERO);
+
         fn log(event: &ListingEvent) {
             emit($standard, event);
         }
@@ -185,7 +189,7 @@ macro_rules! listing_contract {
 /// What the entry methods are written with.
 pub mod prelude {
     pub use crate::{
-        OrPanic, Setup, attached, bytes_cost, charge_growth, emit, input,
+        Forms, OrPanic, Setup, attached, bytes_cost, charge_growth, emit, input,
         listings::{Shelf, ShelfError},
         now, predecessor, require_one_yocto, send,
     };

@@ -1,0 +1,75 @@
+//! The forms that records were ever stored in: behind each record's version an upgrade can read the old form and write the new one, record by record.
+
+use crate::env;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// The forms of a record, or of a contract's state.
+///
+/// Whoever changes the form of what is stored raises [`Forms::VERSION`] and reads the form before in [`Forms::from_version`]. A table names its records' forms as its
+/// third type; a contract's state is its own.
+pub trait Forms<V> {
+    /// The version that is written.
+    const VERSION: u8 = 1;
+
+    /// Reads a record of an older version; nothing if there was no such version, or the bytes are not of its form.
+    fn from_version(version: u8, bytes: &[u8]) -> Option<V> {
+        let _ = (version, bytes);
+        None
+    }
+}
+
+/// The forms of records that have had one so far.
+#[derive(Debug)]
+pub struct FirstForm;
+
+impl<V> Forms<V> for FirstForm {}
+
+/// Reads a record with its version in front.
+pub(crate) fn read<V: BorshDeserialize, F: Forms<V>>(stored: &[u8]) -> Option<V> {
+    let (version, bytes) = stored.split_first()?;
+    if *version == F::VERSION { borsh::from_slice(bytes).ok() } else { F::from_version(*version, bytes) }
+}
+
+/// A record as it is stored: with today's version in front.
+pub(crate) fn write<V: BorshSerialize, F: Forms<V>>(record: &V) -> Vec<u8> {
+    match borsh::to_vec(&(F::VERSION, record)) {
+        Ok(bytes) => bytes,
+        Err(_) => env::panic_str("a record cannot be written"),
+    }
+}
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    struct Counted;
+
+    /// The first form had 32 bits, the second has 64.
+    impl Forms<u64> for Counted {
+        const VERSION: u8 = 2;
+
+        fn from_version(version: u8, bytes: &[u8]) -> Option<u64> {
+            (version == 1).then(|| borsh::from_slice::<u32>(bytes).ok().map(u64::from))?
+        }
+    }
+
+    #[test]
+    fn record__should_be_read_in_each_of_its_forms_and_written_in_the_last() {
+        let old = write::<u32, FirstForm>(&7);
+        assert_eq!(old, [1, 7, 0, 0, 0]);
+        assert_eq!(read::<u32, FirstForm>(&old), Some(7));
+        assert_eq!(read::<u64, Counted>(&old), Some(7));
+        let new = write::<u64, Counted>(&7);
+        assert_eq!(new, [2, 7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(read::<u64, Counted>(&new), Some(7));
+    }
+
+    #[test]
+    fn record__should_be_unreadable_in_a_form_that_never_was() {
+        assert_eq!(read::<u64, Counted>(&[3, 7, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(read::<u64, Counted>(&[1, 7, 0, 0]), None);
+        assert_eq!(read::<u64, Counted>(&[2, 7, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(read::<u64, Counted>(&[]), None);
+    }
+}
