@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use near_workspaces::{
     AccessKey, Worker,
     network::{Sandbox, ValidatorKey},
-    operations::TransactionStatus,
+    operations::{CallTransaction, TransactionStatus},
     types::{Gas, NearToken},
 };
 use serde::de::DeserializeOwned;
@@ -141,13 +141,7 @@ impl Harness {
 
     /// Signs and sends a call, and waits until all its receipts have run. A call that the chain itself refuses (a key that may not make it) is an error.
     pub async fn call(&self, actor: &Actor, call: &Call) -> anyhow::Result<Answer> {
-        let transaction = actor
-            .near
-            .call(&call.contract.as_str().parse()?, &call.method)
-            .args(call.args_bytes())
-            .gas(Gas::from_gas(call.gas))
-            .deposit(yocto(call.deposit));
-        Ok(Answer::read(transaction.transact().await?))
+        Ok(Answer::read(transaction(actor, call)?.transact().await?))
     }
 
     /// Stops or goes on making blocks, so that a test can look in between two of them.
@@ -157,13 +151,7 @@ impl Harness {
 
     /// Sends a call without waiting for it.
     pub async fn send(&self, actor: &Actor, call: &Call) -> anyhow::Result<Sent> {
-        let transaction = actor
-            .near
-            .call(&call.contract.as_str().parse()?, &call.method)
-            .args(call.args_bytes())
-            .gas(Gas::from_gas(call.gas))
-            .deposit(yocto(call.deposit));
-        Ok(Sent(transaction.transact_async().await?))
+        Ok(Sent(transaction(actor, call)?.transact_async().await?))
     }
 
     /// Sends a call and, before it can have run to its end, a transaction that deletes the caller's account. Wants blocks at an interval.
@@ -211,7 +199,7 @@ impl Harness {
 }
 
 /// A call that is on its way.
-pub struct Sent(TransactionStatus);
+pub struct Sent(pub(crate) TransactionStatus);
 
 impl Sent {
     /// Waits until all its receipts have run.
@@ -245,6 +233,11 @@ impl Blocks {
     }
 }
 
+fn transaction(actor: &Actor, call: &Call) -> anyhow::Result<CallTransaction> {
+    let transaction = actor.near.call(&call.contract.as_str().parse()?, &call.method);
+    Ok(transaction.args(call.args_bytes()).gas(Gas::from_gas(call.gas)).deposit(yocto(call.deposit)))
+}
+
 fn genesis(
     builder: starling_localnet::LocalnetBuilder,
     signer: &Signer,
@@ -255,7 +248,7 @@ fn genesis(
 }
 
 /// A key that follows from the account's name: for tests only.
-fn signer(account: AccountId) -> Signer {
+pub(crate) fn signer(account: AccountId) -> Signer {
     let seed = seed(account.as_str());
     Signer::from_seed(account, seed)
 }

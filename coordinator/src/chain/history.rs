@@ -214,19 +214,18 @@ mod tests {
         AccountId::new(name).unwrap()
     }
 
+    /// Escrow 4 closed: 70 to bob, 2 of fee, 20 and a storage deposit of 8 back to the payer.
+    fn closed(asset: Asset) -> BillingEvent {
+        let credits = vec![(account("bob.starling"), Amount(70))];
+        let (fee, refund, storage) = (Amount(2), Amount(20), Amount(8));
+        let moved = Moved { asset, credits, fee, refund, storage, state: "closed".to_owned(), removed: true };
+        BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }
+    }
+
     #[test]
     fn history__should_show_who_gained_by_a_post_and_a_refund() {
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a run of 3 rounds".to_owned()))]);
-        let moved = Moved {
-            asset: Asset::Near,
-            credits: vec![(account("bob.starling"), Amount(70))],
-            fee: Amount(2),
-            refund: Amount(20),
-            storage: Amount(8),
-            state: "closed".to_owned(),
-            removed: true,
-        };
-        let (escrow, purpose, accounts) = tell(BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }, &escrows);
+        let (escrow, purpose, accounts) = tell(closed(Asset::Near), &escrows);
         assert_eq!((escrow, purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
         assert_eq!(
             accounts,
@@ -245,16 +244,7 @@ mod tests {
     fn history__should_not_take_tokens_for_near() {
         let asset = Asset::Nep141(account("usd.starling"));
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a payment".to_owned()))]);
-        let moved = Moved {
-            asset: asset.clone(),
-            credits: vec![(account("bob.starling"), Amount(70))],
-            fee: Amount(2),
-            refund: Amount(20),
-            storage: Amount(8),
-            state: "closed".to_owned(),
-            removed: true,
-        };
-        let (_, _, accounts) = tell(BillingEvent::EscrowClosed { escrow_id: EscrowId(4), moved }, &escrows);
+        let (_, _, accounts) = tell(closed(asset.clone()), &escrows);
         assert_eq!(accounts, vec![(account("alice.starling"), Some(Change::Plus(Amount(8)))), (account("bob.starling"), None)]);
         let told = tell(BillingEvent::Deposited { account: account("alice.starling"), asset, amount: Amount(5) }, &escrows);
         assert_eq!(told.2, vec![(account("alice.starling"), None)]);

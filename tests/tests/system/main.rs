@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
 };
 
@@ -32,6 +32,19 @@ fn assert_sums(verified: &Value) {
     );
 }
 
+/// Downloads a run's model and proof: the folder, and what was said.
+fn pull(home: &Path, run_id: &str) -> (PathBuf, Value) {
+    let folder = home.join("pulled");
+    let pulled = said(&succeed(home, &["pull", run_id, "--output", &folder.display().to_string(), "--proof"]), "pulled");
+    (folder, pulled)
+}
+
+/// Node 2's place in the roster of a run.
+fn place_of_node_2(view: &Value) -> usize {
+    let roster = view["run"]["roster"].as_array().expect("a roster");
+    roster.iter().position(|member| member["payout"] == "provider-2.starling").expect("node 2 was enrolled")
+}
+
 #[test]
 fn verify__should_pass_and_fail_for_each_kind_of_byte_changed() {
     let system = Running::start(3);
@@ -40,8 +53,7 @@ fn verify__should_pass_and_fail_for_each_kind_of_byte_changed() {
     let run_id = training.run_id();
     training.finish();
     assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
-    let folder = home.join("pulled");
-    let pulled = said(&succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]), "pulled");
+    let (folder, pulled) = pull(home, &run_id);
     let model = fs::read(folder.join("model.safetensors")).expect("the model was written");
     assert_eq!(pulled["hash"], blake3::hash(&model).to_hex().to_string());
     let proof = folder.join("proof");
@@ -92,9 +104,7 @@ fn run__should_end_without_a_node_that_was_killed() {
     let view = status(home, &run_id);
     let terms = &view["run"]["terms"];
     let full = terms["rounds"].as_u64().expect("rounds") * terms["tokens_per_round"].as_u64().expect("tokens");
-    let roster = view["run"]["roster"].as_array().expect("a roster");
-    let dead = roster.iter().find(|member| member["payout"] == "provider-2.starling").expect("node 2 was enrolled");
-    let tokens = dead["tokens"].as_u64().expect("tokens");
+    let tokens = view["run"]["roster"][place_of_node_2(&view)]["tokens"].as_u64().expect("tokens");
     assert!(tokens > 0 && tokens < full, "{tokens} of {full}");
     let verified = said(&succeed(home, &["verify", &run_id]), "verified");
     assert_eq!(verified["rounds"], 12);
@@ -117,19 +127,17 @@ fn impostor__should_earn_nothing_with_zeros_noise_and_copies() {
         assert!(handed.values().any(|(tried, _)| *tried == fraud), "{fraud:?} was not tried: {handed:?}");
     }
 
-    let folder = home.join("pulled");
-    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    let (folder, _) = pull(home, &run_id);
     let rounds: Value = serde_json::from_slice(&fs::read(folder.join("proof/rounds.json")).expect("the list was written")).expect("JSON");
     let view = status(home, &run_id);
-    let roster = view["run"]["roster"].as_array().expect("a roster");
-    let place = roster.iter().position(|member| member["payout"] == "provider-2.starling").expect("node 2 was enrolled");
+    let place = place_of_node_2(&view);
     for (round, fraud) in &handed {
         let update = &rounds[*round as usize]["updates"][place];
         assert!(update.is_null(), "{fraud:?} was accepted in round {round} as {update}");
     }
     // Its payout stands for the rounds that the honest node had done before.
     let honest = rounds.as_array().expect("rounds").iter().filter(|round| !round["updates"][place].is_null()).count() as u64;
-    assert_eq!(roster[place]["tokens"], honest * view["run"]["terms"]["tokens_per_round"].as_u64().expect("tokens"));
+    assert_eq!(view["run"]["roster"][place]["tokens"], honest * view["run"]["terms"]["tokens_per_round"].as_u64().expect("tokens"));
     assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
 }
 
@@ -161,8 +169,7 @@ fn stopped_run__should_leave_the_last_paid_checkpoint() {
     training.finish();
     let view = status(home, &run_id);
     let checkpoint = view["checkpoint"].as_str().expect("a checkpoint");
-    let folder = home.join("pulled");
-    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    let (folder, _) = pull(home, &run_id);
     assert_sums(&said(&succeed(home, &["verify", &run_id, "--artifacts", &folder.join("proof").display().to_string()]), "verified"));
     assert!(!checkpoint.is_empty());
     succeed(home, &["reclaim", "--acknowledge"]);
@@ -187,8 +194,7 @@ fn failed_run__should_leave_the_last_paid_checkpoint() {
     training.wait_for(|line| line["event"] == "ended");
     let view = status(home, &run_id);
     assert_eq!(view["run"]["state"]["ending"]["failed"], "round_timed_out", "{}", view["run"]["state"]);
-    let folder = home.join("pulled");
-    succeed(home, &["pull", &run_id, "--output", &folder.display().to_string(), "--proof"]);
+    let (folder, _) = pull(home, &run_id);
     let verified = said(&succeed(home, &["verify", &run_id, "--artifacts", &folder.join("proof").display().to_string()]), "verified");
     assert!(verified["rounds"].as_u64() >= Some(2), "{verified}");
     assert!(amount(&verified["refunded"]) > 0);

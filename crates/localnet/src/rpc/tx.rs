@@ -75,11 +75,11 @@ impl Rpc {
         wanted: TxExecutionStatus,
     ) -> Result<RpcTransactionResponse, RpcError> {
         let hash = transaction.get_hash();
-        let signed = transaction.clone();
+        let signed = Arc::new(transaction.clone());
         let rpc = Arc::clone(self);
         let sent = tokio::task::spawn_blocking(move || rpc.localnet.send_tx(transaction)).await;
         sent.map_err(|error| super::internal(&error))?.map_err(tx_error)?;
-        self.wait_for(hash, Some(&signed), wanted, false).await
+        self.wait_for(hash, Some(signed), wanted, false).await
     }
 
     pub(super) async fn tx(self: &Arc<Self>, params: Value, with_receipts: bool) -> Answer {
@@ -88,19 +88,18 @@ impl Rpc {
             other => named(other, &["tx_hash", "sender_account_id"]),
         };
         let request: RpcTransactionStatusRequest = parse(params)?;
-        let (hash, signed) = match &request.transaction_info {
-            TransactionInfo::Transaction { signed_tx } => (signed_tx.get_hash(), Some(signed_tx)),
-            TransactionInfo::TransactionId { tx_hash, .. } => (*tx_hash, None),
+        let (hash, signed) = match request.transaction_info {
+            TransactionInfo::Transaction { signed_tx } => (signed_tx.get_hash(), Some(Arc::new(signed_tx))),
+            TransactionInfo::TransactionId { tx_hash, .. } => (tx_hash, None),
         };
         to_value(&self.wait_for(hash, signed, request.wait_until, with_receipts).await?)
     }
 
-    /// Waits until the transaction has come as far as wanted. One that is nowhere is told why it could not enter a block, where it is
-    /// there to be checked again.
+    /// Waits until the transaction has come as far as wanted.
     async fn wait_for(
         self: &Arc<Self>,
         hash: CryptoHash,
-        signed: Option<&SignedTransaction>,
+        signed: Option<Arc<SignedTransaction>>,
         wanted: TxExecutionStatus,
         with_receipts: bool,
     ) -> Result<RpcTransactionResponse, RpcError> {
@@ -108,8 +107,8 @@ impl Rpc {
         let deadline = tokio::time::Instant::now() + self.options.wait_timeout;
         loop {
             head.borrow_and_update();
-            let rpc = Arc::clone(self);
-            let found = tokio::task::spawn_blocking(move || rpc.localnet.tx_status(&hash)).await;
+            let (rpc, signed, must_be_known) = (Arc::clone(self), signed.clone(), wanted != TxExecutionStatus::None);
+            let found = tokio::task::spawn_blocking(move || rpc.find(&hash, signed.as_deref(), must_be_known)).await;
             let found = found.map_err(|error| super::internal(&error))?.map_err(tx_error)?;
             match &found {
                 Some(status) if satisfies(&status.progress, &wanted) => {
@@ -117,10 +116,6 @@ impl Rpc {
                 }
                 None if wanted == TxExecutionStatus::None => {
                     return Ok(RpcTransactionResponse { final_execution_outcome: None, final_execution_status: TxExecutionStatus::None });
-                }
-                None if !self.localnet.knows(&hash).map_err(tx_error)? => {
-                    signed.map_or(Ok(()), |signed| self.localnet.check(signed)).map_err(tx_error)?;
-                    return Err(tx_error(LocalnetError::UnknownTransaction(hash)).into());
                 }
                 _ => {}
             }
@@ -135,6 +130,22 @@ impl Rpc {
                 return Err(RpcTransactionError::TimeoutError(Some(cause)).into());
             }
         }
+    }
+
+    /// A transaction as it stands; nothing if it has no outcome yet. One that is nowhere but must be known is told why it could not enter a block, where it is there
+    /// to be checked again.
+    fn find(
+        &self,
+        hash: &CryptoHash,
+        signed: Option<&SignedTransaction>,
+        must_be_known: bool,
+    ) -> Result<Option<TransactionStatus>, LocalnetError> {
+        let found = self.localnet.tx_status(hash)?;
+        if found.is_none() && must_be_known && !self.localnet.knows(hash)? {
+            signed.map_or(Ok(()), |signed| self.localnet.check(signed))?;
+            return Err(LocalnetError::UnknownTransaction(*hash));
+        }
+        Ok(found)
     }
 
     fn response(&self, status: &TransactionStatus, with_receipts: bool) -> Result<RpcTransactionResponse, LocalnetError> {
