@@ -25,9 +25,9 @@ use starling_http_api::{
     login::{Challenge, nep413_bytes},
     node::{FromNode, ToNode},
 };
-use starling_primitives::{Amount, AssetName, BasisPoints, EscrowId, Hash32, NodeId, PublicKey, Text, TimestampMs};
+use starling_primitives::{Amount, Asset, AssetName, BasisPoints, EscrowId, Hash32, NodeId, PublicKey, Text, TimestampMs};
 use starling_protocol::{
-    listing::{Category, File, Kind, Listing, Version},
+    listing::{Category, File, Kind, Listing, Ratings, Version},
     node::{Capability, DeviceKind, Node},
     signing::NodeHello,
 };
@@ -256,6 +256,7 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
         title: Text::default(),
         summary: Text::default(),
         licence: Text::default(),
+        asset: Asset::Near,
         price: Amount(price),
         parents: Vec::new(),
         shares: Vec::new(),
@@ -267,6 +268,7 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
             published_at: TimestampMs(0),
         }],
         sold: 0,
+        ratings: Ratings::default(),
         delisted: false,
         published_at: TimestampMs(0),
     };
@@ -282,8 +284,9 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
     let licence = Licence {
         holder: account("bob.starling"),
         name: "alice.starling/paid".parse().unwrap(),
+        asset: Asset::Near,
         price: Amount(5),
-        escrow_id: EscrowId(1),
+        escrow_id: Some(EscrowId(1)),
         bought_at: TimestampMs(0),
     };
     world.chain.0.lock().unwrap().licences.push(licence);

@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use starling_contract_api::{
     Call, Deployment, ONE_YOCTO, View,
     billing::Billing,
-    hub::{LISTING_BYTES, Listings, PublishArgs},
-    payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
+    hub::{LISTING_BYTES, Listings, PublishArgs, RATING_BYTES},
+    payment::{LICENCE_BYTES, PayArgs, PayResult, PaymentMsg, storage_cost},
     rpc::Signer,
 };
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, Hash32, LeaseId, OfferId, RunId};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs, Hash32, LeaseId, OfferId, RunId};
 use starling_protocol::{
     escrow::{Authority, Bounds, OpenTerms},
     lease::LeaseTerms,
-    listing::{Category, File, Kind},
+    listing::{Category, File, Kind, Stars},
     signing::{LeaseStatement, Role, Voucher},
 };
 use starling_tests::{
@@ -224,6 +224,7 @@ impl Bench {
                 title: "A small model".parse()?,
                 summary: "Writes Rust.".parse()?,
                 licence: "MIT OR Apache-2.0".parse()?,
+                asset: Asset::Near,
                 price,
                 parents,
                 royalty: BasisPoints::new(1_000)?,
@@ -241,12 +242,20 @@ impl Bench {
         self.row("add_version", None, added)?;
         let bounds = Bounds { post_at_once: price, ..self.harness.bounds().await? };
         self.pay("pay, a licence", price, PaymentMsg::Licence { name: child.clone() }, bounds).await?;
-        let priced = self.call(&publisher, &hub.set_price(&child, ONE_YOCTO)).await?;
+        let priced = self.call(&publisher, &hub.set_price(&child, &Asset::Near, ONE_YOCTO, ONE_YOCTO)).await?;
         self.row("set_price", None, priced)?;
+        let rated = hub.rate(&child, Stars::new(4)?, &"It writes Rust.".parse()?, storage_cost(RATING_BYTES));
+        let rated = self.call(&self.alice.clone(), &rated).await?;
+        self.row("rate", None, rated)?;
+        let priced = self.call(&publisher, &hub.set_price(&parent, &Asset::Near, Amount::ZERO, ONE_YOCTO)).await?;
+        priced.ok()?;
+        let taken = self.call(&self.alice.clone(), &hub.take_licence(&parent, storage_cost(LICENCE_BYTES))).await?;
+        self.row("take_licence", None, taken)?;
         self.view("listing, 2 versions", &hub.listing(&child)).await?;
         self.view("listings, 2 of them", &hub.listings(None, 0, 50)).await?;
         self.view("licence", &hub.licence(&self.alice.account, &child)).await?;
-        self.view("licences_of, 1 licence", &hub.licences_of(&self.alice.account, 0, 100)).await
+        self.view("licences_of, 2 licences", &hub.licences_of(&self.alice.account, 0, 100)).await?;
+        self.view("ratings, 1 of them", &hub.ratings(&child, 0, 10)).await
     }
 
     async fn account(&mut self) -> anyhow::Result<()> {

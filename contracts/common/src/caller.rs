@@ -32,6 +32,11 @@ pub fn input<T: DeserializeOwned>() -> T {
     arguments
 }
 
+/// Panics unless something is attached, for a call that takes a deposit and needs a full-access key: a function-call key cannot attach any.
+pub fn require_deposit() {
+    require(!attached().is_zero(), "attach at least 1 yoctoNEAR: this needs a full-access key");
+}
+
 /// Panics unless exactly one yocto is attached: a function-call key cannot attach any, so a full-access key signed.
 pub fn require_one_yocto() {
     require(attached() == Amount(1), "attach exactly 1 yoctoNEAR: this needs a full-access key");

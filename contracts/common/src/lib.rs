@@ -21,14 +21,14 @@ pub mod upgrade;
 
 pub use near_sdk::*;
 
-pub use caller::{attached, current, input, now, predecessor, require_one_yocto};
+pub use caller::{attached, current, input, now, predecessor, require_deposit, require_one_yocto};
 pub use edge::{OrPanic, require};
 pub use event::emit;
 pub use forms::{FirstForm, Forms};
 pub use outgoing::{answer, call, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
-pub use storage::{bytes_cost, charge_growth, next};
+pub use storage::{bytes_cost, charge_change, charge_growth, left_of, next};
 pub use table::Table;
 
 /// What the code that `#[near]` writes calls for arguments and answers.

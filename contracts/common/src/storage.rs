@@ -19,6 +19,22 @@ pub fn charge_growth(usage_before: u64) {
     }
 }
 
+/// As [`charge_growth`], and what storage shrank comes back too: for records that the caller has paid for.
+pub fn charge_change(usage_before: u64) {
+    match left_of(attached(), usage_before) {
+        Ok(rest) => refund(rest),
+        Err(cost) => env::panic_str(&format!("attach at least {cost} yoctoNEAR for storage; what is left comes back")),
+    }
+}
+
+/// What is left of `paid` after what storage grew since `usage_before`, or more than that where it shrank; else what it costs.
+pub fn left_of(paid: Amount, usage_before: u64) -> Result<Amount, Amount> {
+    let usage = env::storage_usage();
+    let cost = bytes_cost(usage.saturating_sub(usage_before));
+    let freed = bytes_cost(usage_before.saturating_sub(usage));
+    paid.checked_add(freed).or_panic().checked_sub(cost).map_err(|_| cost)
+}
+
 /// The next number of a counter that starts at 0: numbers count from 1.
 pub fn next(counter: &mut u64) -> u64 {
     *counter = counter.checked_add(1).or_panic_with("the counter is full");

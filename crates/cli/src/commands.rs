@@ -132,11 +132,10 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
         out.say("empty", &json!({}), "No model is published yet. Train one, then publish it from its run's page.");
     }
     for listing in listings {
-        let price = if listing.price.is_zero() { "free".to_owned() } else { listing.price.display_near() };
         out.say(
             "model",
             &json!(listing),
-            &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, price, listing.title),
+            &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, listing.price_words(), listing.title),
         );
         if name.is_some() {
             for file in listing.versions.iter().flat_map(|version| &version.files) {

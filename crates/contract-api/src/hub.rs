@@ -3,8 +3,8 @@
 use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, EscrowId, RunId, Text, TimestampMs};
-use starling_protocol::listing::{Category, File, Kind, Listing, Version};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId, RunId, Text, TimestampMs};
+use starling_protocol::listing::{Category, File, Kind, Listing, Rating, Ratings, Stars, Version, near};
 
 /// The standard's name in `hub`'s events.
 pub const HUB_STANDARD: &str = "starling-hub";
@@ -16,6 +16,10 @@ pub const LISTING_BYTES: u64 = 6_000;
 pub const MAX_LISTINGS_PAGE: u32 = 50;
 /// The most licences of one answer.
 pub const MAX_LICENCES_PAGE: u32 = 100;
+/// The most ratings of one answer.
+pub const MAX_RATINGS_PAGE: u32 = 10;
+/// Bytes of a rating at its largest, its index included.
+pub const RATING_BYTES: u64 = 800;
 
 /// Events of `hub` and `market` by NEP-297.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +31,22 @@ pub enum ListingEvent {
     /// A listing got another version, the `number`th counted from 1.
     VersionAdded { name: AssetName, number: u32, version: Version },
     /// Licences cost something else from now on.
-    PriceSet { name: AssetName, price: Amount },
+    PriceSet {
+        name: AssetName,
+        #[serde(default = "near")]
+        asset: Asset,
+        price: Amount,
+    },
     /// A listing was taken off the list.
     ListingDelisted { name: AssetName },
     /// A licence's payment is held; it counts once granted.
     LicencePaid { licence: Licence },
     /// A licence holds.
     LicenceGranted { licence: Licence },
+    /// A licence of what costs nothing was taken.
+    LicenceTaken { licence: Licence },
+    /// A holder rated a listing, or changed its rating; `ratings` is the sum after it.
+    Rated { name: AssetName, rating: Rating, ratings: Ratings },
     /// A payment that never opened was removed.
     PaymentForgotten { escrow_id: EscrowId },
     /// New payments and listings are refused, or taken again.
@@ -56,6 +69,9 @@ pub struct PublishArgs {
     pub summary: Text<600>,
     /// SPDX licence expression.
     pub licence: Text<40>,
+    /// What its price is counted in; nobody can pay in a token that `billing` does not have on its list.
+    #[serde(default = "near")]
+    pub asset: Asset,
     /// Price of a licence; 0 for everyone.
     pub price: Amount,
     /// What it was made from, in the same contract; the publisher needs a licence of each that has a price.
@@ -75,10 +91,13 @@ pub struct Licence {
     pub holder: AccountId,
     /// What.
     pub name: AssetName,
+    /// What the price is counted in.
+    #[serde(default = "near")]
+    pub asset: Asset,
     /// What was paid.
     pub price: Amount,
-    /// The escrow that paid.
-    pub escrow_id: EscrowId,
+    /// The escrow that paid; nothing where it cost nothing.
+    pub escrow_id: Option<EscrowId>,
     /// When.
     pub bought_at: TimestampMs,
 }
@@ -109,14 +128,24 @@ impl Listings {
         Call::new(&self.0, "add_version", json!({"name": name, "files": files, "run_id": run_id, "note": note}), 30, deposit)
     }
 
-    /// Changes the price of licences to come; its publisher, one yocto.
-    pub fn set_price(&self, name: &AssetName, price: Amount) -> Call {
-        Call::new(&self.0, "set_price", json!({"name": name, "price": price}), 10, ONE_YOCTO)
+    /// Changes the price of licences to come, and what it is counted in; its publisher, with storage for a longer name of the asset, one yocto at least. The rest comes back.
+    pub fn set_price(&self, name: &AssetName, asset: &Asset, price: Amount, deposit: Amount) -> Call {
+        Call::new(&self.0, "set_price", json!({"name": name, "asset": asset, "price": price}), 10, deposit)
     }
 
     /// Takes it off the list; its publisher, one yocto. Licences stay valid.
     pub fn delist(&self, name: &AssetName) -> Call {
         Call::new(&self.0, "delist", json!({"name": name}), 10, ONE_YOCTO)
+    }
+
+    /// Takes a licence of what costs nothing, for good. The deposit pays storage, [`crate::payment::LICENCE_BYTES`] at most; the rest comes back.
+    pub fn take_licence(&self, name: &AssetName, deposit: Amount) -> Call {
+        Call::new(&self.0, "take_licence", json!({"name": name}), 20, deposit)
+    }
+
+    /// Rates a listing, or changes the rating; who holds a licence. The deposit pays storage, [`RATING_BYTES`] at most; the rest comes back.
+    pub fn rate(&self, name: &AssetName, stars: Stars, text: &Text<280>, deposit: Amount) -> Call {
+        Call::new(&self.0, "rate", json!({"name": name, "stars": stars, "text": text}), 20, deposit)
     }
 
     /// `billing` only: asks to sell a licence, with the storage deposit that the buyer forwards.
@@ -179,5 +208,16 @@ impl Listings {
     /// payment is pending.
     pub fn licences_of(&self, holder: &AccountId, from: u64, limit: u32) -> View<Vec<Licence>> {
         View::new(&self.0, "licences_of", json!({"holder": holder, "from": from, "limit": limit}))
+    }
+
+    /// What a holder says of a listing.
+    pub fn rating(&self, rater: &AccountId, name: &AssetName) -> View<Option<Rating>> {
+        View::new(&self.0, "rating", json!({"rater": rater, "name": name}))
+    }
+
+    /// Ratings of a listing at the `limit` places from place `from` (counted from 0) on, in the order in which their raters first spoke. [`MAX_RATINGS_PAGE`] places at most; the
+    /// listing says how many there are.
+    pub fn ratings(&self, name: &AssetName, from: u64, limit: u32) -> View<Vec<Rating>> {
+        View::new(&self.0, "ratings", json!({"name": name, "from": from, "limit": limit}))
     }
 }

@@ -117,7 +117,7 @@ pub const LEASE_BYTES: u64 = 800;
 /// Bytes of a stake in `compute`.
 pub const STAKE_BYTES: u64 = 200;
 /// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
-pub const LICENCE_BYTES: u64 = 900;
+pub const LICENCE_BYTES: u64 = 1_000;
 
 /// What so many stored bytes cost.
 pub fn storage_cost(bytes: u64) -> Amount {

@@ -1,8 +1,12 @@
 //! Listings: what `hub` and `market` sell. One rule set for models, research tools and datasets.
 
+mod rating;
+
+pub use rating::{MAX_STARS, Rating, Ratings, Stars, rate};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, Hash32, RunId, Text, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, Hash32, RunId, Text, TimestampMs};
 
 /// The most shares of one listing, ancestors' and publisher's together.
 pub const MAX_SHARES: usize = 16;
@@ -93,6 +97,9 @@ pub struct Listing {
     pub summary: Text<600>,
     /// SPDX licence expression.
     pub licence: Text<40>,
+    /// What its price is counted in: NEAR, or a token that `billing` has on its list. Shares of it are paid in the same.
+    #[serde(default = "near")]
+    pub asset: Asset,
     /// Price of a licence; 0 for everyone.
     pub price: Amount,
     /// What it was made from.
@@ -105,6 +112,9 @@ pub struct Listing {
     pub versions: Vec<Version>,
     /// Licences sold.
     pub sold: u64,
+    /// The sum of what holders said of it.
+    #[serde(default)]
+    pub ratings: Ratings,
     /// Whether it was taken off the list; licences stay valid.
     pub delisted: bool,
     /// When it was first published.
@@ -135,9 +145,42 @@ pub enum ListingError {
     /// It was taken off the list.
     #[error("it was taken off the list")]
     Delisted,
+    /// More stars than there are, or none.
+    #[error("a rating has 1 to {MAX_STARS} stars")]
+    Stars,
+    /// Nobody rates what is his own.
+    #[error("nobody rates what he published")]
+    OwnRating,
+    /// Only holders rate.
+    #[error("only who holds a licence may rate: buy one, or take one where the price is 0")]
+    RatedUnlicensed,
+    /// Sum and ratings disagree; never reached.
+    #[error("the ratings do not add up")]
+    Unbalanced,
     /// What was paid is not the price.
-    #[error("the price is {0} yocto")]
-    WrongAmount(Amount),
+    #[error("the price is {price} units of {asset}")]
+    WrongPrice {
+        /// How much it costs.
+        price: Amount,
+        /// In what.
+        asset: Asset,
+    },
+}
+
+impl Listing {
+    /// The price of a licence in words: NEAR with four decimals, a token in its smallest units, since its contract alone knows its decimals.
+    pub fn price_words(&self) -> String {
+        match &self.asset {
+            _ if self.price.is_zero() => "free".to_owned(),
+            Asset::Near => self.price.display_near(),
+            Asset::Nep141(token) => format!("{} units of {token}", self.price),
+        }
+    }
+}
+
+/// What a price is counted in where nothing else is said.
+pub const fn near() -> Asset {
+    Asset::Near
 }
 
 /// The parts that a work made from `parents` owes: each parent's royalty, split along that parent's own shares, equal accounts added up.
@@ -189,12 +232,12 @@ pub fn split(listing: &Listing, price: Amount) -> Vec<(AccountId, Amount)> {
 }
 
 /// Checks a purchase and gives the split.
-pub fn buy(listing: &Listing, amount: Amount) -> Result<Vec<(AccountId, Amount)>, ListingError> {
+pub fn buy(listing: &Listing, asset: &Asset, amount: Amount) -> Result<Vec<(AccountId, Amount)>, ListingError> {
     if listing.delisted {
         return Err(ListingError::Delisted);
     }
-    if amount != listing.price {
-        return Err(ListingError::WrongAmount(listing.price));
+    if (asset, amount) != (&listing.asset, listing.price) {
+        return Err(ListingError::WrongPrice { price: listing.price, asset: listing.asset.clone() });
     }
     Ok(split(listing, amount))
 }

@@ -20,12 +20,14 @@ fn listing(publisher: &str, royalty: u16, shares: Vec<Share>) -> Listing {
         title: "Small model".parse().expect("short"),
         summary: Text::default(),
         licence: "MIT".parse().expect("short"),
+        asset: Asset::Near,
         price: Amount(1_000_003),
         parents: vec![],
         shares,
         royalty: bps(royalty),
         versions: vec![],
         sold: 0,
+        ratings: Ratings::default(),
         delisted: false,
         published_at: TimestampMs(0),
     }
@@ -96,13 +98,56 @@ fn lineage__should_be_refused_beyond_its_limits() {
 }
 
 #[test]
-fn buy__should_want_the_price_and_a_listing_on_the_list() {
-    let listed = listing("root", 0, vec![share("aa", 1)]);
-    for amount in [0, 1_000_002, 1_000_004] {
-        assert_eq!(buy(&listed, Amount(amount)), Err(ListingError::WrongAmount(Amount(1_000_003))));
+fn buy__should_want_the_price_in_its_asset_and_a_listing_on_the_list() {
+    let usd = || Asset::Nep141(name("usd.starling"));
+    for (asset, other) in [(Asset::Near, usd()), (usd(), Asset::Near)] {
+        let listed = Listing { asset: asset.clone(), ..listing("root", 0, vec![share("aa", 1)]) };
+        let wrong = Err(ListingError::WrongPrice { price: Amount(1_000_003), asset: asset.clone() });
+        for amount in [0, 1_000_002, 1_000_004] {
+            assert_eq!(buy(&listed, &asset, Amount(amount)), wrong);
+        }
+        assert_eq!(buy(&listed, &other, Amount(1_000_003)), wrong);
+        assert_eq!(buy(&listed, &asset, Amount(1_000_003)), Ok(vec![(name("aa"), Amount(100)), (name("root"), Amount(999_903))]));
+        assert_eq!(Listing { price: Amount::ZERO, ..listed.clone() }.price_words(), "free");
+        assert_eq!(listed.price_words(), if asset == usd() { "1000003 units of usd.starling" } else { "less than 0.0001 NEAR" });
+        assert_eq!(buy(&Listing { delisted: true, ..listed }, &asset, Amount(1_000_003)), Err(ListingError::Delisted));
     }
-    assert_eq!(buy(&listed, Amount(1_000_003)), Ok(vec![(name("aa"), Amount(100)), (name("root"), Amount(999_903))]));
-    assert_eq!(buy(&Listing { delisted: true, ..listed }, Amount(1_000_003)), Err(ListingError::Delisted));
+}
+
+#[test]
+fn rating__should_be_one_for_each_holder_and_never_the_publishers() {
+    let stars = |stars| Stars::new(stars).expect("one to five");
+    assert!([0, 6, 255].map(Stars::new).iter().all(|refused| *refused == Err(ListingError::Stars)));
+    assert!(serde_json::from_str::<Stars>("6").is_err() && borsh::from_slice::<Stars>(&[0]).is_err());
+    assert_eq!(serde_json::from_str::<Stars>("5").map(Stars::get).ok(), Some(5));
+    let mut listed = listing("root", 0, vec![]);
+    assert_eq!(rate(&listed, &name("root"), true, None, stars(5)), Err(ListingError::OwnRating));
+    assert_eq!(rate(&listed, &name("aa"), false, None, stars(5)), Err(ListingError::RatedUnlicensed));
+    assert_eq!(listed.ratings.mean_tenths(), None);
+    for (before, now, sum) in [(None, 5, (1, 5)), (None, 4, (2, 9)), (Some(5), 1, (2, 5)), (Some(1), 1, (2, 5)), (None, 5, (3, 10))] {
+        listed.ratings = rate(&listed, &name("aa"), true, before.map(stars), stars(now)).expect("a holder");
+        assert_eq!((listed.ratings.count, listed.ratings.stars), sum);
+    }
+    assert_eq!(listed.ratings.mean_tenths(), Some(33));
+    // Delisting keeps them, and takes more.
+    let delisted = Listing { delisted: true, ..listed };
+    assert_eq!(rate(&delisted, &name("aa"), true, None, stars(2)), Ok(Ratings { count: 4, stars: 12 }));
+    let full = Ratings { count: u64::MAX, stars: u64::MAX };
+    assert_eq!(full.rated(None, stars(1)), Err(ListingError::Unbalanced));
+    assert_eq!(Ratings { count: 1, stars: 1 }.rated(Some(stars(2)), stars(1)), Err(ListingError::Unbalanced));
+    assert_eq!(full.mean_tenths(), Some(10));
+}
+
+/// What release 1 wrote had no asset and no ratings.
+#[test]
+fn listing__should_be_read_from_its_older_json() {
+    let listed = listing("root", 0, vec![]);
+    let mut json = serde_json::to_value(&listed).expect("plain");
+    let fields = json.as_object_mut().expect("an object");
+    for newer in ["asset", "ratings"] {
+        assert!(fields.remove(newer).is_some(), "{newer}");
+    }
+    assert_eq!(serde_json::from_value::<Listing>(json).expect("an older listing"), listed);
 }
 
 #[test]

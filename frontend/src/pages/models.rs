@@ -24,7 +24,7 @@ use starling_contract_api::{
     payment::PaymentMsg,
 };
 use starling_http_api::network::NetworkInfo;
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs};
 use starling_protocol::{
     listing::{Category, Kind, Listing, split},
     price::quote_purchase,
@@ -126,13 +126,13 @@ fn ListingCard(listing: Listing, place: &'static str) -> impl IntoView {
             <h2><A href=format!("{place}/{}/{}", listing.name.publisher(), listing.name.slug())>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
-            <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price_word(listing.price)}", "{listing.licence.to_string()}</span></div>
+            <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price_word(&listing)}", "{listing.licence.to_string()}</span></div>
         </article>
     }
 }
 
-pub(crate) fn price_word(price: Amount) -> String {
-    if price.is_zero() { "Free".to_owned() } else { price.display_near() }
+fn price_word(listing: &Listing) -> String {
+    if listing.price.is_zero() { "Free".to_owned() } else { listing.price_words() }
 }
 
 #[component]
@@ -211,10 +211,12 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                         {model.map(|hash| view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> })}
                         {tool.map(|hash| view! { <A href=format!("/compute?tool={hash}") attr:class="button primary">"Use it on a model"</A> })}
                     </section> }.into_any()
-                } else {
+                } else if listing.asset == Asset::Near {
                     view! { <Buy listing=listing.clone() /> }.into_any()
+                } else {
+                    view! { <section class="card"><p class="note">{format!("Its licence is paid in {}: {}. This page pays in NEAR only; a wallet that knows the token pays it by ft_transfer_call to billing, with the payment's terms as message.", listing.asset, listing.price_words())}</p></section> }.into_any()
                 }}
-                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price_word(listing.price)}</dd><dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
+                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price_word(&listing)}</dd><dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
             </div>
         </div>
     }

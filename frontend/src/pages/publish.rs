@@ -11,7 +11,7 @@ use leptos::{html, prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_query_map};
 use starling_contract_api::hub::PublishArgs;
 use starling_http_api::{path, run::RunView};
-use starling_primitives::{Amount, AssetName, BasisPoints, RunId, Text};
+use starling_primitives::{Amount, Asset, AssetName, BasisPoints, RunId, Text};
 use starling_protocol::listing::{Category, File, Kind};
 use std::time::Duration;
 
@@ -76,6 +76,7 @@ impl About {
             title: Text::new(self.title.get_untracked()).map_err(|error| wrong("Title", error.to_string()))?,
             summary: Text::new(self.summary.get_untracked()).map_err(|error| wrong("What it does", error.to_string()))?,
             licence: Text::new(self.licence.get_untracked()).map_err(|error| wrong("Licence", error.to_string()))?,
+            asset: Asset::Near,
             price: Amount::parse_near(&self.price.get_untracked()).map_err(|error| wrong("Price", error.to_string()))?,
             parents,
             royalty: BasisPoints::new(royalty).map_err(|error| wrong("Royalty", error.to_string()))?,

@@ -17,7 +17,14 @@ macro_rules! listing_contract {
             shelf: Shelf,
         }
 
-        impl Forms<Self> for Contract {}
+        impl Forms<Self> for Contract {
+            const VERSION: u8 = STATE_VERSION;
+
+            fn from_version(version: u8, bytes: &[u8]) -> Option<Self> {
+                let (setup, shelf) = earlier_state(version, bytes)?;
+                Some(Self { setup, shelf })
+            }
+        }
 
         #[::near_sdk::near]
         impl Contract {
@@ -57,13 +64,16 @@ macro_rules! listing_contract {
                 charge_growth(usage);
             }
 
-            /// Changes the price of licences to come; payments under way keep theirs.
+            /// Changes the price of licences to come and what it is counted in; payments under way keep theirs.
             ///
-            /// Access: its publisher. Deposit: 1 yocto. Gas: 10 T. State change: the price. Events: `price_set`. Refund: none.
+            /// Access: its publisher's full-access key. Deposit: 1 yocto, and storage where the asset's name is longer. Gas: 10 T. State change: the price. Events: `price_set`.
+            /// Refund: what storage does not need, and what the name needs less.
             #[payable]
-            pub fn set_price(&mut self, name: AssetName, price: Amount) {
-                require_one_yocto();
-                log(&self.shelf.set_price(name, price, &predecessor()).or_panic());
+            pub fn set_price(&mut self, name: AssetName, asset: Asset, price: Amount) {
+                require_deposit();
+                let usage = env::storage_usage();
+                log(&self.shelf.set_price(name, asset, price, &predecessor()).or_panic());
+                charge_change(usage);
             }
 
             /// Takes a listing off the list for good. Licences stay valid, and what was made from it keeps its shares.
@@ -78,7 +88,7 @@ macro_rules! listing_contract {
             /// Sells a licence or refuses by failing: for another amount than the price, a second time, or of what needs none.
             ///
             /// Access: `billing`. Deposit: the licence's storage, forwarded from the payer. Gas: 30 T. State change: a licence that waits for `on_opened`. Events: `licence_paid`.
-            /// Refund: what storage does not need, to the payer's account. Answers the escrow's terms: ancestors' shares and the publisher's rest posted at once, then closed.
+            /// Refund: with `on_opened` or `forget_payment`. Answers the escrow's terms: ancestors' shares and the publisher's rest posted at once, then closed.
             #[payable]
             pub fn on_payment(
                 &mut self,
@@ -91,30 +101,47 @@ macro_rules! listing_contract {
             ) -> OpenTerms {
                 self.setup.require_billing();
                 self.setup.require_running();
-                let usage = env::storage_usage();
-                let offered = PaymentOffered { escrow_id, payer: payer.clone(), asset, amount, bounds, msg };
-                let (event, terms) = self.shelf.accept(offered, now()).or_panic();
-                let cost = bytes_cost(env::storage_usage().saturating_sub(usage));
-                let rest = attached().checked_sub(cost).map_err(|_| ShelfError::StorageTooSmall(cost)).or_panic();
+                let offered = PaymentOffered { escrow_id, payer, asset, amount, bounds, msg };
+                let (event, terms) = self.shelf.accept(offered, attached(), now()).or_panic();
                 log(&event);
-                send(&payer, rest);
                 terms
             }
 
             /// Hears that an escrow is open: the licence holds. A repeated notice changes nothing.
             ///
             /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the licence, and the listing's count of those sold. Events: `licence_granted`.
-            /// Refund: the storage that only the pending payment needed, to the holder's account.
+            /// Refund: what was forwarded for storage and the licence does not need, to the holder's account.
             pub fn on_opened(&mut self, escrow_id: EscrowId) {
                 self.setup.require_billing();
-                let usage = env::storage_usage();
-                let Some(event) = self.shelf.grant(escrow_id).or_panic() else {
+                let Some((event, holder, back)) = self.shelf.grant(escrow_id).or_panic() else {
                     return;
                 };
                 log(&event);
-                if let ListingEvent::LicenceGranted { licence } = event {
-                    send(&licence.holder, bytes_cost(usage.saturating_sub(env::storage_usage())));
-                }
+                send(&holder, back);
+            }
+
+            /// Takes a licence of what costs nothing, for good: whatever it costs later, and so that it can be rated.
+            ///
+            /// Access: anyone but the publisher. Deposit: storage. Gas: 20 T. State change: the licence. Events: `licence_taken`. Refund: what storage does not need.
+            #[payable]
+            pub fn take_licence(&mut self, name: AssetName) {
+                self.setup.require_running();
+                let (event, back) = self.shelf.take(name, predecessor(), attached(), now()).or_panic();
+                log(&event);
+                refund(back);
+            }
+
+            /// Rates a listing with 1 to 5 stars and a few words, in the place of what the caller said before.
+            ///
+            /// Access: a full-access key of whoever holds a licence, never the publisher. Deposit: storage, 1 yocto at least. Gas: 20 T. State change: the rating, and the listing's
+            /// sum. Events: `rated`. Refund: what storage does not need, and what a shorter text needs less.
+            #[payable]
+            pub fn rate(&mut self, name: AssetName, stars: Stars, text: Text<280>) {
+                self.setup.require_running();
+                require_deposit();
+                let usage = env::storage_usage();
+                log(&self.shelf.rate(name, stars, text, predecessor(), now()).or_panic());
+                charge_change(usage);
             }
 
             /// Removes a purchase that was accepted here and never opened.
@@ -122,10 +149,9 @@ macro_rules! listing_contract {
             /// Access: anyone, an hour after the hold deadline. Deposit: none. Gas: 20 T. State change: the record goes. Events: `payment_forgotten`.
             /// Refund: the storage deposit, to the payer's account.
             pub fn forget_payment(&mut self, escrow_id: EscrowId) {
-                let usage = env::storage_usage();
-                let (event, holder) = self.shelf.forget(escrow_id, now()).or_panic();
+                let (event, holder, back) = self.shelf.forget(escrow_id, now()).or_panic();
                 log(&event);
-                send(&holder, bytes_cost(usage.saturating_sub(env::storage_usage())));
+                send(&holder, back);
             }
 
             /// Refuses or takes new listings, versions and payments. Licences and payments under way go on.
@@ -176,6 +202,16 @@ macro_rules! listing_contract {
             pub fn licences_of(&self, holder: AccountId, from: u64, limit: u32) -> Vec<Licence> {
                 self.shelf.licences_of(&holder, from, limit)
             }
+
+            /// What a holder says of a listing.
+            pub fn rating(&self, rater: AccountId, name: AssetName) -> Option<Rating> {
+                self.shelf.rating(rater, name)
+            }
+
+            /// Ratings of a listing at the `limit` places from place `from` on, in the order in which their raters first spoke; 10 places at most.
+            pub fn ratings(&self, name: AssetName, from: u64, limit: u32) -> Vec<Rating> {
+                self.shelf.ratings(&name, from, limit)
+            }
         }
 
         $crate::upgrade_methods!($standard, |_| Amount::ZERO);
@@ -189,9 +225,9 @@ macro_rules! listing_contract {
 /// What the entry methods are written with.
 pub mod prelude {
     pub use crate::{
-        Forms, OrPanic, Setup, attached, bytes_cost, charge_growth, emit, input,
-        listings::{Shelf, ShelfError},
-        now, predecessor, require_one_yocto, send,
+        Forms, OrPanic, Setup, attached, bytes_cost, charge_change, charge_growth, emit, input,
+        listings::{STATE_VERSION, Shelf, earlier_state},
+        now, predecessor, refund, require_deposit, require_one_yocto, send,
     };
     pub use near_sdk::env;
     pub use starling_contract_api::{
@@ -202,6 +238,6 @@ pub mod prelude {
     pub use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId, RunId, Text};
     pub use starling_protocol::{
         escrow::{Bounds, OpenTerms},
-        listing::{Category, File, Kind, Listing},
+        listing::{Category, File, Kind, Listing, Rating, Stars},
     };
 }

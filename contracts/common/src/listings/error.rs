@@ -27,12 +27,15 @@ pub enum ShelfError {
     /// A parent was taken off the list.
     #[error("{0} was taken off the list: nothing new is published from it")]
     ParentDelisted(AssetName),
-    /// Another asset than NEAR, or a payment for another contract.
-    #[error("only licences are sold here, for NEAR")]
+    /// A payment for another contract.
+    #[error("only licences are sold here")]
     NotTaken,
     /// There is nothing to buy.
-    #[error("{0} needs no licence: its price is 0")]
+    #[error("{0} needs no licence: its price is 0; who wants to rate it takes one by take_licence")]
     Free(AssetName),
+    /// It must be bought.
+    #[error("{0} has a price: buy a licence through billing")]
+    NotFree(AssetName),
     /// The publisher needs no licence.
     #[error("{0} is your own: you need no licence")]
     OwnListing(AssetName),
@@ -53,8 +56,8 @@ pub enum ShelfError {
     /// The payment may still open.
     #[error("the payment may still be opened until {0:?}")]
     MayStillOpen(TimestampMs),
-    /// The forwarded storage deposit is too small.
-    #[error("forward at least {0} yoctoNEAR for the storage of the licence")]
+    /// The attached or forwarded storage deposit is too small.
+    #[error("attach or forward at least {0} yoctoNEAR for storage")]
     StorageTooSmall(Amount),
     /// The name has not the form of one.
     #[error(transparent)]

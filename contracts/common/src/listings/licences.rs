@@ -1,14 +1,15 @@
 //! Licences: a payment that `billing` offers is accepted here, opened there, and from then on a licence.
 
-use super::{LicenceRecord, LicenceState, Shelf, ShelfError};
+use super::{LicenceRecord, LicenceState, Purchase, Shelf, ShelfError};
+use crate::{env, left_of};
 use starling_contract_api::{
     hub::ListingEvent,
     payment::{PaymentMsg, PaymentOffered},
 };
-use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, EscrowId, TimestampMs};
 use starling_protocol::{
     escrow::{Authority, HOLD_PERIOD, OpenTerms, Posting},
-    listing::{self, Listing},
+    listing::{self, Listing, ListingError},
 };
 
 /// A purchase closes when it opens; its escrow has no use for a longer life.
@@ -17,82 +18,130 @@ const LIFE: DurationMs = DurationMs::from_hours(24);
 const NOTICE_MARGIN: DurationMs = DurationMs::from_hours(1);
 
 impl Shelf {
-    /// Accepts a payment for a licence: it is stored as pending, at its full size. Answers the escrow's terms: all is posted at once, and the escrow closes.
-    pub fn accept(&mut self, offered: PaymentOffered, now: TimestampMs) -> Result<(ListingEvent, OpenTerms), ShelfError> {
+    /// Accepts a payment for a licence, with what was forwarded for storage: it is stored as pending, at its full size. Answers the escrow's terms: all is posted at once, and
+    /// the escrow closes.
+    pub fn accept(
+        &mut self,
+        offered: PaymentOffered,
+        forwarded: Amount,
+        now: TimestampMs,
+    ) -> Result<(ListingEvent, OpenTerms), ShelfError> {
         let PaymentOffered { escrow_id, payer, asset, amount, bounds, msg } = offered;
-        let (Asset::Near, PaymentMsg::Licence { name }) = (asset, msg) else {
+        let PaymentMsg::Licence { name } = msg else {
             return Err(ShelfError::NotTaken);
         };
         let listing = self.record(&name)?.listing;
-        listing::buy(&listing, amount)?;
+        listing::buy(&listing, &asset, amount)?;
         if listing.price.is_zero() {
             return Err(ShelfError::Free(name));
         }
-        if name.publisher() == &payer {
-            return Err(ShelfError::OwnListing(name));
-        }
-        let place = self.free_place(&name, &payer, now)?;
+        let (place, earlier) = self.free_place(&name, &payer, now)?;
         let state = LicenceState::Pending { expires_at: bounds.expires_by.min(now.after(LIFE)) };
-        let record = LicenceRecord { price: amount, escrow_id, bought_at: now, place, state };
-        self.licences.insert(&(name.clone(), payer.clone()), &record);
-        self.licences_of.insert(&(payer.clone(), place), &name);
-        self.purchases.insert(&escrow_id, &(name.clone(), payer.clone()));
+        let record = LicenceRecord { asset, price: amount, escrow_id: Some(escrow_id), bought_at: now, place, state };
+        let usage = env::storage_usage();
+        self.keep(&name, &payer, &record, earlier.is_none());
+        let paid = forwarded.checked_add(earlier.unwrap_or_default())?;
+        let rest = left_of(paid, usage).map_err(ShelfError::StorageTooSmall)?;
+        self.purchases.insert(&escrow_id, &Purchase { name: name.clone(), holder: payer.clone(), rest });
+        left_of(paid, usage).map_err(ShelfError::StorageTooSmall)?;
         let terms = open_terms(&listing, &record).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
         Ok((ListingEvent::LicencePaid { licence: record.licence(name, payer) }, terms))
     }
 
-    /// Grants the licence that an escrow has paid. Nothing where nothing is pending: a repeated notice changes nothing.
-    pub fn grant(&mut self, escrow_id: EscrowId) -> Result<Option<ListingEvent>, ShelfError> {
-        let Some((name, holder)) = self.purchases.get(&escrow_id) else {
+    /// Grants a licence of what costs nothing. Gives what comes back of the attached deposit.
+    pub fn take(
+        &mut self,
+        name: AssetName,
+        holder: AccountId,
+        attached: Amount,
+        now: TimestampMs,
+    ) -> Result<(ListingEvent, Amount), ShelfError> {
+        let listing = self.record(&name)?.listing;
+        if listing.delisted {
+            return Err(ListingError::Delisted.into());
+        }
+        if !listing.price.is_zero() {
+            return Err(ShelfError::NotFree(name));
+        }
+        let (place, earlier) = self.free_place(&name, &holder, now)?;
+        let (asset, price) = (listing.asset, listing.price);
+        let record = LicenceRecord { asset, price, escrow_id: None, bought_at: now, place, state: LicenceState::Granted };
+        let usage = env::storage_usage();
+        self.keep(&name, &holder, &record, earlier.is_none());
+        let paid = attached.checked_add(earlier.unwrap_or_default())?;
+        let rest = left_of(paid, usage).map_err(ShelfError::StorageTooSmall)?;
+        Ok((ListingEvent::LicenceTaken { licence: record.licence(name, holder) }, rest))
+    }
+
+    /// Grants the licence that an escrow has paid, and gives what its holder gets back of the storage. Nothing where nothing is pending: a repeated notice changes nothing.
+    pub fn grant(&mut self, escrow_id: EscrowId) -> Result<Option<(ListingEvent, AccountId, Amount)>, ShelfError> {
+        let Some(Purchase { name, holder, rest }) = self.purchases.get(&escrow_id) else {
             return Ok(None);
         };
         let key = (name.clone(), holder.clone());
         let mut licence = self.licences.get(&key).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
         licence.state = LicenceState::Granted;
-        self.licences.insert(&key, &licence);
         self.purchases.remove(&escrow_id);
         let mut record = self.record(&name)?;
         record.listing.sold = record.listing.sold.saturating_add(1);
         self.listings.insert(&name, &record);
-        Ok(Some(ListingEvent::LicenceGranted { licence: licence.licence(name, holder) }))
+        let usage = env::storage_usage();
+        self.licences.insert(&key, &licence);
+        // A licence of an older form may take more than it did: less comes back then.
+        let back = left_of(rest, usage).unwrap_or_default();
+        Ok(Some((ListingEvent::LicenceGranted { licence: licence.licence(name, holder.clone()) }, holder, back)))
     }
 
-    /// Removes a purchase that was accepted and never opened. Gives whose it was.
-    pub fn forget(&mut self, escrow_id: EscrowId, now: TimestampMs) -> Result<(ListingEvent, AccountId), ShelfError> {
-        let (name, holder) = self.purchases.get(&escrow_id).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
+    /// Removes a purchase that was accepted and never opened. Gives whose it was, and its storage deposit.
+    pub fn forget(&mut self, escrow_id: EscrowId, now: TimestampMs) -> Result<(ListingEvent, AccountId, Amount), ShelfError> {
+        let Purchase { name, holder, rest } = self.purchases.get(&escrow_id).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
         let licence = self.licences.get(&(name.clone(), holder.clone())).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
         if now <= may_open_until(&licence) {
             return Err(ShelfError::MayStillOpen(may_open_until(&licence)));
         }
         self.purchases.remove(&escrow_id);
+        let usage = env::storage_usage();
         self.licences.remove(&(name, holder.clone()));
         self.leave_place(&holder, licence.place)?;
-        Ok((ListingEvent::PaymentForgotten { escrow_id }, holder))
+        let back = left_of(rest, usage).map_err(ShelfError::StorageTooSmall)?;
+        Ok((ListingEvent::PaymentForgotten { escrow_id }, holder, back))
     }
 
     /// What was answered to a payment that is still pending.
     pub fn answer(&self, escrow_id: EscrowId) -> Option<OpenTerms> {
-        let (name, holder) = self.purchases.get(&escrow_id)?;
+        let Purchase { name, holder, .. } = self.purchases.get(&escrow_id)?;
         let licence = self.licences.get(&(name.clone(), holder))?;
         open_terms(&self.listings.get(&name)?.listing, &licence)
     }
 
-    /// The place in the holder's list for a new licence: a new one, or that of a payment that never opened and cannot open any more.
-    fn free_place(&mut self, name: &AssetName, holder: &AccountId, now: TimestampMs) -> Result<u64, ShelfError> {
-        match self.licences.get(&(name.clone(), holder.clone())) {
-            None => {
-                let place = self.licence_counts.get(holder).unwrap_or_default();
-                self.licence_counts.insert(holder, &(place + 1));
-                Ok(place)
+    /// Stores a licence at its place in the holder's list; a new place is counted.
+    fn keep(&mut self, name: &AssetName, holder: &AccountId, record: &LicenceRecord, is_new: bool) {
+        self.licences.insert(&(name.clone(), holder.clone()), record);
+        self.licences_of.insert(&(holder.clone(), record.place), name);
+        if is_new {
+            self.licence_counts.insert(holder, &(record.place + 1));
+        }
+    }
+
+    /// The place in the holder's list for a new licence: a new one, or that of a payment that never opened and cannot open any more, which goes, and whose rest is given too.
+    fn free_place(&mut self, name: &AssetName, holder: &AccountId, now: TimestampMs) -> Result<(u64, Option<Amount>), ShelfError> {
+        if name.publisher() == holder {
+            return Err(ShelfError::OwnListing(name.clone()));
+        }
+        let Some(licence) = self.licences.get(&(name.clone(), holder.clone())) else {
+            return Ok((self.licence_counts.get(holder).unwrap_or_default(), None));
+        };
+        match licence.escrow_id {
+            Some(escrow_id) if licence.state != LicenceState::Granted => {
+                let until = may_open_until(&licence);
+                if now <= until {
+                    return Err(ShelfError::UnderWay { name: name.clone(), until: until.after(DurationMs(1)) });
+                }
+                let rest = self.purchases.get(&escrow_id).map(|stale| stale.rest).unwrap_or_default();
+                self.purchases.remove(&escrow_id);
+                Ok((licence.place, Some(rest)))
             }
-            Some(licence) if licence.state == LicenceState::Granted => Err(ShelfError::LicensedAlready(name.clone())),
-            Some(licence) if now <= may_open_until(&licence) => {
-                Err(ShelfError::UnderWay { name: name.clone(), until: may_open_until(&licence).after(DurationMs(1)) })
-            }
-            Some(stale) => {
-                self.purchases.remove(&stale.escrow_id);
-                Ok(stale.place)
-            }
+            _ => Err(ShelfError::LicensedAlready(name.clone())),
         }
     }
 

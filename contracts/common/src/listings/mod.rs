@@ -1,12 +1,15 @@
 //! What `hub` and `market` share: a shelf of listings and the licences that were sold of them.
 //!
-//! Storage is paid by who causes it: a publisher attaches what a listing or a version needs; a buyer forwards what a licence needs with the payment, and gets back what
-//! was not needed. So no stranger can use up what the contract holds. A listing without a price needs no licence: none is sold or stored.
+//! Storage is paid by who causes it: a publisher attaches what a listing or a version needs, a rater what a rating needs; a buyer forwards what a licence needs with the
+//! payment, and gets back what was not needed when it opens. So no stranger can use up what the contract holds. A listing without a price needs no licence: none is sold,
+//! and who wants to rate it takes one.
 
 mod contract;
 mod error;
+mod forms;
 mod licences;
 mod publish;
+mod ratings;
 mod views;
 
 pub use contract::prelude;
@@ -15,8 +18,11 @@ pub use error::ShelfError;
 use crate::Table;
 use borsh::{BorshDeserialize, BorshSerialize};
 use starling_contract_api::hub::Licence;
-use starling_primitives::{AccountId, Amount, AssetName, EscrowId, TimestampMs};
-use starling_protocol::listing::{Category, Kind, Listing, Version};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, EscrowId, TimestampMs};
+use starling_protocol::listing::{Category, Kind, Listing, Rating, Version};
+
+use forms::{LicenceForms, ListingForms, PurchaseForms};
+pub use forms::{STATE_VERSION, earlier_state};
 
 /// Prefixes of the tables. Append only: a prefix is never given anew.
 #[repr(u8)]
@@ -30,21 +36,25 @@ enum StorageKey {
     LicencesOf = 7,
     LicenceCounts = 8,
     Purchases = 9,
+    Ratings = 10,
+    RatingPlaces = 11,
 }
 
 /// Listings, their versions and licences. Part of a contract's state.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct Shelf {
     count: u64,
-    listings: Table<AssetName, ListingRecord>,
+    listings: Table<AssetName, ListingRecord, ListingForms>,
     versions: Table<(AssetName, u32), Version>,
     order: Table<u64, AssetName>,
     by_category: Table<(Category, u64), AssetName>,
     category_counts: Table<Category, u64>,
-    licences: Table<(AssetName, AccountId), LicenceRecord>,
+    licences: Table<(AssetName, AccountId), LicenceRecord, LicenceForms>,
     licences_of: Table<(AccountId, u64), AssetName>,
     licence_counts: Table<AccountId, u64>,
-    purchases: Table<EscrowId, (AssetName, AccountId)>,
+    purchases: Table<EscrowId, Purchase, PurchaseForms>,
+    ratings: Table<(AssetName, u64), Rating>,
+    rating_places: Table<(AssetName, AccountId), u64>,
 }
 
 /// A listing as it is kept: its versions lie beside it, so that its cost of reading does not grow with them.
@@ -58,8 +68,10 @@ struct ListingRecord {
 /// A licence as it is kept.
 #[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
 struct LicenceRecord {
+    asset: Asset,
     price: Amount,
-    escrow_id: EscrowId,
+    /// What paid it; nothing where it cost nothing.
+    escrow_id: Option<EscrowId>,
     bought_at: TimestampMs,
     /// Place in the holder's list.
     place: u64,
@@ -78,6 +90,15 @@ enum LicenceState {
     Granted,
 }
 
+/// A payment for a licence that `billing` has not said to be open.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct Purchase {
+    name: AssetName,
+    holder: AccountId,
+    /// What was forwarded for storage and the licence itself does not need.
+    rest: Amount,
+}
+
 impl Shelf {
     /// An empty shelf.
     #[expect(clippy::new_without_default, reason = "a contract's state is made once, by `new`")]
@@ -93,6 +114,8 @@ impl Shelf {
             licences_of: Table::new(StorageKey::LicencesOf as u8),
             licence_counts: Table::new(StorageKey::LicenceCounts as u8),
             purchases: Table::new(StorageKey::Purchases as u8),
+            ratings: Table::new(StorageKey::Ratings as u8),
+            rating_places: Table::new(StorageKey::RatingPlaces as u8),
         }
     }
 
@@ -108,17 +131,21 @@ impl Shelf {
         self.record(name)
     }
 
-    /// Whether an account may use a listing: it costs nothing, is its own, or is licensed.
-    fn may_use(&self, account: &AccountId, listing: &Listing) -> bool {
-        let granted =
-            || self.licences.get(&(listing.name.clone(), account.clone())).is_some_and(|record| record.state == LicenceState::Granted);
-        listing.price.is_zero() || listing.name.publisher() == account || granted()
+    /// An account's licence of a listing, if it holds.
+    fn granted(&self, name: &AssetName, holder: &AccountId) -> Option<LicenceRecord> {
+        self.licences.get(&(name.clone(), holder.clone())).filter(|record| record.state == LicenceState::Granted)
+    }
+
+    /// Whether an account may publish from a listing: it costs nothing, is its own, or is licensed.
+    fn is_open_to(&self, account: &AccountId, listing: &Listing) -> bool {
+        listing.price.is_zero() || listing.name.publisher() == account || self.granted(&listing.name, account).is_some()
     }
 }
 
 impl LicenceRecord {
     fn licence(&self, name: AssetName, holder: AccountId) -> Licence {
-        Licence { holder, name, price: self.price, escrow_id: self.escrow_id, bought_at: self.bought_at }
+        let Self { asset, price, escrow_id, bought_at, .. } = self.clone();
+        Licence { holder, name, asset, price, escrow_id, bought_at }
     }
 }
 

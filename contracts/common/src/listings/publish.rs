@@ -2,8 +2,8 @@
 
 use super::{ListingRecord, Shelf, ShelfError, takes};
 use starling_contract_api::hub::{ListingEvent, PublishArgs};
-use starling_primitives::{AccountId, Amount, AssetName, RunId, Text, TimestampMs};
-use starling_protocol::listing::{self, File, Kind, Listing, ListingError, MAX_PARENTS, MAX_VERSIONS, Version};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, RunId, Text, TimestampMs};
+use starling_protocol::listing::{self, File, Kind, Listing, ListingError, MAX_PARENTS, MAX_VERSIONS, Ratings, Version};
 
 impl Shelf {
     /// Publishes under the caller's name, with the shares of its ancestors fixed for good.
@@ -14,7 +14,7 @@ impl Shelf {
         kinds: &[Kind],
         now: TimestampMs,
     ) -> Result<ListingEvent, ShelfError> {
-        let PublishArgs { slug, kind, category, title, summary, licence, price, parents, royalty, files, run_id } = args;
+        let PublishArgs { slug, kind, category, title, summary, licence, asset, price, parents, royalty, files, run_id } = args;
         let name = AssetName::new(publisher, &slug)?;
         takes(kinds, kind)?;
         if title.as_str().trim().is_empty() {
@@ -35,12 +35,14 @@ impl Shelf {
             title,
             summary,
             licence,
+            asset,
             price,
             parents,
             shares,
             royalty,
             versions: Vec::new(),
             sold: 0,
+            ratings: Ratings::default(),
             delisted: false,
             published_at: now,
         };
@@ -74,11 +76,12 @@ impl Shelf {
     }
 
     /// Changes the price of licences to come. Those under way keep theirs.
-    pub fn set_price(&mut self, name: AssetName, price: Amount, caller: &AccountId) -> Result<ListingEvent, ShelfError> {
+    pub fn set_price(&mut self, name: AssetName, asset: Asset, price: Amount, caller: &AccountId) -> Result<ListingEvent, ShelfError> {
         let mut record = self.own_record(&name, caller)?;
+        record.listing.asset = asset.clone();
         record.listing.price = price;
         self.listings.insert(&name, &record);
-        Ok(ListingEvent::PriceSet { name, price })
+        Ok(ListingEvent::PriceSet { name, asset, price })
     }
 
     /// Takes the caller's listing off the list for good. Licences stay valid.
@@ -103,7 +106,7 @@ impl Shelf {
             if parent.delisted {
                 return Err(ShelfError::ParentDelisted(name.clone()));
             }
-            if !self.may_use(publisher, &parent) {
+            if !self.is_open_to(publisher, &parent) {
                 return Err(ShelfError::ParentNotLicensed(name.clone()));
             }
             parents.push(parent);

@@ -1,9 +1,9 @@
 //! What anyone may read of a shelf, in bounded pages.
 
-use super::{LicenceState, Shelf};
-use starling_contract_api::hub::{Licence, MAX_LICENCES_PAGE, MAX_LISTINGS_PAGE};
+use super::Shelf;
+use starling_contract_api::hub::{Licence, MAX_LICENCES_PAGE, MAX_LISTINGS_PAGE, MAX_RATINGS_PAGE};
 use starling_primitives::{AccountId, AssetName};
-use starling_protocol::listing::{Category, Listing};
+use starling_protocol::listing::{Category, Listing, Rating};
 
 impl Shelf {
     /// A listing with all its versions.
@@ -28,8 +28,7 @@ impl Shelf {
 
     /// A holder's licence, once it holds.
     pub fn licence(&self, holder: AccountId, name: AssetName) -> Option<Licence> {
-        let record = self.licences.get(&(name.clone(), holder.clone()))?;
-        (record.state == LicenceState::Granted).then(|| record.licence(name, holder))
+        self.granted(&name, &holder).map(|record| record.licence(name, holder))
     }
 
     /// The licences at places `from..from + limit` of a holder that hold.
@@ -38,6 +37,19 @@ impl Shelf {
         let end = from.saturating_add(u64::from(limit.min(MAX_LICENCES_PAGE))).min(count);
         let names = (from..end).filter_map(|place| self.licences_of.get(&(holder.clone(), place)));
         names.filter_map(|name| self.licence(holder.clone(), name)).collect()
+    }
+
+    /// What a holder says of a listing.
+    pub fn rating(&self, rater: AccountId, name: AssetName) -> Option<Rating> {
+        let place = self.rating_places.get(&(name.clone(), rater))?;
+        self.ratings.get(&(name, place))
+    }
+
+    /// The ratings of a listing at places `from..from + limit`, in the order in which their raters first spoke.
+    pub fn ratings(&self, name: &AssetName, from: u64, limit: u32) -> Vec<Rating> {
+        let count = self.listings.get(name).map_or(0, |record| record.listing.ratings.count);
+        let end = from.saturating_add(u64::from(limit.min(MAX_RATINGS_PAGE))).min(count);
+        (from..end).filter_map(|place| self.ratings.get(&(name.clone(), place))).collect()
     }
 
     /// A listing with its versions from number `since` on (counted from 0), the last one in any case.
