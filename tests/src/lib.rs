@@ -5,10 +5,12 @@
 mod actor;
 mod answer;
 mod harness;
+mod release;
 mod scripted;
 pub mod work;
 
 pub use actor::Actor;
 pub use answer::Answer;
 pub use harness::{CHAIN_ID, FEE, Harness, INSTANCE, MIN_STAKE, Sent, contract_wasm};
+pub use release::{CONTRACTS, marked, release_wasm};
 pub use scripted::Scripted;
