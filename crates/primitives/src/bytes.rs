@@ -1,5 +1,6 @@
 //! Hashes, keys and signatures: fixed-length bytes with one way of writing each.
 
+use crate::base58;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -82,7 +83,7 @@ fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
     if encoded.len() > 90 {
         return None;
     }
-    bs58::decode(encoded).into_vec().ok()?.try_into().ok()
+    base58::decode(encoded)
 }
 
 impl fmt::Display for Hash32 {
@@ -102,7 +103,7 @@ impl FromStr for Hash32 {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", bs58::encode(self.0).into_string())
+        write!(f, "ed25519:{}", base58::encode(&self.0))
     }
 }
 
@@ -115,7 +116,7 @@ impl FromStr for PublicKey {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", bs58::encode(self.0).into_string())
+        write!(f, "ed25519:{}", base58::encode(&self.0))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod account;
 mod amount;
+mod base58;
 mod bytes;
 mod fraction;
 mod ids;
