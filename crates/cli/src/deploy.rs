@@ -10,9 +10,10 @@ use starling_contract_api::{
     compute::Compute,
     hub::Listings,
     payment::storage_cost,
-    rpc::{Action, AddKeyAction, CreateAccountAction, DeployContractAction, RpcClient, Signer, TransferAction},
+    rpc::{Action, AddKeyAction, CreateAccountAction, DeleteKeyAction, DeployContractAction, RpcClient, Signer, TransferAction},
 };
 use starling_primitives::{AccountId, Amount, BasisPoints, Hash32};
+use starling_protocol::upgrade::UPGRADE_DELAY;
 use std::{
     fs,
     io::{IsTerminal as _, Write as _},
@@ -41,9 +42,37 @@ pub(crate) struct NetworkFile {
     pub(crate) min_stake: Amount,
 }
 
+/// A network that answers, and the key of the owner.
+pub(crate) struct Network {
+    pub(crate) file: NetworkFile,
+    pub(crate) rpc: RpcClient,
+    pub(crate) owner: Signer,
+    height: u64,
+}
+
+impl Network {
+    /// Reads the file, and asks the chain whether it is the one that the file names. Sends nothing.
+    pub(crate) async fn open(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("the network file {} cannot be read", path.display()))?;
+        let file: NetworkFile = toml::from_str(&text).with_context(|| format!("the network file {} is wrong", path.display()))?;
+        let rpc = RpcClient::new(&file.rpc_url);
+        let status = rpc.status().await?;
+        ensure!(
+            status.chain_id == file.chain_id,
+            "wrong network: {} serves {}, the file names {}. Nothing was sent",
+            file.rpc_url,
+            status.chain_id,
+            file.chain_id
+        );
+        let owner = Signer::from_file(&path.parent().unwrap_or(Path::new(".")).join(&file.owner_key_file))?;
+        ensure!(*owner.account() == file.owner, "the key file is of {}, the network file names {}", owner.account(), file.owner);
+        Ok(Self { file, rpc, owner, height: status.height })
+    }
+}
+
 /// The four contracts' code.
 pub(crate) struct Code {
-    parts: [(&'static str, Vec<u8>); 4],
+    pub(crate) parts: [(&'static str, Vec<u8>); 4],
 }
 
 impl Code {
@@ -81,22 +110,9 @@ pub(crate) fn deployment(chain_id: &str, parent: &AccountId, instance: u64) -> R
 
 /// Deploys to a network described in a file, after showing the plan and asking.
 pub(crate) async fn deploy_to_network(file: &Path, contracts: &Path, yes: bool, out: Output) -> Result<Deployment> {
-    let text = fs::read_to_string(file).with_context(|| format!("the network file {} cannot be read", file.display()))?;
-    let network: NetworkFile = toml::from_str(&text).with_context(|| format!("the network file {} is wrong", file.display()))?;
     let code = Code::read(contracts)?;
-    let rpc = RpcClient::new(&network.rpc_url);
-    let status = rpc.status().await?;
-    ensure!(
-        status.chain_id == network.chain_id,
-        "wrong network: {} serves {}, the file names {}. Nothing was sent",
-        network.rpc_url,
-        status.chain_id,
-        network.chain_id
-    );
-    let key_file = file.parent().unwrap_or(Path::new(".")).join(&network.owner_key_file);
-    let owner = Signer::from_file(&key_file)?;
-    ensure!(*owner.account() == network.owner, "the key file is of {}, the network file names {}", owner.account(), network.owner);
-    let deployment = deployment(&network.chain_id, &network.owner, status.height)?;
+    let Network { file: network, rpc, owner, height } = Network::open(file).await?;
+    let deployment = deployment(&network.chain_id, &network.owner, height)?;
     let plan = plan(&rpc, &deployment, &code).await?;
     let total = Amount::sum(plan.iter().map(|part| part.cost))?;
     for part in &plan {
@@ -106,7 +122,14 @@ pub(crate) async fn deploy_to_network(file: &Path, contracts: &Path, yes: bool, 
             &format!("  {:<40} {:>7} bytes   {}", part.account.as_str(), part.code.len(), part.cost.display_near()),
         );
     }
-    out.note(&format!("On {}: in all {} from {}, staked for storage, plus gas. The contract accounts keep the owner's key: who holds it can replace the code, until upgrades have a delay. Tell your users so.", network.chain_id, total.display_near(), network.owner));
+    out.note(&format!(
+        "On {}: in all {} from {}, staked for storage, plus gas. Once all is verified the contracts' accounts lose their keys, for good: their code changes by upgrades alone, \
+         which {} approves and anyone makes, {UPGRADE_DELAY} later at the earliest.",
+        network.chain_id,
+        total.display_near(),
+        network.owner,
+        network.owner
+    ));
     let balance =
         rpc.account(&network.owner).await?.with_context(|| format!("{} does not exist on {}", network.owner, network.chain_id))?.balance;
     ensure!(balance > total, "{} has {}, {} are needed. Nothing was sent", network.owner, balance.display_near(), total.display_near());
@@ -122,7 +145,16 @@ pub(crate) async fn deploy_to_network(file: &Path, contracts: &Path, yes: bool, 
         out.say("deployed", &json!({"account": part.account}), &format!("  {} deployed", part.account));
     }
     verify(&rpc, &deployment, &plan, &network.owner).await?;
-    out.say("done", &json!(deployment), "Deployed and verified: code hashes and settings on chain are those of the plan.");
+    for part in &plan {
+        give_key_up(&rpc, &owner, &part.account)
+            .await
+            .with_context(|| format!("{} still has a key: whoever holds it can replace the code", part.account))?;
+    }
+    out.say(
+        "done",
+        &json!(deployment),
+        "Deployed and verified: code hashes and settings on chain are those of the plan, and no contract's account has a key.",
+    );
     Ok(deployment)
 }
 
@@ -156,6 +188,15 @@ async fn create_and_deploy(rpc: &RpcClient, owner: &Signer, part: &Part<'_>, ini
         init_action(init)?,
     ];
     rpc.transact(owner, &part.account, actions).await?;
+    Ok(())
+}
+
+/// Takes the owner's key from a contract's account, which then has none.
+async fn give_key_up(rpc: &RpcClient, owner: &Signer, account: &AccountId) -> Result<()> {
+    let public_key = near_crypto::PublicKey::ED25519(near_crypto::ED25519PublicKey(owner.public_key().0));
+    rpc.transact(&owner.on(account.clone()), account, vec![Action::DeleteKey(Box::new(DeleteKeyAction { public_key }))]).await?;
+    let keys = rpc.keys(account).await?;
+    ensure!(keys.is_empty(), "it has {} keys that nobody should have", keys.len());
     Ok(())
 }
 
@@ -195,7 +236,8 @@ async fn verify(rpc: &RpcClient, deployment: &Deployment, plan: &[Part<'_>], own
     Ok(())
 }
 
-fn ask(question: &str) -> Result<bool> {
+/// Asks a yes or no on the terminal.
+pub(crate) fn ask(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("there is no terminal to ask on: say --yes");
     }

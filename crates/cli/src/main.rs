@@ -14,6 +14,7 @@ mod standalone;
 mod story;
 mod train;
 mod up;
+mod upgrade;
 mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -118,6 +119,8 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Replace the code of deployed contracts: approved by their owner, eight days later by anyone.
+    Upgrade(upgrade::UpgradeArgs),
     /// Serve an embedded NEAR chain by itself.
     Chain(standalone::ChainArgs),
     /// Run the provider's program.
@@ -176,6 +179,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Reclaim { escrow, acknowledge } => reclaim::reclaim(&open()?, escrow, acknowledge, out).await,
         Command::Withdraw { near } => reclaim::withdraw(&open()?, near, out).await,
         Command::Deploy { network, contracts, yes } => deploy::deploy_to_network(&network, &contracts, yes, out).await.map(|_| ()),
+        Command::Upgrade(args) => upgrade::upgrade(&args, out).await,
         Command::Chain(args) => standalone::serve_chain(&home, &args, out).await,
         Command::Node { args } => commands::node(&args).await,
         Command::Completions { .. } => Ok(()),

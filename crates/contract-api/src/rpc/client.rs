@@ -179,6 +179,14 @@ impl RpcClient {
         Ok(Some(AccountInfo { balance, storage_bytes: number(&answer, "/storage_usage")?, code_hash: text(&answer, "/code_hash")? }))
     }
 
+    /// The public keys of an account, of whatever kind.
+    pub async fn keys(&self, account: &AccountId) -> Result<Vec<String>, RpcError> {
+        let params = json!({"request_type": "view_access_key_list", "finality": "final", "account_id": account});
+        let answer = self.request("query", params).await?;
+        let keys = answer["keys"].as_array().ok_or_else(|| RpcError::Malformed("no /keys".to_owned()))?;
+        keys.iter().map(|key| text(key, "/public_key")).collect()
+    }
+
     /// An access key, or nothing when it is not there.
     pub async fn access_key(&self, account: &AccountId, key: &PublicKey) -> Result<Option<KeyInfo>, RpcError> {
         let params = json!({"request_type": "view_access_key", "finality": "final", "account_id": account, "public_key": key});

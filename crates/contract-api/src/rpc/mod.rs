@@ -5,7 +5,9 @@ mod outcome;
 mod signer;
 
 pub use client::{AccountInfo, BlockInfo, BlockRef, BlockTx, ChainStatus, KeyInfo, RpcClient};
-pub use near_primitives::action::{Action, AddKeyAction, CreateAccountAction, DeployContractAction, FunctionCallAction, TransferAction};
+pub use near_primitives::action::{
+    Action, AddKeyAction, CreateAccountAction, DeleteKeyAction, DeployContractAction, FunctionCallAction, TransferAction,
+};
 pub use outcome::{Event, Outcome};
 pub use signer::{KeyError, Signer, verify};
 

@@ -52,6 +52,11 @@ impl Signer {
         Self { account, key: ed25519_dalek::SigningKey::from_bytes(&seed) }
     }
 
+    /// The same key, as a key of another account.
+    pub fn on(&self, account: AccountId) -> Self {
+        Self { account, key: self.key.clone() }
+    }
+
     /// Reads a NEAR credential file.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let text = fs::read_to_string(path).map_err(|source| KeyError::File { path: path.display().to_string(), source })?;
