@@ -121,12 +121,13 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
 
 #[component]
 fn ListingCard(listing: Listing, place: &'static str) -> impl IntoView {
+    let price = price_word(&listing);
     view! {
         <article class="card">
             <h2><A href=format!("{place}/{}/{}", listing.name.publisher(), listing.name.slug())>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
-            <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price_word(&listing)}", "{listing.licence.to_string()}</span></div>
+            <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
         </article>
     }
 }
@@ -188,7 +189,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
     let tool = (listing.kind == Kind::Tool)
         .then(|| listing.versions.last().and_then(|version| version.files.first().map(|file| file.hash)))
         .flatten();
-    let name = listing.name.clone();
+    let (name, price) = (listing.name.clone(), price_word(&listing));
     view! {
         <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header>
         <div class="split">
@@ -216,7 +217,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                 } else {
                     view! { <section class="card"><p class="note">{format!("Its licence is paid in {}: {}. This page pays in NEAR only; a wallet that knows the token pays it by ft_transfer_call to billing, with the payment's terms as message.", listing.asset, listing.price_words())}</p></section> }.into_any()
                 }}
-                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price_word(&listing)}</dd><dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
+                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd><dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
             </div>
         </div>
     }
