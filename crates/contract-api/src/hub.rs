@@ -80,7 +80,7 @@ pub struct PublishArgs {
     pub royalty: BasisPoints,
     /// The first version's files.
     pub files: Vec<File>,
-    /// The run that made it.
+    /// The run that made it, as its publisher says ([`Version::run_id`]).
     pub run_id: Option<RunId>,
 }
 

@@ -64,7 +64,7 @@ pub struct File {
 pub struct Version {
     /// Its files.
     pub files: Vec<File>,
-    /// The run that made it, if one did.
+    /// The run that the publisher says made it. No contract checks it: `compute` keeps a run's tenant and its last state root, not the files that were made of it.
     pub run_id: Option<RunId>,
     /// What changed.
     pub note: Text<280>,
