@@ -73,6 +73,12 @@ impl Harness {
         Ok(())
     }
 
+    /// The same without waiting for it.
+    pub async fn send_deploy_by_key(&self, contract: &AccountId, code: Vec<u8>) -> anyhow::Result<Sent> {
+        let deploy = Actor::new(self, signer(contract.clone()))?.near.batch(&contract.as_str().parse()?).deploy(&code);
+        Ok(Sent(deploy.transact_async().await?))
+    }
+
     /// What a contract answers to a read, as it stands: an older contract's answers may have another form than ours.
     pub async fn view_json(&self, contract: &AccountId, method: &str, args: &Value) -> anyhow::Result<Value> {
         let details = self.worker.view(&contract.as_str().parse()?, method).args(args.to_string().into_bytes()).await?;

@@ -10,10 +10,10 @@ use starling_primitives::{Amount, DurationMs, EscrowId, RunId};
 use starling_protocol::{escrow::State, run::RunState};
 use starling_tests::{Actor, Harness, Sent, work::run_terms};
 
-const ESCROW: EscrowId = EscrowId(1);
+pub(crate) const ESCROW: EscrowId = EscrowId(1);
 
 /// A payment that `billing` holds while the question to `compute` is on its way.
-async fn held() -> anyhow::Result<(Harness, Actor, PayArgs, Sent)> {
+pub(crate) async fn held() -> anyhow::Result<(Harness, Actor, PayArgs, Sent)> {
     let harness = Harness::start_in(BlockMode::Manual, &["billing", "compute"]).await?;
     let alice = harness.registered("alice.starling", 50).await?;
     let msg = PaymentMsg::Run(run_terms(alice.public_key(), 2, 1));

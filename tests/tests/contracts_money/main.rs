@@ -2,18 +2,23 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod attached;
 mod authority;
 mod balances;
 mod books;
 mod callbacks;
+mod deadlines;
 mod escrows;
+mod gas;
 mod keys;
 mod leases;
 mod records;
+mod relayers;
 mod rosters;
 mod runs;
 mod token_walks;
 mod tokens;
+mod twice;
 mod vouchers;
 mod walks;
 
