@@ -3,6 +3,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 mod sandbox;
+mod standards;
 
 use near_workspaces::network::{Sandbox, ValidatorKey};
 use near_workspaces::types::{AccountId, KeyType, NearToken, SecretKey};

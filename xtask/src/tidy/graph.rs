@@ -36,6 +36,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("hub", CONTRACT),
     ("market", CONTRACT),
     ("scripted", CONTRACT),
+    ("standards", &[]),
     ("frontend", &["primitives", "protocol", "contract-api", "http-api"]),
     ("coordinator", &["primitives", "protocol", "rounds", "contract-api", "http-api"]),
     ("gpu-node", &["primitives", "protocol", "rounds", "contract-api", "http-api", "training"]),
@@ -47,7 +48,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
 /// What tests of any member may use besides.
 const FOR_TESTS: &[&str] = &["localnet"];
 
-const CONTRACTS: &[&str] = &["contract-common", "billing", "compute", "hub", "market", "scripted"];
+const CONTRACTS: &[&str] = &["contract-common", "billing", "compute", "hub", "market", "scripted", "standards"];
 
 /// Families of libraries that only these members may name.
 const OWNED: &[(&str, &[&str])] = &[
