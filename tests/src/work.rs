@@ -75,12 +75,18 @@ impl Harness {
             fee: BasisPoints::new(crate::FEE)?,
             holdback: BasisPoints::ZERO,
             voucher: None,
+            objection_window: DurationMs(0),
         })
+    }
+
+    /// What an ordinary payer says with a payment.
+    pub async fn pay_args(&self, target: &AccountId, amount: Amount, msg: PaymentMsg) -> anyhow::Result<PayArgs> {
+        Ok(PayArgs { target: target.clone(), amount, storage: msg.storage(), bounds: self.bounds().await?, msg })
     }
 
     /// Pays out of an attached deposit that is exactly what it costs.
     pub async fn pay(&self, payer: &Actor, target: &AccountId, amount: Amount, msg: PaymentMsg) -> anyhow::Result<Answer> {
-        let args = PayArgs { target: target.clone(), amount, storage: msg.storage(), bounds: self.bounds().await?, msg };
+        let args = self.pay_args(target, amount, msg).await?;
         let mut deposit = Amount::sum([amount, args.storage, Billing::pay_storage()])?;
         if self.view(&self.billing().account(&payer.account)).await?.is_none() {
             deposit = deposit.checked_add(storage_cost(ACCOUNT_BYTES))?;
@@ -150,5 +156,6 @@ pub fn offer_terms() -> OfferTerms {
         price_per_hour: Amount::from_near(3),
         min_lease: DurationMs::from_secs(60),
         max_lease: DurationMs::from_hours(24),
+        objection_window: DurationMs::from_hours(1),
     }
 }

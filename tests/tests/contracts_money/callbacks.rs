@@ -17,13 +17,7 @@ pub(crate) async fn held() -> anyhow::Result<(Harness, Actor, PayArgs, Sent)> {
     let harness = Harness::start_in(BlockMode::Manual, &["billing", "compute"]).await?;
     let alice = harness.registered("alice.starling", 50).await?;
     let msg = PaymentMsg::Run(run_terms(alice.public_key(), 2, 1));
-    let args = PayArgs {
-        target: harness.deployment.compute.clone(),
-        amount: Amount::from_near(1),
-        storage: msg.storage(),
-        bounds: harness.bounds().await?,
-        msg,
-    };
+    let args = harness.pay_args(&harness.deployment.compute, Amount::from_near(1), msg).await?;
     let deposit = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
     harness.hold_blocks(true);
     let sent = harness.send(&alice, &harness.billing().pay(&args, deposit)).await?;

@@ -24,13 +24,7 @@ async fn session() -> anyhow::Result<Session> {
     let harness = money().await?;
     let (alice, billing) = (harness.actor("alice.starling", 50).await?, harness.billing());
     let msg = PaymentMsg::Run(run_terms(alice.public_key(), 2, 1));
-    let args = PayArgs {
-        target: harness.deployment.compute.clone(),
-        amount: Amount::from_near(1),
-        storage: msg.storage(),
-        bounds: harness.bounds().await?,
-        msg,
-    };
+    let args = harness.pay_args(&harness.deployment.compute, Amount::from_near(1), msg).await?;
     let cost = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
     let key = harness
         .add_function_key(
