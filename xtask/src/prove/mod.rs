@@ -3,6 +3,7 @@
 //! A new proof is one function and one line in [`PROOFS`].
 
 mod dashboards;
+mod money;
 mod record;
 
 use std::{fs, process::Stdio, thread, time::Instant};
@@ -43,6 +44,17 @@ const PROOFS: &[Proof] = &[
         claim: "The dashboard that `cargo leptos build` makes passes the sign-in browser test.",
         run: dashboards::leptos,
     },
+    Proof {
+        name: "world",
+        claim: "Millions of random operations through the money rules of all four contracts keep every yocto, and free every coin in the end.",
+        run: money::world,
+    },
+    Proof {
+        name: "walks",
+        claim: "Thousands of random calls to the contracts in the virtual machine leave the books balanced after each, and in the end all money leaves.",
+        run: money::walks,
+    },
+    Proof { name: "mutants", claim: "No mutant of the money and state rules passes their tests.", run: money::mutants },
 ];
 
 /// Runs the named proofs, or all of them, and records each that holds.
