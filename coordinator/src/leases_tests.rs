@@ -16,6 +16,7 @@ fn lease(state: LeaseState) -> Lease {
         job: Hash32::default(),
         meter: PublicKey([1; 32]),
         availability: DurationMs::from_secs(60),
+        delegate: None,
     };
     Lease {
         id: LeaseId(3),
@@ -33,6 +34,7 @@ fn lease(state: LeaseState) -> Lease {
         output: None,
         created_at: TimestampMs(0),
         state,
+        metering: Default::default(),
     }
 }
 

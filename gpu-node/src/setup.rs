@@ -269,6 +269,7 @@ impl Provider {
             fee,
             holdback: BasisPoints::ZERO,
             voucher: None,
+            objection_window: DurationMs(0),
         };
         let msg = PaymentMsg::Stake { node_id: node.id };
         let storage = msg.storage();
@@ -296,6 +297,7 @@ impl Provider {
             price_per_hour: setup.price_per_hour,
             min_lease: LEASE_TIMES.0,
             max_lease: LEASE_TIMES.1,
+            objection_window: DurationMs(0),
         };
         let mut there = false;
         for page in 0..MAX_PAGES {

@@ -3,12 +3,13 @@
 use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
 use near_sdk::near;
 use starling_contract_api::{
-    billing::escrow_storage,
+    billing::{escrow_storage, vesting_escrow_storage},
     events::{BillingEvent, Decision, Moved},
+    payment::objected_notice,
 };
-use starling_contract_common::{OrPanic, now, predecessor, require_one_yocto};
-use starling_primitives::{AccountId, Amount, Asset, EscrowId, TimestampMs};
-use starling_protocol::escrow::{Authority, Effects, Escrow, Event, Posting};
+use starling_contract_common::{OrPanic, ask, now, predecessor, require_one_yocto};
+use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, TimestampMs};
+use starling_protocol::escrow::{Authority, Effects, Escrow, Event, Holdback, Opened, Posting, State};
 
 #[near]
 impl Contract {
@@ -47,12 +48,37 @@ impl Contract {
         log(&BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Refused, moved });
     }
 
-    /// Lets what is held back vest, once the availability window is over.
+    /// Lets posts vest whose objection window has passed, and what is held back once the availability window is over.
     ///
-    /// Access: anyone. Deposit: none. Gas: 30 T. State change: payees' balances rise. Events: `holdback_decided`. Refund: none.
+    /// Access: anyone. Deposit: none. Gas: 30 T. State change: payees' balances rise. Events: `posts_vested`, or `holdback_decided`. Refund: of posts that vest after the holdback was
+    /// refused, its part, to the payer's balance.
     pub fn vest(&mut self, escrow_id: EscrowId) {
-        let moved = self.change(escrow_id, Event::Vest).or_panic();
-        log(&BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Vested, moved });
+        let record = self.escrow_record(escrow_id).or_panic();
+        let decides = match &record.escrow.state {
+            State::Settling { opened, until } => opened.holdback_state == Holdback::Waiting && now() >= *until,
+            State::Held { .. } | State::Open(_) | State::Closed(_) | State::Voided => false,
+        };
+        let (moved, _) = self.apply(escrow_id, record, Event::Vest).or_panic();
+        log(&if decides {
+            BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Vested, moved }
+        } else {
+            BillingEvent::PostsVested { escrow_id, moved }
+        });
+    }
+
+    /// Objects to what has not vested: it is returned, and nothing is posted any more. The target hears of it, and it counts publicly. What vested keeps its holdback.
+    ///
+    /// Access: the payer, or the session key of the payer that opened the escrow. Deposit: 1 yocto, or none by the session key. Gas: 40 T. State change: the escrow closes.
+    /// Events: `escrow_objected`. Refund: what has not vested and what is available, to the payer's balance.
+    #[payable]
+    pub fn object(&mut self, escrow_id: EscrowId) {
+        let record = self.escrow_record(escrow_id).or_panic();
+        require_party(&record.escrow.payer, "payer").or_panic();
+        self.require_opener(&record, now()).or_panic();
+        let target = record.escrow.arbiter.clone();
+        let (moved, _) = self.apply(escrow_id, record, Event::Object).or_panic();
+        log(&BillingEvent::EscrowObjected { escrow_id, moved });
+        ask(&objected_notice(&target, escrow_id)).detach();
     }
 
     /// Asks for closing: seven days later anyone may close, whatever the arbiter does.
@@ -128,7 +154,7 @@ impl Contract {
         }
         let storage_kept = match escrow.state.opened() {
             _ if escrow.is_spent() => Amount::ZERO,
-            Some(opened) => before.storage.min(escrow_storage(opened.max_payees)),
+            Some(opened) => before.storage.min(largest(opened)),
             None => before.storage,
         };
         let storage = before.storage.checked_sub(storage_kept)?;
@@ -152,7 +178,7 @@ impl Contract {
             self.escrows.remove(&escrow_id);
             self.unlist_escrow(&escrow.payer, escrow_id);
         } else {
-            self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage: storage_kept });
+            self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage: storage_kept, opened_by: before.opened_by });
         }
         Ok(moved)
     }
@@ -162,6 +188,11 @@ impl Contract {
         ids.retain(|id| *id != escrow_id);
         if ids.is_empty() { self.escrows_of.remove(payer) } else { self.escrows_of.insert(payer, &ids) }
     }
+}
+
+/// The storage deposit of an open escrow at its largest.
+fn largest(opened: &Opened) -> Amount {
+    if opened.objection_window == DurationMs(0) { escrow_storage(opened.max_payees) } else { vesting_escrow_storage(opened.max_payees) }
 }
 
 fn require_party(party: &AccountId, name: &'static str) -> Result<(), BillingError> {

@@ -1,6 +1,6 @@
 //! Session keys: function-call keys that may spend a balance within a cap, without a confirmation each time.
 
-use crate::{BillingError, Contract, ContractExt, log};
+use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
 use near_sdk::{env, near};
 use starling_contract_api::{
     billing::SESSION_KEY_BYTES,
@@ -63,6 +63,20 @@ impl Contract {
         *key = key.spend(total, target, now)?;
         self.keys.insert(payer, &keys);
         Ok(Source::SessionKey(signer))
+    }
+
+    /// Whether the caller may stop an escrow of its own: a full-access key by one yocto, or the session key that opened the escrow, while it is registered.
+    pub(crate) fn require_opener(&self, record: &EscrowRecord, now: TimestampMs) -> Result<(), BillingError> {
+        let payer = &record.escrow.payer;
+        match attached() {
+            Amount(1) => return Ok(()),
+            Amount(0) if env::signer_account_id().as_str() == payer.as_str() => {}
+            _ => return Err(BillingError::NoAuthority),
+        }
+        let opener = record.opened_by.filter(|opener| signer_key() == Some(*opener)).ok_or(BillingError::NoAuthority)?;
+        let keys = self.keys.get(payer).unwrap_or_default();
+        let holds = keys.iter().any(|(key, terms)| *key == opener && now < terms.expires_at);
+        if holds { Ok(()) } else { Err(BillingError::NoAuthority) }
     }
 
     fn add_key(&mut self, account: &AccountId, public_key: PublicKey, key: SessionKey, now: TimestampMs) -> Result<(), BillingError> {

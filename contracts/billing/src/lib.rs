@@ -10,6 +10,7 @@ mod accounts;
 mod books;
 mod error;
 mod escrows;
+mod forms;
 mod keys;
 mod pay;
 mod tokens;
@@ -58,7 +59,7 @@ pub struct Contract {
     last_escrow: u64,
     accounts: Table<AccountId, AccountRecord>,
     keys: Table<AccountId, Vec<(PublicKey, SessionKey)>>,
-    escrows: Table<EscrowId, EscrowRecord>,
+    escrows: Table<EscrowId, EscrowRecord, forms::EscrowForms>,
     escrows_of: Table<AccountId, Vec<EscrowId>>,
     tokens: Table<AccountId, books::TokenRecord>,
     /// The keys of `tokens`.
@@ -83,6 +84,8 @@ pub(crate) struct EscrowRecord {
     escrow: Escrow,
     /// The payer's storage deposit for this record.
     storage: Amount,
+    /// The session key that paid, if one did.
+    opened_by: Option<PublicKey>,
 }
 
 #[near]

@@ -9,7 +9,7 @@ use starling_contract_api::{
     events::{BillingEvent, Source},
     payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayArgs, PayResult, PaymentOffered, opened_notice, question_again},
 };
-use starling_contract_common::{OrPanic, answer, attached, call, current, next, now, predecessor, require, require_one_yocto, succeeded};
+use starling_contract_common::{OrPanic, answer, ask, attached, current, next, now, predecessor, require, require_one_yocto, succeeded};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId};
 use starling_protocol::escrow::{Bounds, Escrow, Event, OpenTerms, State};
 
@@ -92,10 +92,10 @@ impl Contract {
                 require(now() < hold_deadline, "the hold deadline has passed: void the escrow");
                 let callback =
                     Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_confirm(escrow_id);
-                call(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).into()
+                ask(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).into()
             }
             _ => {
-                call(&opened_notice(&record.escrow.arbiter, escrow_id)).detach();
+                ask(&opened_notice(&record.escrow.arbiter, escrow_id)).detach();
                 PromiseOrValue::Value(PayResult { escrow_id, opened: true, reason: None })
             }
         }
@@ -187,7 +187,8 @@ impl Contract {
         })?;
         self.storage = self.storage.checked_add(storage)?;
         self.books.in_flight = self.books.in_flight.checked_add(forwarded)?;
-        self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage });
+        let opened_by = if let Source::SessionKey(key) = source { Some(key) } else { None };
+        self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage, opened_by });
         let mut ids = self.escrows_of.get(&payer).unwrap_or_default();
         ids.push(escrow_id);
         self.escrows_of.insert(&payer, &ids);
@@ -204,10 +205,11 @@ impl Contract {
             msg: msg.clone(),
         };
         log(&held);
-        let question = PaymentOffered { escrow_id, payer: payer.clone(), asset, amount, bounds, msg }.question(&target, forwarded);
+        let offered = PaymentOffered { escrow_id, payer: payer.clone(), asset, amount, bounds, msg };
+        let question = offered.question(&target, forwarded);
         let callback =
             Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
-        Ok(call(&question).then(callback))
+        Ok(ask(&question).then(callback))
     }
 
     /// Opens a held escrow by the target's terms, or returns it with the reason why not. An escrow that is decided stays as it is.
@@ -224,7 +226,7 @@ impl Contract {
         match opened {
             Ok((terms, moved)) => {
                 log(&BillingEvent::EscrowOpened { escrow_id, terms, moved });
-                call(&opened_notice(&arbiter, escrow_id)).detach();
+                ask(&opened_notice(&arbiter, escrow_id)).detach();
                 PayResult { escrow_id, opened: true, reason: None }
             }
             Err(reason) => {

@@ -3,7 +3,7 @@
 use crate::{BillingError, Contract, ContractExt, log};
 use near_sdk::{Gas, NearToken, Promise, env, near};
 use starling_contract_api::{events::BillingEvent, token::Token};
-use starling_contract_common::{OrPanic, call, predecessor, require_one_yocto, succeeded, to_near};
+use starling_contract_common::{OrPanic, ask, predecessor, require_one_yocto, succeeded, to_near};
 use starling_primitives::{AccountId, Amount, Asset};
 
 /// Enough for the callback and the longest answer that a token can pay for with the gas of its transfer.
@@ -118,6 +118,6 @@ impl Contract {
 fn transfer(account: &AccountId, asset: &Asset, amount: Amount) -> Promise {
     match asset {
         Asset::Near => Promise::new(to_near(account)).transfer(NearToken::from_yoctonear(amount.0)),
-        Asset::Nep141(token) => call(&Token(token.clone()).transfer(account, amount)),
+        Asset::Nep141(token) => ask(&Token(token.clone()).ask_transfer(account, amount)),
     }
 }

@@ -25,7 +25,7 @@ pub use caller::{attached, current, input, now, predecessor, require_deposit, re
 pub use edge::{OrPanic, require};
 pub use event::emit;
 pub use forms::{FirstForm, Forms};
-pub use outgoing::{answer, call, refund, send, succeeded, to_near};
+pub use outgoing::{answer, ask, call, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
 pub use storage::{bytes_cost, charge_change, charge_growth, left_of, next};

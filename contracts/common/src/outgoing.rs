@@ -2,8 +2,8 @@
 
 use crate::{json, predecessor};
 use near_sdk::{Gas, NearToken, Promise, env};
-use serde::de::DeserializeOwned;
-use starling_contract_api::Call;
+use serde::{Serialize, de::DeserializeOwned};
+use starling_contract_api::{Ask, Call};
 use starling_primitives::{AccountId, Amount};
 
 /// The longest answer of another contract that is read.
@@ -25,6 +25,16 @@ pub fn call(call: &Call) -> Promise {
         json::text(&call.args).into_bytes(),
         NearToken::from_yoctonear(call.deposit.0),
         Gas::from_gas(call.gas),
+    )
+}
+
+/// The promise of what another contract is asked. Detach it, or chain a callback.
+pub fn ask<A: Serialize>(ask: &Ask<A>) -> Promise {
+    Promise::new(to_near(&ask.contract)).function_call(
+        ask.method,
+        json::text(&ask.args).into_bytes(),
+        NearToken::from_yoctonear(ask.deposit.0),
+        Gas::from_tgas(ask.tgas),
     )
 }
 

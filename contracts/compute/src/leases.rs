@@ -1,16 +1,20 @@
 //! Leases: one node for one tenant, paid by metered time.
 
-use crate::{ComputeError, Contract, ContractExt, log};
-use near_sdk::near;
-use starling_contract_api::events::ComputeEvent;
-use starling_contract_common::{OrPanic, is_signed, next, now, predecessor};
+use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log};
+use near_sdk::{Gas, Promise, env, near};
+use starling_contract_api::{billing::Billing, events::ComputeEvent};
+use starling_contract_common::{OrPanic, answer, ask, is_signed, next, now, predecessor, require_one_yocto, require_strong_key};
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, LeaseId, NodeId, Signature, TimestampMs};
 use starling_protocol::{
     escrow::HOLD_PERIOD,
     lease::{Event, Lease, LeaseError, LeaseState, LeaseTerms},
+    meter::{Meter, Metering},
     price::quote_lease,
     signing::{LeaseStatement, Role},
 };
+
+const READ_TGAS: u64 = 10;
+const CALLBACK_GAS: Gas = Gas::from_tgas(10);
 
 #[near]
 impl Contract {
@@ -23,7 +27,7 @@ impl Contract {
         self.step_lease(lease_id, Event::Accept).or_panic();
     }
 
-    /// Brings a statement that node and meter signed. Cumulative: only a later one counts.
+    /// Brings a statement that node and meter signed. Cumulative: only a later one counts. A meter that was replaced counts for two minutes more.
     ///
     /// Access: anyone. Deposit: none. Gas: 30 T. State change: metered time and output; a final statement ends the lease. Events: `statement_accepted`. Refund: none.
     pub fn post_statement(&mut self, statement: LeaseStatement, node: Signature, meter: Signature) {
@@ -31,13 +35,33 @@ impl Contract {
         let domain = self.setup.domain();
         let holds = |role, signature, key| is_signed(&statement.signing_bytes(&domain, role), signature, key);
         if !holds(Role::Node, &node, &lease.node_key) {
-            near_sdk::env::panic_str("the node's signature does not fit the statement");
+            env::panic_str("the node's signature does not fit the statement");
         }
-        if !holds(Role::Meter, &meter, &lease.terms.meter) {
-            near_sdk::env::panic_str("the meter's signature does not fit the statement");
-        }
-        let lease = self.change_lease(statement.lease_id, Event::Statement(statement.clone())).or_panic();
+        let former = lease.metering.former(now()).map(|former| former.meter.key);
+        let event = if holds(Role::Meter, &meter, &lease.terms.meter) {
+            Event::Statement(statement.clone())
+        } else if former.as_ref().is_some_and(|key| holds(Role::Meter, &meter, key)) {
+            Event::FormerStatement(statement.clone())
+        } else {
+            env::panic_str("the meter's signature does not fit the statement")
+        };
+        let lease = self.change_lease(statement.lease_id, event).or_panic();
         log(&ComputeEvent::StatementAccepted { statement, state: lease.state });
+    }
+
+    /// Replaces the meter of a lease that has not ended: by a key of the tenant's own, or by a delegate within the share and the objection window that the payment fixed.
+    ///
+    /// Access: the tenant's full-access key. Deposit: 1 yocto. Gas: 20 T. State change: the meter; what the one before has signed counts for two minutes more. Events:
+    /// `meter_replaced`. Refund: none.
+    #[payable]
+    pub fn replace_meter(&mut self, lease_id: LeaseId, meter: Meter) {
+        require_one_yocto();
+        require_strong_key(&meter.key);
+        if self.lease_record(lease_id).or_panic().tenant != predecessor() {
+            env::panic_str(&ComputeError::NotYours("lease's tenant").to_string());
+        }
+        self.change_lease(lease_id, Event::ReplaceMeter(meter.clone())).or_panic();
+        log(&ComputeEvent::MeterReplaced { lease_id, meter });
     }
 
     /// Ends a lease. The last co-signed statement may be posted for two minutes more.
@@ -52,6 +76,34 @@ impl Contract {
             Event::CloseByProvider
         };
         self.step_lease(lease_id, event).or_panic();
+    }
+
+    /// Reads a lease's escrow from `billing`, and closes the lease here if it is closed there: what the notice of an objection does, and what no notice tells of.
+    ///
+    /// Access: anyone. Deposit: none. Gas: 40 T. State change: the lease may close. Events: `lease_changed`. Refund: none. Answers whether the escrow is open.
+    pub fn check_lease(&self, lease_id: LeaseId) -> Promise {
+        let escrow_id = self.lease_record(lease_id).or_panic().escrow_id;
+        let question = Billing(self.setup.deployment.billing.clone()).ask_escrow(escrow_id, READ_TGAS);
+        let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_read(lease_id);
+        ask(&question).then(callback)
+    }
+
+    /// After `billing` told of a lease's escrow. An answer that cannot be read changes nothing.
+    ///
+    /// Access: this contract. State change: the lease may close. Events: `lease_changed`.
+    #[private]
+    pub fn on_lease_read(&mut self, lease_id: LeaseId) -> bool {
+        let Some(read) = answer::<Option<EscrowRead>>() else {
+            return true;
+        };
+        let objected = read.as_ref().is_some_and(EscrowRead::was_objected_to);
+        let open = read.is_some_and(|read| read.is_open());
+        if !open {
+            // A lease that has ended keeps its cause.
+            let event = if objected { Event::Objected } else { Event::EscrowClosed };
+            let _ = self.step_lease(lease_id, event);
+        }
+        open
     }
 
     /// Does what time demands: ends a lease that was not accepted in time, or whose time ran out.
@@ -88,12 +140,13 @@ impl Contract {
         let node = self.node_record(offer.node_id)?;
         self.require_ready(&node)?;
         self.require_free(node.id, now())?;
+        let metering = Metering::new(terms.delegate.as_ref(), offer.terms.objection_window).map_err(LeaseError::from)?;
         let (min, max) = (offer.terms.min_lease, offer.terms.max_lease);
         if terms.duration < min || terms.duration > max {
             return Err(LeaseError::Duration { min, max }.into());
         }
         let price_per_hour = offer.terms.price_per_hour;
-        let needed = quote_lease(price_per_hour, terms.duration, BasisPoints::ZERO)?.at_most;
+        let needed = quote_lease(price_per_hour, terms.duration, terms.delegate.as_ref(), BasisPoints::ZERO)?.at_most;
         if deposit < needed {
             return Err(LeaseError::DepositTooSmall(needed).into());
         }
@@ -113,6 +166,7 @@ impl Contract {
             output: None,
             created_at: now(),
             state: LeaseState::Unpaid,
+            metering,
         };
         self.leases.insert(&lease.id, &lease);
         self.last_lease.insert(&lease.node_id, &lease.id);
@@ -128,7 +182,7 @@ impl Contract {
         }
     }
 
-    fn step_lease(&mut self, lease_id: LeaseId, event: Event) -> Result<(), ComputeError> {
+    pub(crate) fn step_lease(&mut self, lease_id: LeaseId, event: Event) -> Result<(), ComputeError> {
         let lease = self.change_lease(lease_id, event)?;
         log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
         Ok(())

@@ -6,6 +6,8 @@
 extern crate starling_contract_common as near_sdk;
 
 mod error;
+mod escrow_read;
+mod forms;
 mod leases;
 mod nodes;
 mod offers;
@@ -53,9 +55,9 @@ pub struct Contract {
     last_run: u64,
     last_lease_id: u64,
     nodes: Table<NodeId, Node>,
-    offers: Table<OfferId, Offer>,
+    offers: Table<OfferId, Offer, forms::OfferForms>,
     runs: Table<RunId, Run>,
-    leases: Table<LeaseId, Lease>,
+    leases: Table<LeaseId, Lease, forms::LeaseForms>,
     payments: Table<EscrowId, payments::Payment>,
     last_lease: Table<NodeId, LeaseId>,
     open_offers: Table<NodeId, Vec<OfferId>>,

@@ -88,6 +88,17 @@ impl Contract {
         self.payments.insert(&escrow_id, &payment);
     }
 
+    /// Hears that a payer objected: nothing is posted to the escrow any more. A repeated notice changes nothing.
+    ///
+    /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the lease closes. Events: `lease_changed`. Refund: none.
+    pub fn on_objected(&mut self, escrow_id: EscrowId) {
+        self.setup.require_billing();
+        match self.payment(escrow_id).or_panic().purpose {
+            PurposeRecord::Lease(lease_id) => self.step_lease(lease_id, lease::Event::Objected).or_panic(),
+            PurposeRecord::Run(_) | PurposeRecord::Stake(_) => {}
+        }
+    }
+
     /// Removes a payment that was accepted here and never opened, and sends its storage deposit to who paid.
     ///
     /// Access: anyone, an hour after the hold deadline. Deposit: none. Gas: 20 T. State change: the record goes. Events: `payment_forgotten`. Refund: the storage deposit, to the payer.
@@ -188,13 +199,18 @@ impl Contract {
             max_payees: 1,
             postings: Vec::new(),
             close: false,
+            objection_window: DurationMs(0),
         };
         Ok(match payment.purpose {
             PurposeRecord::Run(run_id) => {
                 let run = self.run_record(run_id)?;
                 OpenTerms { availability: run.terms.availability, max_payees: run.terms.max_nodes, ..terms }
             }
-            PurposeRecord::Lease(lease_id) => OpenTerms { availability: self.lease_record(lease_id)?.terms.availability, ..terms },
+            PurposeRecord::Lease(lease_id) => {
+                let lease = self.lease_record(lease_id)?;
+                let (max_payees, objection_window) = (1 + lease.metering.max_payees(), lease.metering.objection_window);
+                OpenTerms { availability: lease.terms.availability, max_payees, objection_window, ..terms }
+            }
             PurposeRecord::Stake(_) => OpenTerms { holdback: BasisPoints::ZERO, grace: DurationMs(0), ..terms },
         })
     }

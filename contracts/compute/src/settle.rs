@@ -3,8 +3,8 @@
 use crate::{ComputeError, Contract, ContractExt, log};
 use near_sdk::{Gas, Promise, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
-use starling_contract_common::{OrPanic, call, now, succeeded};
-use starling_primitives::{EscrowId, LeaseId, RunId};
+use starling_contract_common::{OrPanic, ask, now, succeeded};
+use starling_primitives::{DurationMs, EscrowId, LeaseId, RunId};
 use starling_protocol::{
     escrow::Posting,
     lease::{self, LeaseState},
@@ -24,9 +24,10 @@ impl Contract {
         self.post_run(run).or_panic()
     }
 
-    /// Posts the final figure of an ended lease and closes its escrow, once statements are no longer taken. It ends one whose time is over first.
+    /// Posts the final figures of an ended lease and closes its escrow, once statements are no longer taken. It ends one whose time is over first. Where posts vest, it posts
+    /// the figures so far before that too: their window runs from the post.
     ///
-    /// Access: anyone. Deposit: none. Gas: 100 T. State change: closed once `billing` took the post. Events: `lease_changed`, `lease_posted`, then `lease_settled`. Refund: by `billing`.
+    /// Access: anyone. Deposit: none. Gas: 100 T. State change: closed once `billing` took the last post. Events: `lease_changed`, `lease_posted`, then `lease_settled`. Refund: by `billing`.
     /// Answers whether `billing` took it; if not, call again.
     pub fn settle_lease(&mut self, lease_id: LeaseId) -> Promise {
         self.post_lease(lease_id).or_panic()
@@ -90,17 +91,23 @@ impl Contract {
             self.leases.insert(&lease_id, &lease);
             log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
         }
-        lease.apply(lease::Event::Settled, now())?;
-        let posting = Posting { payee: lease.payout.clone(), total: lease.earned()? };
-        // The figure is final, so one number serves every attempt.
-        let seq = lease.seq + 1;
-        log(&ComputeEvent::LeasePosted { lease_id, seq, posting: posting.clone() });
-        let postings = if posting.total.is_zero() { Vec::new() } else { vec![posting] };
-        let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_posted(lease_id);
-        Ok(self.post(lease.escrow_id, seq, &postings, true).then(callback))
+        let close = match lease.apply(lease::Event::Settled, now()) {
+            Ok(_) => true,
+            Err(_) if lease.metering.objection_window > DurationMs(0) && lease.seq > 0 => false,
+            Err(error) => return Err(error.into()),
+        };
+        let postings = lease.postings()?;
+        // The figures are those of the last statement, and final with `close`, so one number serves every attempt.
+        let seq = lease.seq + u64::from(close);
+        log(&ComputeEvent::LeasePosted { lease_id, seq, postings: postings.clone(), close });
+        let post = self.post(lease.escrow_id, seq, &postings, close);
+        if !close {
+            return Ok(post);
+        }
+        Ok(post.then(Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_posted(lease_id)))
     }
 
     fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Promise {
-        call(&Billing(self.setup.deployment.billing.clone()).post(escrow_id, seq, postings, close))
+        ask(&Billing(self.setup.deployment.billing.clone()).ask_post(escrow_id, seq, postings, close))
     }
 }

@@ -1,36 +1,14 @@
 //! Stake: a provider's collateral, an escrow in `billing`. It is released by asking for closing there, and stops counting here.
 
-use crate::{ComputeError, Contract, ContractExt, log, payments::PurposeRecord};
-use near_sdk::{Gas, Promise, env, near, serde::Deserialize};
+use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log, payments::PurposeRecord};
+use near_sdk::{Gas, Promise, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
-use starling_contract_common::{OrPanic, answer, call};
-use starling_primitives::{AccountId, Amount, EscrowId, NodeId, TimestampMs};
+use starling_contract_common::{OrPanic, answer, ask};
+use starling_primitives::{AccountId, Amount, EscrowId, NodeId};
 use starling_protocol::node::{Node, Stake};
 
-const READ_GAS: u64 = 10;
+const READ_TGAS: u64 = 10;
 const CALLBACK_GAS: Gas = Gas::from_tgas(10);
-
-/// What is read here of [`starling_contract_api::billing::EscrowView`]. All of it would be 30 kB of code.
-#[derive(Deserialize)]
-#[serde(crate = "near_sdk::serde")]
-struct StakeView {
-    escrow: StakeEscrow,
-}
-
-#[derive(Deserialize)]
-#[serde(crate = "near_sdk::serde")]
-struct StakeEscrow {
-    state: StakeState,
-}
-
-#[derive(Deserialize)]
-#[serde(crate = "near_sdk::serde")]
-struct StakeState {
-    /// The name of a [`starling_protocol::escrow::State`].
-    state: String,
-    /// Of an open one only.
-    closing_asked_at: Option<TimestampMs>,
-}
 
 #[near]
 impl Contract {
@@ -40,9 +18,9 @@ impl Contract {
     pub fn check_stake(&mut self, node_id: NodeId) -> Promise {
         let node = self.node_record(node_id).or_panic();
         let stake = node.stake.filter(|stake| stake.confirmed).ok_or(ComputeError::Stake(node_id, "has no confirmed stake")).or_panic();
-        let question = Billing(self.setup.deployment.billing.clone()).escrow(stake.escrow_id).as_call(READ_GAS);
+        let question = Billing(self.setup.deployment.billing.clone()).ask_escrow(stake.escrow_id, READ_TGAS);
         let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_stake_read(node_id, stake.escrow_id);
-        call(&question).then(callback)
+        ask(&question).then(callback)
     }
 
     /// After `billing` told of a stake. An answer that cannot be read changes nothing.
@@ -50,10 +28,10 @@ impl Contract {
     /// Access: this contract. State change: the stake may stop counting. Events: `stake_dropped`.
     #[private]
     pub fn on_stake_read(&mut self, node_id: NodeId, escrow_id: EscrowId) -> bool {
-        let Some(read) = answer::<Option<StakeView>>() else {
+        let Some(read) = answer::<Option<EscrowRead>>() else {
             return true;
         };
-        let counts = read.is_some_and(|view| view.escrow.state.state == "open" && view.escrow.state.closing_asked_at.is_none());
+        let counts = read.is_some_and(|read| read.is_open() && !read.is_closing());
         if !counts {
             self.remove_stake(node_id, escrow_id).or_panic();
             log(&ComputeEvent::StakeDropped { node_id, escrow_id });

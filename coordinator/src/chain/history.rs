@@ -184,6 +184,8 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         | E::EscrowPosted { escrow_id, moved, .. }
         | E::VoucherRedeemed { voucher: Voucher { escrow_id, .. }, moved }
         | E::HoldbackDecided { escrow_id, moved, .. }
+        | E::PostsVested { escrow_id, moved }
+        | E::EscrowObjected { escrow_id, moved }
         | E::EscrowClosed { escrow_id, moved } => of_escrow(escrow_id, Some(&moved)),
         E::EarningsClaimed { escrow_id, moved, .. } => of_escrow(escrow_id, Some(&moved)),
         E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, Some(Change::Plus(amount)))]),

@@ -337,8 +337,9 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         job: api.upload(&serde_json::to_vec(&job)?).await?,
         meter: meter.public_key(),
         availability: DurationMs::from_hours(1),
+        delegate: None,
     };
-    let quote = quote_lease(offer.terms.price_per_hour, duration, context.rpc.view(&context.billing().config()).await?.fee)?;
+    let quote = quote_lease(offer.terms.price_per_hour, duration, None, context.rpc.view(&context.billing().config()).await?.fee)?;
     out.say("quote", &json!(quote), &format!("At most {} for {duration} on node {}.", quote.at_most.display_near(), offer.node_id));
     let target = context.profile.deployment.compute.clone();
     let expires_by = now().after(duration).after(DurationMs::from_hours(48));

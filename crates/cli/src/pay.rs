@@ -6,7 +6,7 @@ use starling_contract_api::{
     billing::Billing,
     payment::{PayArgs, PayResult, PaymentMsg},
 };
-use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, EscrowId, TimestampMs};
 use starling_protocol::escrow::Bounds;
 
 /// What gas of a payment may lock until it is refunded: 100 Tgas at the price that the protocol charges at least.
@@ -25,7 +25,7 @@ pub(crate) async fn pay(
     let billing = context.billing();
     let config = context.rpc.view(&billing.config()).await?;
     let storage = msg.storage();
-    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher: None };
+    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher: None, objection_window: DurationMs(0) };
     let args = PayArgs { target: target.clone(), amount, storage, bounds, msg };
     let registered = context.rpc.view(&billing.storage_balance_of(context.signer.account())).await?.is_some();
     let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;

@@ -3,7 +3,7 @@
 //! Callable by anyone unless said otherwise; *payer* means the escrow's payer with one yocto attached.
 
 use crate::{
-    Call, ONE_YOCTO, View,
+    AboutEscrow, Ask, Call, ONE_YOCTO, View,
     payment::{PayArgs, storage_cost},
 };
 use serde::{Deserialize, Serialize};
@@ -20,9 +20,13 @@ pub const ACCOUNT_BYTES: u64 = 240;
 /// Bytes of a token's balance in an account's record, taken from the account's storage credit when the first of the token comes in.
 pub const TOKEN_BALANCE_BYTES: u64 = 90;
 /// Bytes of an escrow's record and its place in the payer's list, without its payees.
-pub const ESCROW_BASE_BYTES: u64 = 600;
+pub const ESCROW_BASE_BYTES: u64 = 660;
 /// Bytes of a payee in an escrow's record.
 pub const PAYEE_BYTES: u64 = 132;
+/// Bytes that an objection window adds to an escrow's record, without its payees.
+pub const VESTING_BYTES: u64 = 96;
+/// Bytes that an objection window adds to a payee.
+pub const VESTING_PAYEE_BYTES: u64 = 128;
 /// Bytes of a session key at its largest.
 pub const SESSION_KEY_BYTES: u64 = 740;
 /// The most tokens that were ever on the list.
@@ -36,6 +40,12 @@ const TOKEN_WITHDRAWAL_TGAS: u64 = 40;
 /// The storage deposit of an escrow with at most so many payees.
 pub fn escrow_storage(max_payees: u16) -> Amount {
     storage_cost(ESCROW_BASE_BYTES + PAYEE_BYTES * u64::from(max_payees))
+}
+
+/// The storage deposit of an escrow with at most so many payees and an objection window; never more than [`Billing::pay_storage`].
+pub fn vesting_escrow_storage(max_payees: u16) -> Amount {
+    let (base, payee) = (ESCROW_BASE_BYTES + VESTING_BYTES, PAYEE_BYTES + VESTING_PAYEE_BYTES);
+    storage_cost(base + payee * u64::from(max_payees))
 }
 
 /// An account in `billing`.
@@ -76,7 +86,7 @@ pub struct EscrowView {
     pub escrow: Escrow,
     /// Free to be posted or returned.
     pub available: Amount,
-    /// Held back, undecided.
+    /// Not vested, or held back and undecided. A post whose objection window has passed is in it until the next call.
     pub pending: Amount,
     /// Earned for good, fee included.
     pub posted: Amount,
@@ -130,6 +140,16 @@ pub struct Config {
     pub fee: BasisPoints,
     /// Whether new payments are refused. Money always leaves.
     pub paused: bool,
+}
+
+/// The arguments of [`Billing::post`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the fields are the method's arguments")]
+pub struct PostArgs<'a> {
+    pub escrow_id: EscrowId,
+    pub seq: u64,
+    pub postings: &'a [Posting],
+    pub close: bool,
 }
 
 /// The contract at an account.
@@ -204,7 +224,12 @@ impl Billing {
 
     /// New cumulative totals; the escrow's arbiter only. An old `seq` changes nothing. `close` ends posting and returns what is available.
     pub fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Call {
-        Call::new(&self.0, "post", json!({"escrow_id": escrow_id, "seq": seq, "postings": postings, "close": close}), 60, Amount::ZERO)
+        self.ask_post(escrow_id, seq, postings, close).into()
+    }
+
+    /// [`Billing::post`], asked by a contract.
+    pub fn ask_post<'a>(&self, escrow_id: EscrowId, seq: u64, postings: &'a [Posting], close: bool) -> Ask<PostArgs<'a>> {
+        Ask::new(&self.0, "post", PostArgs { escrow_id, seq, postings, close }, 60, Amount::ZERO)
     }
 
     /// Brings a voucher that the escrow's voucher key signed; anyone. An old `seq` changes nothing.
@@ -222,6 +247,12 @@ impl Billing {
         Call::new(&self.0, "refuse", json!({"escrow_id": escrow_id}), 30, ONE_YOCTO)
     }
 
+    /// Objects to what has not vested: it is returned, nothing is posted any more, and the target hears of it. Payer, or the session key that opened the escrow.
+    pub fn object(&self, escrow_id: EscrowId, with_session_key: bool) -> Call {
+        let deposit = if with_session_key { Amount::ZERO } else { ONE_YOCTO };
+        Call::new(&self.0, "object", json!({"escrow_id": escrow_id}), 40, deposit)
+    }
+
     /// Asks for closing: seven days later anyone may close. Payer.
     pub fn ask_closing(&self, escrow_id: EscrowId) -> Call {
         Call::new(&self.0, "ask_closing", json!({"escrow_id": escrow_id}), 10, ONE_YOCTO)
@@ -237,7 +268,7 @@ impl Billing {
         Call::new(&self.0, "close", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
     }
 
-    /// Lets the holdback vest once the availability window is over; anyone.
+    /// Lets posts vest whose objection window is over, and the holdback once the availability window is; anyone.
     pub fn vest(&self, escrow_id: EscrowId) -> Call {
         Call::new(&self.0, "vest", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
     }
@@ -322,6 +353,11 @@ impl Billing {
     /// An escrow. Spent ones are removed; their story is in the events.
     pub fn escrow(&self, escrow_id: EscrowId) -> View<Option<EscrowView>> {
         View::new(&self.0, "escrow", json!({"escrow_id": escrow_id}))
+    }
+
+    /// [`Billing::escrow`], asked by a contract.
+    pub fn ask_escrow(&self, escrow_id: EscrowId, tgas: u64) -> Ask<AboutEscrow> {
+        Ask::new(&self.0, "escrow", AboutEscrow { escrow_id }, tgas, Amount::ZERO)
     }
 
     /// Escrows that an account pays, by number, from `from` on; 100 at most.

@@ -9,6 +9,7 @@ use serde_json::json;
 use starling_primitives::{AccountId, Amount, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     lease::Lease,
+    meter::Meter,
     node::{Capability, Node, OfferTerms},
     run::Run,
     signing::{LeaseStatement, RoundStatement},
@@ -162,6 +163,21 @@ impl Compute {
         Call::new(&self.0, "post_statement", json!({"statement": statement, "node": node, "meter": meter}), 30, Amount::ZERO)
     }
 
+    /// Replaces the meter of a lease that has not ended, by a key of the tenant's own or by a delegate within what the payment fixed. Its tenant, one yocto.
+    pub fn replace_meter(&self, lease_id: LeaseId, meter: &Meter) -> Call {
+        Call::new(&self.0, "replace_meter", json!({"lease_id": lease_id, "meter": meter}), 20, ONE_YOCTO)
+    }
+
+    /// Reads a lease's escrow from `billing` and closes the lease here if the escrow is closed there; anyone.
+    pub fn check_lease(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "check_lease", json!({"lease_id": lease_id}), 40, Amount::ZERO)
+    }
+
+    /// `billing` only: the payer objected.
+    pub fn on_objected(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "on_objected", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
+    }
+
     /// Ends a lease; its tenant or its node.
     pub fn close_lease(&self, lease_id: LeaseId) -> Call {
         Call::new(&self.0, "close_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
@@ -172,7 +188,8 @@ impl Compute {
         Call::new(&self.0, "tick_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
     }
 
-    /// Posts the final figure of an ended lease to `billing` and closes its escrow; anyone, once statements are no longer taken.
+    /// Posts the final figures of an ended lease to `billing` and closes its escrow, once statements are no longer taken; before that the figures so far, if
+    /// they vest: their window runs from the post. Anyone.
     pub fn settle_lease(&self, lease_id: LeaseId) -> Call {
         Call::new(&self.0, "settle_lease", json!({"lease_id": lease_id}), 100, Amount::ZERO)
     }

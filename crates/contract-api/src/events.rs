@@ -8,6 +8,7 @@ use starling_primitives::{
 use starling_protocol::{
     escrow::{OpenTerms, Posting},
     lease::{Lease, LeaseState},
+    meter::Meter,
     node::Node,
     run::{Ending, Run, RunState},
     signing::{LeaseStatement, RoundStatement, Voucher},
@@ -112,6 +113,10 @@ pub enum BillingEvent {
     VoucherRedeemed { voucher: Voucher, moved: Moved },
     /// The holdback was decided.
     HoldbackDecided { escrow_id: EscrowId, decision: Decision, moved: Moved },
+    /// Posts vested whose objection window had passed.
+    PostsVested { escrow_id: EscrowId, moved: Moved },
+    /// The payer objected to what had not vested: it was returned, and nothing is posted any more.
+    EscrowObjected { escrow_id: EscrowId, moved: Moved },
     /// The payer asked for closing.
     ClosingAsked { escrow_id: EscrowId, closable_at: TimestampMs },
     /// The payer moved the expiry later.
@@ -177,8 +182,10 @@ pub enum ComputeEvent {
     LeaseChanged { lease_id: LeaseId, state: LeaseState },
     /// A statement counted.
     StatementAccepted { statement: LeaseStatement, state: LeaseState },
-    /// A lease's final figure was sent to `billing`.
-    LeasePosted { lease_id: LeaseId, seq: u64, posting: Posting },
+    /// A lease's figures were sent to `billing`, with `close` the final ones.
+    LeasePosted { lease_id: LeaseId, seq: u64, postings: Vec<Posting>, close: bool },
+    /// The tenant replaced a lease's meter.
+    MeterReplaced { lease_id: LeaseId, meter: Meter },
     /// The final figure of a lease was posted and its escrow was closed.
     LeaseSettled { lease_id: LeaseId, state: LeaseState },
     /// New payments, nodes and offers are refused, or taken again.

@@ -3,6 +3,7 @@
 //! A [`Call`] or a [`View`] is a value that says what to send; a transport sends it: `rpc` over NEAR's JSON-RPC in native programs, the wallet and the
 //! browser's fetch in the dashboard.
 
+mod ask;
 pub mod billing;
 pub mod compute;
 pub mod events;
@@ -13,6 +14,8 @@ pub mod payment;
 pub mod rpc;
 pub mod token;
 pub mod upgrade;
+
+pub use ask::{AboutEscrow, Ask};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -1,8 +1,7 @@
 //! What a payment says to its target, and what the target answers.
 
-use crate::Call;
+use crate::{AboutEscrow, Ask};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use starling_primitives::{AccountId, Amount, Asset, AssetName, EscrowId, NodeId};
 use starling_protocol::{
     escrow::{Bounds, OpenTerms},
@@ -74,25 +73,32 @@ pub type PaymentAnswer = OpenTerms;
 
 impl<M: Serialize> PaymentOffered<M> {
     /// The question, with the storage deposit that the payer forwards.
-    pub fn question(&self, target: &AccountId, storage: Amount) -> Call {
-        Call::new(target, "on_payment", json!(self), ON_PAYMENT_TGAS, storage)
+    pub fn question(&self, target: &AccountId, storage: Amount) -> Ask<&Self> {
+        Ask::new(target, "on_payment", self, ON_PAYMENT_TGAS, storage)
     }
 }
 
 /// The question repeated: the target's view `payment_answer`.
-pub fn question_again(target: &AccountId, escrow_id: EscrowId) -> Call {
-    Call::new(target, "payment_answer", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
+pub fn question_again(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscrow> {
+    Ask::new(target, "payment_answer", AboutEscrow { escrow_id }, 10, Amount::ZERO)
 }
 
 /// The word to the target that the escrow is open.
-pub fn opened_notice(target: &AccountId, escrow_id: EscrowId) -> Call {
-    Call::new(target, "on_opened", json!({"escrow_id": escrow_id}), ON_OPENED_TGAS, Amount::ZERO)
+pub fn opened_notice(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscrow> {
+    Ask::new(target, "on_opened", AboutEscrow { escrow_id }, ON_OPENED_TGAS, Amount::ZERO)
+}
+
+/// The word to the target that the payer objected: the escrow takes no more posts.
+pub fn objected_notice(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscrow> {
+    Ask::new(target, "on_objected", AboutEscrow { escrow_id }, ON_OBJECTED_TGAS, Amount::ZERO)
 }
 
 /// Gas of `on_payment`.
 pub const ON_PAYMENT_TGAS: u64 = 30;
 /// Gas of `on_opened`.
 pub const ON_OPENED_TGAS: u64 = 10;
+/// Gas of `on_objected`.
+pub const ON_OBJECTED_TGAS: u64 = 10;
 
 /// What a transaction of `pay`, `pay_from_balance` or `confirm` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +119,9 @@ pub const RUN_BASE_BYTES: u64 = 1_300;
 /// Bytes of a place in a run's roster.
 pub const MEMBER_BYTES: u64 = 120;
 /// Bytes of a lease in `compute`, its index and its purpose.
-pub const LEASE_BYTES: u64 = 800;
+pub const LEASE_BYTES: u64 = 900;
+/// Bytes that delegates add to a lease.
+pub const DELEGATES_BYTES: u64 = 480;
 /// Bytes of a stake in `compute`.
 pub const STAKE_BYTES: u64 = 200;
 /// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
@@ -129,7 +137,7 @@ impl PaymentMsg {
     pub fn storage(&self) -> Amount {
         storage_cost(match self {
             Self::Run(terms) => RUN_BASE_BYTES + MEMBER_BYTES * u64::from(terms.max_nodes),
-            Self::Lease(_) => LEASE_BYTES,
+            Self::Lease(terms) => LEASE_BYTES + if terms.delegate.is_some() { DELEGATES_BYTES } else { 0 },
             Self::Stake { .. } => STAKE_BYTES,
             Self::Licence { .. } => LICENCE_BYTES,
         })

@@ -1,11 +1,20 @@
 //! NEP-141 tokens, as far as `billing` and those who pay with them speak to one.
 
-use crate::{Call, ONE_YOCTO, View, billing::Billing, payment::PayArgs};
+use crate::{Ask, Call, ONE_YOCTO, View, billing::Billing, payment::PayArgs};
+use serde::Serialize;
 use serde_json::json;
 use starling_primitives::{AccountId, Amount};
 
 /// Gas of `ft_transfer`, as `billing` gives it.
 const FT_TRANSFER_TGAS: u64 = 15;
+
+/// The arguments of [`Token::transfer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the fields are the method's arguments")]
+pub struct Transfer<'a> {
+    pub receiver_id: &'a AccountId,
+    pub amount: Amount,
+}
 
 /// A token's contract at an account.
 #[derive(Clone, Debug)]
@@ -19,7 +28,12 @@ impl Token {
 
     /// Sends tokens of the caller. One yocto.
     pub fn transfer(&self, receiver: &AccountId, amount: Amount) -> Call {
-        Call::new(&self.0, "ft_transfer", json!({"receiver_id": receiver, "amount": amount}), FT_TRANSFER_TGAS, ONE_YOCTO)
+        self.ask_transfer(receiver, amount).into()
+    }
+
+    /// [`Token::transfer`], asked by a contract.
+    pub fn ask_transfer<'a>(&self, receiver_id: &'a AccountId, amount: Amount) -> Ask<Transfer<'a>> {
+        Ask::new(&self.0, "ft_transfer", Transfer { receiver_id, amount }, FT_TRANSFER_TGAS, ONE_YOCTO)
     }
 
     /// Credits tokens to the caller's balance in `billing`. A caller that `billing` does not know, or without storage credit for one more token, gets them back.

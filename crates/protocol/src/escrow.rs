@@ -1,12 +1,16 @@
 //! Escrow: money locked for one purpose. `deposited = available + pending + posted + refunded`, in every state.
 //!
-//! `Held` until its arbiter accepted, then `Open`, then `Settling` while only the holdback is undecided, then `Closed`.
+//! `Held` until its arbiter accepted, then `Open`, then `Settling` while the holdback is undecided or the last posts have not vested, then `Closed`.
 
+mod event;
 mod record;
+mod vesting;
 
+pub use event::{Effects, EscrowError, Event};
 pub use record::{Authority, Bounds, Escrow, Holdback, OpenTerms, Opened, Payee, Posting, State};
+pub use vesting::{Batch, MAX_BATCHES, MAX_OBJECTION_WINDOW, MAX_VESTING_PAYEES};
 
-use starling_primitives::{AccountId, Amount, AmountError, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 
 /// How long an answer of the arbiter is waited for before anyone may void.
 pub const HOLD_PERIOD: DurationMs = DurationMs::from_secs(600);
@@ -26,105 +30,6 @@ pub const MAX_FEE: BasisPoints = match BasisPoints::new(500) {
     Err(_) => BasisPoints::ZERO,
 };
 
-/// What happens to an escrow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The arbiter accepted.
-    Open(OpenTerms),
-    /// The arbiter refused.
-    Refuse,
-    /// Anyone, when the arbiter never answered.
-    Void,
-    /// The authority posts new totals, and closes if so said. A voucher posts one total and never closes.
-    Post {
-        /// Who posts: the caller is the escrow's arbiter, or a voucher of this key was checked.
-        by: Authority,
-        /// Number of the post; only a higher one than the last counts.
-        seq: u64,
-        /// New totals; a payee that is left out keeps its figure.
-        postings: Vec<Posting>,
-        /// Whether the authority closes the escrow with this post.
-        close: bool,
-    },
-    /// The payer accepts the result.
-    Acknowledge,
-    /// The payer refuses the holdback.
-    RefuseHoldback,
-    /// The payer asks for closing.
-    AskClosing,
-    /// The payer extends the life.
-    Extend(TimestampMs),
-    /// Anyone, once the escrow may be closed without the authority.
-    Close,
-    /// Anyone, once the availability window passed.
-    Vest,
-    /// A payee registered after it was posted to.
-    Claim(AccountId),
-}
-
-/// What must follow from an event: credits, a fee and a refund that sum to what left the escrow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// Net credits to payees' balances.
-    pub credits: Vec<(AccountId, Amount)>,
-    /// To the fee account.
-    pub fee: Amount,
-    /// Back to the payer's balance.
-    pub refund: Amount,
-    /// Whether anything changed; a repeated or older post changes nothing.
-    pub changed: bool,
-}
-
-/// Why an event was refused. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EscrowError {
-    /// The event is not taken in this state.
-    #[error("the escrow is {state}, which does not take this")]
-    WrongState {
-        /// The state's name.
-        state: &'static str,
-    },
-    /// The answer passes what the payer allowed or the protocol's limits.
-    #[error("the arbiter's answer is outside the payer's bounds: {0}")]
-    OutOfBounds(&'static str),
-    /// The voucher key is a point of small order.
-    #[error("the voucher key is of small order: anyone could forge its signatures")]
-    WeakVoucherKey,
-    /// The escrow takes posts of its arbiter, or vouchers; never both.
-    #[error("the escrow takes posts of its {takes} alone")]
-    WrongAuthority {
-        /// Whose posts it takes.
-        takes: &'static str,
-    },
-    /// A payee's total would fall.
-    #[error("the total of {0} would fall")]
-    TotalFalls(AccountId),
-    /// The totals pass the deposit.
-    #[error("the totals pass what was deposited")]
-    OverDeposit,
-    /// More payees than the terms allow, or one twice.
-    #[error("too many payees, or one named twice")]
-    Payees,
-    /// Posts, or the wait for the arbiter's answer, ended.
-    #[error("too late: possible until {0:?}")]
-    Expired(TimestampMs),
-    /// It is too early.
-    #[error("too early: possible from {0:?}")]
-    TooEarly(TimestampMs),
-    /// Nothing waits for this account.
-    #[error("nothing waits for {0}")]
-    NothingToClaim(AccountId),
-    /// The holdback was decided already, or there is none.
-    #[error("the holdback is decided already")]
-    HoldbackDecided,
-    /// An extension must move the expiry later, and within the longest life.
-    #[error("an extension must be later than the expiry and within {MAX_LIFE}")]
-    Extension,
-    /// Arithmetic left its range.
-    #[error(transparent)]
-    Amount(#[from] AmountError),
-}
-
 impl Escrow {
     /// A payment that came in: `Held` for the arbiter.
     pub fn hold(
@@ -142,6 +47,9 @@ impl Escrow {
         if bounds.expires_by > now.after(MAX_LIFE) || bounds.expires_by <= now {
             return Err(EscrowError::OutOfBounds("expires_by"));
         }
+        if bounds.objection_window > MAX_OBJECTION_WINDOW {
+            return Err(EscrowError::OutOfBounds("objection_window"));
+        }
         if bounds.voucher.is_some_and(|key| key.is_small_order()) {
             return Err(EscrowError::WeakVoucherKey);
         }
@@ -150,6 +58,7 @@ impl Escrow {
     }
 
     /// Applies an event. `is_registered` says whether an account can be credited; what it can't is kept as unclaimed.
+    /// Posts whose moment has come are vested before an event that posts, decides or closes.
     pub fn apply(
         &self,
         event: Event,
@@ -183,28 +92,65 @@ impl Escrow {
                     return Ok((self.clone(), Effects::default()));
                 }
                 opened.seq = seq;
-                post(opened, self.deposited, self.fee, postings, &is_registered, &mut effects)?;
+                opened.vest(now);
+                post(opened, self.deposited, postings, now)?;
+                credit(opened, self.fee, &is_registered, &mut effects)?;
                 if close {
                     next.close(now, &is_registered, &mut effects)?;
                 }
             }
             (Event::Acknowledge, State::Open(opened) | State::Settling { opened, .. }) => {
+                opened.vest(now);
                 decide_holdback(opened, Holdback::Released)?;
                 credit(opened, self.fee, &is_registered, &mut effects)?;
-                next.finish_if_settling();
+                next.finish_if_settled();
             }
             (Event::RefuseHoldback, State::Settling { opened, .. }) => {
-                let held = opened.held_back();
+                opened.vest(now);
                 decide_holdback(opened, Holdback::Refused)?;
-                effects.refund = held;
-                next.refunded = next.refunded.checked_add(held)?;
-                next.finish_if_settling();
+                credit(opened, self.fee, &is_registered, &mut effects)?;
+                let refused = opened.refused();
+                next.give_back(refused, &mut effects)?;
+                next.finish_if_settled();
+            }
+            (Event::Object, State::Open(opened)) => {
+                if opened.objection_window == DurationMs(0) {
+                    return Err(EscrowError::NothingToObject("posts of this escrow are final at once"));
+                }
+                opened.vest(now);
+                opened.object(now);
+                next.close(now, &is_registered, &mut effects)?;
+            }
+            (Event::Object, State::Settling { opened, .. }) => {
+                let refused_before = opened.refused();
+                opened.vest(now);
+                if opened.waiting().is_zero() {
+                    return Err(EscrowError::NothingToObject("all posts have vested"));
+                }
+                let returned = opened.object(now).checked_add(opened.refused().checked_sub(refused_before)?)?;
+                credit(opened, self.fee, &is_registered, &mut effects)?;
+                next.give_back(returned, &mut effects)?;
+                next.finish_if_settled();
+            }
+            (Event::Vest, State::Open(opened)) => {
+                let due = opened.batches.first().map(|batch| batch.vests_at);
+                require_reached(due.ok_or(EscrowError::NothingToVest)?, now)?;
+                opened.vest(now);
+                credit(opened, self.fee, &is_registered, &mut effects)?;
             }
             (Event::Vest, State::Settling { opened, until }) => {
-                require_reached(*until, now)?;
-                decide_holdback(opened, Holdback::Released)?;
+                let holdback_due = (opened.holdback_state == Holdback::Waiting).then_some(*until);
+                let due = opened.batches.first().map(|batch| batch.vests_at).into_iter().chain(holdback_due).min();
+                require_reached(due.ok_or(EscrowError::NothingToVest)?, now)?;
+                let refused_before = opened.refused();
+                opened.vest(now);
+                if holdback_due.is_some_and(|until| now >= until) {
+                    opened.holdback_state = Holdback::Released;
+                }
                 credit(opened, self.fee, &is_registered, &mut effects)?;
-                next.finish_if_settling();
+                let refused = opened.refused().checked_sub(refused_before)?;
+                next.give_back(refused, &mut effects)?;
+                next.finish_if_settled();
             }
             (Event::AskClosing, State::Open(opened)) => {
                 if opened.closing_asked_at.is_some() {
@@ -255,10 +201,10 @@ impl Escrow {
         }
     }
 
-    /// What is held back and undecided.
+    /// What has not vested, and what is held back and undecided.
     pub fn pending(&self) -> Amount {
         match &self.state {
-            State::Open(opened) | State::Settling { opened, .. } => opened.held_back(),
+            State::Open(opened) | State::Settling { opened, .. } => Amount(opened.waiting().0 + opened.held_back().0),
             State::Held { .. } | State::Closed(_) | State::Voided => Amount::ZERO,
         }
     }
@@ -300,8 +246,12 @@ impl Escrow {
             seq: 0,
             payees: Vec::new(),
             closing_asked_at: None,
+            objection_window: terms.objection_window,
+            batches: Vec::new(),
+            objected_at: None,
         };
-        post(&mut opened, self.deposited, self.fee, terms.postings, is_registered, effects)?;
+        post(&mut opened, self.deposited, terms.postings, now)?;
+        credit(&mut opened, self.fee, is_registered, effects)?;
         if opened.total() > self.bounds.post_at_once {
             return Err(EscrowError::OutOfBounds("post_at_once"));
         }
@@ -320,23 +270,30 @@ impl Escrow {
         let State::Open(opened) = &mut self.state else {
             return Err(EscrowError::WrongState { state: self.state.name() });
         };
-        effects.refund = effects.refund.checked_add(available)?;
-        self.refunded = self.refunded.checked_add(available)?;
-        if opened.held_back().is_zero() {
-            if opened.holdback_state == Holdback::Waiting {
-                opened.holdback_state = Holdback::Released;
-            }
-            credit(opened, self.fee, is_registered, effects)?;
-            self.state = State::Closed(opened.clone());
-        } else {
-            let until = now.after(opened.availability);
-            self.state = State::Settling { opened: opened.clone(), until };
-        }
+        opened.vest(now);
+        credit(opened, self.fee, is_registered, effects)?;
+        let until = now.after(opened.availability);
+        self.state = State::Settling { opened: opened.clone(), until };
+        self.give_back(available, effects)?;
+        self.finish_if_settled();
         Ok(())
     }
 
-    fn finish_if_settling(&mut self) {
-        if let State::Settling { opened, .. } = &self.state {
+    fn give_back(&mut self, amount: Amount, effects: &mut Effects) -> Result<(), EscrowError> {
+        effects.refund = effects.refund.checked_add(amount)?;
+        self.refunded = self.refunded.checked_add(amount)?;
+        Ok(())
+    }
+
+    /// Closed to posts with nothing that waits for anyone's decision or for a window.
+    fn finish_if_settled(&mut self) {
+        if let State::Settling { opened, .. } = &mut self.state
+            && opened.batches.is_empty()
+            && opened.held_back().is_zero()
+        {
+            if opened.holdback_state == Holdback::Waiting {
+                opened.holdback_state = Holdback::Released;
+            }
             self.state = State::Closed(opened.clone());
         }
     }
@@ -355,6 +312,10 @@ fn check_terms(terms: &OpenTerms, bounds: &Bounds, now: TimestampMs) -> Result<(
         terms if terms.holdback < bounds.holdback => refused("holdback"),
         terms if terms.availability > MAX_AVAILABILITY => refused("availability"),
         terms if terms.max_payees > MAX_PAYEES => refused("max_payees"),
+        terms if terms.objection_window < bounds.objection_window || terms.objection_window > MAX_OBJECTION_WINDOW => {
+            refused("objection_window")
+        }
+        terms if terms.objection_window > DurationMs(0) && terms.max_payees > MAX_VESTING_PAYEES => refused("max_payees"),
         _ => Ok(()),
     }
 }
@@ -375,14 +336,9 @@ fn decide_holdback(opened: &mut Opened, decision: Holdback) -> Result<(), Escrow
     Ok(())
 }
 
-fn post(
-    opened: &mut Opened,
-    deposited: Amount,
-    fee: BasisPoints,
-    postings: Vec<Posting>,
-    is_registered: &impl Fn(&AccountId) -> bool,
-    effects: &mut Effects,
-) -> Result<(), EscrowError> {
+/// Takes new totals; what they add waits for the objection window, if there is one.
+fn post(opened: &mut Opened, deposited: Amount, postings: Vec<Posting>, now: TimestampMs) -> Result<(), EscrowError> {
+    let before: Vec<Amount> = opened.payees.iter().map(|payee| payee.total).collect();
     if postings.len() > usize::from(opened.max_payees) {
         return Err(EscrowError::Payees);
     }
@@ -408,7 +364,9 @@ fn post(
     if Amount::sum(opened.payees.iter().map(|payee| payee.total))? > deposited {
         return Err(EscrowError::OverDeposit);
     }
-    credit(opened, fee, is_registered, effects)
+    let before = before.into_iter().chain(std::iter::repeat(Amount::ZERO));
+    let added = opened.payees.iter().zip(before).map(|(payee, before)| payee.total.checked_sub(before)).collect::<Result<Vec<_>, _>>()?;
+    Ok(opened.wait(&added, now)?)
 }
 
 /// Brings credits and fees up to what is earned. The fee is the ceiling of the cumulative figure, so that many small posts cost no more than one.
@@ -418,7 +376,7 @@ fn credit(
     is_registered: &impl Fn(&AccountId) -> bool,
     effects: &mut Effects,
 ) -> Result<(), EscrowError> {
-    let earned: Vec<Amount> = opened.payees.iter().map(|payee| opened.earned(payee.total)).collect();
+    let earned: Vec<Amount> = (0..opened.payees.len()).map(|place| opened.earned(opened.vested(place))).collect();
     for (payee, earned) in opened.payees.iter_mut().zip(earned) {
         let fee_total = earned.fraction_ceil(fee);
         let fee_now = fee_total.checked_sub(payee.fee)?;

@@ -3,7 +3,10 @@
 
 use super::*;
 use proptest::prelude::*;
+use starling_primitives::AmountError;
 
+#[path = "escrow_vesting_tests.rs"]
+mod vesting;
 #[path = "escrow_voucher_tests.rs"]
 mod vouchers;
 
@@ -24,7 +27,14 @@ fn bps(value: u16) -> BasisPoints {
 }
 
 fn bounds() -> Bounds {
-    Bounds { expires_by: EXPIRES, post_at_once: DEPOSIT, fee: MAX_FEE, holdback: BasisPoints::ZERO, voucher: None }
+    Bounds {
+        expires_by: EXPIRES,
+        post_at_once: DEPOSIT,
+        fee: MAX_FEE,
+        holdback: BasisPoints::ZERO,
+        voucher: None,
+        objection_window: DurationMs(0),
+    }
 }
 
 fn held() -> Escrow {
@@ -41,6 +51,7 @@ fn terms() -> OpenTerms {
         max_payees: 3,
         postings: vec![],
         close: false,
+        objection_window: DurationMs(0),
     }
 }
 
@@ -101,7 +112,7 @@ fn voided() -> Escrow {
 fn states__should_take_exactly_their_events() {
     let late = NOW.after(DurationMs::from_days(60));
     // Each event at a moment when nothing but the state can refuse it.
-    let events: [(&str, Event, TimestampMs); 11] = [
+    let events: [(&str, Event, TimestampMs); 12] = [
         ("open", Event::Open(terms()), NOW),
         ("refuse", Event::Refuse, NOW),
         ("void", Event::Void, late),
@@ -111,13 +122,17 @@ fn states__should_take_exactly_their_events() {
         ("ask_closing", Event::AskClosing, NOW),
         ("extend", Event::Extend(EXPIRES.after(DurationMs(1))), NOW),
         ("close", Event::Close, late),
+        ("object", Event::Object, NOW),
         ("vest", Event::Vest, late),
         ("claim", Event::Claim(name("stranger")), NOW),
     ];
-    let table: [(Escrow, &[&str]); 5] = [
+    let table: [(Escrow, &[&str]); 8] = [
         (held(), &["open", "refuse", "void"]),
         (posted(), &["post", "acknowledge", "ask_closing", "extend", "close"]),
         (settling(), &["acknowledge", "refuse_holdback", "vest"]),
+        (vesting::posted(), &["post", "acknowledge", "ask_closing", "extend", "close", "object", "vest"]),
+        (vesting::settling(), &["acknowledge", "refuse_holdback", "object", "vest"]),
+        (vesting::acknowledged(), &["object", "vest"]),
         (closed(), &[]),
         (voided(), &[]),
     ];
@@ -133,6 +148,11 @@ fn states__should_take_exactly_their_events() {
                     assert!(!taken.contains(event_name) && said == state, "{state} refused {event_name}")
                 }
                 Err(EscrowError::NothingToClaim(_)) => assert!(*event_name == "claim" && escrow.state.opened().is_some(), "{state}"),
+                Err(EscrowError::NothingToVest) => assert!(*event_name == "vest" && !taken.contains(event_name) && state == "open"),
+                Err(EscrowError::NothingToObject(_)) => assert!(*event_name == "object" && !taken.contains(event_name), "{state}"),
+                Err(EscrowError::HoldbackDecided) => {
+                    assert!(escrow == &vesting::acknowledged() && ["acknowledge", "refuse_holdback"].contains(event_name), "{state}")
+                }
                 Err(error) => panic!("{state}, {event_name}: {error}"),
             }
         }
@@ -164,6 +184,7 @@ fn open__should_refuse_what_the_payer_did_not_sign() {
         (OpenTerms { holdback: bps(999), ..terms() }, EscrowError::OutOfBounds("holdback")),
         (OpenTerms { availability: DurationMs(MAX_AVAILABILITY.0 + 1), ..terms() }, EscrowError::OutOfBounds("availability")),
         (OpenTerms { max_payees: MAX_PAYEES + 1, ..terms() }, EscrowError::OutOfBounds("max_payees")),
+        (OpenTerms { objection_window: DurationMs(MAX_OBJECTION_WINDOW.0 + 1), ..terms() }, EscrowError::OutOfBounds("objection_window")),
         (OpenTerms { postings: vec![posting("node", 11)], ..terms() }, EscrowError::OutOfBounds("post_at_once")),
         (OpenTerms { postings: vec![posting("node", 1), posting("node", 2)], ..terms() }, EscrowError::Payees),
         (OpenTerms { postings: vec![posting("node", DEPOSIT.0 + 1)], ..terms() }, EscrowError::OverDeposit),
@@ -343,7 +364,7 @@ fn purchase__should_post_and_close_at_once() {
 /// What a random sequence is made of; accounts and times are drawn small so that they meet.
 #[derive(Clone, Debug)]
 enum Draw {
-    Open { holdback: u16, postings: Vec<(usize, u128)>, close: bool },
+    Open { holdback: u16, postings: Vec<(usize, u128)>, close: bool, objection_window: DurationMs },
     Post { seq: u64, postings: Vec<(usize, u128)>, close: bool },
     Plain(usize),
     Extend(u64),
@@ -357,14 +378,16 @@ fn postings() -> impl Strategy<Value = Vec<(usize, u128)>> {
 }
 
 fn draw_open() -> impl Strategy<Value = Draw> {
-    (0..=10_000_u16, postings(), prop::bool::weighted(0.2)).prop_map(|(holdback, postings, close)| Draw::Open { holdback, postings, close })
+    let window = prop_oneof![Just(0), 1..20_u64, 1..36_000_000_u64].prop_map(DurationMs);
+    let draws = (0..=10_000_u16, postings(), prop::bool::weighted(0.2), window);
+    draws.prop_map(|(holdback, postings, close, objection_window)| Draw::Open { holdback, postings, close, objection_window })
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
     prop_oneof![
         1 => draw_open(),
         5 => (0..12_u64, postings(), prop::bool::weighted(0.1)).prop_map(|(seq, postings, close)| Draw::Post { seq, postings, close }),
-        3 => (0..7_usize).prop_map(Draw::Plain),
+        3 => (0..8_usize).prop_map(Draw::Plain),
         1 => (0..200_u64).prop_map(Draw::Extend),
         1 => (0..NAMES.len()).prop_map(Draw::Claim),
     ]
@@ -373,14 +396,21 @@ fn draw() -> impl Strategy<Value = Draw> {
 fn event_of(draw: Draw, now: TimestampMs) -> Event {
     let named = |postings: Vec<(usize, u128)>| postings.into_iter().map(|(index, total)| posting(NAMES[index], total)).collect();
     match draw {
-        Draw::Open { holdback, postings, close } => {
-            Event::Open(OpenTerms { holdback: bps(holdback), postings: named(postings), close, ..terms() })
+        Draw::Open { holdback, postings, close, objection_window } => {
+            Event::Open(OpenTerms { holdback: bps(holdback), postings: named(postings), close, objection_window, ..terms() })
         }
         Draw::Post { seq, postings, close } => Event::Post { by: Authority::Arbiter, seq, postings: named(postings), close },
-        Draw::Plain(index) => {
-            [Event::Refuse, Event::Void, Event::Acknowledge, Event::RefuseHoldback, Event::AskClosing, Event::Close, Event::Vest][index]
-                .clone()
-        }
+        Draw::Plain(index) => [
+            Event::Refuse,
+            Event::Void,
+            Event::Acknowledge,
+            Event::RefuseHoldback,
+            Event::AskClosing,
+            Event::Close,
+            Event::Vest,
+            Event::Object,
+        ][index]
+            .clone(),
         Draw::Extend(hours) => Event::Extend(now.after(DurationMs::from_hours(hours))),
         Draw::Claim(index) => Event::Claim(name(NAMES[index])),
     }
@@ -390,13 +420,16 @@ fn event_of(draw: Draw, now: TimestampMs) -> Event {
 fn check_payer_gets_out(escrow: &Escrow, now: TimestampMs) {
     let (mut escrow, mut at) = (escrow.clone(), now);
     let (earned, natural_end) =
-        (escrow.posted(), escrow.state.opened().map(|opened| opened.expires_at.after(opened.grace).after(DurationMs(1))));
+        (vesting::earned(&escrow, now), escrow.state.opened().map(|opened| opened.expires_at.after(opened.grace).after(DurationMs(1))));
     loop {
         let (event, possible_at) = match &escrow.state {
             State::Held { hold_deadline } => (Event::Void, *hold_deadline),
+            State::Open(opened) if opened.objection_window > DurationMs(0) => (Event::Object, at),
             State::Open(opened) if opened.closing_asked_at.is_none() => (Event::AskClosing, at),
             State::Open(opened) => (Event::Close, opened.closable_at()),
-            State::Settling { .. } => (Event::RefuseHoldback, at),
+            State::Settling { opened, .. } if opened.holdback_state == Holdback::Waiting => (Event::RefuseHoldback, at),
+            State::Settling { opened, .. } if opened.batches.iter().any(|batch| at < batch.vests_at) => (Event::Object, at),
+            State::Settling { .. } => (Event::Vest, at),
             State::Closed(_) | State::Voided => break,
         };
         at = at.max(possible_at);
@@ -437,9 +470,10 @@ proptest! {
             for (account, _) in &effects.credits {
                 prop_assert!(is_registered(account), "only a registered account is credited");
             }
-            for payee in next.state.opened().map_or(&[][..], |opened| &opened.payees) {
+            for (place, payee) in next.state.opened().map_or(&[][..], |opened| &opened.payees).iter().enumerate() {
                 let opened = next.state.opened().expect("it has payees");
-                let earned = opened.earned(payee.total);
+                prop_assert!(opened.batches.len() <= MAX_BATCHES && opened.batches.is_sorted_by_key(|batch| batch.vests_at));
+                let earned = opened.earned(opened.vested(place));
                 prop_assert_eq!(payee.fee, earned.fraction_ceil(bps(fee)));
                 prop_assert_eq!(payee.credited.0 + payee.unclaimed.0 + payee.fee.0, earned.0);
             }
@@ -447,6 +481,7 @@ proptest! {
             credited += effects.credits.iter().map(|(_, amount)| amount.0).sum::<u128>();
             escrow = next;
             check_payer_gets_out(&escrow, now);
+            vesting::check_time_alone_ends(&escrow, now);
         }
         prop_assert_eq!(fees + refunded + credited + escrow.locked().0, DEPOSIT.0, "every yocto is somewhere");
     }

@@ -2,7 +2,12 @@
 //!
 //! Paid by metered time: what node and meter both signed, never more than the price times the block time since acceptance.
 
-use crate::{price::time_earned, signing::LeaseStatement};
+use crate::{
+    escrow::Posting,
+    meter::{Delegate, Meter, MeterError, Metering},
+    price::time_earned,
+    signing::LeaseStatement,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, AmountError, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, TimestampMs};
@@ -24,10 +29,13 @@ pub struct LeaseTerms {
     pub duration: DurationMs,
     /// Hash of the job's description, an artifact.
     pub job: Hash32,
-    /// The key that co-signs statements: the tenant's own.
+    /// The key that co-signs statements: the tenant's own, or a delegate's.
     pub meter: PublicKey,
     /// How long the output must be served before the holdback vests.
     pub availability: DurationMs,
+    /// Whose service the meter is; nothing if it is the tenant's own. Posts vest after the offer's objection window then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<Delegate>,
 }
 
 /// Why a lease ended.
@@ -44,6 +52,10 @@ pub enum Cause {
     NotAccepted,
     /// Its time ran out.
     TimeOver,
+    /// The tenant objected in `billing` to what the meter had signed.
+    Objected,
+    /// Its escrow was closed in `billing` by the tenant's request or by time.
+    EscrowClosed,
 }
 
 /// Where a lease stands.
@@ -103,7 +115,7 @@ pub struct Lease {
     pub deposit: Amount,
     /// The offer's price, frozen at payment.
     pub price_per_hour: Amount,
-    /// What is paid for.
+    /// What is paid for, with the meter as it is now.
     pub terms: LeaseTerms,
     /// The last statement's number.
     pub seq: u64,
@@ -117,6 +129,8 @@ pub struct Lease {
     pub created_at: TimestampMs,
     /// Where it stands.
     pub state: LeaseState,
+    /// What its meters have done.
+    pub metering: Metering,
 }
 
 /// What happens to a lease.
@@ -128,6 +142,10 @@ pub enum Event {
     Accept,
     /// A statement whose two signatures were checked.
     Statement(LeaseStatement),
+    /// The same, where the meter's signature is that of [`Metering::former`].
+    FormerStatement(LeaseStatement),
+    /// The tenant replaces the meter.
+    ReplaceMeter(Meter),
     /// The tenant ends it.
     CloseByTenant,
     /// The provider ends it.
@@ -136,6 +154,10 @@ pub enum Event {
     Tick,
     /// The last figures are posted and the escrow is closed.
     Settled,
+    /// The tenant objected in `billing`: nothing is posted any more.
+    Objected,
+    /// The escrow is closed in `billing`, and not by the last post.
+    EscrowClosed,
 }
 
 /// Why an event was refused. Nothing has changed.
@@ -172,6 +194,9 @@ pub enum LeaseError {
     /// It is too early for a tick to change anything.
     #[error("nothing is due before {0:?}")]
     NothingDue(TimestampMs),
+    /// The rule of meters refused.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
     /// Arithmetic left its range.
     #[error(transparent)]
     Amount(#[from] AmountError),
@@ -189,17 +214,19 @@ impl Lease {
             (Event::Accept, LeaseState::Closing { cause: Cause::NotAccepted, ended_at, .. }) => {
                 return Err(LeaseError::AcceptedTooLate(ended_at));
             }
-            (Event::Statement(statement), LeaseState::Active { since, .. }) => {
-                next.take(&statement, since, now)?;
-                if statement.is_final {
-                    next.state = ended(Cause::Completed, Some(since), now);
-                }
+            (Event::Statement(statement), LeaseState::Active { .. } | LeaseState::Closing { .. }) => {
+                next.take(&statement, now, now)?;
+                // Figures are cumulative: the meter before has nothing to add any more.
+                next.metering.former = None;
             }
-            (Event::Statement(statement), LeaseState::Closing { cause, since: Some(since), ended_at, post_until }) if now <= post_until => {
-                next.take(&statement, since, ended_at)?;
-                if statement.is_final {
-                    next.state = LeaseState::Closing { cause, since: Some(since), ended_at, post_until: before(now) };
-                }
+            (Event::FormerStatement(statement), LeaseState::Active { .. } | LeaseState::Closing { .. }) => {
+                let former = self.metering.former(now).ok_or(LeaseError::DoesNotFollow("another meter"))?;
+                next.take(&statement, now, former.replaced_at)?;
+                next.metering.credit_former(next.earned()?)?;
+            }
+            (Event::ReplaceMeter(meter), LeaseState::Pending { .. } | LeaseState::Active { .. }) => {
+                next.metering = self.metering.replace(&self.meter(), &meter, self.earned()?, now)?;
+                (next.terms.meter, next.terms.delegate) = (meter.key, meter.delegate);
             }
             (Event::CloseByTenant, LeaseState::Pending { .. }) => next.state = ended(Cause::TenantClosed, None, now),
             (Event::CloseByProvider, LeaseState::Pending { .. }) => next.state = ended(Cause::ProviderClosed, None, now),
@@ -216,6 +243,16 @@ impl Lease {
                 }
                 next.state = LeaseState::Closed { cause, ended_at };
             }
+            (Event::Objected, state) if !matches!(state, LeaseState::Closed { cause: Cause::Objected, .. }) => {
+                let ended_at = match state {
+                    LeaseState::Closing { ended_at, .. } | LeaseState::Closed { ended_at, .. } => ended_at,
+                    LeaseState::Unpaid | LeaseState::Pending { .. } | LeaseState::Active { .. } => now,
+                };
+                next.state = LeaseState::Closed { cause: Cause::Objected, ended_at };
+            }
+            (Event::EscrowClosed, LeaseState::Pending { .. } | LeaseState::Active { .. }) => {
+                next.state = LeaseState::Closed { cause: Cause::EscrowClosed, ended_at: now };
+            }
             (_, state) => return Err(LeaseError::WrongState(state.name())),
         }
         Ok(next)
@@ -231,12 +268,51 @@ impl Lease {
         Self { state, ..self.clone() }
     }
 
-    /// What the node has earned so far, before the fee: never more than the deposit.
+    /// What the node has earned so far, before the fee and without a delegate's part: never more than the deposit.
     pub fn earned(&self) -> Result<Amount, LeaseError> {
         Ok(time_earned(self.price_per_hour, self.metered)?.min(self.deposit))
     }
 
-    fn take(&mut self, statement: &LeaseStatement, since: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
+    /// Who co-signs now.
+    pub fn meter(&self) -> Meter {
+        Meter { key: self.terms.meter, delegate: self.terms.delegate.clone() }
+    }
+
+    /// What is posted now, cumulative, before the fee: the node's figure and each delegate's. One entry a payee, none without a figure.
+    pub fn postings(&self) -> Result<Vec<Posting>, LeaseError> {
+        let earned = self.earned()?;
+        let mut postings = vec![Posting { payee: self.payout.clone(), total: earned }];
+        for part in self.metering.postings(&self.meter(), earned)? {
+            match postings.iter_mut().find(|posting| posting.payee == part.payee) {
+                Some(posting) => posting.total = posting.total.checked_add(part.total)?,
+                None => postings.push(part),
+            }
+        }
+        postings.retain(|posting| !posting.total.is_zero());
+        Ok(postings)
+    }
+
+    /// Takes a statement for time up to `until`, and ends the lease with a final one.
+    fn take(&mut self, statement: &LeaseStatement, now: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
+        match self.state {
+            LeaseState::Active { since, .. } => {
+                self.take_figures(statement, since, until)?;
+                if statement.is_final {
+                    self.state = ended(Cause::Completed, Some(since), now);
+                }
+            }
+            LeaseState::Closing { cause, since: Some(since), ended_at, post_until } if now <= post_until => {
+                self.take_figures(statement, since, until.min(ended_at))?;
+                if statement.is_final {
+                    self.state = LeaseState::Closing { cause, since: Some(since), ended_at, post_until: before(now) };
+                }
+            }
+            state => return Err(LeaseError::WrongState(state.name())),
+        }
+        Ok(())
+    }
+
+    fn take_figures(&mut self, statement: &LeaseStatement, since: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
         let refused = |what| Err(LeaseError::DoesNotFollow(what));
         match statement {
             statement if statement.lease_id != self.id || statement.escrow_id != self.escrow_id => return refused("another lease"),

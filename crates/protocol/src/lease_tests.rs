@@ -3,6 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use starling_primitives::BasisPoints;
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const ACCEPTED: TimestampMs = NOW.after(DurationMs(30_000));
@@ -21,6 +22,7 @@ fn unpaid() -> Lease {
         job: Hash32([1; 32]),
         meter: PublicKey([2; 32]),
         availability: DurationMs::from_hours(2),
+        delegate: None,
     };
     Lease {
         id: LeaseId(7),
@@ -38,7 +40,20 @@ fn unpaid() -> Lease {
         output: None,
         created_at: NOW,
         state: LeaseState::Unpaid,
+        metering: Metering::default(),
     }
+}
+
+/// A lease whose meter is a delegate with 2 %, active.
+fn delegated() -> Lease {
+    let delegate = Delegate { account: name("delegate"), share: BasisPoints::new(200).expect("a fraction") };
+    let metering = Metering::new(Some(&delegate), DurationMs::from_hours(1)).expect("within the limits");
+    let terms = LeaseTerms { delegate: Some(delegate), ..active().terms };
+    Lease { terms, metering, ..active() }
+}
+
+fn own_key() -> Meter {
+    Meter { key: PublicKey([5; 32]), delegate: None }
 }
 
 fn statement(seq: u64, metered_ms: u64) -> LeaseStatement {
@@ -167,20 +182,29 @@ fn states__should_take_exactly_their_events() {
     let now = ACCEPTED.after(DurationMs(1));
     let closing = step(&active(), Event::CloseByTenant, now);
     let closed = step(&closing, Event::Settled, now.after(POST_PERIOD).after(MS));
-    let events: [(&str, Event); 6] = [
+    let events: [(&str, Event); 10] = [
         ("opened", Event::Opened),
         ("accept", Event::Accept),
         ("statement", Event::Statement(statement(1, 1))),
         ("close_by_tenant", Event::CloseByTenant),
         ("close_by_provider", Event::CloseByProvider),
         ("settled", Event::Settled),
+        ("former_statement", Event::FormerStatement(statement(1, 1))),
+        ("replace_meter", Event::ReplaceMeter(own_key())),
+        ("objected", Event::Objected),
+        ("escrow_closed", Event::EscrowClosed),
     ];
-    let table: [(Lease, &[&str]); 5] = [
-        (unpaid(), &["opened"]),
-        (pending(), &["accept", "close_by_tenant", "close_by_provider"]),
-        (active(), &["statement", "close_by_tenant", "close_by_provider"]),
-        (closing, &["statement", "settled"]),
-        (closed, &[]),
+    let objected = step(&active(), Event::Objected, now);
+    let table: [(Lease, &[&str]); 6] = [
+        (unpaid(), &["opened", "objected"]),
+        (pending(), &["accept", "close_by_tenant", "close_by_provider", "replace_meter", "objected", "escrow_closed"]),
+        (
+            active(),
+            &["statement", "former_statement", "close_by_tenant", "close_by_provider", "replace_meter", "objected", "escrow_closed"],
+        ),
+        (closing, &["statement", "former_statement", "settled", "objected"]),
+        (closed, &["objected"]),
+        (objected, &[]),
     ];
     for (lease, taken) in table {
         for (event_name, event) in &events {
@@ -189,6 +213,67 @@ fn states__should_take_exactly_their_events() {
             assert_eq!(refused, !taken.contains(event_name), "{} and {event_name}: {result:?}", lease.state.name());
         }
     }
+}
+
+#[test]
+fn delegate__should_be_paid_besides_the_node() {
+    let posted = |lease: &Lease| -> Vec<_> {
+        lease.postings().expect("small").into_iter().map(|posting| (posting.payee.to_string(), posting.total.0)).collect()
+    };
+    let later = ACCEPTED.after(DurationMs(60_000));
+    assert_eq!(posted(&delegated()), []);
+    let lease = step(&delegated(), Event::Statement(statement(1, 50_000)), later);
+    assert_eq!(posted(&lease), [("provider".to_owned(), 50_000), ("delegate".to_owned(), 1_000)]);
+    let same = Lease { payout: name("delegate"), ..lease };
+    assert_eq!(posted(&same), [("delegate".to_owned(), 51_000)], "one entry a payee");
+    let quote = crate::price::quote_lease(Amount(3_600_000), DURATION, delegated().terms.delegate.as_ref(), BasisPoints::ZERO);
+    assert_eq!(quote.map(|quote| (quote.at_most, quote.delegate_at_most)), Ok((Amount(3_672_000), Amount(72_000))));
+}
+
+#[test]
+fn replaced_meter__should_count_for_two_minutes_up_to_its_end() {
+    let replaced_at = ACCEPTED.after(DurationMs(60_000));
+    let lease = step(&delegated(), Event::ReplaceMeter(own_key()), replaced_at);
+    assert_eq!((lease.meter(), lease.metering.objection_window), (own_key(), DurationMs::from_hours(1)));
+    let last = replaced_at.after(POST_PERIOD);
+    let former = |seq, metered_ms| Event::FormerStatement(statement(seq, metered_ms));
+    let error = LeaseError::MoreThanPassed { claimed: DurationMs(60_001), passed: DurationMs(60_000) };
+    assert_eq!(lease.apply(former(1, 60_001), last), Err(error));
+    assert_eq!(lease.apply(former(1, 60_000), last.after(MS)), Err(LeaseError::DoesNotFollow("another meter")));
+    let late = step(&lease, former(1, 60_000), last);
+    assert_eq!(late.postings().expect("small").len(), 2, "the delegate is paid for what it signed");
+    assert_eq!(late.postings().expect("small")[1].total, Amount(1_200));
+    // Once the new meter has signed, the old one has nothing to add; and its part is its own.
+    let mine = step(&lease, Event::Statement(statement(2, 90_000)), last);
+    assert_eq!(mine.postings().expect("small").len(), 1);
+    assert_eq!(mine.apply(former(3, 90_000), last), Err(LeaseError::DoesNotFollow("another meter")));
+    // A closed lease takes it within both times.
+    let closed = step(&lease, Event::CloseByTenant, replaced_at.after(DurationMs(10_000)));
+    assert_eq!(step(&closed, former(1, 60_000), last).earned(), Ok(Amount(60_000)));
+    // A final one ends the lease, whoever co-signed it.
+    let done = Event::FormerStatement(LeaseStatement { is_final: true, ..statement(1, 60_000) });
+    assert!(matches!(step(&lease, done, last).state, LeaseState::Closing { cause: Cause::Completed, .. }));
+    assert!(matches!(lease.apply(Event::ReplaceMeter(own_key()), last), Err(LeaseError::Meter(MeterError::TooEarly(_)))));
+}
+
+#[test]
+fn objection__should_close_a_lease_with_its_own_cause() {
+    let now = ACCEPTED.after(DurationMs(10_000));
+    let closed = |lease: &Lease| step(lease, Event::Objected, now).state;
+    assert_eq!(closed(&active()), LeaseState::Closed { cause: Cause::Objected, ended_at: now });
+    let ended = step(&active(), done(1, 9_000), now);
+    let later = now.after(DurationMs(500));
+    for lease in [ended.clone(), step(&ended, Event::Settled, now)] {
+        assert_eq!(step(&lease, Event::Objected, later).state, LeaseState::Closed { cause: Cause::Objected, ended_at: now });
+    }
+    assert_eq!(step(&active(), Event::EscrowClosed, now).state, LeaseState::Closed { cause: Cause::EscrowClosed, ended_at: now });
+}
+
+#[test]
+fn terms__should_be_read_and_written_without_a_delegate_as_before() {
+    let text = serde_json::to_string(&unpaid().terms).expect("plain figures");
+    assert!(!text.contains("delegate"), "{text}");
+    assert_eq!(serde_json::from_str::<LeaseTerms>(&text).expect("the same"), unpaid().terms);
 }
 
 proptest! {

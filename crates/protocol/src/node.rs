@@ -1,5 +1,6 @@
 //! Nodes and offers as `compute` keeps them.
 
+use crate::escrow::MAX_OBJECTION_WINDOW;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, NodeId, PublicKey, Text, TimestampMs};
@@ -79,6 +80,9 @@ pub struct OfferTerms {
     pub min_lease: DurationMs,
     /// The longest lease; [`MAX_LEASE`] at most.
     pub max_lease: DurationMs,
+    /// How long a tenant whose meter is a delegate may object to each post; 0 where only a tenant's own key may be the meter. [`MAX_OBJECTION_WINDOW`] at most.
+    #[serde(default)]
+    pub objection_window: DurationMs,
 }
 
 /// Why a node or an offer was refused. Nothing has changed.
@@ -87,6 +91,9 @@ pub enum NodeError {
     /// A lease must last at least a minute, the shortest no longer than the longest, and that within the limit.
     #[error("the lease times must satisfy 1 min <= min_lease <= max_lease <= {MAX_LEASE}")]
     LeaseTimes,
+    /// The objection window is too long.
+    #[error("the objection window may be {MAX_OBJECTION_WINDOW} at most")]
+    ObjectionWindow,
     /// Memory and threads must not be zero.
     #[error("a node needs memory and at least one thread")]
     EmptyCapability,
@@ -96,7 +103,11 @@ impl OfferTerms {
     /// Whether the terms make sense.
     pub fn check(&self) -> Result<(), NodeError> {
         let ordered = DurationMs::from_secs(60) <= self.min_lease && self.min_lease <= self.max_lease && self.max_lease <= MAX_LEASE;
-        if ordered { Ok(()) } else { Err(NodeError::LeaseTimes) }
+        match self {
+            _ if !ordered => Err(NodeError::LeaseTimes),
+            terms if terms.objection_window > MAX_OBJECTION_WINDOW => Err(NodeError::ObjectionWindow),
+            _ => Ok(()),
+        }
     }
 }
 

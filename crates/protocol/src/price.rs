@@ -1,6 +1,6 @@
 //! Prices and quotes. The figure a person approves is computed here, by the code that the contracts run.
 
-use crate::run::RunTerms;
+use crate::{meter::Delegate, run::RunTerms};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{Amount, AmountError, BasisPoints, DurationMs};
@@ -23,6 +23,8 @@ pub struct Quote {
     pub fee_at_most: Amount,
     /// At most this of it waits for the acknowledgement of the result.
     pub held_back_at_most: Amount,
+    /// At most this of it goes to the delegate that is the meter, before the fee.
+    pub delegate_at_most: Amount,
 }
 
 /// What `tokens` accepted tokens have earned, rounded down.
@@ -44,9 +46,14 @@ pub fn quote_run(terms: &RunTerms, fee: BasisPoints) -> Result<Quote, AmountErro
     Ok(quote(terms.price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)?, fee))
 }
 
-/// The quote of a lease: its whole time.
-pub fn quote_lease(price_per_hour: Amount, duration: DurationMs, fee: BasisPoints) -> Result<Quote, AmountError> {
-    Ok(quote(price_per_hour.mul_div_ceil(duration.0, MS_PER_HOUR)?, fee))
+/// The quote of a lease: its whole time, and the delegate's part besides if the meter is one.
+pub fn quote_lease(
+    price_per_hour: Amount,
+    duration: DurationMs,
+    delegate: Option<&Delegate>,
+    fee: BasisPoints,
+) -> Result<Quote, AmountError> {
+    quote_metered(price_per_hour.mul_div_ceil(duration.0, MS_PER_HOUR)?, delegate, fee)
 }
 
 /// The quote of a purchase. Nothing is held back: purchases are final.
@@ -54,6 +61,12 @@ pub fn quote_purchase(price: Amount, fee: BasisPoints) -> Quote {
     Quote { held_back_at_most: Amount::ZERO, ..quote(price, fee) }
 }
 
+fn quote_metered(earned_at_most: Amount, delegate: Option<&Delegate>, fee: BasisPoints) -> Result<Quote, AmountError> {
+    let delegate_at_most = delegate.map_or(Amount::ZERO, |delegate| earned_at_most.fraction_ceil(delegate.share));
+    Ok(Quote { delegate_at_most, ..quote(earned_at_most.checked_add(delegate_at_most)?, fee) })
+}
+
 fn quote(at_most: Amount, fee: BasisPoints) -> Quote {
-    Quote { at_most, fee_at_most: at_most.fraction_ceil(fee), held_back_at_most: at_most.fraction_floor(HOLDBACK) }
+    let (fee_at_most, held_back_at_most) = (at_most.fraction_ceil(fee), at_most.fraction_floor(HOLDBACK));
+    Quote { at_most, fee_at_most, held_back_at_most, delegate_at_most: Amount::ZERO }
 }

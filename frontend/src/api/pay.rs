@@ -7,7 +7,7 @@ use starling_contract_api::{
     payment::{PayArgs, PayResult, PaymentMsg},
 };
 use starling_http_api::network::NetworkInfo;
-use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, EscrowId, TimestampMs};
 use starling_protocol::escrow::Bounds;
 
 /// What is paid, to whom, within which bounds.
@@ -52,6 +52,7 @@ pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payme
         fee: config.fee,
         holdback: payment.holdback,
         voucher: None,
+        objection_window: DurationMs(0),
     };
     let args = PayArgs { target: payment.target, amount: payment.amount, storage, bounds, msg: payment.msg };
     let sent = wallet::send(&billing.pay(&args, deposit)).await?;

@@ -46,6 +46,8 @@ fn cause_words(cause: Cause) -> &'static str {
         Cause::ProviderClosed => "The provider stopped it.",
         Cause::NotAccepted => "The node did not accept in time.",
         Cause::TimeOver => "Its time ran out.",
+        Cause::Objected => "You objected to what its meter had signed.",
+        Cause::EscrowClosed => "Its escrow was closed.",
     }
 }
 

@@ -135,7 +135,7 @@ fn Form(offer: Offer) -> impl IntoView {
     let quote = move || {
         let fee = shared.network.get()?.fee;
         let duration = fields.duration().filter(|duration| (least..=most).contains(duration))?;
-        quote_lease(price, duration, fee).ok()
+        quote_lease(price, duration, None, fee).ok()
     };
     let navigate = use_navigate();
     let provider = offer.provider.to_string();
@@ -191,8 +191,14 @@ async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) ->
     let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
     let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
     let stored = coordinator::upload(&job).await?;
-    let terms =
-        LeaseTerms { offer_id: offer.id, duration, job: stored.hash, meter: meter::make_key()?, availability: DurationMs::from_hours(24) };
+    let terms = LeaseTerms {
+        offer_id: offer.id,
+        duration,
+        job: stored.hash,
+        meter: meter::make_key()?,
+        availability: DurationMs::from_hours(24),
+        delegate: None,
+    };
     let msg = PaymentMsg::Lease(terms);
     let payment = Payment {
         target: network.deployment.compute.clone(),

@@ -102,6 +102,7 @@ async fn weak_keys__should_be_refused_wherever_one_is_named() -> anyhow::Result<
             job: Hash32::default(),
             meter: weak,
             availability: DurationMs(0),
+            delegate: None,
         };
         for msg in [PaymentMsg::Run(run_terms(weak, 2, 1)), PaymentMsg::Lease(lease)] {
             let paid = harness.pay(&alice, &compute.0, Amount::from_near(3), msg).await?;

@@ -15,6 +15,7 @@ use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32
 use starling_protocol::{
     escrow::Posting,
     lease::LeaseTerms,
+    meter::Meter,
     node::{Capability, DeviceKind},
     signing::{LeaseStatement, Role, Voucher},
 };
@@ -77,6 +78,7 @@ async fn scene() -> anyhow::Result<Scene> {
         job: Hash32::sha256(b"job"),
         meter: tenant.public_key(),
         availability: DurationMs(0),
+        delegate: None,
     };
     let lease: PayResult = harness.pay(&tenant, &compute.0, Amount::from_near(3), PaymentMsg::Lease(terms)).await?.ok()?.json()?;
     harness.call(&node.key, &compute.accept_lease(LeaseId(1))).await?.ok()?;
@@ -117,6 +119,8 @@ impl Scene {
             self.raw(compute, "on_stake_read", json!({"node_id": 1, "escrow_id": 1}), Amount::ZERO),
             self.harness.compute().on_payment(&offered, offered.msg.storage()),
             self.harness.compute().on_opened(self.run_escrow),
+            self.harness.compute().on_objected(self.lease_escrow),
+            self.raw(compute, "on_lease_read", json!({"lease_id": 1}), Amount::ZERO),
         ])
     }
 
@@ -144,6 +148,8 @@ impl Scene {
                 billing.post(escrow, 1_000, std::slice::from_ref(&mine), true),
                 billing.acknowledge(escrow),
                 billing.refuse(escrow),
+                billing.object(escrow, false),
+                billing.object(escrow, true),
                 billing.ask_closing(escrow),
                 billing.extend(escrow, until),
                 billing.void(escrow),
@@ -163,6 +169,7 @@ impl Scene {
             compute.stop_run(RunId(1)),
             compute.accept_lease(LeaseId(1)),
             compute.close_lease(LeaseId(1)),
+            compute.replace_meter(LeaseId(1), &Meter { key: self.coordinator.public_key(), delegate: None }),
             compute.tick_run(RunId(1)),
             compute.tick_lease(LeaseId(1)),
             compute.settle_lease(LeaseId(1)),
@@ -227,6 +234,7 @@ impl Scene {
             billing.confirm(self.lease_escrow),
             compute.register_node(&key, &self.coordinator.account, &capability, near),
             compute.check_stake(self.node.id),
+            compute.check_lease(LeaseId(1)),
             // Settles for the nodes, not for the coordinator.
             compute.settle_run(RunId(1)),
             compute.stop_run(RunId(2)),

@@ -137,6 +137,7 @@ async fn lease__should_be_accepted_until_its_last_block() -> anyhow::Result<()> 
             job: Hash32::sha256(b"job"),
             meter: tenant.public_key(),
             availability: DurationMs(0),
+            delegate: None,
         };
         let msg = PaymentMsg::Lease(terms);
         let (storage, bounds) = (msg.storage(), harness.bounds().await?);

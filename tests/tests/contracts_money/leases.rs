@@ -18,15 +18,15 @@ use starling_tests::{
     work::{NodeOf, offer_terms},
 };
 
-const LEASE: LeaseId = LeaseId(1);
+pub(crate) const LEASE: LeaseId = LeaseId(1);
 
-struct Rented {
-    harness: Harness,
-    node: NodeOf,
-    tenant: Actor,
+pub(crate) struct Rented {
+    pub(crate) harness: Harness,
+    pub(crate) node: NodeOf,
+    pub(crate) tenant: Actor,
 }
 
-async fn offered() -> anyhow::Result<Rented> {
+pub(crate) async fn offered() -> anyhow::Result<Rented> {
     let harness = money().await?;
     let node = harness.node("provider.starling").await?;
     let tenant = harness.actor("tenant.starling", 50).await?;
@@ -48,6 +48,7 @@ impl Rented {
             job,
             meter: self.tenant.public_key(),
             availability: DurationMs::from_days(1),
+            delegate: None,
         })
     }
 
@@ -55,7 +56,14 @@ impl Rented {
         self.harness.pay(&self.tenant, &self.harness.deployment.compute, amount, self.msg(duration)).await?.json()
     }
 
-    async fn statement(&self, escrow: PayResult, seq: u64, metered: DurationMs, is_final: bool, meter: &Actor) -> anyhow::Result<Answer> {
+    pub(crate) async fn statement(
+        &self,
+        escrow: PayResult,
+        seq: u64,
+        metered: DurationMs,
+        is_final: bool,
+        meter: &Actor,
+    ) -> anyhow::Result<Answer> {
         let output = Hash32::sha256(&seq.to_le_bytes());
         let statement =
             LeaseStatement { escrow_id: escrow.escrow_id, lease_id: LEASE, seq, metered_ms: metered.0, units: seq, output, is_final };
@@ -64,7 +72,7 @@ impl Rented {
         self.harness.call(&self.harness.owner, &call).await
     }
 
-    async fn state(&self) -> anyhow::Result<LeaseState> {
+    pub(crate) async fn state(&self) -> anyhow::Result<LeaseState> {
         let lease = self.harness.view(&self.harness.compute().lease(LEASE)).await?;
         lease.map(|lease| lease.state).ok_or_else(|| anyhow::anyhow!("no lease"))
     }

@@ -8,6 +8,7 @@ mod balances;
 mod books;
 mod callbacks;
 mod deadlines;
+mod delegates;
 mod escrows;
 mod gas;
 mod keys;

@@ -1,16 +1,17 @@
 //! Storage prices cover the largest record there can be.
 
 use starling_contract_api::{
-    billing::{ACCOUNT_BYTES, ESCROW_BASE_BYTES, PAYEE_BYTES, SESSION_KEY_BYTES, TOKEN_BALANCE_BYTES},
+    billing::{ACCOUNT_BYTES, Billing, SESSION_KEY_BYTES, TOKEN_BALANCE_BYTES, escrow_storage, vesting_escrow_storage},
     compute::{Offer, RECORD_BYTES},
-    payment::{LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES},
+    payment::{DELEGATES_BYTES, LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES, storage_cost},
 };
 use starling_primitives::{
     AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, Text, TimestampMs,
 };
 use starling_protocol::{
-    escrow::{Authority, Bounds, Escrow, Holdback, MAX_PAYEES, Opened, Payee, State},
+    escrow::{Authority, Batch, Bounds, Escrow, Holdback, MAX_BATCHES, MAX_PAYEES, MAX_VESTING_PAYEES, Opened, Payee, Posting, State},
     lease::{Cause, Lease, LeaseState, LeaseTerms},
+    meter::{Delegate, Former, MAX_DELEGATES, MAX_SHARE, Meter, Metering},
     node::{Capability, DeviceKind, Node, OfferTerms},
     run::{Ending, FailReason, Member, Run, RunState},
     session_key::{MAX_TARGETS, SessionKey},
@@ -32,7 +33,7 @@ fn bytes(record: &impl borsh::BorshSerialize) -> u64 {
     borsh::to_vec(record).map_or(u64::MAX, |bytes| bytes.len() as u64)
 }
 
-fn escrow(payees: u16) -> Escrow {
+fn escrow(payees: u16, batches: usize) -> Escrow {
     let payee = Payee { account: longest(), total: Amount(u128::MAX), credited: Amount(0), unclaimed: Amount(0), fee: Amount(0) };
     let opened = Opened {
         authority: Authority::Voucher(PublicKey([1; 32])),
@@ -45,6 +46,9 @@ fn escrow(payees: u16) -> Escrow {
         seq: 1,
         payees: vec![payee; usize::from(payees)],
         closing_asked_at: Some(TimestampMs(1)),
+        objection_window: DurationMs(1),
+        batches: vec![Batch { vests_at: TimestampMs(1), added: vec![Amount(1); usize::from(payees)] }; batches],
+        objected_at: Some(TimestampMs(1)),
     };
     let bounds = Bounds {
         expires_by: TimestampMs(1),
@@ -52,6 +56,7 @@ fn escrow(payees: u16) -> Escrow {
         fee: BasisPoints::ONE,
         holdback: BasisPoints::ONE,
         voucher: Some(PublicKey([1; 32])),
+        objection_window: DurationMs(1),
     };
     let state = State::Settling { opened, until: TimestampMs(1) };
     Escrow {
@@ -70,10 +75,17 @@ fn escrow(payees: u16) -> Escrow {
 #[test]
 fn billing_storage__should_cover_the_largest_records() {
     let listed = ENTRY + NAME + 4 + ID;
+    let (storage, opener) = (16, 1 + 32);
     for payees in [0, 1, MAX_PAYEES] {
-        let record = ENTRY + ID + bytes(&escrow(payees)) + 16 + listed;
-        let price = ESCROW_BASE_BYTES + PAYEE_BYTES * u64::from(payees);
-        assert!(record <= price, "an escrow of {payees} payees takes {record} bytes, {price} are paid");
+        let record = ENTRY + ID + bytes(&escrow(payees, 0)) + storage + opener + listed;
+        let price = escrow_storage(payees);
+        assert!(storage_cost(record) <= price, "an escrow of {payees} payees takes {record} bytes, {price} are paid");
+    }
+    for payees in [0, 1, MAX_VESTING_PAYEES] {
+        let record = ENTRY + ID + bytes(&escrow(payees, MAX_BATCHES)) + storage + opener + listed;
+        let price = vesting_escrow_storage(payees);
+        assert!(storage_cost(record) <= price, "a vesting escrow of {payees} payees takes {record} bytes, {price} are paid");
+        assert!(price <= Billing::pay_storage(), "what a payment puts down covers every escrow");
     }
     let balances = vec![(Asset::Near, Amount(1))];
     let account = |balances: &Vec<(Asset, Amount)>| ENTRY + NAME + bytes(balances) + 32 + 4;
@@ -108,7 +120,7 @@ fn compute_storage__should_cover_the_largest_records() {
         let (record, price) = (ENTRY + ID + bytes(&run(members)) + PURPOSE, RUN_BASE_BYTES + MEMBER_BYTES * members as u64);
         assert!(record <= price, "a run of {members} takes {record} bytes, {price} are paid");
     }
-    let lease = Lease {
+    let lease = |delegate: Option<Delegate>, metering: Metering| Lease {
         id: LeaseId(1),
         tenant: longest(),
         node_id: NodeId(1),
@@ -123,6 +135,7 @@ fn compute_storage__should_cover_the_largest_records() {
             job: Hash32::default(),
             meter: PublicKey([1; 32]),
             availability: DurationMs(1),
+            delegate,
         },
         seq: 1,
         metered: DurationMs(1),
@@ -135,9 +148,17 @@ fn compute_storage__should_cover_the_largest_records() {
             ended_at: TimestampMs(1),
             post_until: TimestampMs(1),
         },
+        metering,
     };
-    let lease = ENTRY + ID + bytes(&lease) + PURPOSE + ENTRY + 2 * ID;
-    assert!(lease <= LEASE_BYTES, "{lease}");
+    let former = |delegate| Some(Former { meter: Meter { key: PublicKey([1; 32]), delegate }, replaced_at: TimestampMs(1) });
+    let plain = lease(None, Metering { former: former(None), ..Metering::default() });
+    let delegate = Some(Delegate { account: longest(), share: MAX_SHARE });
+    let paid = vec![Posting { payee: longest(), total: Amount(1) }; usize::from(MAX_DELEGATES)];
+    let delegated = lease(delegate.clone(), Metering { delegates: paid, former: former(delegate), ..Metering::default() });
+    for (lease, price) in [(plain, LEASE_BYTES), (delegated, LEASE_BYTES + DELEGATES_BYTES)] {
+        let lease = ENTRY + ID + bytes(&lease) + PURPOSE + ENTRY + 2 * ID;
+        assert!(lease <= price, "{lease} of {price}");
+    }
     let stake = PURPOSE + 8 + 16 + 1;
     assert!(stake <= starling_contract_api::payment::STAKE_BYTES, "{stake}");
     let capability = Capability {
@@ -159,8 +180,13 @@ fn compute_storage__should_cover_the_largest_records() {
     };
     let node = ENTRY + ID + bytes(&node);
     assert!(node <= RECORD_BYTES, "{node}");
-    let terms =
-        OfferTerms { price_per_million_tokens: Amount(1), price_per_hour: Amount(1), min_lease: DurationMs(1), max_lease: DurationMs(1) };
+    let terms = OfferTerms {
+        price_per_million_tokens: Amount(1),
+        price_per_hour: Amount(1),
+        min_lease: DurationMs(1),
+        max_lease: DurationMs(1),
+        objection_window: DurationMs(1),
+    };
     let offer = Offer { id: OfferId(1), node_id: NodeId(1), provider: longest(), terms, created_at: TimestampMs(1), closed: false };
     let offer = ENTRY + ID + bytes(&offer) + ENTRY + ID + 4 + 8 * ID;
     assert!(offer <= RECORD_BYTES, "{offer}");

@@ -50,6 +50,7 @@ impl Market {
             max_payees: 3,
             postings: vec![],
             close: false,
+            objection_window: DurationMs(0),
         };
         self.harness.tell(&self.target.set_terms(Some(&terms))).await?;
         Ok(())

@@ -35,6 +35,7 @@ async fn acceptance__should_count_once() -> anyhow::Result<()> {
         job: Hash32::sha256(b"job"),
         meter: alice.public_key(),
         availability: DurationMs(0),
+        delegate: None,
     };
     harness.pay(&alice, &compute.0, Amount::from_near(3), PaymentMsg::Lease(terms)).await?.ok()?;
     harness.call(&node.key, &compute.accept_lease(LeaseId(1))).await?.ok()?;

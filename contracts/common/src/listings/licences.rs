@@ -184,5 +184,6 @@ fn open_terms(listing: &Listing, licence: &LicenceRecord) -> Option<OpenTerms> {
         max_payees: u16::try_from(postings.len()).ok()?,
         postings,
         close: true,
+        objection_window: DurationMs(0),
     })
 }

@@ -1,6 +1,6 @@
 //! What is kept of an escrow: its terms, figures and state.
 
-use super::CLOSING_PERIOD;
+use super::{Batch, CLOSING_PERIOD};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
@@ -30,6 +30,9 @@ pub struct Bounds {
     /// The key whose vouchers post, and then nothing else does; without one the arbiter posts. Never a key of an account: whatever it signs may be a claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voucher: Option<PublicKey>,
+    /// At least so long the payer may object to a post; 0 where posts may be final at once. [`MAX_OBJECTION_WINDOW`](super::MAX_OBJECTION_WINDOW) at most.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub objection_window: DurationMs,
 }
 
 impl Bounds {
@@ -67,6 +70,10 @@ pub struct OpenTerms {
     pub postings: Vec<Posting>,
     /// Whether the escrow closes at once (a purchase).
     pub close: bool,
+    /// How long the payer may object to each post; 0 if posts are final at once. [`MAX_OBJECTION_WINDOW`](super::MAX_OBJECTION_WINDOW) at most, and then at most
+    /// [`MAX_VESTING_PAYEES`](super::MAX_VESTING_PAYEES) payees.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub objection_window: DurationMs,
 }
 
 /// What one payee has of an escrow. Public figures; the sums are kept by [`Escrow`].
@@ -74,7 +81,7 @@ pub struct OpenTerms {
 pub struct Payee {
     /// Who is paid.
     pub account: AccountId,
-    /// Cumulative figure before fee and holdback.
+    /// Cumulative figure before fee and holdback, with what has not vested. Only an objection makes it less.
     pub total: Amount,
     /// What was credited to the account so far, after the fee.
     pub credited: Amount,
@@ -119,6 +126,12 @@ pub struct Opened {
     pub payees: Vec<Payee>,
     /// When the payer asked for closing.
     pub closing_asked_at: Option<TimestampMs>,
+    /// How long the payer may object to each post; 0 if posts are final at once.
+    pub objection_window: DurationMs,
+    /// Posts that have not vested, the oldest first; [`MAX_BATCHES`](super::MAX_BATCHES) at most. One whose moment has come is earned, and credited with the next call.
+    pub batches: Vec<Batch>,
+    /// When the payer objected.
+    pub objected_at: Option<TimestampMs>,
 }
 
 /// Where an escrow stands.
@@ -132,11 +145,11 @@ pub enum State {
     },
     /// Posts are taken.
     Open(Opened),
-    /// Closed to posts, what was available is returned, the holdback is undecided.
+    /// Closed to posts, what was available is returned; the holdback is undecided, or the last posts have not vested.
     Settling {
         /// The terms and final figures.
         opened: Opened,
-        /// The payer may refuse until then; afterwards the holdback vests.
+        /// The payer may refuse the holdback until then; afterwards it vests.
         until: TimestampMs,
     },
     /// All is decided. Unclaimed figures may still be claimed.
@@ -195,12 +208,14 @@ impl Opened {
         Amount(self.payees.iter().map(|payee| payee.total.0).sum())
     }
 
-    /// The part of the totals that waits for acknowledgement; nothing once that is decided.
+    /// The part of the vested totals that waits for acknowledgement; nothing once that is decided.
     pub fn held_back(&self) -> Amount {
-        match self.holdback_state {
-            Holdback::Waiting => Amount(self.payees.iter().map(|payee| payee.total.fraction_floor(self.holdback).0).sum()),
-            Holdback::Released | Holdback::Refused => Amount::ZERO,
-        }
+        if self.holdback_state == Holdback::Waiting { self.set_aside() } else { Amount::ZERO }
+    }
+
+    /// The part of the vested totals that the payer refused.
+    pub(super) fn refused(&self) -> Amount {
+        if self.holdback_state == Holdback::Refused { self.set_aside() } else { Amount::ZERO }
     }
 
     /// From when anyone may close: after expiry and grace, or when the payer's closing request has run its time.
@@ -219,4 +234,12 @@ impl Opened {
             Holdback::Waiting | Holdback::Refused => Amount(total.0 - total.fraction_floor(self.holdback).0),
         }
     }
+
+    fn set_aside(&self) -> Amount {
+        Amount((0..self.payees.len()).map(|place| self.vested(place).fraction_floor(self.holdback).0).sum())
+    }
+}
+
+fn is_nothing(window: &DurationMs) -> bool {
+    *window == DurationMs(0)
 }

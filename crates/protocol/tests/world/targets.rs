@@ -223,9 +223,9 @@ impl Targets {
             (_, 8..=10) => lease::Event::CloseByTenant,
             (_, 11..=12) => lease::Event::CloseByProvider,
             (_, 13..=16) => lease::Event::Tick,
+            (_, 18) => rare_lease_event(lease, now, random),
             (LeaseState::Closing { .. }, _) => lease::Event::Tick,
             (_, 17) => lease::Event::Opened,
-            (_, 18) => rare_lease_event(lease, now, random),
             _ => lease::Event::Settled,
         })
     }

@@ -1,0 +1,88 @@
+//! The forms in which records were stored before.
+
+use borsh::BorshDeserialize;
+use starling_contract_api::compute::Offer;
+use starling_contract_common::Forms;
+use starling_primitives::DurationMs;
+use starling_protocol::{
+    lease::{Lease, LeaseTerms},
+    meter::Metering,
+    node::OfferTerms,
+};
+use std::io;
+
+/// A lease's forms: release 1 knew no delegates.
+pub(crate) struct LeaseForms;
+
+/// An offer's forms: release 1 knew no objection windows.
+pub(crate) struct OfferForms;
+
+impl Forms<Lease> for LeaseForms {
+    const VERSION: u8 = 2;
+
+    fn from_version(version: u8, bytes: &[u8]) -> Option<Lease> {
+        if version == 1 { whole(bytes, lease) } else { None }
+    }
+}
+
+impl Forms<Offer> for OfferForms {
+    const VERSION: u8 = 2;
+
+    fn from_version(version: u8, bytes: &[u8]) -> Option<Offer> {
+        if version == 1 { whole(bytes, offer) } else { None }
+    }
+}
+
+fn whole<T>(mut bytes: &[u8], record: fn(&mut &[u8]) -> io::Result<T>) -> Option<T> {
+    let record = record(&mut bytes).ok()?;
+    bytes.is_empty().then_some(record)
+}
+
+fn read<T: BorshDeserialize>(from: &mut &[u8]) -> io::Result<T> {
+    T::deserialize(from)
+}
+
+fn lease(from: &mut &[u8]) -> io::Result<Lease> {
+    Ok(Lease {
+        id: read(from)?,
+        tenant: read(from)?,
+        node_id: read(from)?,
+        payout: read(from)?,
+        node_key: read(from)?,
+        escrow_id: read(from)?,
+        deposit: read(from)?,
+        price_per_hour: read(from)?,
+        terms: LeaseTerms {
+            offer_id: read(from)?,
+            duration: read(from)?,
+            job: read(from)?,
+            meter: read(from)?,
+            availability: read(from)?,
+            delegate: None,
+        },
+        seq: read(from)?,
+        metered: read(from)?,
+        units: read(from)?,
+        output: read(from)?,
+        created_at: read(from)?,
+        state: read(from)?,
+        metering: Metering::default(),
+    })
+}
+
+fn offer(from: &mut &[u8]) -> io::Result<Offer> {
+    Ok(Offer {
+        id: read(from)?,
+        node_id: read(from)?,
+        provider: read(from)?,
+        terms: OfferTerms {
+            price_per_million_tokens: read(from)?,
+            price_per_hour: read(from)?,
+            min_lease: read(from)?,
+            max_lease: read(from)?,
+            objection_window: DurationMs(0),
+        },
+        created_at: read(from)?,
+        closed: read(from)?,
+    })
+}
