@@ -7,6 +7,7 @@ mod answer;
 mod harness;
 mod release;
 mod scripted;
+pub mod walk;
 pub mod work;
 
 pub use actor::Actor;

@@ -1,13 +1,15 @@
 //! Random walks with tokens: whatever is called in whatever order, and however the token behaves, each asset's books balance after each step, and in the end all of it leaves.
 
-use crate::{books::surplus, tokens::Market, walks::Draw};
+use crate::{books::surplus, tokens::Market};
 use starling_contract_api::{Call, ONE_YOCTO, billing::EscrowView, events::BillingEvent, rpc::Signer};
 use starling_primitives::{Amount, DurationMs, Hash32};
 use starling_protocol::{escrow::Authority, signing::Voucher};
-use starling_tests::{Actor, Answer};
-use std::collections::BTreeMap;
+use starling_tests::{
+    Actor, Answer,
+    walk::{Draw, Tally, steps},
+};
 
-const STEPS: u32 = 200;
+const STEPS: u32 = 600;
 
 struct Walk {
     market: Market,
@@ -16,7 +18,7 @@ struct Walk {
     key: Signer,
     manner: &'static str,
     draw: Draw,
-    taken: BTreeMap<String, u32>,
+    tally: Tally,
     /// What the token kept although it said that it paid.
     lied: u128,
     /// Attached to `billing` and neither forwarded nor returned.
@@ -34,7 +36,7 @@ impl Walk {
             harness.tell(&market.usd.mint(&person.account, Amount(1_000_000))).await?;
         }
         let key = Signer::from_seed(people[0].account.clone(), [42; 32]);
-        Ok(Self { market, people, key, manner: "honest", draw: Draw(seed), taken: BTreeMap::new(), lied: 0, yoctos: 0 })
+        Ok(Self { market, people, key, manner: "honest", draw: Draw(seed), tally: Tally::default(), lied: 0, yoctos: 0 })
     }
 
     fn below(&mut self, bound: u64) -> u128 {
@@ -117,10 +119,10 @@ impl Walk {
     /// Makes a call, and counts what a token kept and which yocto stayed.
     async fn make(&mut self, actor: &Actor, call: &Call) -> anyhow::Result<Answer> {
         let answer = self.market.harness.call(actor, call).await?;
+        self.tally.note(&call.method, answer.value.is_ok());
         if answer.value.is_err() {
             return Ok(answer);
         }
-        *self.taken.entry(call.method.clone()).or_default() += 1;
         let left: u128 = answer.billing_events().iter().map(left_in_tokens).sum();
         let arrived = left > 0 && answer.json::<bool>()?;
         if arrived && self.manner == "lies" {
@@ -166,17 +168,15 @@ fn left_in_tokens(event: &BillingEvent) -> u128 {
 async fn walk(seed: u64) -> anyhow::Result<()> {
     let mut walk = Walk::start(seed).await?;
     let reserve = surplus(&walk.market.harness).await?;
-    for step in 0..STEPS {
+    for step in 0..steps(STEPS) {
         let (actor, call) = walk.next().await?;
         walk.make(&actor, &call).await?;
         let now = (walk.market.harness.token_surplus(&walk.market.usd).await?, surplus(&walk.market.harness).await?);
         let expected = (Amount(walk.lied), Amount(reserve.0 + walk.yoctos));
         anyhow::ensure!(now == expected, "seed {seed}, step {step}: {} by {} left {now:?}, not {expected:?}", call.method, actor.account);
     }
-    println!("seed {seed} took {:?}; the token kept {}", walk.taken, walk.lied);
-    for method in ["ft_transfer_call", "pay_from_balance", "relay", "redeem", "withdraw", "close"] {
-        anyhow::ensure!(walk.taken.contains_key(method), "the walk did too little: {:?}", walk.taken);
-    }
+    let methods = ["ft_transfer_call", "pay_from_balance", "relay", "redeem", "withdraw", "close"];
+    walk.tally.finish(&format!("tokens that lie and fail, seed {seed}"), &methods)?;
     walk.end().await?;
     let totals = walk.market.harness.token_totals(&walk.market.usd).await?;
     assert_eq!((totals.balances, totals.escrows, totals.fees), (Amount::ZERO, Amount::ZERO, Amount::ZERO), "seed {seed}");

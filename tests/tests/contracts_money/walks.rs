@@ -14,23 +14,11 @@ use starling_primitives::{Amount, DurationMs, EscrowId, RunId};
 use starling_protocol::signing::Role;
 use starling_tests::{
     Actor, Harness,
+    walk::{Draw, Tally, steps},
     work::{NodeOf, next_round, run_terms},
 };
 
-const STEPS: u32 = 150;
-
-/// Numbers that a seed gives (splitmix64).
-pub(crate) struct Draw(pub(crate) u64);
-
-impl Draw {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
+const STEPS: u32 = 600;
 
 struct Walk {
     harness: Harness,
@@ -93,9 +81,9 @@ impl Walk {
     /// Every coin leaves: escrows close by time alone, everyone withdraws.
     async fn end(&self) -> anyhow::Result<u128> {
         let (billing, mut yoctos) = (self.harness.billing(), 0);
-        self.harness.pass(DurationMs::from_days(400)).await?;
         let everyone = [&self.tenants[0], &self.tenants[1], &self.node.provider];
         for call in [Billing::close, Billing::vest] {
+            self.harness.pass(DurationMs::from_days(400)).await?;
             for payer in everyone {
                 for view in self.harness.view(&billing.escrows_of(&payer.account, 0, 100)).await? {
                     self.harness.call(&self.harness.owner, &call(&billing, view.id)).await?;
@@ -117,12 +105,12 @@ async fn walk(seed: u64) -> anyhow::Result<()> {
     let node = harness.node("provider.starling").await?;
     let reserve = surplus(&harness).await?;
     let mut walk = Walk { harness, tenants, node, draw: Draw(seed) };
-    let (mut yoctos, mut taken) = (0, std::collections::BTreeMap::<String, u32>::new());
-    for step in 0..STEPS {
+    let (mut yoctos, mut tally) = (0, Tally::default());
+    for step in 0..steps(STEPS) {
         let (actor, call) = walk.step().await?;
         let answer = walk.harness.call(&actor, &call).await?;
+        tally.note(&call.method, answer.value.is_ok());
         if answer.value.is_ok() {
-            *taken.entry(call.method.clone()).or_default() += 1;
             yoctos += u128::from(call.deposit == ONE_YOCTO && call.contract == walk.harness.deployment.billing);
         }
         let now = surplus(&walk.harness).await?;
@@ -134,11 +122,7 @@ async fn walk(seed: u64) -> anyhow::Result<()> {
             reserve.0 + yoctos
         );
     }
-    println!("seed {seed} took {taken:?}");
-    anyhow::ensure!(
-        taken.contains_key("pay") && taken.contains_key("post_round") && taken.contains_key("settle_run"),
-        "the walk did too little: {taken:?}"
-    );
+    tally.finish(&format!("billing and compute, seed {seed}"), &["pay", "post_round", "settle_run"])?;
     yoctos += walk.end().await?;
     let totals = walk.harness.view(&walk.harness.billing().totals()).await?;
     assert_eq!((totals.balances, totals.escrows, totals.fees), (Amount::ZERO, Amount::ZERO, Amount::ZERO), "seed {seed}");
