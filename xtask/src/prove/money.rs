@@ -10,7 +10,7 @@ use crate::{
     paths, wasm,
 };
 
-const OPERATIONS: u32 = 2_000_000;
+const OPERATIONS: u32 = 20_000_000;
 /// Calls of each random walk through the contracts.
 const STEPS: u32 = 1_500;
 /// The rules of money and state; what is signed and how prices are computed among them.
@@ -52,7 +52,7 @@ pub(super) fn mutants() -> Result<Vec<Figure>> {
     fs::create_dir_all(&folder)?;
     let mut cargo = command("cargo");
     cargo.args(["mutants", "--package", "starling-protocol", "--file", RULES, "--jobs", "2", "--colors", "never"]);
-    cargo.arg("--output").arg(&folder).env("STARLING_WORLD_OPERATIONS", "20000");
+    cargo.arg("--output").arg(&folder).env("STARLING_WORLD_OPERATIONS", "200000");
     let result = cargo.output().context("cannot start cargo mutants")?;
     let said = String::from_utf8_lossy(&result.stdout);
     let summary = said.lines().rev().find(|line| line.contains("mutants tested")).context("cargo mutants gave no summary")?;
