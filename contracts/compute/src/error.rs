@@ -41,6 +41,9 @@ pub enum ComputeError {
     /// The offer was taken back.
     #[error("offer {0} is closed")]
     OfferClosed(OfferId),
+    /// The offer is for others.
+    #[error("offer {0} is for tenants on its list only")]
+    NotInvited(OfferId),
     /// The node works already.
     #[error("node {node_id} has lease {lease_id} already: it takes one at a time")]
     Busy {

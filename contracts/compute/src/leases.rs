@@ -137,6 +137,7 @@ impl Contract {
         if offer.closed {
             return Err(ComputeError::OfferClosed(offer.id));
         }
+        self.require_allowed(offer.id, &tenant)?;
         let node = self.node_record(offer.node_id)?;
         self.require_ready(&node)?;
         self.require_free(node.id, now())?;

@@ -42,6 +42,8 @@ enum StorageKey {
     LastLease = 6,
     /// The open offers of each node.
     OpenOffers = 7,
+    /// Who alone may take an offer.
+    Allowed = 8,
 }
 
 /// The state.

@@ -151,7 +151,7 @@ impl Contract {
                 accepted_at.after(terms.duration).after(LEASE_MARGIN),
             ),
             PaymentMsg::Stake { node_id } => (self.accept_stake(escrow_id, &payer, amount, node_id)?, bounds.expires_by),
-            PaymentMsg::Licence { .. } => return Err(ComputeError::NotTaken),
+            PaymentMsg::Licence { .. } | PaymentMsg::Use { .. } => return Err(ComputeError::NotTaken),
         };
         let payment = Payment { purpose, payer, accepted_at, expires_at, opened: false };
         self.payments.insert(&escrow_id, &payment);
@@ -197,6 +197,7 @@ impl Contract {
             holdback: HOLDBACK,
             availability: DurationMs(0),
             max_payees: 1,
+            parts: Vec::new(),
             postings: Vec::new(),
             close: false,
             objection_window: DurationMs(0),

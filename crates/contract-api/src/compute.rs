@@ -2,7 +2,10 @@
 //!
 //! *Provider* means the node's provider with one yocto; *node* means the node's own function-call key (or the provider's full key).
 
-use crate::{Call, ONE_YOCTO, View, payment::PaymentOffered};
+use crate::{
+    Call, ONE_YOCTO, View,
+    payment::{PaymentOffered, storage_cost},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -31,6 +34,15 @@ pub const NODE_METHODS: &[&str] = &[
 
 /// Bytes of a node's or an offer's record at its largest, with what it adds to indexes.
 pub const RECORD_BYTES: u64 = 500;
+/// Bytes of a list of tenants who may take an offer, and of each of them.
+pub const ALLOW_LIST_BYTES: u64 = 60;
+/// Bytes of a tenant on such a list.
+pub const ALLOWED_BYTES: u64 = 68;
+
+/// What a list of so many tenants costs to store at its largest.
+pub fn allow_list_storage(tenants: u32) -> Amount {
+    storage_cost(ALLOW_LIST_BYTES + ALLOWED_BYTES * u64::from(tenants))
+}
 
 /// A provider's standing ask, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -95,6 +107,16 @@ impl Compute {
     /// Makes an offer for a staked node. Provider; the deposit pays storage, the rest comes back. Gives the offer's number.
     pub fn create_offer(&self, node_id: NodeId, terms: &OfferTerms, deposit: Amount) -> Call {
         Call::new(&self.0, "create_offer", json!({"node_id": node_id, "terms": terms}), 20, deposit)
+    }
+
+    /// Makes an offer that only these tenants may take; the deposit pays for the list too ([`allow_list_storage`]). Provider.
+    pub fn create_private_offer(&self, node_id: NodeId, terms: &OfferTerms, tenants: &[AccountId], deposit: Amount) -> Call {
+        Call::new(&self.0, "create_offer", json!({"node_id": node_id, "terms": terms, "tenants": tenants}), 20, deposit)
+    }
+
+    /// Says who alone may take an offer from now on; anyone if there are none. Provider; at least a yocto: the deposit pays storage ([`allow_list_storage`]), the rest comes back.
+    pub fn set_offer_tenants(&self, offer_id: OfferId, tenants: &[AccountId], deposit: Amount) -> Call {
+        Call::new(&self.0, "set_offer_tenants", json!({"offer_id": offer_id, "tenants": tenants}), 20, deposit)
     }
 
     /// Takes an offer back. Provider.
@@ -217,6 +239,11 @@ impl Compute {
     /// Nodes by number, from `from` on; 100 at most.
     pub fn nodes(&self, from: u64, limit: u32) -> View<Vec<Node>> {
         View::new(&self.0, "nodes", json!({"from": from, "limit": limit}))
+    }
+
+    /// Who alone may take an offer; nobody in it means anyone.
+    pub fn offer_tenants(&self, offer_id: OfferId) -> View<Vec<AccountId>> {
+        View::new(&self.0, "offer_tenants", json!({"offer_id": offer_id}))
     }
 
     /// An offer.

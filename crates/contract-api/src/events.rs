@@ -156,6 +156,8 @@ pub enum ComputeEvent {
     StakeDropped { node_id: NodeId, escrow_id: EscrowId },
     /// An offer was made.
     OfferCreated { offer: Offer },
+    /// Only these tenants may take an offer from now on; anyone if there are none.
+    OfferTenantsSet { offer_id: OfferId, tenants: Vec<AccountId> },
     /// An offer was taken back.
     OfferClosed { offer_id: OfferId },
     /// A payment that never opened was removed.

@@ -8,6 +8,9 @@ use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, NodeId, Publi
 /// The longest lease an offer may allow.
 pub const MAX_LEASE: DurationMs = DurationMs::from_days(30);
 
+/// The most tenants on an offer's list.
+pub const MAX_ALLOWED: usize = 32;
+
 /// What kind of device does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,9 +97,18 @@ pub enum NodeError {
     /// The objection window is too long.
     #[error("the objection window may be {MAX_OBJECTION_WINDOW} at most")]
     ObjectionWindow,
+    /// Too many tenants, or one twice.
+    #[error("an offer's list has at most {MAX_ALLOWED} tenants, each once")]
+    AllowList,
     /// Memory and threads must not be zero.
     #[error("a node needs memory and at least one thread")]
     EmptyCapability,
+}
+
+/// Whether a list of the tenants who alone may take an offer is within its limits; an empty one means anyone.
+pub fn check_allow_list(tenants: &[AccountId]) -> Result<(), NodeError> {
+    let twice = tenants.iter().enumerate().any(|(place, tenant)| tenants[..place].contains(tenant));
+    if twice || tenants.len() > MAX_ALLOWED { Err(NodeError::AllowList) } else { Ok(()) }
 }
 
 impl OfferTerms {
@@ -117,3 +129,7 @@ impl Capability {
         if self.memory_bytes == 0 || self.threads == 0 { Err(NodeError::EmptyCapability) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

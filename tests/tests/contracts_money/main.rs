@@ -13,6 +13,7 @@ mod escrows;
 mod gas;
 mod keys;
 mod leases;
+mod private_offers;
 mod records;
 mod relayers;
 mod rosters;

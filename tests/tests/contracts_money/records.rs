@@ -2,17 +2,19 @@
 
 use starling_contract_api::{
     billing::{ACCOUNT_BYTES, Billing, SESSION_KEY_BYTES, TOKEN_BALANCE_BYTES, escrow_storage, vesting_escrow_storage},
-    compute::{Offer, RECORD_BYTES},
+    compute::{Offer, RECORD_BYTES, allow_list_storage},
     payment::{DELEGATES_BYTES, LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES, storage_cost},
 };
 use starling_primitives::{
     AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, Text, TimestampMs,
 };
 use starling_protocol::{
-    escrow::{Authority, Batch, Bounds, Escrow, Holdback, MAX_BATCHES, MAX_PAYEES, MAX_VESTING_PAYEES, Opened, Payee, Posting, State},
+    escrow::{
+        Authority, Batch, Bounds, Escrow, Holdback, MAX_BATCHES, MAX_PARTS, MAX_PAYEES, MAX_VESTING_PAYEES, Opened, Payee, Posting, State,
+    },
     lease::{Cause, Lease, LeaseState, LeaseTerms},
     meter::{Delegate, Former, MAX_DELEGATES, MAX_SHARE, Meter, Metering},
-    node::{Capability, DeviceKind, Node, OfferTerms},
+    node::{Capability, DeviceKind, MAX_ALLOWED, Node, OfferTerms},
     run::{Ending, FailReason, Member, Run, RunState},
     session_key::{MAX_TARGETS, SessionKey},
 };
@@ -43,6 +45,7 @@ fn escrow(payees: u16, batches: usize) -> Escrow {
         holdback_state: Holdback::Waiting,
         availability: DurationMs(1),
         max_payees: payees,
+        parts: vec![BasisPoints::ONE; MAX_PARTS.min(usize::from(payees))],
         seq: 1,
         payees: vec![payee; usize::from(payees)],
         closing_asked_at: Some(TimestampMs(1)),
@@ -190,4 +193,6 @@ fn compute_storage__should_cover_the_largest_records() {
     let offer = Offer { id: OfferId(1), node_id: NodeId(1), provider: longest(), terms, created_at: TimestampMs(1), closed: false };
     let offer = ENTRY + ID + bytes(&offer) + ENTRY + ID + 4 + 8 * ID;
     assert!(offer <= RECORD_BYTES, "{offer}");
+    let list = ENTRY + ID + bytes(&vec![longest(); MAX_ALLOWED]);
+    assert!(storage_cost(list) <= allow_list_storage(32), "{list}");
 }
