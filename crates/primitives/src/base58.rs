@@ -21,8 +21,8 @@ const fn digits() -> [u8; 128] {
     digits
 }
 
-/// Writes bytes, a multiple of four.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Writes bytes, a multiple of four, behind a prefix.
+pub(crate) fn encode(prefix: &str, bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let mut limbs: Vec<u64> =
         bytes.chunks(LIMB_BYTES).map(|limb| limb.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))).collect();
@@ -44,7 +44,10 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     let len = digits.iter().rposition(|digit| *digit != 0).map_or(0, |highest| highest + 1);
     digits.truncate(len);
     digits.resize(len + zeros, 0);
-    digits.iter().rev().map(|digit| char::from(ALPHABET[usize::from(*digit)])).collect()
+    let mut text = Vec::with_capacity(prefix.len() + digits.len());
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend(digits.iter().rev().map(|digit| ALPHABET[usize::from(*digit)]));
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Reads `N` bytes, a multiple of four; nothing if the text is not how [`encode`] writes so many.
@@ -105,7 +108,7 @@ mod tests {
     fn compare<const N: usize>(seed: &mut u64) {
         let bytes = sample::<N>(seed);
         let text = bs58::encode(bytes).into_string();
-        assert_eq!(encode(&bytes), text);
+        assert_eq!(encode("ed25519:", &bytes), format!("ed25519:{text}"));
         assert_eq!(decode(&text), Some(bytes));
         // Another length, and any other text, is what the other library says.
         let mut other = text.into_bytes();
@@ -133,8 +136,8 @@ mod tests {
     #[test]
     fn base58__should_write_the_ends_of_its_range() {
         for bytes in [[0; 32], [0xff; 32]] {
-            assert_eq!(encode(&bytes), bs58::encode(bytes).into_string());
-            assert_eq!(decode(&encode(&bytes)), Some(bytes));
+            assert_eq!(encode("", &bytes), bs58::encode(bytes).into_string());
+            assert_eq!(decode(&encode("", &bytes)), Some(bytes));
         }
         for text in ["", "1", "\u{e9}", &"z".repeat(44), &"1".repeat(33)] {
             assert_eq!(decode::<32>(text), None, "{text:?}");

@@ -86,9 +86,9 @@ fn base58<const N: usize>(text: &str) -> Option<[u8; N]> {
     base58::decode(encoded)
 }
 
-impl fmt::Display for Hash32 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+impl Hash32 {
+    fn text(&self) -> String {
+        hex::encode(self.0)
     }
 }
 
@@ -101,9 +101,9 @@ impl FromStr for Hash32 {
     }
 }
 
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", base58::encode(&self.0))
+impl PublicKey {
+    fn text(&self) -> String {
+        base58::encode("ed25519:", &self.0)
     }
 }
 
@@ -114,9 +114,9 @@ impl FromStr for PublicKey {
     }
 }
 
-impl fmt::Display for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", base58::encode(&self.0))
+impl Signature {
+    fn text(&self) -> String {
+        base58::encode("ed25519:", &self.0)
     }
 }
 
@@ -129,6 +129,12 @@ impl FromStr for Signature {
 
 macro_rules! written_as_text {
     ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.text())
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -137,7 +143,7 @@ macro_rules! written_as_text {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(&self.text())
             }
         }
 
