@@ -258,6 +258,7 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
         licence: Text::default(),
         asset: Asset::Near,
         price: Amount(price),
+        price_per_use: None,
         parents: Vec::new(),
         shares: Vec::new(),
         royalty: BasisPoints::ZERO,

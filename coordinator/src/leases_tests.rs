@@ -2,7 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use starling_primitives::{Amount, DurationMs, EscrowId, Hash32, NodeId, OfferId, PublicKey};
+use starling_primitives::{Amount, Asset, DurationMs, EscrowId, Hash32, NodeId, OfferId, PublicKey};
 use starling_protocol::lease::{Cause, LeaseTerms};
 
 fn account(name: &str) -> AccountId {
@@ -35,6 +35,7 @@ fn lease(state: LeaseState) -> Lease {
         created_at: TimestampMs(0),
         state,
         metering: Default::default(),
+        asset: Asset::Near,
     }
 }
 

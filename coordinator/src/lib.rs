@@ -20,3 +20,4 @@ pub mod runs;
 pub mod secret;
 pub mod service;
 pub mod streams;
+pub mod vesting;

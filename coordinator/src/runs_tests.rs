@@ -6,7 +6,7 @@ use starling_http_api::{
     node::ToNode,
     run::{Baselines, RunResult},
 };
-use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
     signing::RoundStatement,
@@ -47,6 +47,7 @@ fn run_of(state: RunState) -> Run {
         meter: PublicKey([9; 32]),
         availability: DurationMs::from_hours(1),
         invited: Vec::new(),
+        asset: Asset::Near,
     };
     let member = |id: u8| Member {
         node_id: NodeId(u64::from(id)),

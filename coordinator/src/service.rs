@@ -13,9 +13,10 @@ use crate::{
     hub::Hub,
     outbox::Outbox,
     streams::Streams,
+    vesting::Vesting,
 };
 use anyhow::{Context as _, Result, bail};
-use starling_contract_api::rpc::Signer;
+use starling_contract_api::{billing::Billing, rpc::Signer};
 use std::{
     future::IntoFuture as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -52,6 +53,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let (hub, nodes) = Hub::new(config.limits.nodes);
     let outbox = Outbox::new(db.clone(), chain.clone(), wake);
     let historian = Historian::new(chain.clone(), db.clone(), config.deployment.clone(), config.history_from);
+    let vesting = Vesting::new(chain.clone(), facts.clone(), outbox.clone(), Billing(config.deployment.billing.clone()));
     let tools = Tools {
         access: Access::new(db.clone(), chain.clone(), facts.clone()),
         streams: Streams::new(clock::now().0),
@@ -74,6 +76,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     tasks.spawn(observer.run());
     tasks.spawn(outbox.run());
     tasks.spawn(historian.run());
+    tasks.spawn(vesting.run());
     tasks.spawn(engine.run());
     write_address(&data_dir, address)?;
     tracing::info!(%address, origin, "listening");

@@ -13,7 +13,7 @@ use starling_contract_api::{
     rpc::{Action, AddKeyAction, BlockRef, KeyError, RpcClient, RpcError, Signer},
 };
 use starling_http_api::{network::NetworkInfo, path};
-use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, NodeId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, NodeId, TimestampMs};
 use starling_protocol::{
     escrow::Bounds,
     node::{Node, OfferTerms},
@@ -298,6 +298,7 @@ impl Provider {
             min_lease: LEASE_TIMES.0,
             max_lease: LEASE_TIMES.1,
             objection_window: DurationMs(0),
+            asset: Asset::Near,
         };
         let mut there = false;
         for page in 0..MAX_PAGES {

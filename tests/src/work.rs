@@ -6,7 +6,7 @@ use starling_contract_api::{
     compute::{Compute, NODE_METHODS, RosterSignature},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
-use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, Hash32, NodeId, PublicKey, RunId, Text};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, Hash32, NodeId, PublicKey, RunId, Text};
 use starling_protocol::{
     escrow::Bounds,
     node::{Capability, DeviceKind, OfferTerms},
@@ -133,6 +133,7 @@ pub fn run_terms(meter: PublicKey, rounds: u32, nodes: u16) -> RunTerms {
         meter,
         availability: DurationMs::from_days(3),
         invited: Vec::new(),
+        asset: Asset::Near,
     }
 }
 
@@ -157,5 +158,6 @@ pub fn offer_terms() -> OfferTerms {
         min_lease: DurationMs::from_secs(60),
         max_lease: DurationMs::from_hours(24),
         objection_window: DurationMs::from_hours(1),
+        asset: Asset::Near,
     }
 }

@@ -1,6 +1,6 @@
 //! Why `compute` refuses.
 
-use starling_primitives::{Amount, AmountError, EscrowId, LeaseId, NodeId, OfferId, RunId};
+use starling_primitives::{Amount, AmountError, Asset, EscrowId, LeaseId, NodeId, OfferId, RunId};
 use starling_protocol::{lease::LeaseError, node::NodeError, run::RunError};
 
 /// Why a call was refused. The transaction fails, nothing has changed.
@@ -55,9 +55,12 @@ pub enum ComputeError {
     /// Too many open offers.
     #[error("a node has at most {} open offers", crate::offers::MAX_OPEN_OFFERS)]
     TooManyOffers,
-    /// Another asset than NEAR, or a payment for another contract.
-    #[error("compute takes NEAR for runs, leases and stakes only")]
+    /// A payment for another contract.
+    #[error("compute is paid for runs, leases and stakes only")]
     NotTaken,
+    /// Paid in another asset than it is priced in.
+    #[error("this is paid in {0}")]
+    OtherAsset(Asset),
     /// The forwarded storage deposit is too small.
     #[error("forward at least {0} yoctoNEAR for the storage of this payment's record")]
     StorageTooSmall(Amount),

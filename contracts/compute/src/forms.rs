@@ -3,18 +3,22 @@
 use borsh::BorshDeserialize;
 use starling_contract_api::compute::Offer;
 use starling_contract_common::Forms;
-use starling_primitives::DurationMs;
+use starling_primitives::{Asset, DurationMs};
 use starling_protocol::{
     lease::{Lease, LeaseTerms},
     meter::Metering,
     node::OfferTerms,
+    run::{Run, RunTerms},
 };
 use std::io;
 
-/// A lease's forms: release 1 knew no delegates.
+/// A run's forms: release 1 knew no tokens.
+pub(crate) struct RunForms;
+
+/// A lease's forms: release 1 knew no delegates and no tokens.
 pub(crate) struct LeaseForms;
 
-/// An offer's forms: release 1 knew no objection windows.
+/// An offer's forms: release 1 knew no objection windows and no tokens.
 pub(crate) struct OfferForms;
 
 impl Forms<Lease> for LeaseForms {
@@ -22,6 +26,14 @@ impl Forms<Lease> for LeaseForms {
 
     fn from_version(version: u8, bytes: &[u8]) -> Option<Lease> {
         if version == 1 { whole(bytes, lease) } else { None }
+    }
+}
+
+impl Forms<Run> for RunForms {
+    const VERSION: u8 = 2;
+
+    fn from_version(version: u8, bytes: &[u8]) -> Option<Run> {
+        if version == 1 { whole(bytes, run) } else { None }
     }
 }
 
@@ -67,6 +79,41 @@ fn lease(from: &mut &[u8]) -> io::Result<Lease> {
         created_at: read(from)?,
         state: read(from)?,
         metering: Metering::default(),
+        asset: Asset::Near,
+    })
+}
+
+fn run(from: &mut &[u8]) -> io::Result<Run> {
+    Ok(Run {
+        id: read(from)?,
+        tenant: read(from)?,
+        escrow_id: read(from)?,
+        deposit: read(from)?,
+        terms: RunTerms {
+            recipe: read(from)?,
+            data: read(from)?,
+            held_out: read(from)?,
+            base: read(from)?,
+            base_root: read(from)?,
+            rounds: read(from)?,
+            min_nodes: read(from)?,
+            max_nodes: read(from)?,
+            tokens_per_round: read(from)?,
+            price_per_million_tokens: read(from)?,
+            enroll_time: read(from)?,
+            round_time: read(from)?,
+            meter: read(from)?,
+            availability: read(from)?,
+            invited: read(from)?,
+            asset: Asset::Near,
+        },
+        roster: read(from)?,
+        rounds_done: read(from)?,
+        chain: read(from)?,
+        state_root: read(from)?,
+        post_seq: read(from)?,
+        created_at: read(from)?,
+        state: read(from)?,
     })
 }
 
@@ -81,6 +128,7 @@ fn offer(from: &mut &[u8]) -> io::Result<Offer> {
             min_lease: read(from)?,
             max_lease: read(from)?,
             objection_window: DurationMs(0),
+            asset: Asset::Near,
         },
         created_at: read(from)?,
         closed: read(from)?,

@@ -168,6 +168,7 @@ impl Contract {
             created_at: now(),
             state: LeaseState::Unpaid,
             metering,
+            asset: offer.terms.asset,
         };
         self.leases.insert(&lease.id, &lease);
         self.last_lease.insert(&lease.node_id, &lease.id);

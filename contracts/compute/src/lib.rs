@@ -58,7 +58,7 @@ pub struct Contract {
     last_lease_id: u64,
     nodes: Table<NodeId, Node>,
     offers: Table<OfferId, Offer, forms::OfferForms>,
-    runs: Table<RunId, Run>,
+    runs: Table<RunId, Run, forms::RunForms>,
     leases: Table<LeaseId, Lease, forms::LeaseForms>,
     payments: Table<EscrowId, payments::Payment>,
     last_lease: Table<NodeId, LeaseId>,

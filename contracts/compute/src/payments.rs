@@ -138,8 +138,13 @@ impl Contract {
 
     fn accept(&mut self, offered: PaymentOffered) -> Result<OpenTerms, ComputeError> {
         let PaymentOffered { escrow_id, payer, asset, amount, bounds, msg } = offered;
-        if asset != Asset::Near {
-            return Err(ComputeError::NotTaken);
+        let priced_in = match &msg {
+            PaymentMsg::Run(terms) => terms.asset.clone(),
+            PaymentMsg::Lease(terms) => self.offer_record(terms.offer_id)?.terms.asset,
+            _ => Asset::Near,
+        };
+        if asset != priced_in {
+            return Err(ComputeError::OtherAsset(priced_in));
         }
         let storage = msg.storage();
         let rest = attached().checked_sub(storage).map_err(|_| ComputeError::StorageTooSmall(storage))?;

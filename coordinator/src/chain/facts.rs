@@ -1,7 +1,7 @@
 //! Facts: what the chain said last. A snapshot that all readers share.
 
 use starling_contract_api::compute::Offer;
-use starling_primitives::{BasisPoints, LeaseId, NodeId, OfferId, RunId, TimestampMs};
+use starling_primitives::{Asset, BasisPoints, LeaseId, NodeId, OfferId, RunId, TimestampMs};
 use starling_protocol::{lease::Lease, node::Node, run::Run};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
@@ -47,8 +47,10 @@ impl Facts {
         self.head.at.after(now.since(self.head.seen_at))
     }
 
-    /// The best offer of a node that is open.
+    /// Offers that are open and priced in NEAR, which this coordinator's people pay in.
     pub fn open_offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
-        self.offers.values().filter(|offer| !offer.closed && self.nodes.get(&offer.node_id).is_some_and(|node| !node.retired))
+        self.offers.values().filter(|offer| {
+            !offer.closed && offer.terms.asset == Asset::Near && self.nodes.get(&offer.node_id).is_some_and(|node| !node.retired)
+        })
     }
 }

@@ -11,7 +11,7 @@ use starling_http_api::{
     node::{Prepared, ToNode},
     run::{Base, PrepareRun, PreparedRun},
 };
-use starling_primitives::{AccountId, DurationMs, Hash32, NodeId, TimestampMs};
+use starling_primitives::{AccountId, Asset, DurationMs, Hash32, NodeId, TimestampMs};
 use starling_protocol::{
     price::quote_run,
     run::{MAX_ROSTER, MAX_ROUND_TIME, RunTerms},
@@ -201,6 +201,7 @@ fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<Prepar
         meter: request.meter,
         availability: AVAILABILITY,
         invited: Vec::new(),
+        asset: Asset::Near,
     };
     let refused =
         |error: &dyn std::fmt::Display| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "terms_invalid", "The run cannot be prepared", error);

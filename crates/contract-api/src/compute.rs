@@ -33,7 +33,7 @@ pub const NODE_METHODS: &[&str] = &[
 ];
 
 /// Bytes of a node's or an offer's record at its largest, with what it adds to indexes.
-pub const RECORD_BYTES: u64 = 500;
+pub const RECORD_BYTES: u64 = 570;
 /// Bytes of a list of tenants who may take an offer, and of each of them.
 pub const ALLOW_LIST_BYTES: u64 = 60;
 /// Bytes of a tenant on such a list.

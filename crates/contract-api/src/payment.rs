@@ -27,6 +27,11 @@ pub enum PaymentMsg {
         /// The listing.
         name: AssetName,
     },
+    /// To `hub` or `market`: a deposit for metered use, which vouchers of the key in [`Bounds::voucher`] draw on.
+    Use {
+        /// The listing.
+        name: AssetName,
+    },
 }
 
 /// The arguments of `pay` and `pay_from_balance`, and the `msg` of a payment by `ft_transfer_call`.
@@ -115,17 +120,19 @@ pub struct PayResult {
 pub const YOCTO_PER_BYTE: u128 = 10_000_000_000_000_000_000;
 
 /// Bytes of a run in `compute`, its index and its purpose, without its roster.
-pub const RUN_BASE_BYTES: u64 = 1_300;
+pub const RUN_BASE_BYTES: u64 = 1_370;
 /// Bytes of a place in a run's roster.
 pub const MEMBER_BYTES: u64 = 120;
 /// Bytes of a lease in `compute`, its index and its purpose.
-pub const LEASE_BYTES: u64 = 900;
+pub const LEASE_BYTES: u64 = 970;
 /// Bytes that delegates add to a lease.
 pub const DELEGATES_BYTES: u64 = 480;
 /// Bytes of a stake in `compute`.
 pub const STAKE_BYTES: u64 = 200;
 /// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
 pub const LICENCE_BYTES: u64 = 1_000;
+/// Bytes of a metered use in `hub` or `market`, pending or open.
+pub const USE_BYTES: u64 = 500;
 
 /// What so many stored bytes cost.
 pub fn storage_cost(bytes: u64) -> Amount {
@@ -140,6 +147,7 @@ impl PaymentMsg {
             Self::Lease(terms) => LEASE_BYTES + if terms.delegate.is_some() { DELEGATES_BYTES } else { 0 },
             Self::Stake { .. } => STAKE_BYTES,
             Self::Licence { .. } => LICENCE_BYTES,
+            Self::Use { .. } => USE_BYTES,
         })
     }
 }

@@ -5,12 +5,14 @@
 use crate::{
     escrow::Posting,
     meter::{Delegate, Meter, MeterError, Metering},
-    price::time_earned,
+    price::{is_near, near, time_earned},
     signing::LeaseStatement,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, AmountError, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, TimestampMs};
+use starling_primitives::{
+    AccountId, Amount, AmountError, Asset, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, TimestampMs,
+};
 
 /// How long a node has to accept.
 pub const ACCEPT_PERIOD: DurationMs = DurationMs::from_secs(60);
@@ -131,6 +133,9 @@ pub struct Lease {
     pub state: LeaseState,
     /// What its meters have done.
     pub metering: Metering,
+    /// What it is paid in, frozen at payment.
+    #[serde(default = "near", skip_serializing_if = "is_near")]
+    pub asset: Asset,
 }
 
 /// What happens to a lease.

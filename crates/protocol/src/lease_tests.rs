@@ -41,6 +41,7 @@ fn unpaid() -> Lease {
         created_at: NOW,
         state: LeaseState::Unpaid,
         metering: Metering::default(),
+        asset: Asset::Near,
     }
 }
 

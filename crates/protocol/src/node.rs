@@ -1,9 +1,12 @@
 //! Nodes and offers as `compute` keeps them.
 
-use crate::escrow::MAX_OBJECTION_WINDOW;
+use crate::{
+    escrow::MAX_OBJECTION_WINDOW,
+    price::{is_near, near},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, NodeId, PublicKey, Text, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId, PublicKey, Text, TimestampMs};
 
 /// The longest lease an offer may allow.
 pub const MAX_LEASE: DurationMs = DurationMs::from_days(30);
@@ -86,6 +89,9 @@ pub struct OfferTerms {
     /// How long a tenant whose meter is a delegate may object to each post; 0 where only a tenant's own key may be the meter. [`MAX_OBJECTION_WINDOW`] at most.
     #[serde(default)]
     pub objection_window: DurationMs,
+    /// What prices are in, and what a lease is paid in: NEAR, or a token that `billing` takes, in its smallest units.
+    #[serde(default = "near", skip_serializing_if = "is_near")]
+    pub asset: Asset,
 }
 
 /// Why a node or an offer was refused. Nothing has changed.

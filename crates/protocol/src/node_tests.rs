@@ -10,6 +10,7 @@ fn terms() -> OfferTerms {
         min_lease: DurationMs::from_secs(60),
         max_lease: MAX_LEASE,
         objection_window: MAX_OBJECTION_WINDOW,
+        asset: Asset::Near,
     }
 }
 

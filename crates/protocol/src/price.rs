@@ -3,13 +3,23 @@
 use crate::{meter::Delegate, run::RunTerms};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{Amount, AmountError, BasisPoints, DurationMs};
+use starling_primitives::{Amount, AmountError, Asset, BasisPoints, DurationMs};
 
 /// The part of each figure that waits for the result's acknowledgement: a tenth.
 pub const HOLDBACK: BasisPoints = match BasisPoints::new(1_000) {
     Ok(part) => part,
     Err(_) => BasisPoints::ZERO,
 };
+
+/// What is priced in, if terms name nothing else.
+pub(crate) fn near() -> Asset {
+    Asset::Near
+}
+
+/// Whether an asset goes without saying.
+pub(crate) fn is_near(asset: &Asset) -> bool {
+    *asset == Asset::Near
+}
 
 const TOKENS_PER_PRICE: u64 = 1_000_000;
 const MS_PER_HOUR: u64 = 3_600_000;

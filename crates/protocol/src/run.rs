@@ -3,12 +3,12 @@
 //! A round counts once at least two thirds of its roster and the meter have signed its statement. It pays each node its accepted tokens, never more than were assigned.
 
 use crate::{
-    price::tokens_earned,
+    price::{is_near, near, tokens_earned},
     signing::{Domain, RoundStatement},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, AmountError, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, TimestampMs};
+use starling_primitives::{AccountId, Amount, AmountError, Asset, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, TimestampMs};
 
 /// The most nodes of one run on chain.
 pub const MAX_ROSTER: u16 = 64;
@@ -57,6 +57,9 @@ pub struct RunTerms {
     pub availability: DurationMs,
     /// Only these nodes may enroll; anyone when empty. 64 at most.
     pub invited: Vec<NodeId>,
+    /// What the price is in, and what the run is paid in: NEAR, or a token that `billing` takes, in its smallest units.
+    #[serde(default = "near", skip_serializing_if = "is_near")]
+    pub asset: Asset,
 }
 
 /// A node's place in a run.

@@ -35,6 +35,7 @@ fn terms() -> RunTerms {
         meter: PublicKey([9; 32]),
         availability: DurationMs::from_hours(2),
         invited: vec![],
+        asset: Asset::Near,
     }
 }
 

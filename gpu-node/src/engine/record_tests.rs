@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
-use starling_primitives::{AccountId, Amount, DurationMs, EscrowId, NodeId, PublicKey, RunId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId, PublicKey, RunId, TimestampMs};
 use starling_protocol::run::{Member, RunState, RunTerms};
 use starling_rounds::{Entry, Nats, Score, ScorerDraw, clip_factors, encode, norm, scorer_order};
 use starling_training::{Recipe, Split, Text};
@@ -25,6 +25,7 @@ fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
         meter: PublicKey([9; 32]),
         availability: DurationMs::from_secs(60),
         invited: Vec::new(),
+        asset: Asset::Near,
     };
     let payout = AccountId::new("a.near").unwrap();
     let member = |id: u8| Member {

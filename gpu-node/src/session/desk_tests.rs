@@ -3,7 +3,7 @@
 
 use super::*;
 use starling_http_api::job::{Generate, JobSpec};
-use starling_primitives::{Amount, DurationMs, PublicKey};
+use starling_primitives::{Amount, Asset, DurationMs, PublicKey};
 use starling_protocol::run::RunTerms;
 
 const RUN: RunId = RunId(1);
@@ -26,6 +26,7 @@ fn terms() -> Box<RunTerms> {
         meter: PublicKey([1; 32]),
         availability: DurationMs(1),
         invited: Vec::new(),
+        asset: Asset::Near,
     })
 }
 

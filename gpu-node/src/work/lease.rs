@@ -16,7 +16,7 @@ use starling_http_api::{
     job::{JobSpec, MAX_NEW_TOKENS},
     node::FromNode,
 };
-use starling_primitives::{LeaseId, RunId, Signature};
+use starling_primitives::{Asset, LeaseId, RunId, Signature};
 use starling_protocol::{
     lease::{Lease, LeaseState, STATEMENT_INTERVAL},
     run::RunState,
@@ -136,6 +136,9 @@ async fn suitable(context: &Context, lease_id: LeaseId, busy_with: Option<RunId>
     }
     if !matches!(lease.state, LeaseState::Pending { .. } | LeaseState::Active { .. }) {
         return refused(format!("the lease is {}", lease.state.name()));
+    }
+    if lease.asset != Asset::Near {
+        return refused(format!("it pays in {}, this node asks NEAR", lease.asset));
     }
     let least = context.config.min_price_per_hour;
     if lease.price_per_hour < least {

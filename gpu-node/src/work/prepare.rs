@@ -10,7 +10,7 @@ use starling_http_api::{
     node::{FromNode, PrepareRefused, Prepared},
     run::Base,
 };
-use starling_primitives::{Hash32, RunId};
+use starling_primitives::{Asset, Hash32, RunId};
 use starling_protocol::run::{RunState, RunTerms};
 
 /// Recipes are texts of a page or two.
@@ -81,6 +81,9 @@ pub(super) async fn enroll(context: &Context, run_id: RunId, terms: &RunTerms, b
 }
 
 async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with: Option<RunId>) -> Result<Option<String>, TaskError> {
+    if terms.asset != Asset::Near {
+        return Ok(Some(format!("it pays in {}, this node asks NEAR", terms.asset)));
+    }
     let least = context.config.min_price_per_million_tokens;
     if terms.price_per_million_tokens < least {
         return Ok(Some(format!(

@@ -19,6 +19,7 @@ mod relayers;
 mod rosters;
 mod runs;
 mod token_walks;
+mod token_work;
 mod tokens;
 mod twice;
 mod vouchers;

@@ -105,6 +105,7 @@ fn billing_storage__should_cover_the_largest_records() {
 fn compute_storage__should_cover_the_largest_records() {
     let mut terms = run_terms(PublicKey([1; 32]), 1, 64);
     terms.invited = vec![NodeId(1); 64];
+    terms.asset = Asset::Nep141(longest());
     let run = |members: usize| Run {
         id: RunId(1),
         tenant: longest(),
@@ -152,6 +153,7 @@ fn compute_storage__should_cover_the_largest_records() {
             post_until: TimestampMs(1),
         },
         metering,
+        asset: Asset::Nep141(longest()),
     };
     let former = |delegate| Some(Former { meter: Meter { key: PublicKey([1; 32]), delegate }, replaced_at: TimestampMs(1) });
     let plain = lease(None, Metering { former: former(None), ..Metering::default() });
@@ -189,6 +191,7 @@ fn compute_storage__should_cover_the_largest_records() {
         min_lease: DurationMs(1),
         max_lease: DurationMs(1),
         objection_window: DurationMs(1),
+        asset: Asset::Nep141(longest()),
     };
     let offer = Offer { id: OfferId(1), node_id: NodeId(1), provider: longest(), terms, created_at: TimestampMs(1), closed: false };
     let offer = ENTRY + ID + bytes(&offer) + ENTRY + ID + 4 + 8 * ID;

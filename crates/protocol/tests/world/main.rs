@@ -18,7 +18,8 @@ const WORLD: u64 = 5_000;
 
 #[test]
 fn world__should_keep_every_yocto_through_any_operations() {
-    let operations = std::env::var("STARLING_WORLD_OPERATIONS").ok().map_or(1_000_000, |text| text.parse().expect("a number of operations"));
+    let operations =
+        std::env::var("STARLING_WORLD_OPERATIONS").ok().map_or(1_000_000, |text| text.parse().expect("a number of operations"));
     let mut coverage = Coverage::default();
     for seed in 1..=u64::div_ceil(operations, WORLD) {
         let mut world = World::new(seed, &mut coverage);

@@ -79,6 +79,7 @@ impl Targets {
             holdback: HOLDBACK,
             availability: DurationMs(0),
             max_payees: 1,
+            parts: Vec::new(),
             postings: Vec::new(),
             close: false,
             objection_window: DurationMs(0),
@@ -330,6 +331,7 @@ pub(crate) fn run_terms(random: &mut Random) -> RunTerms {
         meter: PublicKey([9; 32]),
         availability: availability(random),
         invited: if random.percent(20) { vec![NodeId(0), NodeId(1)] } else { Vec::new() },
+        asset: Asset::Near,
     }
 }
 
@@ -386,6 +388,7 @@ fn new_lease(
         created_at: now,
         state: LeaseState::Unpaid,
         metering: Metering::default(),
+        asset: Asset::Near,
     }
 }
 
@@ -451,6 +454,7 @@ fn new_listing(name: AssetName, parents: Vec<AssetName>, shares: Vec<listing::Sh
         licence: Text::new("MIT").expect("short"),
         asset: asset(random),
         price: Amount(u128::from(random.below(1_000_000_000))),
+        price_per_use: None,
         parents,
         shares,
         royalty: BasisPoints::new(u16::try_from(random.below(6_000)).unwrap_or_default()).expect("a part"),
@@ -477,6 +481,7 @@ pub(crate) fn any_terms(bounds: &Bounds, amount: Amount, payees: &[AccountId], r
         holdback: BasisPoints::new(u16::try_from(random.below(3_000)).unwrap_or_default()).expect("a part"),
         availability: availability(random),
         max_payees: 1 + u16::try_from(random.below(6)).unwrap_or_default(),
+        parts: Vec::new(),
         postings,
         close: random.percent(10),
         objection_window: DurationMs(if random.percent(60) { 0 } else { random.below(700_000_000) }),
