@@ -71,6 +71,7 @@ fn opened(from: &mut &[u8]) -> io::Result<Opened> {
         holdback_state: read(from)?,
         availability: read(from)?,
         max_payees: read(from)?,
+        parts: Vec::new(),
         seq: read(from)?,
         payees: read(from)?,
         closing_asked_at: read(from)?,

@@ -20,7 +20,7 @@ pub const ACCOUNT_BYTES: u64 = 240;
 /// Bytes of a token's balance in an account's record, taken from the account's storage credit when the first of the token comes in.
 pub const TOKEN_BALANCE_BYTES: u64 = 90;
 /// Bytes of an escrow's record and its place in the payer's list, without its payees.
-pub const ESCROW_BASE_BYTES: u64 = 660;
+pub const ESCROW_BASE_BYTES: u64 = 690;
 /// Bytes of a payee in an escrow's record.
 pub const PAYEE_BYTES: u64 = 132;
 /// Bytes that an objection window adds to an escrow's record, without its payees.

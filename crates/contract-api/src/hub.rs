@@ -36,6 +36,8 @@ pub enum ListingEvent {
         #[serde(default = "near")]
         asset: Asset,
         price: Amount,
+        #[serde(default)]
+        price_per_use: Option<Amount>,
     },
     /// A listing was taken off the list.
     ListingDelisted { name: AssetName },
@@ -47,6 +49,18 @@ pub enum ListingEvent {
     LicenceTaken { licence: Licence },
     /// A holder rated a listing, or changed its rating; `ratings` is the sum after it.
     Rated { name: AssetName, rating: Rating, ratings: Ratings },
+    /// A metered use's deposit is held; it counts once open.
+    UsePaid {
+        #[serde(rename = "use")]
+        metered: MeteredUse,
+    },
+    /// A metered use is open: vouchers pay it.
+    UseOpened {
+        #[serde(rename = "use")]
+        metered: MeteredUse,
+    },
+    /// A metered use that was over was removed.
+    UseForgotten { escrow_id: EscrowId },
     /// A payment that never opened was removed.
     PaymentForgotten { escrow_id: EscrowId },
     /// New payments and listings are refused, or taken again.
@@ -74,6 +88,9 @@ pub struct PublishArgs {
     pub asset: Asset,
     /// Price of a licence; 0 for everyone.
     pub price: Amount,
+    /// Price of a use for who needs no licence; nothing where no use is sold.
+    #[serde(default)]
+    pub price_per_use: Option<Amount>,
     /// What it was made from, in the same contract; the publisher needs a licence of each that has a price.
     pub parents: Vec<AssetName>,
     /// What works made from this one owe.
@@ -102,6 +119,26 @@ pub struct Licence {
     pub bought_at: TimestampMs,
 }
 
+/// A metered use: while it is open its holder may use the asset, and pays by vouchers, cumulative, signed by the key that it named. A voucher names the publisher and the
+/// whole total; `billing` divides it among publisher and ancestors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeteredUse {
+    /// Who may use it.
+    pub holder: AccountId,
+    /// What.
+    pub name: AssetName,
+    /// What the price is counted in.
+    pub asset: Asset,
+    /// What a use costs, whatever the listing asks later. The chain does not count uses: the publisher serves no more than it has vouchers for.
+    pub price_per_use: Amount,
+    /// The escrow that holds the deposit.
+    pub escrow_id: EscrowId,
+    /// When it was paid in.
+    pub paid_at: TimestampMs,
+    /// The escrow is open at least until then, whatever its payer does; a day longer it takes vouchers.
+    pub until: TimestampMs,
+}
+
 /// How a listing contract is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -128,9 +165,11 @@ impl Listings {
         Call::new(&self.0, "add_version", json!({"name": name, "files": files, "run_id": run_id, "note": note}), 30, deposit)
     }
 
-    /// Changes the price of licences to come, and what it is counted in; its publisher, with storage for a longer name of the asset, one yocto at least. The rest comes back.
-    pub fn set_price(&self, name: &AssetName, asset: &Asset, price: Amount, deposit: Amount) -> Call {
-        Call::new(&self.0, "set_price", json!({"name": name, "asset": asset, "price": price}), 10, deposit)
+    /// Changes the prices of licences and uses to come, and what they are counted in; its publisher, with storage for what the prices need more, one yocto at least. The rest
+    /// comes back.
+    pub fn set_price(&self, name: &AssetName, asset: &Asset, price: Amount, price_per_use: Option<Amount>, deposit: Amount) -> Call {
+        let args = json!({"name": name, "asset": asset, "price": price, "price_per_use": price_per_use});
+        Call::new(&self.0, "set_price", args, 10, deposit)
     }
 
     /// Takes it off the list; its publisher, one yocto. Licences stay valid.
@@ -161,6 +200,11 @@ impl Listings {
     /// Removes a purchase that was accepted here and never opened in `billing`, and sends its storage deposit to who paid; anyone, ten minutes and a margin later.
     pub fn forget_payment(&self, escrow_id: EscrowId) -> Call {
         Call::new(&self.0, "forget_payment", json!({"escrow_id": escrow_id}), 20, Amount::ZERO)
+    }
+
+    /// Removes a metered use that is over, and sends its storage deposit to its holder; anyone.
+    pub fn forget_use(&self, holder: &AccountId, name: &AssetName) -> Call {
+        Call::new(&self.0, "forget_use", json!({"holder": holder, "name": name}), 20, Amount::ZERO)
     }
 
     /// Refuses or takes new payments and listings; owner only.
@@ -208,6 +252,16 @@ impl Listings {
     /// payment is pending.
     pub fn licences_of(&self, holder: &AccountId, from: u64, limit: u32) -> View<Vec<Licence>> {
         View::new(&self.0, "licences_of", json!({"holder": holder, "from": from, "limit": limit}))
+    }
+
+    /// Whether an account may use an asset now: it costs nothing, is its own, is licensed, or a metered use of it is open.
+    pub fn may_use(&self, account: &AccountId, name: &AssetName) -> View<bool> {
+        View::new(&self.0, "may_use", json!({"account": account, "name": name}))
+    }
+
+    /// An account's last metered use of an asset, open or over.
+    pub fn metered_use(&self, holder: &AccountId, name: &AssetName) -> View<Option<MeteredUse>> {
+        View::new(&self.0, "metered_use", json!({"holder": holder, "name": name}))
     }
 
     /// What a holder says of a listing.

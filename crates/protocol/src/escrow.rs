@@ -4,12 +4,15 @@
 
 mod event;
 mod record;
+mod shares;
 mod vesting;
 
 pub use event::{Effects, EscrowError, Event};
 pub use record::{Authority, Bounds, Escrow, Holdback, OpenTerms, Opened, Payee, Posting, State};
+pub use shares::{MAX_PARTS, Share, divide};
 pub use vesting::{Batch, MAX_BATCHES, MAX_OBJECTION_WINDOW, MAX_VESTING_PAYEES};
 
+use shares::{are_parts, divided};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 
 /// How long an answer of the arbiter is waited for before anyone may void.
@@ -133,18 +136,15 @@ impl Escrow {
                 next.finish_if_settled();
             }
             (Event::Vest, State::Open(opened)) => {
-                let due = opened.batches.first().map(|batch| batch.vests_at);
-                require_reached(due.ok_or(EscrowError::NothingToVest)?, now)?;
+                require_reached(self.state.vests_at().ok_or(EscrowError::NothingToVest)?, now)?;
                 opened.vest(now);
                 credit(opened, self.fee, &is_registered, &mut effects)?;
             }
             (Event::Vest, State::Settling { opened, until }) => {
-                let holdback_due = (opened.holdback_state == Holdback::Waiting).then_some(*until);
-                let due = opened.batches.first().map(|batch| batch.vests_at).into_iter().chain(holdback_due).min();
-                require_reached(due.ok_or(EscrowError::NothingToVest)?, now)?;
+                require_reached(self.state.vests_at().ok_or(EscrowError::NothingToVest)?, now)?;
                 let refused_before = opened.refused();
                 opened.vest(now);
-                if holdback_due.is_some_and(|until| now >= until) {
+                if opened.holdback_state == Holdback::Waiting && now >= *until {
                     opened.holdback_state = Holdback::Released;
                 }
                 credit(opened, self.fee, &is_registered, &mut effects)?;
@@ -243,8 +243,9 @@ impl Escrow {
             holdback_state: Holdback::Waiting,
             availability: terms.availability,
             max_payees: terms.max_payees,
+            parts: terms.parts.iter().map(|share| share.part).collect(),
             seq: 0,
-            payees: Vec::new(),
+            payees: terms.parts.into_iter().map(|share| Payee::new(share.account)).collect(),
             closing_asked_at: None,
             objection_window: terms.objection_window,
             batches: Vec::new(),
@@ -316,6 +317,7 @@ fn check_terms(terms: &OpenTerms, bounds: &Bounds, now: TimestampMs) -> Result<(
             refused("objection_window")
         }
         terms if terms.objection_window > DurationMs(0) && terms.max_payees > MAX_VESTING_PAYEES => refused("max_payees"),
+        terms if !terms.parts.is_empty() && !are_parts(&terms.parts, &terms.postings) => refused("parts"),
         _ => Ok(()),
     }
 }
@@ -339,6 +341,7 @@ fn decide_holdback(opened: &mut Opened, decision: Holdback) -> Result<(), Escrow
 /// Takes new totals; what they add waits for the objection window, if there is one.
 fn post(opened: &mut Opened, deposited: Amount, postings: Vec<Posting>, now: TimestampMs) -> Result<(), EscrowError> {
     let before: Vec<Amount> = opened.payees.iter().map(|payee| payee.total).collect();
+    let postings = divided(opened, postings)?;
     if postings.len() > usize::from(opened.max_payees) {
         return Err(EscrowError::Payees);
     }
@@ -349,13 +352,7 @@ fn post(opened: &mut Opened, deposited: Amount, postings: Vec<Posting>, now: Tim
         match opened.payees.iter_mut().find(|payee| payee.account == posting.payee) {
             Some(payee) if posting.total < payee.total => return Err(EscrowError::TotalFalls(posting.payee.clone())),
             Some(payee) => payee.total = posting.total,
-            None => opened.payees.push(Payee {
-                account: posting.payee.clone(),
-                total: posting.total,
-                credited: Amount::ZERO,
-                unclaimed: Amount::ZERO,
-                fee: Amount::ZERO,
-            }),
+            None => opened.payees.push(Payee { total: posting.total, ..Payee::new(posting.payee.clone()) }),
         }
     }
     if opened.payees.len() > usize::from(opened.max_payees) {

@@ -49,6 +49,7 @@ fn terms() -> OpenTerms {
         holdback: bps(1_000),
         availability: AVAILABILITY,
         max_payees: 3,
+        parts: vec![],
         postings: vec![],
         close: false,
         objection_window: DurationMs(0),

@@ -27,6 +27,70 @@ fn voucher__should_count_by_its_number_and_its_highest_total() {
     assert_eq!(step(&escrow, voucher(9, DEPOSIT.0), last).0.available(), Amount::ZERO);
 }
 
+/// Terms with parts: a quarter for aa, an eighth for bb, the rest for the publisher.
+fn divided_terms() -> OpenTerms {
+    let share = |account, part| Share { account: name(account), part: bps(part) };
+    let parts = vec![share("aa", 2_500), share("bb", 1_250)];
+    OpenTerms { authority: Authority::Voucher(KEY), holdback: BasisPoints::ZERO, parts, postings: vec![posting("publisher", 0)], ..terms() }
+}
+
+fn divided_by(terms: OpenTerms) -> Result<Escrow, EscrowError> {
+    let bounds = Bounds { voucher: Some(KEY), holdback: BasisPoints::ZERO, ..bounds() };
+    Escrow { bounds, ..held() }.apply(Event::Open(terms), NOW, everyone).map(|(escrow, _)| escrow)
+}
+
+#[test]
+fn voucher__should_be_divided_by_the_parts_that_the_escrow_froze() {
+    let whole = |seq, total| Event::Post { by: Authority::Voucher(KEY), seq, postings: vec![posting("publisher", total)], close: false };
+    let mut escrow = divided_by(divided_terms()).expect("good terms");
+    let mut totals = vec![0; 3];
+    for (seq, total) in [1_u128, 2, 3, 7, 8, 801, 802, 100_000, DEPOSIT.0].into_iter().enumerate() {
+        let (after, effects) = step(&escrow, whole(seq as u64 + 1, total), NOW);
+        let payees = &after.state.opened().expect("open").payees;
+        let now: Vec<u128> = payees.iter().map(|payee| payee.total.0).collect();
+        assert_eq!(now.iter().sum::<u128>(), total);
+        assert!(totals.iter().zip(&now).all(|(before, now)| before <= now), "{totals:?} {now:?}");
+        assert!(effects.changed);
+        totals = now;
+        escrow = after;
+    }
+    let accounts: Vec<_> = escrow.state.opened().expect("open").payees.iter().map(|payee| payee.account.clone()).collect();
+    assert_eq!(accounts, [name("aa"), name("bb"), name("publisher")]);
+    assert_eq!(totals, [DEPOSIT.0 / 4, DEPOSIT.0 / 8, DEPOSIT.0 - DEPOSIT.0 / 4 - DEPOSIT.0 / 8]);
+}
+
+#[test]
+fn voucher__should_name_the_whole_for_who_gets_the_rest() {
+    let escrow = divided_by(divided_terms()).expect("good terms");
+    let refused = |postings: Vec<Posting>| {
+        escrow.apply(Event::Post { by: Authority::Voucher(KEY), seq: 1, postings, close: false }, NOW, everyone).map(|_| ())
+    };
+    for stranger in ["aa", "node"] {
+        assert_eq!(refused(vec![posting(stranger, 8)]), Err(EscrowError::Divided(name("publisher"))));
+    }
+    assert_eq!(refused(vec![posting("publisher", 8), posting("aa", 8)]), Err(EscrowError::Payees));
+    assert_eq!(refused(vec![posting("publisher", DEPOSIT.0 + 1)]), Err(EscrowError::OverDeposit));
+    assert_eq!(refused(vec![]), Ok(()));
+}
+
+#[test]
+fn parts__should_be_at_most_the_whole_of_accounts_with_a_place_each() {
+    let share = |account: &str, part| Share { account: name(account), part: bps(part) };
+    let wrong = [
+        OpenTerms { parts: vec![share("aa", 9_000), share("bb", 1_001)], ..divided_terms() },
+        OpenTerms { parts: vec![share("aa", 1), share("aa", 1)], ..divided_terms() },
+        OpenTerms { parts: vec![share("publisher", 1)], ..divided_terms() },
+        OpenTerms { parts: (0..16).map(|place| share(&format!("ancestor-{place}"), 1)).collect(), ..divided_terms() },
+        OpenTerms { postings: vec![], ..divided_terms() },
+        OpenTerms { postings: vec![posting("publisher", 0), posting("node", 0)], ..divided_terms() },
+    ];
+    for terms in wrong {
+        assert_eq!(divided_by(terms), Err(EscrowError::OutOfBounds("parts")));
+    }
+    assert_eq!(divided_by(OpenTerms { max_payees: 2, ..divided_terms() }), Err(EscrowError::Payees), "no place for the publisher");
+    assert!(divided_by(OpenTerms { parts: vec![share("aa", 9_000), share("bb", 1_000)], ..divided_terms() }).is_ok());
+}
+
 #[test]
 fn authority__should_be_the_one_that_the_payer_fixed() {
     let wants_vouchers = Escrow { bounds: Bounds { voucher: Some(KEY), ..bounds() }, ..held() };

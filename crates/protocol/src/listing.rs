@@ -1,15 +1,19 @@
 //! Listings: what `hub` and `market` sell. One rule set for models, research tools and datasets.
 
+mod metered;
 mod rating;
 
+pub use crate::escrow::Share;
+pub use metered::{check_prices, open_use};
 pub use rating::{MAX_STARS, Rating, Ratings, Stars, rate};
 
+use crate::escrow::{MAX_PARTS, divide};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, Hash32, RunId, Text, TimestampMs};
 
 /// The most shares of one listing, ancestors' and publisher's together.
-pub const MAX_SHARES: usize = 16;
+pub const MAX_SHARES: usize = MAX_PARTS + 1;
 /// The most versions of one listing.
 pub const MAX_VERSIONS: usize = 64;
 /// The most files of one version.
@@ -72,16 +76,6 @@ pub struct Version {
     pub published_at: TimestampMs,
 }
 
-/// A part of what a licence brings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Share {
-    /// Who gets it.
-    pub account: AccountId,
-    /// Which part.
-    pub part: BasisPoints,
-}
-
 /// A listing as `hub` or `market` keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Listing {
@@ -102,6 +96,9 @@ pub struct Listing {
     pub asset: Asset,
     /// Price of a licence; 0 for everyone.
     pub price: Amount,
+    /// Price of a use, paid by vouchers from an escrow, for whoever needs no licence; nothing where none is sold. What a use is stands in the summary.
+    #[serde(default)]
+    pub price_per_use: Option<Amount>,
     /// What it was made from.
     pub parents: Vec<AssetName>,
     /// Ancestors' parts, flattened when it was published and never changed; the rest and all dust is the publisher's.
@@ -145,6 +142,20 @@ pub enum ListingError {
     /// It was taken off the list.
     #[error("it was taken off the list")]
     Delisted,
+    /// A price per use of 0, or of what is free.
+    #[error("a price per use is above 0, and stands beside a price of a licence: what is free for everyone is free to use")]
+    PricePerUse,
+    /// No metered use is sold.
+    #[error("no use of it is sold")]
+    NoUse,
+    /// The deposit does not reach for a use.
+    #[error("a use costs {price_per_use} units of {asset}: pay in at least that")]
+    UseDeposit {
+        /// How much a use costs.
+        price_per_use: Amount,
+        /// In what.
+        asset: Asset,
+    },
     /// More stars than there are, or none.
     #[error("a rating has 1 to {MAX_STARS} stars")]
     Stars,
@@ -215,20 +226,17 @@ pub fn flatten(parents: &[&Listing]) -> Result<Vec<Share>, ListingError> {
     parts.into_iter().map(share).collect()
 }
 
-/// How a licence's price is split: ancestors' parts rounded down, the rest to the publisher. Sums to `price` exactly.
+/// The ancestors' parts without the publisher's own, which are in the rest.
+pub fn parts(listing: &Listing) -> Vec<Share> {
+    listing.shares.iter().filter(|share| share.account != *listing.name.publisher()).cloned().collect()
+}
+
+/// How a licence's price is split: to each ancestor its part ([`divide`]), and last the rest to the publisher. Sums to `price` exactly.
 pub fn split(listing: &Listing, price: Amount) -> Vec<(AccountId, Amount)> {
-    let mut rest = price;
-    let mut parts = Vec::with_capacity(listing.shares.len() + 1);
-    for share in &listing.shares {
-        let part = price.fraction_floor(share.part);
-        rest = Amount(rest.0 - part.0);
-        parts.push((share.account.clone(), part));
-    }
-    match parts.iter_mut().find(|(account, _)| account == listing.name.publisher()) {
-        Some((_, part)) => *part = Amount(part.0 + rest.0),
-        None => parts.push((listing.name.publisher().clone(), rest)),
-    }
-    parts
+    let parts = parts(listing);
+    let (figures, rest) = divide(price, parts.iter().map(|share| share.part));
+    let ancestors = parts.into_iter().map(|share| share.account).zip(figures);
+    ancestors.chain([(listing.name.publisher().clone(), rest)]).collect()
 }
 
 /// Checks a purchase and gives the split.

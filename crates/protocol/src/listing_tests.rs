@@ -22,6 +22,7 @@ fn listing(publisher: &str, royalty: u16, shares: Vec<Share>) -> Listing {
         licence: "MIT".parse().expect("short"),
         asset: Asset::Near,
         price: Amount(1_000_003),
+        price_per_use: None,
         parents: vec![],
         shares,
         royalty: bps(royalty),
@@ -115,6 +116,29 @@ fn buy__should_want_the_price_in_its_asset_and_a_listing_on_the_list() {
 }
 
 #[test]
+fn use__should_want_a_deposit_for_one_at_least() {
+    let (asset, usd) = (Asset::Near, Asset::Nep141(name("usd.starling")));
+    let unsold = listing("root", 0, vec![]);
+    assert_eq!(open_use(&unsold, &asset, Amount(1_000)), Err(ListingError::NoUse));
+    let sold = Listing { price_per_use: Some(Amount(7)), ..unsold };
+    let too_little = ListingError::UseDeposit { price_per_use: Amount(7), asset: Asset::Near };
+    assert_eq!(open_use(&sold, &asset, Amount(6)), Err(too_little.clone()));
+    assert_eq!(open_use(&sold, &usd, Amount(7)), Err(too_little));
+    assert_eq!(open_use(&sold, &asset, Amount(7)), Ok(Amount(7)));
+    assert_eq!(open_use(&Listing { delisted: true, ..sold }, &asset, Amount(7)), Err(ListingError::Delisted));
+}
+
+#[test]
+fn prices__should_leave_what_is_free_free_to_use() {
+    for (price, per_use) in [(0, None), (1, None), (1, Some(1)), (5, Some(9))] {
+        assert_eq!(check_prices(Amount(price), per_use.map(Amount)), Ok(()));
+    }
+    for (price, per_use) in [(0, Some(1)), (1, Some(0)), (0, Some(0))] {
+        assert_eq!(check_prices(Amount(price), per_use.map(Amount)), Err(ListingError::PricePerUse));
+    }
+}
+
+#[test]
 fn rating__should_be_one_for_each_holder_and_never_the_publishers() {
     let stars = |stars| Stars::new(stars).expect("one to five");
     assert!([0, 6, 255].map(Stars::new).iter().all(|refused| *refused == Err(ListingError::Stars)));
@@ -138,13 +162,27 @@ fn rating__should_be_one_for_each_holder_and_never_the_publishers() {
     assert_eq!(full.mean_tenths(), Some(10));
 }
 
-/// What release 1 wrote had no asset and no ratings.
+#[test]
+fn ratings__should_be_said_in_words_and_paged_from_the_newest() {
+    let words = |count, stars| Ratings { count, stars }.words();
+    assert_eq!(
+        [words(0, 0), words(1, 4), words(3, 13)].map(Option::unwrap_or_default),
+        ["", "4.0 of 5 stars, 1 rating", "4.3 of 5 stars, 3 ratings"]
+    );
+    for (count, page, places) in
+        [(0, 0, (0, 0)), (3, 0, (0, 3)), (13, 0, (3, 10)), (13, 1, (0, 3)), (13, 9, (0, 0)), (13, u64::MAX, (0, 0))]
+    {
+        assert_eq!(Ratings { count, stars: count }.newest(page, 10), places);
+    }
+}
+
+/// What release 1 wrote had no asset, no price per use and no ratings.
 #[test]
 fn listing__should_be_read_from_its_older_json() {
     let listed = listing("root", 0, vec![]);
     let mut json = serde_json::to_value(&listed).expect("plain");
     let fields = json.as_object_mut().expect("an object");
-    for newer in ["asset", "ratings"] {
+    for newer in ["asset", "price_per_use", "ratings"] {
         assert!(fields.remove(newer).is_some(), "{newer}");
     }
     assert_eq!(serde_json::from_value::<Listing>(json).expect("an older listing"), listed);

@@ -78,6 +78,7 @@ impl About {
             licence: Text::new(self.licence.get_untracked()).map_err(|error| wrong("Licence", error.to_string()))?,
             asset: Asset::Near,
             price: Amount::parse_near(&self.price.get_untracked()).map_err(|error| wrong("Price", error.to_string()))?,
+            price_per_use: None,
             parents,
             royalty: BasisPoints::new(royalty).map_err(|error| wrong("Royalty", error.to_string()))?,
             files,

@@ -80,6 +80,10 @@ function call(receiver: string, method: string, args: Arguments): string {
       return `Publish ${String(args["slug"] ?? args["name"] ?? "a listing")} under your account.`;
     case "set_price":
       return `Change the price of ${String(args["name"])}.`;
+    case "rate":
+      return `Rate ${String(args["name"])} with ${String(args["stars"])} of 5 stars, in public.`;
+    case "take_licence":
+      return `Take a licence of ${String(args["name"])}, which costs nothing but its storage.`;
     case "delist":
       return `Take ${String(args["name"])} off the list.`;
     default:
@@ -94,6 +98,8 @@ function purpose({ msg, target }: Arguments): string {
       return `a training run of ${String(terms?.["rounds"])} rounds on up to ${String(terms?.["max_nodes"])} nodes`;
     case "lease":
       return `renting offer ${String(terms?.["offer_id"])}`;
+    case "use":
+      return `metered use of ${String(terms?.["name"])}`;
     case "licence":
       return `the licence of ${String(terms?.["name"])}`;
     case "stake":

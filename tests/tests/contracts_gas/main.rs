@@ -104,7 +104,7 @@ impl Bench {
     /// A payment of alice's, opened.
     async fn pay(&mut self, call: &'static str, amount: Amount, msg: PaymentMsg, bounds: Bounds) -> anyhow::Result<PayResult> {
         let target = match &msg {
-            PaymentMsg::Licence { .. } => self.harness.deployment.hub.clone(),
+            PaymentMsg::Licence { .. } | PaymentMsg::Use { .. } => self.harness.deployment.hub.clone(),
             _ => self.harness.deployment.compute.clone(),
         };
         let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
@@ -155,7 +155,7 @@ impl Bench {
         let offer_id: OfferId = self.row("create_offer", None, offered)?.json()?;
         let job = Hash32::sha256(b"job");
         let (duration, availability) = (DurationMs::from_hours(1), DurationMs::from_days(1));
-        let terms = LeaseTerms { offer_id, duration, job, meter: self.alice.public_key(), availability };
+        let terms = LeaseTerms { offer_id, duration, job, meter: self.alice.public_key(), availability, delegate: None };
         let bounds = self.harness.bounds().await?;
         let paid = self.pay("pay, a lease", Amount::from_near(3), PaymentMsg::Lease(terms), bounds).await?;
         let accepted = self.call(&node.key, &compute.accept_lease(lease_id)).await?;
@@ -194,8 +194,10 @@ impl Bench {
             holdback: BasisPoints::ZERO,
             availability: DurationMs::from_days(1),
             max_payees: 1,
+            parts: vec![],
             postings: Vec::new(),
             close: false,
+            objection_window: DurationMs(0),
         };
         self.harness.tell(&target.set_terms(Some(&terms))).await?;
         let bounds = Bounds { voucher: Some(key.public_key()), ..self.harness.bounds().await? };
@@ -226,6 +228,7 @@ impl Bench {
                 licence: "MIT OR Apache-2.0".parse()?,
                 asset: Asset::Near,
                 price,
+                price_per_use: Some(Amount::from_millinear(10)),
                 parents,
                 royalty: BasisPoints::new(1_000)?,
                 files: vec![File { name: "model.safetensors".parse()?, hash: Hash32::sha256(b"file"), bytes: 1 << 20 }],
@@ -242,12 +245,21 @@ impl Bench {
         self.row("add_version", None, added)?;
         let bounds = Bounds { post_at_once: price, ..self.harness.bounds().await? };
         self.pay("pay, a licence", price, PaymentMsg::Licence { name: child.clone() }, bounds).await?;
-        let priced = self.call(&publisher, &hub.set_price(&child, &Asset::Near, ONE_YOCTO, ONE_YOCTO)).await?;
+        let key = Signer::from_seed(self.alice.account.clone(), [43; 32]);
+        let bounds = Bounds { voucher: Some(key.public_key()), ..self.harness.bounds().await? };
+        let opened = self.pay("pay, a metered use", price, PaymentMsg::Use { name: child.clone() }, bounds).await?;
+        let (escrow_id, payee) = (opened.escrow_id, publisher.account.clone());
+        let voucher = Voucher { escrow_id, seq: 1, payee, total: Amount::from_millinear(300), work_root: Hash32::default() };
+        let signature = key.sign_bytes(&voucher.signing_bytes(&self.harness.deployment.billing_domain()));
+        let redeemed = self.call(&self.alice.clone(), &self.harness.billing().redeem(&voucher, &signature)).await?;
+        self.row("redeem, a voucher of a metered use", Some(3), redeemed)?;
+        self.view("may_use", &hub.may_use(&self.alice.account, &child)).await?;
+        let priced = self.call(&publisher, &hub.set_price(&child, &Asset::Near, ONE_YOCTO, Some(ONE_YOCTO), ONE_YOCTO)).await?;
         self.row("set_price", None, priced)?;
         let rated = hub.rate(&child, Stars::new(4)?, &"It writes Rust.".parse()?, storage_cost(RATING_BYTES));
         let rated = self.call(&self.alice.clone(), &rated).await?;
         self.row("rate", None, rated)?;
-        let priced = self.call(&publisher, &hub.set_price(&parent, &Asset::Near, Amount::ZERO, ONE_YOCTO)).await?;
+        let priced = self.call(&publisher, &hub.set_price(&parent, &Asset::Near, Amount::ZERO, None, ONE_YOCTO)).await?;
         priced.ok()?;
         let taken = self.call(&self.alice.clone(), &hub.take_licence(&parent, storage_cost(LICENCE_BYTES))).await?;
         self.row("take_licence", None, taken)?;

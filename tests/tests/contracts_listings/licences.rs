@@ -92,7 +92,7 @@ async fn payment__should_come_back_whole_when_nothing_is_sold_for_it() -> anyhow
 
     // A payment for something else, and one that forwards too little storage.
     let stake = harness.pay(&dave, &hub.0, PRICE, PaymentMsg::Stake { node_id: starling_primitives::NodeId(1) }).await?;
-    assert_refused(&stake, "only licences are sold here")?;
+    assert_refused(&stake, "licences and uses are sold here, nothing else")?;
     let second: AssetName = publish(&harness, &hub, &alice, &model("second", PRICE)).await?.ok()?.json()?;
     let mut bounds = harness.bounds().await?;
     bounds.post_at_once = PRICE;

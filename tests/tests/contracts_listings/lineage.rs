@@ -44,7 +44,7 @@ async fn lineage__should_join_shared_ancestors_and_pay_one_that_buys() -> anyhow
 
     // What its parents do later changes nothing of it.
     harness.call(bob, &hub.delist(&left)).await?.ok()?;
-    harness.call(carol, &hub.set_price(&right, &Asset::Near, PRICE, ONE_YOCTO)).await?.ok()?;
+    harness.call(carol, &hub.set_price(&right, &Asset::Near, PRICE, None, ONE_YOCTO)).await?.ok()?;
     let version = hub.add_version(&join, &[file("second")], None, "", storage_cost(LISTING_BYTES));
     harness.call(dave, &version).await?.ok()?;
     let listing = harness.view(&hub.listing(&join)).await?.expect("it is listed");
@@ -128,7 +128,7 @@ async fn price__should_be_the_one_that_was_answered_whatever_follows() -> anyhow
     }
     assert!(matches!(escrow(&harness).await?.map(|escrow| escrow.state), Some(State::Held { .. })));
     // Both run after the answer, and before the licence is granted.
-    let dearer = harness.send(&alice, &hub.set_price(&name, &Asset::Near, Amount(PRICE.0 * 9), ONE_YOCTO)).await?;
+    let dearer = harness.send(&alice, &hub.set_price(&name, &Asset::Near, Amount(PRICE.0 * 9), None, ONE_YOCTO)).await?;
     harness.chain.produce_block()?;
     assert!(harness.view(&hub.payment_answer(ESCROW)).await?.is_some(), "the shop has answered");
     let delisted = harness.send(&alice, &hub.delist(&name)).await?;
@@ -148,7 +148,7 @@ async fn price__should_be_the_one_that_was_answered_whatever_follows() -> anyhow
 async fn price__should_be_refused_when_it_changed_before_the_question() -> anyhow::Result<()> {
     let (harness, hub, [alice, carol], name, sent) = paid().await?;
     let before = worth(&harness, &carol.account).await?;
-    let cheaper = harness.send(&alice, &hub.set_price(&name, &Asset::Near, Amount(7), ONE_YOCTO)).await?;
+    let cheaper = harness.send(&alice, &hub.set_price(&name, &Asset::Near, Amount(7), None, ONE_YOCTO)).await?;
     harness.hold_blocks(false);
     cheaper.outcome().await?.ok()?;
     let answer = sent.outcome().await?;

@@ -3,7 +3,9 @@
 
 mod licences;
 mod lineage;
+mod metered;
 mod prices;
 mod publishing;
 mod ratings;
 mod shops;
+mod walks;

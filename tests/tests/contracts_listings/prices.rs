@@ -14,21 +14,21 @@ use starling_tests::{Actor, Harness, Scripted};
 const USD_PRICE: Amount = Amount(1_000_003);
 
 /// A token that `billing` takes, and shops.
-async fn token_shops() -> anyhow::Result<(Harness, Listings, Scripted)> {
+pub(crate) async fn token_shops() -> anyhow::Result<(Harness, Listings, Scripted)> {
     let (harness, hub, _) = shops().await?;
     let usd = harness.listed_token("usd.starling").await?;
     Ok((harness, hub, usd))
 }
 
 /// Someone with tokens, and with storage credit for their place in `billing` and for payments.
-async fn with_tokens(harness: &Harness, usd: &Scripted, name: &str) -> anyhow::Result<Actor> {
+pub(crate) async fn with_tokens(harness: &Harness, usd: &Scripted, name: &str) -> anyhow::Result<Actor> {
     let actor = harness.registered(name, 30).await?;
     harness.add_storage_credit(&actor, Amount::from_millinear(400)).await?;
     harness.tell(&usd.mint(&actor.account, Amount(10_000_000))).await?;
     Ok(actor)
 }
 
-fn priced(slug: &str, usd: &Scripted) -> PublishArgs {
+pub(crate) fn priced(slug: &str, usd: &Scripted) -> PublishArgs {
     PublishArgs { asset: Asset::Nep141(usd.account.clone()), ..model(slug, USD_PRICE) }
 }
 
@@ -39,7 +39,7 @@ async fn licence_args(harness: &Harness, shop: &Listings, name: &AssetName, amou
     Ok(PayArgs { target: shop.0.clone(), amount, storage: msg.storage(), bounds, msg })
 }
 
-async fn usd_in_billing(harness: &Harness, usd: &Scripted, actor: &Actor) -> anyhow::Result<u128> {
+pub(crate) async fn usd_in_billing(harness: &Harness, usd: &Scripted, actor: &Actor) -> anyhow::Result<u128> {
     let account: Option<Account> = harness.view(&harness.billing().account(&actor.account)).await?;
     let asset = Asset::Nep141(usd.account.clone());
     Ok(account.into_iter().flat_map(|account| account.balances).filter(|(held, _)| *held == asset).map(|(_, amount)| amount.0).sum())
@@ -118,20 +118,21 @@ async fn set_price__should_charge_a_longer_name_and_return_a_shorter_ones() -> a
     let name: AssetName = publish(&harness, &hub, &alice, &model("base", PRICE)).await?.ok()?.json()?;
     let usd = Asset::Nep141("usd.starling".parse()?);
     let stored_at_first = stored(&harness, &hub.0).await?;
-    harness.call(&alice, &hub.set_price(&name, &usd, Amount(5), ONE_YOCTO)).await?.refused("yoctoNEAR for storage")?;
+    harness.call(&alice, &hub.set_price(&name, &usd, Amount(5), Some(Amount(1)), ONE_YOCTO)).await?.refused("yoctoNEAR for storage")?;
     harness
-        .call(&alice, &Call { deposit: Amount::ZERO, ..hub.set_price(&name, &Asset::Near, PRICE, ONE_YOCTO) })
+        .call(&alice, &Call { deposit: Amount::ZERO, ..hub.set_price(&name, &Asset::Near, PRICE, None, ONE_YOCTO) })
         .await?
         .refused("1 yoctoNEAR")?;
-    for (asset, price) in [(&usd, Amount(5)), (&Asset::Near, PRICE)] {
+    for (asset, price, per_use) in [(&usd, Amount(5), Some(Amount(1))), (&Asset::Near, PRICE, None)] {
         let (worth_before, stored_before) = (worth(&harness, &alice.account).await?, stored(&harness, &hub.0).await?);
-        let answer = harness.call(&alice, &hub.set_price(&name, asset, price, Amount::from_near(1))).await?.ok()?;
-        let event = ListingEvent::PriceSet { name: name.clone(), asset: asset.clone(), price };
+        let answer = harness.call(&alice, &hub.set_price(&name, asset, price, per_use, Amount::from_near(1))).await?.ok()?;
+        let event = ListingEvent::PriceSet { name: name.clone(), asset: asset.clone(), price, price_per_use: per_use };
         assert_eq!(listing_events(&answer), [event]);
         let grown = i128::try_from(stored(&harness, &hub.0).await?)? - i128::try_from(stored_before)?;
-        assert_eq!(i128::try_from(worth_before - worth(&harness, &alice.account).await?)?, grown + i128::try_from(answer.burnt.0)?);
+        let lost = i128::try_from(worth_before)? - i128::try_from(worth(&harness, &alice.account).await?)?;
+        assert_eq!(lost, grown + i128::try_from(answer.burnt.0)?);
         let listing = harness.view(&hub.listing(&name)).await?.expect("it is listed");
-        assert_eq!((&listing.asset, listing.price), (asset, price));
+        assert_eq!((&listing.asset, listing.price, listing.price_per_use), (asset, price, per_use));
     }
     assert_eq!(stored(&harness, &hub.0).await?, stored_at_first);
     Ok(())

@@ -52,15 +52,15 @@ async fn listing__should_be_changed_by_its_publisher_alone() -> anyhow::Result<(
     let name: AssetName = publish(&harness, &hub, &alice, &model("rust-small", PRICE)).await?.ok()?.json()?;
     let deposit = storage_cost(LISTING_BYTES);
     let version = hub.add_version(&name, &[file("second.safetensors")], None, "better", deposit);
-    for call in [&version, &hub.set_price(&name, &Asset::Near, Amount(1), ONE_YOCTO), &hub.delist(&name)] {
+    for call in [&version, &hub.set_price(&name, &Asset::Near, Amount(1), None, ONE_YOCTO), &hub.delist(&name)] {
         harness.call(&mallory, call).await?.refused("only alice.starling may do this")?;
     }
-    for mut call in [hub.set_price(&name, &Asset::Near, Amount(1), ONE_YOCTO), hub.delist(&name)] {
+    for mut call in [hub.set_price(&name, &Asset::Near, Amount(1), None, ONE_YOCTO), hub.delist(&name)] {
         call.deposit = Amount::ZERO;
         harness.call(&alice, &call).await?.refused("1 yoctoNEAR")?;
     }
     harness.call(&alice, &version).await?.ok()?;
-    harness.call(&alice, &hub.set_price(&name, &Asset::Near, Amount::from_near(1), ONE_YOCTO)).await?.ok()?;
+    harness.call(&alice, &hub.set_price(&name, &Asset::Near, Amount::from_near(1), None, ONE_YOCTO)).await?.ok()?;
     let listing = harness.view(&hub.listing(&name)).await?.expect("it is listed");
     let notes: Vec<&str> = listing.versions.iter().map(|version| version.note.as_str()).collect();
     assert_eq!((notes, listing.price), (vec!["", "better"], Amount::from_near(1)));

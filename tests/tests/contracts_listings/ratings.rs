@@ -94,7 +94,7 @@ async fn free_licence__should_be_taken_once_and_kept_whatever_it_costs_later() -
     let rating = harness.view(&hub.rating(&carol.account, &free)).await?.expect("it was said");
     assert!(!rating.bought, "it says that nothing was paid");
 
-    harness.call(&alice, &hub.set_price(&free, &Asset::Near, PRICE, Amount(1))).await?.ok()?;
+    harness.call(&alice, &hub.set_price(&free, &Asset::Near, PRICE, None, Amount(1))).await?.ok()?;
     assert_eq!(harness.view(&hub.licence(&carol.account, &free)).await?, Some(licence));
     assert_refused(&buy(&harness, &hub, &carol, &free, PRICE).await?, "you hold a licence of alice.starling/free already")?;
     let other: AssetName = publish(&harness, &hub, &alice, &model("other", Amount::ZERO)).await?.ok()?.json()?;

@@ -30,6 +30,7 @@ pub(crate) fn model(slug: &str, price: Amount) -> PublishArgs {
         licence: "MIT OR Apache-2.0".parse().expect("short"),
         asset: Asset::Near,
         price,
+        price_per_use: None,
         parents: vec![],
         royalty: BasisPoints::new(1_000).expect("a fraction"),
         files: vec![file("model.safetensors")],
@@ -97,6 +98,14 @@ pub(crate) async fn assert_books_balance(harness: &Harness) -> anyhow::Result<()
     assert_eq!((totals.in_flight, totals.escrows), (Amount::ZERO, Amount::ZERO), "purchases leave nothing behind");
     assert!(totals.balances.0 + totals.fees.0 + totals.storage.0 <= totals.holdings.0, "{totals:?}");
     Ok(())
+}
+
+/// What `billing` holds in NEAR above what it owes: the deployment's reserve, and yoctos that stayed.
+pub(crate) async fn surplus(harness: &Harness) -> anyhow::Result<Amount> {
+    let totals = harness.view(&harness.billing().totals()).await?;
+    anyhow::ensure!(totals.in_flight.is_zero(), "something is in flight still: {totals:?}");
+    let owed = Amount::sum([totals.balances, totals.escrows, totals.fees, totals.storage])?;
+    Ok(totals.holdings.checked_sub(owed)?)
 }
 
 pub(crate) fn after_fee(earned: Amount) -> Amount {

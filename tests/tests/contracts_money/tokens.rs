@@ -48,6 +48,7 @@ impl Market {
             holdback: BasisPoints::ZERO,
             availability: DurationMs::from_days(1),
             max_payees: 3,
+            parts: vec![],
             postings: vec![],
             close: false,
             objection_window: DurationMs(0),

@@ -64,15 +64,15 @@ macro_rules! listing_contract {
                 charge_growth(usage);
             }
 
-            /// Changes the price of licences to come and what it is counted in; payments under way keep theirs.
+            /// Changes the prices of licences and uses to come and what they are counted in; payments under way and open uses keep theirs.
             ///
-            /// Access: its publisher's full-access key. Deposit: 1 yocto, and storage where the asset's name is longer. Gas: 10 T. State change: the price. Events: `price_set`.
-            /// Refund: what storage does not need, and what the name needs less.
+            /// Access: its publisher's full-access key. Deposit: 1 yocto, and storage where the prices need more. Gas: 10 T. State change: the prices. Events: `price_set`.
+            /// Refund: what storage does not need, and what the prices need less.
             #[payable]
-            pub fn set_price(&mut self, name: AssetName, asset: Asset, price: Amount) {
+            pub fn set_price(&mut self, name: AssetName, asset: Asset, price: Amount, price_per_use: Option<Amount>) {
                 require_deposit();
                 let usage = env::storage_usage();
-                log(&self.shelf.set_price(name, asset, price, &predecessor()).or_panic());
+                log(&self.shelf.set_price(name, asset, price, price_per_use, &predecessor()).or_panic());
                 charge_change(usage);
             }
 
@@ -85,10 +85,12 @@ macro_rules! listing_contract {
                 log(&self.shelf.delist(name, &predecessor()).or_panic());
             }
 
-            /// Sells a licence or refuses by failing: for another amount than the price, a second time, or of what needs none.
+            /// Sells a licence or metered use, or refuses by failing: a licence for another amount or asset than the price, a second time, or of what needs none; a use for less than its
+            /// price, or without a voucher key.
             ///
-            /// Access: `billing`. Deposit: the licence's storage, forwarded from the payer. Gas: 30 T. State change: a licence that waits for `on_opened`. Events: `licence_paid`.
-            /// Refund: with `on_opened` or `forget_payment`. Answers the escrow's terms: ancestors' shares and the publisher's rest posted at once, then closed.
+            /// Access: `billing`. Deposit: storage, forwarded from the payer. Gas: 30 T. State change: a licence or use that waits for `on_opened`. Events: `licence_paid` or `use_paid`.
+            /// Refund: with `on_opened` or `forget_payment`. Answers the escrow's terms. A licence: ancestors' shares and the publisher's rest posted at once, then closed. A use: vouchers
+            /// of the payer's key, divided by the same shares, for six days and a day's grace.
             #[payable]
             pub fn on_payment(
                 &mut self,
@@ -107,10 +109,10 @@ macro_rules! listing_contract {
                 terms
             }
 
-            /// Hears that an escrow is open: the licence holds. A repeated notice changes nothing.
+            /// Hears that an escrow is open: the licence holds, or the use is open. A repeated notice changes nothing.
             ///
-            /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the licence, and the listing's count of those sold. Events: `licence_granted`.
-            /// Refund: what was forwarded for storage and the licence does not need, to the holder's account.
+            /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the licence and the listing's count of those sold, or the use. Events: `licence_granted` or `use_opened`.
+            /// Refund: what was forwarded for storage and is not needed, to the holder's account.
             pub fn on_opened(&mut self, escrow_id: EscrowId) {
                 self.setup.require_billing();
                 let Some((event, holder, back)) = self.shelf.grant(escrow_id).or_panic() else {
@@ -142,6 +144,15 @@ macro_rules! listing_contract {
                 let usage = env::storage_usage();
                 log(&self.shelf.rate(name, stars, text, predecessor(), now()).or_panic());
                 charge_change(usage);
+            }
+
+            /// Removes a metered use that is over.
+            ///
+            /// Access: anyone, after its time. Deposit: none. Gas: 20 T. State change: the record goes. Events: `use_forgotten`. Refund: the storage deposit, to the holder's account.
+            pub fn forget_use(&mut self, holder: AccountId, name: AssetName) {
+                let (event, back) = self.shelf.forget_use(&holder, name, now()).or_panic();
+                log(&event);
+                send(&holder, back);
             }
 
             /// Removes a purchase that was accepted here and never opened.
@@ -203,6 +214,16 @@ macro_rules! listing_contract {
                 self.shelf.licences_of(&holder, from, limit)
             }
 
+            /// Whether an account may use an asset now: it costs nothing, is its own, is licensed, or a metered use of it is open.
+            pub fn may_use(&self, account: AccountId, name: AssetName) -> bool {
+                self.shelf.may_use(&account, &name, now())
+            }
+
+            /// An account's last metered use of an asset, open or over.
+            pub fn metered_use(&self, holder: AccountId, name: AssetName) -> Option<MeteredUse> {
+                self.shelf.metered_use(holder, name)
+            }
+
             /// What a holder says of a listing.
             pub fn rating(&self, rater: AccountId, name: AssetName) -> Option<Rating> {
                 self.shelf.rating(rater, name)
@@ -232,7 +253,7 @@ pub mod prelude {
     pub use near_sdk::env;
     pub use starling_contract_api::{
         Deployment, InitArgs,
-        hub::{Config, HUB_STANDARD, LISTING_BYTES, Licence, ListingEvent, MARKET_STANDARD, PublishArgs},
+        hub::{Config, HUB_STANDARD, LISTING_BYTES, Licence, ListingEvent, MARKET_STANDARD, MeteredUse, PublishArgs},
         payment::{PaymentMsg, PaymentOffered},
     };
     pub use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId, RunId, Text};

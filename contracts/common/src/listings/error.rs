@@ -28,11 +28,20 @@ pub enum ShelfError {
     #[error("{0} was taken off the list: nothing new is published from it")]
     ParentDelisted(AssetName),
     /// A payment for another contract.
-    #[error("only licences are sold here")]
+    #[error("licences and uses are sold here, nothing else")]
     NotTaken,
     /// There is nothing to buy.
     #[error("{0} needs no licence: its price is 0; who wants to rate it takes one by take_licence")]
     Free(AssetName),
+    /// A metered use is paid by vouchers of a key that the payer names.
+    #[error("name the key whose vouchers pay for your use: bounds.voucher")]
+    NoVoucherKey,
+    /// There is no such use.
+    #[error("there is no use of {0} by this account")]
+    NoSuchUse(AssetName),
+    /// The use is not over.
+    #[error("the use is open until {0:?}")]
+    UseOpen(TimestampMs),
     /// It must be bought.
     #[error("{0} has a price: buy a licence through billing")]
     NotFree(AssetName),

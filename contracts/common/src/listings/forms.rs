@@ -1,6 +1,6 @@
 //! The forms that listings, licences and purchases were stored in by release 1: for NEAR alone, without ratings.
 
-use super::{LicenceRecord, LicenceState, ListingRecord, Purchase, Shelf};
+use super::{LicenceRecord, LicenceState, ListingRecord, Purchase, Shelf, Sold};
 use crate::{Forms, Setup};
 use borsh::{BorshDeserialize, BorshSerialize};
 use starling_contract_api::payment::storage_cost;
@@ -63,6 +63,7 @@ impl Forms<ListingRecord> for ListingForms {
             licence,
             asset: Asset::Near,
             price,
+            price_per_use: None,
             parents,
             shares,
             royalty,
@@ -105,6 +106,6 @@ impl Forms<Purchase> for PurchaseForms {
         }
         let (name, holder) = borsh::from_slice::<(AssetName, AccountId)>(bytes).ok()?;
         let entry_bytes = PURCHASE_ENTRY_BYTES.checked_add(u64::try_from(bytes.len()).ok()?)?;
-        Some(Purchase { name, holder, rest: storage_cost(entry_bytes) })
+        Some(Purchase { name, holder, rest: storage_cost(entry_bytes), sold: Sold::Licence })
     }
 }

@@ -1,35 +1,27 @@
-//! Licences: a payment that `billing` offers is accepted here, opened there, and from then on a licence.
+//! Licences: bought once, or taken where they cost nothing.
 
-use super::{LicenceRecord, LicenceState, Purchase, Shelf, ShelfError};
+use super::{LicenceRecord, LicenceState, Purchase, Shelf, ShelfError, Sold, payments::may_open_until};
 use crate::{env, left_of};
-use starling_contract_api::{
-    hub::ListingEvent,
-    payment::{PaymentMsg, PaymentOffered},
-};
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, EscrowId, TimestampMs};
+use starling_contract_api::{hub::ListingEvent, payment::PaymentOffered};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, TimestampMs};
 use starling_protocol::{
-    escrow::{Authority, HOLD_PERIOD, OpenTerms, Posting},
+    escrow::{Authority, OpenTerms, Posting},
     listing::{self, Listing, ListingError},
 };
 
 /// A purchase closes when it opens; its escrow has no use for a longer life.
 const LIFE: DurationMs = DurationMs::from_hours(24);
-/// After the hold deadline, how long a notice of `billing` may be under way.
-const NOTICE_MARGIN: DurationMs = DurationMs::from_hours(1);
 
 impl Shelf {
-    /// Accepts a payment for a licence, with what was forwarded for storage: it is stored as pending, at its full size. Answers the escrow's terms: all is posted at once, and
-    /// the escrow closes.
-    pub fn accept(
+    /// Accepts a payment for a licence, which is stored as pending, at its full size. Answers the escrow's terms: all is posted at once, and the escrow closes.
+    pub(super) fn accept_licence(
         &mut self,
+        name: AssetName,
         offered: PaymentOffered,
         forwarded: Amount,
         now: TimestampMs,
     ) -> Result<(ListingEvent, OpenTerms), ShelfError> {
-        let PaymentOffered { escrow_id, payer, asset, amount, bounds, msg } = offered;
-        let PaymentMsg::Licence { name } = msg else {
-            return Err(ShelfError::NotTaken);
-        };
+        let PaymentOffered { escrow_id, payer, asset, amount, bounds, .. } = offered;
         let listing = self.record(&name)?.listing;
         listing::buy(&listing, &asset, amount)?;
         if listing.price.is_zero() {
@@ -42,9 +34,9 @@ impl Shelf {
         self.keep(&name, &payer, &record, earlier.is_none());
         let paid = forwarded.checked_add(earlier.unwrap_or_default())?;
         let rest = left_of(paid, usage).map_err(ShelfError::StorageTooSmall)?;
-        self.purchases.insert(&escrow_id, &Purchase { name: name.clone(), holder: payer.clone(), rest });
+        self.purchases.insert(&escrow_id, &Purchase { name: name.clone(), holder: payer.clone(), rest, sold: Sold::Licence });
         left_of(paid, usage).map_err(ShelfError::StorageTooSmall)?;
-        let terms = open_terms(&listing, &record).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
+        let terms = record.open_terms(&listing).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
         Ok((ListingEvent::LicencePaid { licence: record.licence(name, payer) }, terms))
     }
 
@@ -73,45 +65,17 @@ impl Shelf {
         Ok((ListingEvent::LicenceTaken { licence: record.licence(name, holder) }, rest))
     }
 
-    /// Grants the licence that an escrow has paid, and gives what its holder gets back of the storage. Nothing where nothing is pending: a repeated notice changes nothing.
-    pub fn grant(&mut self, escrow_id: EscrowId) -> Result<Option<(ListingEvent, AccountId, Amount)>, ShelfError> {
-        let Some(Purchase { name, holder, rest }) = self.purchases.get(&escrow_id) else {
-            return Ok(None);
-        };
-        let key = (name.clone(), holder.clone());
-        let mut licence = self.licences.get(&key).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
-        licence.state = LicenceState::Granted;
-        self.purchases.remove(&escrow_id);
+    /// Grants a pending licence. Gives the stored bytes before the licence was written.
+    pub(super) fn grant_licence(&mut self, name: AssetName, holder: &AccountId) -> Result<(ListingEvent, u64), ShelfError> {
         let mut record = self.record(&name)?;
         record.listing.sold = record.listing.sold.saturating_add(1);
         self.listings.insert(&name, &record);
         let usage = env::storage_usage();
+        let key = (name.clone(), holder.clone());
+        let mut licence = self.licences.get(&key).ok_or_else(|| ShelfError::NoSuchListing(name.clone()))?;
+        licence.state = LicenceState::Granted;
         self.licences.insert(&key, &licence);
-        // A licence of an older form may take more than it did: less comes back then.
-        let back = left_of(rest, usage).unwrap_or_default();
-        Ok(Some((ListingEvent::LicenceGranted { licence: licence.licence(name, holder.clone()) }, holder, back)))
-    }
-
-    /// Removes a purchase that was accepted and never opened. Gives whose it was, and its storage deposit.
-    pub fn forget(&mut self, escrow_id: EscrowId, now: TimestampMs) -> Result<(ListingEvent, AccountId, Amount), ShelfError> {
-        let Purchase { name, holder, rest } = self.purchases.get(&escrow_id).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
-        let licence = self.licences.get(&(name.clone(), holder.clone())).ok_or(ShelfError::NoSuchPayment(escrow_id))?;
-        if now <= may_open_until(&licence) {
-            return Err(ShelfError::MayStillOpen(may_open_until(&licence)));
-        }
-        self.purchases.remove(&escrow_id);
-        let usage = env::storage_usage();
-        self.licences.remove(&(name, holder.clone()));
-        self.leave_place(&holder, licence.place)?;
-        let back = left_of(rest, usage).map_err(ShelfError::StorageTooSmall)?;
-        Ok((ListingEvent::PaymentForgotten { escrow_id }, holder, back))
-    }
-
-    /// What was answered to a payment that is still pending.
-    pub fn answer(&self, escrow_id: EscrowId) -> Option<OpenTerms> {
-        let Purchase { name, holder, .. } = self.purchases.get(&escrow_id)?;
-        let licence = self.licences.get(&(name.clone(), holder))?;
-        open_terms(&self.listings.get(&name)?.listing, &licence)
+        Ok((ListingEvent::LicenceGranted { licence: licence.licence(name, holder.clone()) }, usage))
     }
 
     /// Stores a licence at its place in the holder's list; a new place is counted.
@@ -133,7 +97,7 @@ impl Shelf {
         };
         match licence.escrow_id {
             Some(escrow_id) if licence.state != LicenceState::Granted => {
-                let until = may_open_until(&licence);
+                let until = may_open_until(licence.bought_at);
                 if now <= until {
                     return Err(ShelfError::UnderWay { name: name.clone(), until: until.after(DurationMs(1)) });
                 }
@@ -146,7 +110,7 @@ impl Shelf {
     }
 
     /// Takes a place out of the holder's list; the last one moves there.
-    fn leave_place(&mut self, holder: &AccountId, place: u64) -> Result<(), ShelfError> {
+    pub(super) fn leave_place(&mut self, holder: &AccountId, place: u64) -> Result<(), ShelfError> {
         let last = self.licence_counts.get(holder).unwrap_or_default().saturating_sub(1);
         if let Some(moved) = self.licences_of.get(&(holder.clone(), last)).filter(|_| place != last) {
             let key = (moved.clone(), holder.clone());
@@ -164,26 +128,25 @@ impl Shelf {
     }
 }
 
-fn may_open_until(licence: &LicenceRecord) -> TimestampMs {
-    licence.bought_at.after(HOLD_PERIOD).after(NOTICE_MARGIN)
-}
-
-/// The escrow's terms, the same whenever they are asked for: a listing's shares never change. Nothing once the licence is granted.
-fn open_terms(listing: &Listing, licence: &LicenceRecord) -> Option<OpenTerms> {
-    let LicenceState::Pending { expires_at } = licence.state else {
-        return None;
-    };
-    let parts = listing::split(listing, licence.price).into_iter().filter(|(_, amount)| *amount > Amount::ZERO);
-    let postings: Vec<Posting> = parts.map(|(payee, total)| Posting { payee, total }).collect();
-    Some(OpenTerms {
-        authority: Authority::Arbiter,
-        expires_at,
-        grace: DurationMs(0),
-        holdback: BasisPoints::ZERO,
-        availability: DurationMs(0),
-        max_payees: u16::try_from(postings.len()).ok()?,
-        postings,
-        close: true,
-        objection_window: DurationMs(0),
-    })
+impl LicenceRecord {
+    /// The escrow's terms, the same whenever they are asked for: a listing's shares never change. Nothing once the licence is granted.
+    pub(super) fn open_terms(&self, listing: &Listing) -> Option<OpenTerms> {
+        let LicenceState::Pending { expires_at } = self.state else {
+            return None;
+        };
+        let parts = listing::split(listing, self.price).into_iter().filter(|(_, amount)| *amount > Amount::ZERO);
+        let postings: Vec<Posting> = parts.map(|(payee, total)| Posting { payee, total }).collect();
+        Some(OpenTerms {
+            authority: Authority::Arbiter,
+            expires_at,
+            grace: DurationMs(0),
+            holdback: BasisPoints::ZERO,
+            availability: DurationMs(0),
+            max_payees: u16::try_from(postings.len()).ok()?,
+            parts: Vec::new(),
+            postings,
+            close: true,
+            objection_window: DurationMs(0),
+        })
+    }
 }

@@ -8,6 +8,8 @@ mod contract;
 mod error;
 mod forms;
 mod licences;
+mod metered;
+mod payments;
 mod publish;
 mod ratings;
 mod views;
@@ -17,8 +19,8 @@ pub use error::ShelfError;
 
 use crate::Table;
 use borsh::{BorshDeserialize, BorshSerialize};
-use starling_contract_api::hub::Licence;
-use starling_primitives::{AccountId, Amount, Asset, AssetName, EscrowId, TimestampMs};
+use starling_contract_api::hub::{Licence, MeteredUse};
+use starling_primitives::{AccountId, Amount, Asset, AssetName, EscrowId, PublicKey, TimestampMs};
 use starling_protocol::listing::{Category, Kind, Listing, Rating, Version};
 
 use forms::{LicenceForms, ListingForms, PurchaseForms};
@@ -38,6 +40,7 @@ enum StorageKey {
     Purchases = 9,
     Ratings = 10,
     RatingPlaces = 11,
+    Uses = 12,
 }
 
 /// Listings, their versions and licences. Part of a contract's state.
@@ -55,6 +58,7 @@ pub struct Shelf {
     purchases: Table<EscrowId, Purchase, PurchaseForms>,
     ratings: Table<(AssetName, u64), Rating>,
     rating_places: Table<(AssetName, AccountId), u64>,
+    uses: Table<(AssetName, AccountId), UseRecord>,
 }
 
 /// A listing as it is kept: its versions lie beside it, so that its cost of reading does not grow with them.
@@ -90,13 +94,38 @@ enum LicenceState {
     Granted,
 }
 
-/// A payment for a licence that `billing` has not said to be open.
+/// A metered use as it is kept, once its escrow is open.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct UseRecord {
+    escrow_id: EscrowId,
+    asset: Asset,
+    price_per_use: Amount,
+    paid_at: TimestampMs,
+    until: TimestampMs,
+}
+
+/// A payment that `billing` has not said to be open.
 #[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
 struct Purchase {
     name: AssetName,
     holder: AccountId,
-    /// What was forwarded for storage and the licence itself does not need.
+    /// What was forwarded for storage and is not taken by what is stored besides this.
     rest: Amount,
+    sold: Sold,
+}
+
+/// What a payment is for.
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+enum Sold {
+    /// A licence, which lies beside it as pending.
+    Licence,
+    /// A metered use, which takes its place when it opens: it needs less room than this.
+    Use {
+        /// What is kept then.
+        record: UseRecord,
+        /// Whose vouchers pay.
+        voucher: PublicKey,
+    },
 }
 
 impl Shelf {
@@ -116,6 +145,7 @@ impl Shelf {
             purchases: Table::new(StorageKey::Purchases as u8),
             ratings: Table::new(StorageKey::Ratings as u8),
             rating_places: Table::new(StorageKey::RatingPlaces as u8),
+            uses: Table::new(StorageKey::Uses as u8),
         }
     }
 
@@ -139,6 +169,13 @@ impl Shelf {
     /// Whether an account may publish from a listing: it costs nothing, is its own, or is licensed.
     fn is_open_to(&self, account: &AccountId, listing: &Listing) -> bool {
         listing.price.is_zero() || listing.name.publisher() == account || self.granted(&listing.name, account).is_some()
+    }
+}
+
+impl UseRecord {
+    fn metered_use(&self, name: AssetName, holder: AccountId) -> MeteredUse {
+        let Self { escrow_id, asset, price_per_use, paid_at, until } = self.clone();
+        MeteredUse { holder, name, asset, price_per_use, escrow_id, paid_at, until }
     }
 }
 

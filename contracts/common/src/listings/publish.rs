@@ -14,7 +14,8 @@ impl Shelf {
         kinds: &[Kind],
         now: TimestampMs,
     ) -> Result<ListingEvent, ShelfError> {
-        let PublishArgs { slug, kind, category, title, summary, licence, asset, price, parents, royalty, files, run_id } = args;
+        let PublishArgs { slug, kind, category, title, summary, licence, asset, price, price_per_use, parents, royalty, files, run_id } =
+            args;
         let name = AssetName::new(publisher, &slug)?;
         takes(kinds, kind)?;
         if title.as_str().trim().is_empty() {
@@ -24,6 +25,7 @@ impl Shelf {
             return Err(ShelfError::Taken(name));
         }
         listing::check_licence(licence.as_str())?;
+        listing::check_prices(price, price_per_use)?;
         listing::check_files(&files)?;
         let ancestors = self.parents(&parents, name.publisher())?;
         let shares = listing::flatten(&ancestors.iter().collect::<Vec<_>>())?;
@@ -37,6 +39,7 @@ impl Shelf {
             licence,
             asset,
             price,
+            price_per_use,
             parents,
             shares,
             royalty,
@@ -75,13 +78,22 @@ impl Shelf {
         Ok(ListingEvent::VersionAdded { name, number: record.versions, version })
     }
 
-    /// Changes the price of licences to come. Those under way keep theirs.
-    pub fn set_price(&mut self, name: AssetName, asset: Asset, price: Amount, caller: &AccountId) -> Result<ListingEvent, ShelfError> {
+    /// Changes the prices of licences and uses to come. Those under way keep theirs.
+    pub fn set_price(
+        &mut self,
+        name: AssetName,
+        asset: Asset,
+        price: Amount,
+        price_per_use: Option<Amount>,
+        caller: &AccountId,
+    ) -> Result<ListingEvent, ShelfError> {
         let mut record = self.own_record(&name, caller)?;
+        listing::check_prices(price, price_per_use)?;
         record.listing.asset = asset.clone();
         record.listing.price = price;
+        record.listing.price_per_use = price_per_use;
         self.listings.insert(&name, &record);
-        Ok(ListingEvent::PriceSet { name, asset, price })
+        Ok(ListingEvent::PriceSet { name, asset, price, price_per_use })
     }
 
     /// Takes the caller's listing off the list for good. Licences stay valid.

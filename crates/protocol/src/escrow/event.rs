@@ -84,6 +84,9 @@ pub enum EscrowError {
     /// More payees than the terms allow, or one twice.
     #[error("too many payees, or one named twice")]
     Payees,
+    /// Where parts are fixed all is posted for whoever gets the rest, and divided here.
+    #[error("its parts are fixed: a post names {0} alone, with the whole")]
+    Divided(AccountId),
     /// Posts, or the wait for the arbiter's answer, ended.
     #[error("too late: possible until {0:?}")]
     Expired(TimestampMs),

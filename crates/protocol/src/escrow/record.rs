@@ -1,6 +1,6 @@
 //! What is kept of an escrow: its terms, figures and state.
 
-use super::{Batch, CLOSING_PERIOD};
+use super::{Batch, CLOSING_PERIOD, Share};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
@@ -66,6 +66,9 @@ pub struct OpenTerms {
     pub availability: DurationMs,
     /// The most payees; [`MAX_PAYEES`](super::MAX_PAYEES) at most.
     pub max_payees: u16,
+    /// Parts of all that is posted, [`MAX_PARTS`](super::MAX_PARTS) at most: the one posting, with the whole, names who gets the rest. Without parts each posting is its payee's alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Share>,
     /// What is posted at once.
     pub postings: Vec<Posting>,
     /// Whether the escrow closes at once (a purchase).
@@ -120,6 +123,9 @@ pub struct Opened {
     pub availability: DurationMs,
     /// The most payees.
     pub max_payees: u16,
+    /// The fixed parts of the first payees, in their order; the payee after them gets the rest, and posts name it alone, with the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<BasisPoints>,
     /// The last post's number; an older one changes nothing.
     pub seq: u64,
     /// Everyone who was posted to, in order of first post.
@@ -193,12 +199,29 @@ impl State {
         }
     }
 
+    /// From when on vesting changes something; nothing where nothing waits for its time.
+    pub fn vests_at(&self) -> Option<TimestampMs> {
+        let (opened, holdback) = match self {
+            Self::Open(opened) => (opened, None),
+            Self::Settling { opened, until } => (opened, (opened.holdback_state == Holdback::Waiting).then_some(*until)),
+            Self::Held { .. } | Self::Closed(_) | Self::Voided => return None,
+        };
+        opened.batches.first().map(|batch| batch.vests_at).into_iter().chain(holdback).min()
+    }
+
     /// The terms and figures, once opened.
     pub fn opened(&self) -> Option<&Opened> {
         match self {
             Self::Open(opened) | Self::Settling { opened, .. } | Self::Closed(opened) => Some(opened),
             Self::Held { .. } | Self::Voided => None,
         }
+    }
+}
+
+impl Payee {
+    /// A payee without a figure.
+    pub fn new(account: AccountId) -> Self {
+        Self { account, total: Amount::ZERO, credited: Amount::ZERO, unclaimed: Amount::ZERO, fee: Amount::ZERO }
     }
 }
 

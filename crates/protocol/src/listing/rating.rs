@@ -91,6 +91,20 @@ impl Ratings {
         let tenths = u128::from(self.stars) * 10 + u128::from(self.count) / 2;
         u64::try_from(tenths.checked_div(u128::from(self.count))?).ok()
     }
+
+    /// Mean and count in words; nothing without a rating.
+    pub fn words(self) -> Option<String> {
+        let tenths = self.mean_tenths()?;
+        let what = if self.count == 1 { "rating" } else { "ratings" };
+        Some(format!("{}.{} of {MAX_STARS} stars, {} {what}", tenths / 10, tenths % 10, self.count))
+    }
+
+    /// The places of a page of `size` raters, as first place and number; page 0 has those who came last.
+    pub fn newest(self, page: u64, size: u32) -> (u64, u32) {
+        let end = self.count.saturating_sub(page.saturating_mul(u64::from(size)));
+        let from = end.saturating_sub(u64::from(size));
+        (from, u32::try_from(end - from).unwrap_or(size))
+    }
 }
 
 /// The sum of a listing's ratings after `rater` says `stars`, who said `before`.
