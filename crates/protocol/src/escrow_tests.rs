@@ -5,6 +5,8 @@ use super::*;
 use proptest::prelude::*;
 use starling_primitives::AmountError;
 
+#[path = "escrow_limit_tests.rs"]
+mod limits;
 #[path = "escrow_vesting_tests.rs"]
 mod vesting;
 #[path = "escrow_voucher_tests.rs"]
