@@ -44,3 +44,9 @@ fn post__should_count_each_payee_and_the_last_millisecond() {
     let one_more = post(1, &[("aa", 1), ("bb", 1), ("cc", 1), ("dd", 0)], false);
     assert_eq!(escrow.apply(one_more, NOW, everyone), Err(EscrowError::Payees));
 }
+
+#[test]
+fn post__should_take_a_total_that_stayed_the_same() {
+    let (escrow, effects) = step(&posted(), post(2, &[("node", 400_001), ("other", 8)], false), NOW);
+    assert_eq!((escrow.available().0, effects.credits.len()), (DEPOSIT.0 - 400_001 - 8, 1));
+}

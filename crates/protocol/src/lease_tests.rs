@@ -179,6 +179,21 @@ fn lease__should_end_at_its_deadline_whether_or_not_anyone_ticks() {
 }
 
 #[test]
+fn statement__should_be_taken_with_figures_that_stayed_the_same() {
+    let now = ACCEPTED.after(DurationMs(50));
+    let first = step(&active(), Event::Statement(statement(1, 40)), now);
+    let second = step(&first, Event::Statement(LeaseStatement { seq: 2, ..statement(1, 40) }), now);
+    assert_eq!((second.seq, second.metered, second.units), (2, first.metered, first.units));
+}
+
+#[test]
+fn tick__should_find_nothing_where_the_end_is_known() {
+    let now = ACCEPTED.after(DurationMs(50));
+    let closing = step(&active(), Event::CloseByTenant, now);
+    assert_eq!(closing.apply(Event::Tick, now), Err(LeaseError::WrongState("closing")));
+}
+
+#[test]
 fn states__should_take_exactly_their_events() {
     let now = ACCEPTED.after(DurationMs(1));
     let closing = step(&active(), Event::CloseByTenant, now);
