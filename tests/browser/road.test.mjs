@@ -180,6 +180,29 @@ scene("licence__should_pay_the_publisher_and_open_the_files", async () => {
   await until("the file to open", async () => (await bob.fetch(file)).status === 200);
 });
 
+scene("rating__should_be_a_holders_and_be_changed_in_place", async () => {
+  const ratings = region(bob, "Ratings");
+  await ratings.getByText("Nobody has rated it yet.").waitFor();
+  await ratings.getByLabel("2 stars").check();
+  await ratings.getByLabel("What you think of it").fill("It repeats itself.");
+  const save = () => ratings.getByRole("button", { name: "Save the rating" }).click();
+  assert.match(await bob.approve(save), /Rate ada\.faucet\.starling\/small-rust with 2 of 5 stars, in public\./);
+  await ratings.getByText("2.0 of 5 stars, 1 rating").waitFor();
+  await ratings.getByText("Change your rating").waitFor();
+  await ratings.getByLabel("4 stars").check();
+  await ratings.getByLabel("What you think of it").fill("It writes Rust.");
+  await bob.approve(save);
+  await ratings.getByText("4.0 of 5 stars, 1 rating").waitFor();
+  await ratings.getByRole("img", { name: "4 of 5 stars" }).waitFor();
+  await ratings.getByRole("paragraph").filter({ hasText: "It writes Rust." }).waitFor();
+  await ratings.getByText("Of version 1. Bought its licence.").waitFor();
+  // The publisher reads it and has no form.
+  const seen = region(ada, "Ratings");
+  await seen.getByText("4.0 of 5 stars, 1 rating").waitFor();
+  await seen.getByText(bob.account).waitFor();
+  assert.equal(await seen.getByRole("button").filter({ hasText: /rating|licence/ }).count(), 0);
+});
+
 scene("train_from__should_start_where_the_licensed_model_is", async () => {
   await bob.page.getByRole("link", { name: "Train from this" }).click();
   await bob.page.waitForURL(/\/train\?model=/);

@@ -9,6 +9,7 @@ pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod network;
 pub(crate) mod publish;
+pub(crate) mod ratings;
 pub(crate) mod rent;
 pub(crate) mod run;
 pub(crate) mod train;

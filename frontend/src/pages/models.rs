@@ -12,7 +12,7 @@ use crate::{
         quote::QuoteCard,
         ui::{Empty, Id, MaybeProblem},
     },
-    pages::run::Download,
+    pages::{ratings::Reviews, run::Download},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
@@ -121,15 +121,25 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
 
 #[component]
 fn ListingCard(listing: Listing, place: &'static str) -> impl IntoView {
-    let price = price_word(&listing);
+    let (price, mean) = (price_word(&listing), listing.ratings.words());
     view! {
         <article class="card">
             <h2><A href=format!("{place}/{}/{}", listing.name.publisher(), listing.name.slug())>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
             <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
+            {mean.map(|mean| view! { <p class="faint num">{mean}</p> })}
         </article>
     }
+}
+
+/// Asks to sign in where nobody is; says whether it did.
+pub(crate) fn needs_sign_in(shared: Shared) -> bool {
+    let nobody = shared.session.get_untracked().is_none();
+    if nobody {
+        shared.signing_in.set(true);
+    }
+    nobody
 }
 
 fn price_word(listing: &Listing) -> String {
@@ -162,6 +172,8 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             Ok(Some((listing, licence)))
         }
     });
+    let rated = name.clone();
+    let exists = Memo::new(move |_| found.get().flatten().is_some_and(|(listing, _)| listing.is_some()));
     view! {
         <MaybeProblem failure />
         {move || match found.get().flatten() {
@@ -169,6 +181,7 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             Some((None, _)) => view! { <super::missing::Missing /> }.into_any(),
             Some((Some(listing), licence)) => view! { <Card listing licence /> }.into_any(),
         }}
+        {move || exists.get().then(|| view! { <Reviews kind name=rated.clone() /> })}
     }
     .into_any()
 }
@@ -199,7 +212,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                 </section>
                 {listing.versions.iter().enumerate().rev().map(|(index, version)| view! {
                     <section class="card">
-                        <div class="row between"><h2>"Version "{index + 1}</h2>{version.run_id.map(|run| view! { <A href=format!("/runs/{run}")>"Made by run "{run.0}</A> })}</div>
+                        <div class="row between"><h2>"Version "{index + 1}</h2>{version.run_id.map(|run| view! { <A href=format!("/runs/{run}")>"Made by run "{run.0}", says its publisher"</A> })}</div>
                         <p class="soft">{version.note.to_string()}</p>
                         {version.files.iter().map(|file| view! { <div class="row between"><span>{file.name.to_string()}</span><span class="faint num">{file.bytes}" bytes"</span><Id text=file.hash.to_string() />
                             {may_use.then(|| view! { <Download hash=file.hash name=file.name.to_string() label="Download" /> })}</div> }).collect_view()}
@@ -257,8 +270,7 @@ fn Buy(listing: Listing) -> impl IntoView {
         }
     });
     let start = move |_| {
-        if shared.session.get_untracked().is_none() {
-            shared.signing_in.set(true);
+        if needs_sign_in(shared) {
             return;
         }
         let listing = listing.clone();
