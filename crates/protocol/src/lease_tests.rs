@@ -152,7 +152,8 @@ fn closing__should_fix_the_end_and_leave_two_minutes_for_the_last_statement() {
 fn final_statement__should_settle_at_once_before_and_after_the_end() {
     let now = ACCEPTED.after(DurationMs(10_000));
     let completed = step(&active(), done(1, 9_000), now);
-    assert!(matches!(completed.state, LeaseState::Closing { cause: Cause::Completed, .. }));
+    let post_until = TimestampMs(now.0 - 1);
+    assert_eq!(completed.state, LeaseState::Closing { cause: Cause::Completed, since: Some(ACCEPTED), ended_at: now, post_until });
     assert!(completed.apply(Event::Statement(statement(2, 9_500)), now).is_err(), "final is final");
     assert_eq!(step(&completed, Event::Settled, now).state, LeaseState::Closed { cause: Cause::Completed, ended_at: now });
 

@@ -95,6 +95,7 @@ fn lineage__should_be_refused_beyond_its_limits() {
     let ancestors = |count: u16| listing("parent", 10_000, (0..count).map(|index| share(&format!("ancestor-{index}"), 10)).collect());
     assert_eq!(flatten(&[&ancestors(14)]).map(|shares| shares.len()), Ok(15), "the publisher is the sixteenth");
     assert_eq!(flatten(&[&ancestors(15)]), Err(ListingError::LineageTooLarge));
+    assert!(flatten(&many[1..].iter().collect::<Vec<_>>()).is_ok(), "as many parents as there may be");
     assert_eq!(flatten(&[]), Ok(vec![]));
 }
 
