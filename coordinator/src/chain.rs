@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use starling_contract_api::{
     Call, Deployment, View,
     billing::{Billing, EscrowView},
-    compute::{Compute, Offer},
-    hub::{Licence, Listings},
+    compute::{Compute, Counts, MAX_PAGE, Offer},
+    hub::{Licence, Listings, MAX_LISTINGS_PAGE},
     rpc::{BlockInfo, BlockRef, KeyInfo, Outcome, RpcClient, RpcError, SignedTx, Signer},
 };
 use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
@@ -42,19 +42,23 @@ pub trait Chain: Send + Sync {
     fn escrow(&self, escrow_id: EscrowId) -> Answer<'_, Option<EscrowView>>;
     /// A node.
     fn node(&self, node_id: NodeId) -> Answer<'_, Option<Node>>;
-    /// Up to 100 nodes by number.
+    /// How many numbers were given to nodes, offers, runs and leases.
+    fn counts(&self) -> Answer<'_, Counts>;
+    /// A page of nodes by number.
     fn nodes(&self, from: u64) -> Answer<'_, Vec<Node>>;
-    /// Up to 100 offers by number.
+    /// A page of offers by number.
     fn offers(&self, from: u64) -> Answer<'_, Vec<Offer>>;
     /// A run.
     fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>>;
-    /// Up to 20 runs by number.
+    /// A page of runs by number.
     fn runs(&self, from: u64) -> Answer<'_, Vec<Run>>;
     /// A lease.
     fn lease(&self, lease_id: LeaseId) -> Answer<'_, Option<Lease>>;
-    /// Up to 100 leases by number.
+    /// A page of leases by number.
     fn leases(&self, from: u64) -> Answer<'_, Vec<Lease>>;
-    /// Up to 50 listings of `hub` or `market`.
+    /// How many places [`Chain::listings`] goes through.
+    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64>;
+    /// A page of listings of `hub` or `market`.
     fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>>;
     /// A listing.
     fn listing<'a>(&'a self, contract: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>>;
@@ -119,12 +123,16 @@ impl Chain for RpcChain {
         self.ask(self.compute().node(node_id))
     }
 
+    fn counts(&self) -> Answer<'_, Counts> {
+        self.ask(self.compute().counts())
+    }
+
     fn nodes(&self, from: u64) -> Answer<'_, Vec<Node>> {
-        self.ask(self.compute().nodes(from, 100))
+        self.ask(self.compute().nodes(from, MAX_PAGE))
     }
 
     fn offers(&self, from: u64) -> Answer<'_, Vec<Offer>> {
-        self.ask(self.compute().offers(from, 100))
+        self.ask(self.compute().offers(from, MAX_PAGE))
     }
 
     fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
@@ -132,7 +140,7 @@ impl Chain for RpcChain {
     }
 
     fn runs(&self, from: u64) -> Answer<'_, Vec<Run>> {
-        self.ask(self.compute().runs(from, 20))
+        self.ask(self.compute().runs(from, MAX_PAGE))
     }
 
     fn lease(&self, lease_id: LeaseId) -> Answer<'_, Option<Lease>> {
@@ -140,11 +148,15 @@ impl Chain for RpcChain {
     }
 
     fn leases(&self, from: u64) -> Answer<'_, Vec<Lease>> {
-        self.ask(self.compute().leases(from, 100))
+        self.ask(self.compute().leases(from, MAX_PAGE))
     }
 
     fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>> {
-        self.ask(Listings(contract.clone()).listings(None, from, 50))
+        self.ask(Listings(contract.clone()).listings(None, from, MAX_LISTINGS_PAGE))
+    }
+
+    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64> {
+        self.ask(Listings(contract.clone()).listings_count(None))
     }
 
     fn listing<'a>(&'a self, contract: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>> {

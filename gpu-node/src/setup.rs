@@ -8,7 +8,7 @@ use crate::{
 use near_primitives::account::{AccessKey, AccessKeyPermission, FunctionCallPermission};
 use starling_contract_api::{
     billing::Billing,
-    compute::{Compute, NODE_METHODS},
+    compute::{Compute, Counts, MAX_PAGE, NODE_METHODS},
     payment::{PayArgs, PayResult, PaymentMsg},
     rpc::{Action, AddKeyAction, BlockRef, KeyError, RpcClient, RpcError, Signer},
 };
@@ -26,10 +26,6 @@ const KEY_ALLOWANCE: Amount = Amount::from_millinear(2_000);
 const STAKE_TIME: DurationMs = DurationMs::from_days(365);
 /// The shortest and longest lease that is offered.
 const LEASE_TIMES: (DurationMs, DurationMs) = (DurationMs::from_secs(60), DurationMs::from_hours(24));
-/// Nodes in one answer of the chain.
-const PAGE: u32 = 100;
-/// Pages that are looked through for an earlier registration.
-const MAX_PAGES: u64 = 1_000;
 
 /// What a provider chooses.
 pub(crate) struct Setup {
@@ -234,18 +230,13 @@ impl Provider {
 
     async fn registered(&self, key: &Signer) -> Result<Option<Node>, SetupError> {
         let mine = |node: &Node| node.key == key.public_key() && node.provider == *self.signer.account() && !node.retired;
-        for page in 0..MAX_PAGES {
-            let nodes = self
-                .rpc
-                .view(&self.compute.nodes(page * u64::from(PAGE), PAGE))
-                .await
-                .map_err(|source| failed("the nodes could not be read", source))?;
-            let last = nodes.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let what = "the nodes could not be read";
+        let (count, mut from) = (self.rpc.view(&self.compute.counts()).await.map_err(|source| failed(what, source))?.nodes, 1);
+        while from <= count {
+            let nodes = self.rpc.view(&self.compute.nodes(from, MAX_PAGE)).await.map_err(|source| failed(what, source))?;
+            from = Counts::next(from, nodes.last().map(|node| node.id.0));
             if let Some(node) = nodes.into_iter().find(mine) {
                 return Ok(Some(node));
-            }
-            if last {
-                break;
             }
         }
         Ok(None)
@@ -301,18 +292,16 @@ impl Provider {
             asset: Asset::Near,
         };
         let mut there = false;
-        for page in 0..MAX_PAGES {
-            let offers = self.rpc.view(&self.compute.offers(page * u64::from(PAGE), PAGE)).await.map_err(|source| failed(what, source))?;
-            let last = offers.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let (count, mut from) = (self.rpc.view(&self.compute.counts()).await.map_err(|source| failed(what, source))?.offers, 1);
+        while from <= count {
+            let offers = self.rpc.view(&self.compute.offers(from, MAX_PAGE)).await.map_err(|source| failed(what, source))?;
+            from = Counts::next(from, offers.last().map(|offer| offer.id.0));
             for offer in offers.into_iter().filter(|offer| offer.node_id == node_id && !offer.closed) {
                 if offer.terms == terms && !there {
                     there = true;
                 } else {
                     self.rpc.call(&self.signer, &self.compute.close_offer(offer.id)).await.map_err(|source| failed(what, source))?;
                 }
-            }
-            if last {
-                break;
             }
         }
         if there {

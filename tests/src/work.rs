@@ -2,7 +2,7 @@
 
 use crate::{Actor, Answer, Harness, MIN_STAKE};
 use starling_contract_api::{
-    billing::{ACCOUNT_BYTES, Billing},
+    billing::{ACCOUNT_BYTES, Billing, EscrowView},
     compute::{Compute, NODE_METHODS, RosterSignature},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
@@ -34,6 +34,19 @@ impl Harness {
     /// `compute` of this chain.
     pub fn compute(&self) -> Compute {
         Compute(self.deployment.compute.clone())
+    }
+
+    /// All escrows that an account pays, page by page.
+    pub async fn escrows(&self, payer: &AccountId) -> anyhow::Result<Vec<EscrowView>> {
+        let mut all: Vec<EscrowView> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |view| view.id.0 + 1);
+            let page = self.view(&self.billing().escrows_of(payer, from, 100)).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
     }
 
     /// The domain of what `compute` checks.

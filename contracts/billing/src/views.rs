@@ -6,12 +6,9 @@ use crate::{
     books::{Books, TokenRecord},
 };
 use near_sdk::{env, near};
-use starling_contract_api::billing::{Account, Billing, Config, EscrowView, TokenTotals, Totals};
+use starling_contract_api::billing::{Account, Billing, Config, EscrowView, MAX_ESCROWS, TokenTotals, Totals};
 use starling_contract_common::OrPanic;
 use starling_primitives::{AccountId, Amount, EscrowId};
-
-/// The most escrows of one answer.
-const PAGE: usize = 100;
 
 #[near]
 impl Contract {
@@ -61,12 +58,12 @@ impl Contract {
         self.escrows.get(&escrow_id).map(|record| view(escrow_id, record))
     }
 
-    /// Escrows of a payer that are not spent, by number, from number `from` on; 100 at most.
+    /// Escrows of a payer that are not spent, by number, from number `from` on: `limit` at most, and no more than fit a page.
     pub fn escrows_of(&self, payer: AccountId, from: u64, limit: u32) -> Vec<EscrowView> {
-        let limit = usize::try_from(limit).unwrap_or(PAGE).min(PAGE);
+        let limit = usize::try_from(limit).unwrap_or(MAX_ESCROWS);
         let ids = self.escrows_of.get(&payer).unwrap_or_default();
-        let records = ids.into_iter().filter(|id| id.0 >= from).take(limit);
-        records.filter_map(|id| self.escrows.get(&id).map(|record| view(id, record))).collect()
+        let page = self.escrows.page(ids.into_iter().filter(|id| id.0 >= from).take(limit));
+        page.into_iter().map(|(id, record)| view(id, record)).collect()
     }
 }
 

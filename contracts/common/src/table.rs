@@ -5,6 +5,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use near_sdk::env;
 use std::{io, marker::PhantomData};
 
+/// What a page may come to, in bytes of records: reading and writing so many costs a view less than 2 Tgas.
+const PAGE_BYTES: usize = 9_000;
+/// What looking a record up costs, as if it were so many bytes more.
+const LOOK_UP_BYTES: usize = 450;
+
 /// Records by key under a prefix of their own. Part of a contract's state; it takes one byte there.
 ///
 /// A record is stored behind its version, so that an upgrade can read the old form and write the new one record by record: `F` names the forms.
@@ -21,11 +26,23 @@ impl<K: BorshSerialize, V: BorshSerialize + BorshDeserialize, F: Forms<V>> Table
 
     /// The record, if there is one, whatever form it is stored in.
     pub fn get(&self, key: &K) -> Option<V> {
-        let stored = env::storage_read(&self.key(key))?;
-        match forms::read::<V, F>(&stored) {
-            Some(record) => Some(record),
-            None => env::panic_str("a stored record cannot be read"),
+        env::storage_read(&self.key(key)).map(|stored| Self::read(&stored))
+    }
+
+    /// The records of these keys that are there, as many as fit a page; the first in any case. Whoever wants more asks on behind the last.
+    pub fn page(&self, keys: impl Iterator<Item = K>) -> Vec<(K, V)> {
+        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        for key in keys {
+            let stored = env::storage_read(&self.key(&key));
+            bytes = bytes.saturating_add(LOOK_UP_BYTES + stored.as_ref().map_or(0, Vec::len));
+            if bytes > PAGE_BYTES && !page.is_empty() {
+                break;
+            }
+            if let Some(stored) = stored {
+                page.push((key, Self::read(&stored)));
+            }
         }
+        page
     }
 
     /// Whether there is a record.
@@ -41,6 +58,13 @@ impl<K: BorshSerialize, V: BorshSerialize + BorshDeserialize, F: Forms<V>> Table
     /// Removes the record.
     pub fn remove(&mut self, key: &K) {
         env::storage_remove(&self.key(key));
+    }
+
+    fn read(stored: &[u8]) -> V {
+        match forms::read::<V, F>(stored) {
+            Some(record) => record,
+            None => env::panic_str("a stored record cannot be read"),
+        }
     }
 
     fn key(&self, key: &K) -> Vec<u8> {

@@ -4,18 +4,12 @@ use crate::{Contract, ContractExt};
 use borsh::{BorshDeserialize, BorshSerialize};
 use near_sdk::near;
 use starling_contract_api::{
-    compute::{Config, Offer, RECORD_BYTES},
+    compute::{Config, Counts, MAX_PAGE, Offer, RECORD_BYTES},
     payment::storage_cost,
 };
 use starling_contract_common::{Forms, Table};
 use starling_primitives::{Amount, LeaseId, NodeId, OfferId, RunId};
 use starling_protocol::{lease::Lease, node::Node, run::Run};
-
-/// The most records of one answer, and of runs, which are larger.
-const PAGE: usize = 100;
-const RUN_PAGE: usize = 20;
-/// The most numbers that are looked at for one answer: payments that never opened leave gaps.
-const MAX_LOOKED_AT: u64 = 500;
 
 #[near]
 impl Contract {
@@ -29,6 +23,11 @@ impl Contract {
         }
     }
 
+    /// How many numbers were given.
+    pub fn counts(&self) -> Counts {
+        Counts { nodes: self.last_node, offers: self.last_offer, runs: self.last_run, leases: self.last_lease_id }
+    }
+
     /// What a node's or an offer's record costs at its largest.
     pub fn storage_price(&self) -> Amount {
         storage_cost(RECORD_BYTES)
@@ -39,9 +38,9 @@ impl Contract {
         self.nodes.get(&node_id)
     }
 
-    /// Nodes by number, from `from` on; 100 at most.
+    /// Those of the nodes with the `limit` numbers from `from` on that fit a page.
     pub fn nodes(&self, from: u64, limit: u32) -> Vec<Node> {
-        page(&self.nodes, NodeId, self.last_node, from, limit, PAGE)
+        page(&self.nodes, NodeId, self.last_node, from, limit)
     }
 
     /// An offer.
@@ -49,9 +48,9 @@ impl Contract {
         self.offers.get(&offer_id)
     }
 
-    /// Offers by number, closed ones too, from `from` on; 100 at most.
+    /// Those of the offers with the `limit` numbers from `from` on, closed ones too, that fit a page.
     pub fn offers(&self, from: u64, limit: u32) -> Vec<Offer> {
-        page(&self.offers, OfferId, self.last_offer, from, limit, PAGE)
+        page(&self.offers, OfferId, self.last_offer, from, limit)
     }
 
     /// A run.
@@ -59,9 +58,9 @@ impl Contract {
         self.runs.get(&run_id)
     }
 
-    /// Runs by number, from `from` on; 20 at most.
+    /// Those of the runs with the `limit` numbers from `from` on that fit a page. A payment that never opened leaves a number without a run.
     pub fn runs(&self, from: u64, limit: u32) -> Vec<Run> {
-        page(&self.runs, RunId, self.last_run, from, limit, RUN_PAGE)
+        page(&self.runs, RunId, self.last_run, from, limit)
     }
 
     /// A lease.
@@ -69,22 +68,21 @@ impl Contract {
         self.leases.get(&lease_id)
     }
 
-    /// Leases by number, from `from` on; 100 at most.
+    /// Those of the leases with the `limit` numbers from `from` on that fit a page. A payment that never opened leaves a number without a lease.
     pub fn leases(&self, from: u64, limit: u32) -> Vec<Lease> {
-        page(&self.leases, LeaseId, self.last_lease_id, from, limit, PAGE)
+        page(&self.leases, LeaseId, self.last_lease_id, from, limit)
     }
 }
 
+/// The records of `limit` numbers from `from` on.
 fn page<K: BorshSerialize, V: BorshSerialize + BorshDeserialize, F: Forms<V>>(
     table: &Table<K, V, F>,
     key: impl Fn(u64) -> K,
     last: u64,
     from: u64,
     limit: u32,
-    most: usize,
 ) -> Vec<V> {
-    let limit = usize::try_from(limit).unwrap_or(most).min(most);
     let from = from.max(1);
-    let until = last.min(from.saturating_add(MAX_LOOKED_AT - 1));
-    (from..=until).filter_map(|number| table.get(&key(number))).take(limit).collect()
+    let end = from.saturating_add(u64::from(limit.min(MAX_PAGE))).min(last.saturating_add(1));
+    table.page((from..end).map(key)).into_iter().map(|(_, record)| record).collect()
 }

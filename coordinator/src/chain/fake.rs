@@ -4,8 +4,8 @@ use super::{Answer, Chain};
 use starling_contract_api::{
     Call,
     billing::EscrowView,
-    compute::Offer,
-    hub::Licence,
+    compute::{Counts, Offer},
+    hub::{Licence, MAX_LISTINGS_PAGE},
     rpc::{BlockInfo, BlockRef, KeyInfo, Outcome, RpcError, SignedTx},
 };
 use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
@@ -72,6 +72,14 @@ impl Chain for FakeChain {
         self.answer(|answers| answers.nodes.iter().find(|node| node.id == node_id).cloned())
     }
 
+    fn counts(&self) -> Answer<'_, Counts> {
+        self.answer(|answers| Counts {
+            nodes: answers.nodes.iter().map(|node| node.id.0).max().unwrap_or_default(),
+            runs: answers.runs.iter().map(|run| run.id.0).max().unwrap_or_default(),
+            ..Counts::default()
+        })
+    }
+
     fn nodes(&self, from: u64) -> Answer<'_, Vec<Node>> {
         self.answer(|answers| answers.nodes.iter().filter(|node| node.id.0 >= from).cloned().collect())
     }
@@ -98,7 +106,12 @@ impl Chain for FakeChain {
 
     fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>> {
         let hub = contract.as_str() == "hub.starling";
-        self.answer(|answers| if hub { page(&answers.listings, from, 50) } else { Vec::new() })
+        self.answer(|answers| if hub { page(&answers.listings, from, usize::try_from(MAX_LISTINGS_PAGE).unwrap()) } else { Vec::new() })
+    }
+
+    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64> {
+        let hub = contract.as_str() == "hub.starling";
+        self.answer(|answers| if hub { answers.listings.len() as u64 } else { 0 })
     }
 
     fn listing<'a>(&'a self, _: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>> {

@@ -5,7 +5,11 @@ use crate::{
     clock,
     db::{Db, DbError, FactKind},
 };
-use starling_contract_api::rpc::{BlockRef, RpcError};
+use starling_contract_api::{
+    compute::Counts,
+    hub::MAX_LISTINGS_PAGE,
+    rpc::{BlockRef, RpcError},
+};
 use starling_primitives::{AccountId, Hash32, LeaseId, RunId, TimestampMs};
 use starling_protocol::{lease::LeaseState, run::RunState};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -17,8 +21,6 @@ const POLL: Duration = Duration::from_millis(500);
 const SLOW_POLL_MS: u64 = 2_000;
 /// How often listings are read.
 const LISTINGS_POLL_MS: u64 = 5_000;
-/// The most pages of one reading.
-const MAX_PAGES: u64 = 1_000;
 
 /// Reads the chain and publishes [`Facts`]. Its loop has one owner.
 pub struct Observer {
@@ -110,11 +112,10 @@ impl Observer {
     }
 
     async fn read_market(&self, next: &mut Facts) -> Result<(), ObserveError> {
-        let mut from = 0;
-        for _ in 0..MAX_PAGES {
+        let (counts, mut from) = (self.chain.counts().await?, 1);
+        while from <= counts.nodes {
             let page = self.chain.nodes(from).await?;
-            let Some(last) = page.last() else { break };
-            from = last.id.0 + 1;
+            from = Counts::next(from, page.last().map(|node| node.id.0));
             for node in page {
                 if next.nodes.get(&node.id).is_none_or(|known| **known != node) {
                     self.db.set_fact(FactKind::Node, node.id.0, &node).await?;
@@ -122,11 +123,10 @@ impl Observer {
                 }
             }
         }
-        let mut from = 0;
-        for _ in 0..MAX_PAGES {
+        let mut from = 1;
+        while from <= counts.offers {
             let page = self.chain.offers(from).await?;
-            let Some(last) = page.last() else { break };
-            from = last.id.0 + 1;
+            from = Counts::next(from, page.last().map(|offer| offer.id.0));
             for offer in page {
                 if next.offers.get(&offer.id).is_none_or(|known| **known != offer) {
                     self.db.set_fact(FactKind::Offer, offer.id.0, &offer).await?;
@@ -139,17 +139,16 @@ impl Observer {
 
     /// New runs by number, and those that are not settled one by one.
     async fn read_runs(&self, next: &mut Facts) -> Result<(), ObserveError> {
-        let known = next.runs.keys().next_back().map_or(0, |last| last.0 + 1);
+        let known = next.runs.keys().next_back().map_or(1, |last| last.0 + 1);
         let open = next.runs.values().filter(|run| !matches!(run.state, RunState::Ended { settled: true, .. })).map(|run| run.id);
         let mut found = Vec::new();
         for run_id in open.collect::<Vec<RunId>>() {
             found.extend(self.chain.run(run_id).await?);
         }
-        let mut from = known;
-        for _ in 0..MAX_PAGES {
+        let (last, mut from) = (self.chain.counts().await?.runs, known);
+        while from <= last {
             let page = self.chain.runs(from).await?;
-            let Some(last) = page.last() else { break };
-            from = last.id.0 + 1;
+            from = Counts::next(from, page.last().map(|run| run.id.0));
             found.extend(page);
         }
         for run in found {
@@ -162,17 +161,16 @@ impl Observer {
     }
 
     async fn read_leases(&self, next: &mut Facts) -> Result<(), ObserveError> {
-        let known = next.leases.keys().next_back().map_or(0, |last| last.0 + 1);
+        let known = next.leases.keys().next_back().map_or(1, |last| last.0 + 1);
         let open = next.leases.values().filter(|lease| !matches!(lease.state, LeaseState::Closed { .. })).map(|lease| lease.id);
         let mut found = Vec::new();
         for lease_id in open.collect::<Vec<LeaseId>>() {
             found.extend(self.chain.lease(lease_id).await?);
         }
-        let mut from = known;
-        for _ in 0..MAX_PAGES {
+        let (last, mut from) = (self.chain.counts().await?.leases, known);
+        while from <= last {
             let page = self.chain.leases(from).await?;
-            let Some(last) = page.last() else { break };
-            from = last.id.0 + 1;
+            from = Counts::next(from, page.last().map(|lease| lease.id.0));
             found.extend(page);
         }
         for lease in found {
@@ -188,17 +186,15 @@ impl Observer {
 /// Reads which artifacts are files of listings.
 pub async fn read_listings(chain: &dyn Chain, db: &Db, contracts: &[AccountId]) -> Result<(), ObserveError> {
     for contract in contracts {
-        let mut from = 0;
-        for _ in 0..MAX_PAGES {
+        let (count, mut from) = (chain.listings_count(contract).await?, 0);
+        while from < count {
             let page = chain.listings(contract, from).await?;
             for listing in &page {
                 let hashes: Vec<Hash32> = listing.versions.iter().flat_map(|version| &version.files).map(|file| file.hash).collect();
                 db.set_listing_files(contract.as_str(), &listing.name.to_string(), &hashes).await?;
             }
-            if page.len() < 50 {
-                break;
-            }
-            from += 50;
+            // Whatever is not on the list any more leaves a place.
+            from += u64::from(MAX_LISTINGS_PAGE);
         }
     }
     Ok(())

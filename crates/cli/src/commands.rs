@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
 use serde_json::json;
-use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
+use starling_contract_api::{compute::Purpose, hub::MAX_LISTINGS_PAGE, payment::PaymentMsg, rpc::Signer};
 use starling_http_api::{
     job::{Generate, JobSpec},
     lease::{LeaseEvent, LeaseMeterSignature, LeaseView, PendingLeaseStatement},
@@ -126,7 +126,15 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
                 .await?
                 .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?,
         ],
-        None => context.rpc.view(&context.hub().listings(None, 0, 50)).await?,
+        None => {
+            let (hub, mut listings) = (context.hub(), Vec::new());
+            let (count, mut from) = (context.rpc.view(&hub.listings_count(None)).await?, 0);
+            while from < count {
+                listings.extend(context.rpc.view(&hub.listings(None, from, MAX_LISTINGS_PAGE)).await?);
+                from += u64::from(MAX_LISTINGS_PAGE);
+            }
+            listings
+        }
     };
     if listings.is_empty() {
         out.say("empty", &json!({}), "No model is published yet. Train one, then publish it from its run's page.");

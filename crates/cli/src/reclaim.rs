@@ -25,7 +25,17 @@ pub(crate) async fn reclaim(context: &Context, escrow_id: Option<EscrowId>, ackn
     let account = context.signer.account();
     let ids = match escrow_id {
         Some(id) => vec![id],
-        None => context.rpc.view(&billing.escrows_of(account, 0, 100)).await?.iter().map(|view| view.id).collect(),
+        None => {
+            let mut ids: Vec<EscrowId> = Vec::new();
+            loop {
+                let from = ids.last().map_or(0, |last| last.0 + 1);
+                let page = context.rpc.view(&billing.escrows_of(account, from, u32::MAX)).await?;
+                if page.is_empty() {
+                    break ids;
+                }
+                ids.extend(page.iter().map(|view| view.id));
+            }
+        }
     };
     if ids.is_empty() {
         out.say("nothing", &json!({}), &format!("No escrow of {account} holds anything."));

@@ -360,7 +360,7 @@ impl Billing {
         Ask::new(&self.0, "escrow", AboutEscrow { escrow_id }, tgas, Amount::ZERO)
     }
 
-    /// Escrows that an account pays, by number, from `from` on; 100 at most.
+    /// Escrows that an account pays, by number, from `from` on: `limit` at most, and no more than fit a page. Ask on behind the last until none comes.
     pub fn escrows_of(&self, payer: &AccountId, from: u64, limit: u32) -> View<Vec<EscrowView>> {
         View::new(&self.0, "escrows_of", json!({"payer": payer, "from": from, "limit": limit}))
     }

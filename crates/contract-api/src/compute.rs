@@ -71,6 +71,29 @@ pub struct RosterSignature {
     pub signature: Signature,
 }
 
+/// The most numbers that one answer goes through. What an answer holds is bounded besides: large records come one at a time.
+pub const MAX_PAGE: u32 = 20;
+
+/// How many numbers `compute` has given, each from 1 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// To nodes.
+    pub nodes: u64,
+    /// To offers.
+    pub offers: u64,
+    /// To runs; a payment that never opened leaves a number without a run.
+    pub runs: u64,
+    /// To leases; the same.
+    pub leases: u64,
+}
+
+impl Counts {
+    /// Where to ask on behind a page that began at `from` and whose last record has the number `last`: a page without a record went through all its numbers.
+    pub fn next(from: u64, last: Option<u64>) -> u64 {
+        last.unwrap_or(from.max(1).saturating_add(u64::from(MAX_PAGE) - 1)).saturating_add(1)
+    }
+}
+
 /// How `compute` is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -226,6 +249,11 @@ impl Compute {
         View::new(&self.0, "config", json!({}))
     }
 
+    /// How many numbers were given.
+    pub fn counts(&self) -> View<Counts> {
+        View::new(&self.0, "counts", json!({}))
+    }
+
     /// What a node's or an offer's record costs to store: attach this, the rest comes back.
     pub fn storage_price(&self) -> View<Amount> {
         View::new(&self.0, "storage_price", json!({}))
@@ -236,7 +264,7 @@ impl Compute {
         View::new(&self.0, "node", json!({"node_id": node_id}))
     }
 
-    /// Nodes by number, from `from` on; 100 at most.
+    /// Those of the nodes with the `limit` numbers from `from` on that fit a page; [`MAX_PAGE`] numbers at most. Ask on from [`Counts::next`] to [`Counts::nodes`].
     pub fn nodes(&self, from: u64, limit: u32) -> View<Vec<Node>> {
         View::new(&self.0, "nodes", json!({"from": from, "limit": limit}))
     }
@@ -251,7 +279,7 @@ impl Compute {
         View::new(&self.0, "offer", json!({"offer_id": offer_id}))
     }
 
-    /// Offers by number, closed ones too, from `from` on; 100 at most.
+    /// The same of offers, closed ones too.
     pub fn offers(&self, from: u64, limit: u32) -> View<Vec<Offer>> {
         View::new(&self.0, "offers", json!({"from": from, "limit": limit}))
     }
@@ -261,7 +289,7 @@ impl Compute {
         View::new(&self.0, "run", json!({"run_id": run_id}))
     }
 
-    /// Runs by number, from `from` on; 20 at most.
+    /// The same of runs.
     pub fn runs(&self, from: u64, limit: u32) -> View<Vec<Run>> {
         View::new(&self.0, "runs", json!({"from": from, "limit": limit}))
     }
@@ -271,7 +299,7 @@ impl Compute {
         View::new(&self.0, "lease", json!({"lease_id": lease_id}))
     }
 
-    /// Leases by number, from `from` on; 100 at most.
+    /// The same of leases.
     pub fn leases(&self, from: u64, limit: u32) -> View<Vec<Lease>> {
         View::new(&self.0, "leases", json!({"from": from, "limit": limit}))
     }

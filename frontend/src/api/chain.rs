@@ -5,8 +5,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gloo_net::http::Request;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use starling_contract_api::View;
+use starling_contract_api::{
+    View,
+    hub::{Listings, MAX_LISTINGS_PAGE},
+};
 use starling_primitives::{AccountId, Amount};
+use starling_protocol::listing::Listing;
 
 async fn request(rpc_url: &str, method: &str, params: Value) -> Outcome<Value> {
     let away = |error: gloo_net::Error| {
@@ -34,6 +38,16 @@ pub(crate) async fn view<T: DeserializeOwned>(rpc_url: &str, view: &View<T>) -> 
     let bytes: Vec<u8> = serde_json::from_value(answer["result"].clone())
         .map_err(|_| Failure::new("view_failed", format!("{} could not be read from the chain: {}", view.method, answer["error"])))?;
     view.decode(&bytes).map_err(|error| Failure::new("view_not_understood", format!("{}: {error}", view.method)))
+}
+
+/// All listings of a shelf, page by page.
+pub(crate) async fn listings(rpc_url: &str, shelf: &Listings) -> Outcome<Vec<Listing>> {
+    let (count, mut from, mut all) = (view(rpc_url, &shelf.listings_count(None)).await?, 0, Vec::new());
+    while from < count {
+        all.extend(view(rpc_url, &shelf.listings(None, from, MAX_LISTINGS_PAGE)).await?);
+        from += u64::from(MAX_LISTINGS_PAGE);
+    }
+    Ok(all)
 }
 
 /// The chain's own name and height.

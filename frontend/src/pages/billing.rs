@@ -34,7 +34,15 @@ fn Money() -> impl IntoView {
             let (Some(network), Some(account)) = (network, account) else { return Ok(None) };
             let contract = billing::Billing(network.deployment.billing);
             let record = chain::view(&network.rpc_url, &contract.account(&account)).await?;
-            let escrows = chain::view(&network.rpc_url, &contract.escrows_of(&account, 0, 100)).await?;
+            let mut escrows: Vec<billing::EscrowView> = Vec::new();
+            loop {
+                let from = escrows.last().map_or(0, |view| view.id.0 + 1);
+                let page = chain::view(&network.rpc_url, &contract.escrows_of(&account, from, u32::MAX)).await?;
+                if page.is_empty() {
+                    break;
+                }
+                escrows.extend(page);
+            }
             let in_wallet = chain::wallet_balance(&network.rpc_url, &account).await?;
             Ok(Some((record, escrows, in_wallet)))
         }

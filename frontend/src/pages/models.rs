@@ -79,7 +79,7 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
         let network = shared.network.get();
         async move {
             let Some(network) = network else { return Ok(None) };
-            chain::view(&network.rpc_url, &listings(&network, kind).listings(None, 0, 50)).await.map(Some)
+            chain::listings(&network.rpc_url, &listings(&network, kind)).await.map(Some)
         }
     });
     let navigate = use_navigate();

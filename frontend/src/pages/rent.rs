@@ -114,7 +114,7 @@ fn Form(offer: Offer) -> impl IntoView {
         let network = shared.network.get();
         async move {
             let Some(network) = network else { return Ok(Vec::new()) };
-            chain::view(&network.rpc_url, &listings(&network, Kind::Model).listings(None, 0, 50)).await
+            chain::listings(&network.rpc_url, &listings(&network, Kind::Model)).await
         }
     });
     let models = move || {

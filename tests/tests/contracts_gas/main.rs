@@ -3,6 +3,8 @@
 //! `cargo xtask bench gas` measures and writes `tests/gas.txt`; the test refuses what passes a limit, gas that moved by more than a twentieth, and other bytes.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod pages;
+
 use anyhow::Context as _;
 use starling_contract_api::{
     Call, Deployment, ONE_YOCTO, View,
@@ -270,6 +272,29 @@ impl Bench {
         self.view("ratings, 1 of them", &hub.ratings(&child, 0, 10)).await
     }
 
+    /// Every row within its limit, and where the file has it.
+    fn compare(&self, file: &str) -> anyhow::Result<()> {
+        let measured = table(&self.rows);
+        println!("{measured}");
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), file].iter().collect();
+        if env::var_os(WRITE).is_some() {
+            fs::write(&path, &measured)?;
+        }
+        for row in &self.rows {
+            let within = row.limit_tgas.is_none_or(|limit| row.burnt_mtgas <= limit * 1_000);
+            assert!(within, "{row:?} passes its limit");
+        }
+        let kept = fs::read_to_string(&path).with_context(|| format!("there is no {file}: run cargo xtask bench gas"))?;
+        let (kept, measured) = (figures(&kept)?, figures(&measured)?);
+        let calls = |figures: &[(String, u64, i64)]| figures.iter().map(|(call, ..)| call.clone()).collect::<Vec<_>>();
+        assert_eq!(calls(&kept), calls(&measured), "other calls are measured: run cargo xtask bench gas");
+        for ((call, kept, kept_bytes), (_, now, bytes)) in kept.iter().zip(&measured) {
+            assert!(now.abs_diff(*kept) * 20 <= *kept, "{call} burns {now} mTgas, {kept} by tests/{file}: run cargo xtask bench gas");
+            assert_eq!(bytes, kept_bytes, "{call} stores other bytes than tests/{file} says: run cargo xtask bench gas");
+        }
+        Ok(())
+    }
+
     async fn account(&mut self) -> anyhow::Result<()> {
         let (alice, billing) = (self.alice.clone(), self.harness.billing());
         let deposited = self.call(&alice, &billing.deposit(Amount::from_near(5))).await?;
@@ -315,22 +340,5 @@ async fn gas_and_storage__should_stay_within_their_limits_and_where_they_were() 
     bench.lease().await?;
     bench.voucher().await?;
     bench.licence().await?;
-    let measured = table(&bench.rows);
-    println!("{measured}");
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "gas.txt"].iter().collect();
-    if env::var_os(WRITE).is_some() {
-        fs::write(&path, &measured)?;
-    }
-    for row in &bench.rows {
-        let within = row.limit_tgas.is_none_or(|limit| row.burnt_mtgas <= limit * 1_000);
-        assert!(within, "{row:?} passes its limit");
-    }
-    let (kept, measured) = (figures(&fs::read_to_string(&path)?)?, figures(&measured)?);
-    let calls = |figures: &[(String, u64, i64)]| figures.iter().map(|(call, ..)| call.clone()).collect::<Vec<_>>();
-    assert_eq!(calls(&kept), calls(&measured), "other calls are measured: run cargo xtask bench gas");
-    for ((call, kept, kept_bytes), (_, now, bytes)) in kept.iter().zip(&measured) {
-        assert!(now.abs_diff(*kept) * 20 <= *kept, "{call} burns {now} mTgas, {kept} by tests/gas.txt: run cargo xtask bench gas");
-        assert_eq!(bytes, kept_bytes, "{call} stores other bytes than tests/gas.txt says: run cargo xtask bench gas");
-    }
-    Ok(())
+    bench.compare("gas.txt")
 }

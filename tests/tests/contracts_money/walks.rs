@@ -32,7 +32,7 @@ impl Walk {
     async fn step(&mut self) -> anyhow::Result<(Actor, Call)> {
         let (billing, compute) = (self.harness.billing(), self.harness.compute());
         let tenant = self.tenants[usize::from(self.draw.below(2) == 1)].clone();
-        let open = self.harness.view(&billing.escrows_of(&tenant.account, 0, 100)).await?;
+        let open = self.harness.escrows(&tenant.account).await?;
         // The newest are the likeliest to be alive; none at all is tried too.
         let newest = usize::try_from(self.draw.below(3))?;
         let escrow = open.iter().rev().nth(newest).or(open.last()).map_or(EscrowId(1), |view| view.id);
@@ -85,7 +85,7 @@ impl Walk {
         for call in [Billing::close, Billing::vest] {
             self.harness.pass(DurationMs::from_days(400)).await?;
             for payer in everyone {
-                for view in self.harness.view(&billing.escrows_of(&payer.account, 0, 100)).await? {
+                for view in self.harness.escrows(&payer.account).await? {
                     self.harness.call(&self.harness.owner, &call(&billing, view.id)).await?;
                 }
             }
