@@ -37,39 +37,3 @@ pub(crate) fn write<V: BorshSerialize, F: Forms<V>>(record: &V) -> Vec<u8> {
         Err(_) => env::panic_str("a record cannot be written"),
     }
 }
-
-#[cfg(test)]
-#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
-mod tests {
-    use super::*;
-
-    struct Counted;
-
-    /// The first form had 32 bits, the second has 64.
-    impl Forms<u64> for Counted {
-        const VERSION: u8 = 2;
-
-        fn from_version(version: u8, bytes: &[u8]) -> Option<u64> {
-            (version == 1).then(|| borsh::from_slice::<u32>(bytes).ok().map(u64::from))?
-        }
-    }
-
-    #[test]
-    fn record__should_be_read_in_each_of_its_forms_and_written_in_the_last() {
-        let old = write::<u32, FirstForm>(&7);
-        assert_eq!(old, [1, 7, 0, 0, 0]);
-        assert_eq!(read::<u32, FirstForm>(&old), Some(7));
-        assert_eq!(read::<u64, Counted>(&old), Some(7));
-        let new = write::<u64, Counted>(&7);
-        assert_eq!(new, [2, 7, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(read::<u64, Counted>(&new), Some(7));
-    }
-
-    #[test]
-    fn record__should_be_unreadable_in_a_form_that_never_was() {
-        assert_eq!(read::<u64, Counted>(&[3, 7, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(read::<u64, Counted>(&[1, 7, 0, 0]), None);
-        assert_eq!(read::<u64, Counted>(&[2, 7, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(read::<u64, Counted>(&[]), None);
-    }
-}
