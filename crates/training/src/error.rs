@@ -81,6 +81,9 @@ pub enum TrainingError {
         /// Hex hash in the checkpoint.
         found: String,
     },
+    /// A `config.json` that does not describe a model of ours.
+    #[error("config.json cannot be used: {0}")]
+    BadConfig(String),
     /// What was asked of the model cannot be done, in words for a person.
     #[error("{0}")]
     BadRequest(String),

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use crate::arrays_file;
 use crate::error::Result;
 use crate::model::Gpt;
-use crate::model::gpt::LAYER_NORM_EPSILON;
 use crate::parameters::{Parameters, check_parameters};
-use starling_rounds::recipe::{GptShape, Recipe};
+use starling_rounds::recipe::Recipe;
 
 /// The files of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub struct ModelFiles {
     /// `model.safetensors`: the weights by their Hugging Face names, the tied output layer stored once; equal weights
     /// and metadata give equal bytes.
     pub safetensors: Vec<u8>,
-    /// `config.json` of a `GPT2LMHeadModel` whose tokens are bytes.
+    /// `config.json`.
     pub config_json: String,
 }
 
@@ -29,7 +28,14 @@ pub fn export_model(recipe: &Recipe, parameters: &Parameters, metadata: &BTreeMa
     metadata.insert("format".to_owned(), "pt".to_owned());
     metadata.insert("starling.recipe".to_owned(), recipe.canonical_json());
     metadata.insert("starling.recipe_hash".to_owned(), blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string());
-    Ok(ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json: config_json(recipe.gpt()) })
+    Ok(ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json: Gpt::config_json(recipe.gpt()) })
+}
+
+/// The files of a model that no recipe made: `config_json` from the model's own `config_json`.
+#[must_use]
+pub fn model_files(config_json: String, parameters: &Parameters) -> ModelFiles {
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json }
 }
 
 /// The weights and metadata of a `model.safetensors`.
@@ -38,30 +44,6 @@ pub fn export_model(recipe: &Recipe, parameters: &Parameters, metadata: &BTreeMa
 /// [`crate::TrainingError::BadCheckpoint`] where the file is damaged or holds anything but `f32`.
 pub fn import_model(safetensors: &[u8]) -> Result<(Parameters, BTreeMap<String, String>)> {
     arrays_file::read(safetensors)
-}
-
-fn config_json(shape: &GptShape) -> String {
-    let config = serde_json::json!({
-        "activation_function": "gelu_new",
-        "architectures": ["GPT2LMHeadModel"],
-        "attn_pdrop": 0.0,
-        "bos_token_id": 10,
-        "embd_pdrop": 0.0,
-        "eos_token_id": 10,
-        "layer_norm_epsilon": LAYER_NORM_EPSILON,
-        "model_type": "gpt2",
-        "n_ctx": shape.context,
-        "n_embd": shape.width,
-        "n_head": shape.heads,
-        "n_inner": 4 * shape.width,
-        "n_layer": shape.layers,
-        "n_positions": shape.context,
-        "resid_pdrop": 0.0,
-        "tie_word_embeddings": true,
-        "torch_dtype": "float32",
-        "vocab_size": shape.vocab,
-    });
-    format!("{config:#}\n")
 }
 
 #[cfg(test)]

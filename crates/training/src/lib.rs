@@ -1,4 +1,10 @@
-//! Starling's training engine: a byte-level GPT on candle, its inner optimizer, evaluation and generation.
+//! Starling's training engine: models with their own differentiable operations on candle, the inner optimizer, evaluation
+//! and generation.
+//!
+//! The models are [`Gpt`], [`Llama`], [`Bert`], [`Perceptron`] and [`Convolution`], with [`Lora`] adapters for the first
+//! three; names and `config.json` are those of `transformers` and PEFT. Any of them trains by [`Weights::leaves`] on a
+//! [`Tape`], its own `logits`, [`ops::cross_entropy`], [`Leaves::gradients`] and [`AdamW::update`]. What [`Trainer`] and
+//! [`Recipe`] drive is the GPT over bytes.
 //!
 //! What a node calls, in order:
 //!
@@ -37,9 +43,12 @@ pub use candle_core::Device;
 pub use data::{Batch, Split, Text};
 pub use device::open_device;
 pub use error::{Result, TrainingError};
-pub use export::{ModelFiles, export_model, import_model};
+pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
-pub use model::{Decoder, Gpt, Leaves};
+pub use model::{
+    Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Perceptron,
+    PerceptronShape, Texts, Weights,
+};
 pub use ngram::{Baselines, Ngram, baselines};
 pub use optim::{AdamW, global_norm, learning_rate};
 pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layout_of, unflatten};

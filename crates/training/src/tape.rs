@@ -97,6 +97,12 @@ impl Tape {
 }
 
 impl Value {
+    /// A tensor of which no gradient is wanted, on every tape.
+    #[must_use]
+    pub fn constant(tensor: Tensor) -> Self {
+        Self { tensor, node: None }
+    }
+
     /// The tensor without its history.
     #[must_use]
     pub fn tensor(&self) -> &Tensor {

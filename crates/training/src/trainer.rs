@@ -191,12 +191,7 @@ impl Trainer {
         let loss = ops::cross_entropy(&tape, &logits, &batch.targets)?;
         drop(logits);
         let value = f64::from(loss.tensor().to_scalar::<f32>()?);
-        let mut gradients = tape.backward(&loss)?;
-        let named = leaves.iter().map(|(name, leaf)| {
-            let gradient = gradients.take(leaf).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
-            Ok((name.clone(), gradient))
-        });
-        Ok((value, named.collect::<Result<_>>()?))
+        Ok((value, leaves.gradients(tape, &loss)?))
     }
 }
 

@@ -10,10 +10,11 @@ use candle_core::{Device, Var};
 
 pub use decode::Decoder;
 
-use crate::error::{Result, TrainingError};
+use super::config::Config;
+use super::weights::{Initial, Leaves, Weights, initial};
+use crate::error::Result;
 use crate::ops;
-use crate::parameters::{Array, Layout, Parameters, check_parameters};
-use crate::random::Stream;
+use crate::parameters::{Layout, Parameters};
 use crate::tape::{Tape, Value};
 use starling_rounds::recipe::GptShape;
 
@@ -28,25 +29,16 @@ const EMBEDDING_DEVIATION: f32 = 0.02;
 /// A GPT with its trainable variables.
 pub struct Gpt {
     shape: GptShape,
-    device: Device,
-    variables: BTreeMap<String, Var>,
+    weights: Weights,
 }
-
-/// The variables of one forward pass on its tape.
-pub struct Leaves(BTreeMap<String, Value>);
 
 impl Gpt {
     /// A model holding `parameters`.
     ///
     /// # Errors
-    /// As [`check_parameters`] against [`Gpt::layout`].
+    /// As [`Weights::new`] against [`Gpt::layout`].
     pub fn new(shape: &GptShape, parameters: &Parameters, device: &Device) -> Result<Self> {
-        check_parameters(&Self::layout(shape), parameters)?;
-        let variables = parameters.iter().map(|(name, array)| {
-            let variable = Var::from_tensor(&array.to_tensor(device)?)?;
-            Ok((name.clone(), variable))
-        });
-        Ok(Self { shape: shape.clone(), device: device.clone(), variables: variables.collect::<Result<_>>()? })
+        Ok(Self { shape: shape.clone(), weights: Weights::new(Self::layout(shape), parameters, device)? })
     }
 
     /// Names and shapes of all trainable arrays, sorted by name.
@@ -84,21 +76,59 @@ impl Gpt {
     /// write to the residual stream divided by `sqrt(2 layers)`, norms one, biases zero.
     #[must_use]
     pub fn initial(shape: &GptShape, seed: u64) -> Parameters {
-        let mut parameters = Parameters::new();
-        for (index, (name, dimensions)) in Self::layout(shape).into_iter().enumerate() {
-            let mut array = Array::zeros(&dimensions);
-            if name.ends_with(".bias") {
-                // Zeros.
-            } else if dimensions.len() == 1 {
-                array.values.fill(1.0);
-            } else {
-                let deviation = initial_deviation(&name, &dimensions, shape.layers);
-                let mut stream = Stream::new("starling 2026 initial weights v1", seed, &[index as u64]);
-                stream.fill_normal(deviation, &mut array.values);
-            }
-            parameters.insert(name, array);
-        }
-        parameters
+        initial(Self::layout(shape), seed, |name, dimensions| match dimensions {
+            _ if name.ends_with(".bias") => Initial::Fill(0.0),
+            [_] => Initial::Fill(1.0),
+            _ => Initial::Normal(initial_deviation(name, dimensions, shape.layers)),
+        })
+    }
+
+    /// `config.json` of a `GPT2LMHeadModel` whose tokens are bytes.
+    #[must_use]
+    pub fn config_json(shape: &GptShape) -> String {
+        let config = serde_json::json!({
+            "activation_function": "gelu_new",
+            "architectures": ["GPT2LMHeadModel"],
+            "attn_pdrop": 0.0,
+            "bos_token_id": 10,
+            "embd_pdrop": 0.0,
+            "eos_token_id": 10,
+            "layer_norm_epsilon": LAYER_NORM_EPSILON,
+            "model_type": "gpt2",
+            "n_ctx": shape.context,
+            "n_embd": shape.width,
+            "n_head": shape.heads,
+            "n_inner": 4 * shape.width,
+            "n_layer": shape.layers,
+            "n_positions": shape.context,
+            "resid_pdrop": 0.0,
+            "tie_word_embeddings": true,
+            "torch_dtype": "float32",
+            "vocab_size": shape.vocab,
+        });
+        format!("{config:#}\n")
+    }
+
+    /// The shape that a `config.json` of a GPT-2 describes.
+    ///
+    /// # Errors
+    /// [`crate::TrainingError::BadConfig`], naming the field that is absent or asks for another computation.
+    pub fn read_config(text: &str) -> Result<GptShape> {
+        let config = Config::read(text, "gpt2")?;
+        config.expect("activation_function", &"gelu_new".into())?;
+        config.expect("layer_norm_epsilon", &LAYER_NORM_EPSILON.into())?;
+        config.expect("tie_word_embeddings", &true.into())?;
+        config.expect("scale_attn_weights", &true.into())?;
+        config.expect("scale_attn_by_inverse_layer_idx", &false.into())?;
+        let width = config.number("n_embd", None)?;
+        config.expect("n_inner", &(4 * u64::from(width)).into())?;
+        Ok(GptShape {
+            layers: config.number("n_layer", None)?,
+            heads: config.number("n_head", None)?,
+            width,
+            context: config.number("n_positions", None)?,
+            vocab: config.number("vocab_size", None)?,
+        })
     }
 
     /// The model's shape.
@@ -107,16 +137,22 @@ impl Gpt {
         &self.shape
     }
 
+    /// Its variables.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
     /// Where its variables are.
     #[must_use]
     pub fn device(&self) -> &Device {
-        &self.device
+        self.weights.device()
     }
 
     /// The trainable variables by name.
     #[must_use]
     pub fn variables(&self) -> &BTreeMap<String, Var> {
-        &self.variables
+        self.weights.variables()
     }
 
     /// A copy of the current weights.
@@ -124,8 +160,7 @@ impl Gpt {
     /// # Errors
     /// Candle's.
     pub fn parameters(&self) -> Result<Parameters> {
-        let copies = self.variables.iter().map(|(name, v)| Ok((name.clone(), Array::from_tensor(v.as_tensor())?)));
-        copies.collect()
+        self.weights.parameters()
     }
 
     /// Replaces all weights.
@@ -133,18 +168,13 @@ impl Gpt {
     /// # Errors
     /// As [`Gpt::new`]; nothing has changed then.
     pub fn load_parameters(&mut self, parameters: &Parameters) -> Result<()> {
-        check_parameters(&Self::layout(&self.shape), parameters)?;
-        for (name, variable) in &self.variables {
-            let array = parameters.get(name).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
-            variable.set(&array.to_tensor(&self.device)?)?;
-        }
-        Ok(())
+        self.weights.load(parameters)
     }
 
     /// Puts the variables on a tape.
     #[must_use]
     pub fn leaves(&self, tape: &Tape) -> Leaves {
-        Leaves(self.variables.iter().map(|(name, variable)| (name.clone(), tape.variable(variable))).collect())
+        self.weights.leaves(tape)
     }
 
     /// Logits (windows * context, vocab) of the token after each of `tokens` (windows * context).
@@ -164,14 +194,8 @@ impl Gpt {
 
 /// One transformer block; `attend` turns (rows, 3 width) into (rows, width).
 fn block(tape: &Tape, leaves: &Leaves, layer: u32, x: &Value, attend: impl FnOnce(&Value) -> Result<Value>) -> Result<Value> {
-    let linear = |x: &Value, name: &str| {
-        let (weight, bias) = (leaves.of_block(layer, name, "weight")?, leaves.of_block(layer, name, "bias")?);
-        ops::linear(tape, x, weight, bias)
-    };
-    let norm = |x: &Value, name: &str| {
-        let (weight, bias) = (leaves.of_block(layer, name, "weight")?, leaves.of_block(layer, name, "bias")?);
-        ops::layer_norm(tape, x, weight, bias, LAYER_NORM_EPSILON)
-    };
+    let linear = |x: &Value, name: &str| leaves.conv1d(tape, &block_name(layer, name), x);
+    let norm = |x: &Value, name: &str| leaves.layer_norm(tape, &block_name(layer, name), x, LAYER_NORM_EPSILON);
     let qkv = linear(&norm(x, "ln_1")?, "attn.c_attn")?; // (rows, 3 width)
     let attended = linear(&attend(&qkv)?, "attn.c_proj")?; // (rows, width)
     let x = ops::add(tape, x, &attended)?;
@@ -182,28 +206,8 @@ fn block(tape: &Tape, leaves: &Leaves, layer: u32, x: &Value, attend: impl FnOnc
 
 /// The final norm and the tied output layer: (rows, vocab).
 fn head(tape: &Tape, leaves: &Leaves, x: &Value) -> Result<Value> {
-    let (weight, bias) = (leaves.get(&format!("{FINAL_NORM}.weight"))?, leaves.get(&format!("{FINAL_NORM}.bias"))?);
-    let x = ops::layer_norm(tape, x, weight, bias, LAYER_NORM_EPSILON)?; // (rows, width)
-    ops::project_back(tape, &x, leaves.get(TOKEN_EMBEDDING)?)
-}
-
-impl Leaves {
-    /// The leaf of that name.
-    ///
-    /// # Errors
-    /// [`TrainingError::MissingTensor`].
-    pub fn get(&self, name: &str) -> Result<&Value> {
-        self.0.get(name).ok_or_else(|| TrainingError::MissingTensor(name.to_owned()))
-    }
-
-    /// All leaves, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
-        self.0.iter()
-    }
-
-    fn of_block(&self, layer: u32, module: &str, kind: &str) -> Result<&Value> {
-        self.get(&block_name(layer, &format!("{module}.{kind}")))
-    }
+    let x = leaves.layer_norm(tape, FINAL_NORM, x, LAYER_NORM_EPSILON)?; // (rows, width)
+    ops::dense(tape, &x, leaves.get(TOKEN_EMBEDDING)?, None)
 }
 
 fn block_name(layer: u32, name: &str) -> String {

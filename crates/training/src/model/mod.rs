@@ -1,5 +1,31 @@
-//! The models, one readable file each.
+//! The models, one readable file each, and the adapters that train a part of them.
 
+mod bert;
+mod config;
+mod convolution;
 pub(crate) mod gpt;
+mod llama;
+mod lora;
+mod perceptron;
+mod weights;
 
-pub use gpt::{Decoder, Gpt, Leaves};
+pub use bert::{Bert, BertHead, BertShape, Texts};
+pub use convolution::{Convolution, ConvolutionShape};
+pub use gpt::{Decoder, Gpt};
+pub use llama::{Llama, LlamaShape};
+pub use lora::{Lora, LoraShape};
+pub use perceptron::{Perceptron, PerceptronShape};
+pub use weights::{Leaves, Weights};
+
+use crate::parameters::Layout;
+
+/// A layout in its order of names.
+fn sorted(arrays: Vec<(String, Vec<u32>)>) -> Layout {
+    let wide = |shape: Vec<u32>| shape.into_iter().map(|dimension| dimension as usize).collect();
+    let mut layout: Layout = arrays.into_iter().map(|(name, shape)| (name, wide(shape))).collect();
+    layout.sort();
+    layout
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
-//! Causal self-attention of all heads, forward and backward, without a matrix of scores in memory.
+//! Self-attention of all heads, forward and backward, without a matrix of scores in memory.
 //!
 //! The backward computes the scores again from queries and keys (as in arXiv:2205.14135) and needs only each row's
 //! greatest score and sum of exponentials from the forward.
 
-use candle_core::{D, DType, Tensor};
+use std::sync::Arc;
+
+use candle_core::{D, Tensor};
 
 use super::host::{Host, for_chunk_pairs, for_chunks, is_fused, tensor, vectorized};
 use super::math::{exp, max, sum, sum_pairs};
@@ -11,52 +13,124 @@ use super::tile::{Causal, Left, Matrix, PAD, PANEL, Product, padded};
 use crate::error::{Result, TrainingError};
 use crate::tape::{Tape, Value};
 
+/// How many heads there are of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Heads of queries.
+    pub queries: usize,
+    /// Heads of keys and of values: divides `queries`; each serves as many queries in turn (grouped queries, arXiv:2305.13245).
+    pub keys: usize,
+}
+
+/// What a position attends to in its window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Itself and what is before it.
+    Before,
+    /// The first so many positions of each window, at least 1: the rest is padding.
+    First(Arc<[usize]>),
+}
+
 /// Attention of each position to itself and those before it in its window.
 ///
 /// `qkv` is (windows * context, 3 * width): queries, keys and values side by side, each with `heads` heads side by
 /// side; the result is (windows * context, width).
 ///
 /// # Errors
-/// [`TrainingError::BadRequest`] where the shape does not divide.
+/// As [`attention`].
 pub fn causal_attention(tape: &Tape, qkv: &Value, context: usize, heads: usize) -> Result<Value> {
+    attention(tape, qkv, context, Heads { queries: heads, keys: heads }, &Seen::Before)
+}
+
+/// Attention of each position to those it sees.
+///
+/// `qkv` is (windows * context, (queries + 2 keys) * head): all heads of queries, then of keys, then of values; the
+/// result is (windows * context, queries * head).
+///
+/// # Errors
+/// [`TrainingError::BadRequest`] where the shape does not divide or the lengths are not those of the windows.
+pub fn attention(tape: &Tape, qkv: &Value, context: usize, heads: Heads, seen: &Seen) -> Result<Value> {
     let (rows, columns) = qkv.tensor().dims2()?;
-    let fits = context > 0 && heads > 0 && rows.is_multiple_of(context) && columns.is_multiple_of(3 * heads);
-    if !fits {
+    let parts = heads.queries + 2 * heads.keys;
+    let divides = heads.keys > 0 && heads.queries > 0 && heads.queries.is_multiple_of(heads.keys) && columns.is_multiple_of(parts);
+    if !divides || context == 0 || !rows.is_multiple_of(context) {
         return Err(TrainingError::BadRequest(format!(
-            "attention over ({rows}, {columns}) does not divide into windows of {context} and {heads} heads"
+            "attention over ({rows}, {columns}) does not divide into windows of {context} and {heads:?}"
         )));
     }
-    if !is_fused(qkv.tensor()) {
-        return super::composed(tape, &[qkv], move |t| reference(&t[0], context, heads));
+    if let Seen::First(lengths) = seen
+        && (lengths.len() != rows / context || !lengths.iter().all(|length| (1..=context).contains(length)))
+    {
+        return Err(TrainingError::BadRequest(format!(
+            "{} windows of {context} need as many lengths from 1 to {context}, not {lengths:?}",
+            rows / context
+        )));
     }
-    let shape = Shape { context, heads, head: columns / (3 * heads) };
-    let (output, statistics) = forward(qkv.tensor(), shape)?;
+    let shape = Shape { context, heads: heads.queries, keys: heads.keys, head: columns / parts };
+    let seen = seen.clone();
+    if !is_fused(qkv.tensor()) {
+        return super::composed(tape, &[qkv], move |t| reference(&t[0], shape, &seen));
+    }
+    let (output, statistics) = forward(qkv.tensor(), shape, &seen)?;
     let qkv = qkv.clone();
     Ok(tape.record(&[&qkv.clone()], output, move |gradient, gradients| {
-        gradients.add(&qkv, backward(qkv.tensor(), shape, &statistics, &gradient)?)
+        gradients.add(&qkv, backward(qkv.tensor(), shape, &seen, &statistics, &gradient)?)
     }))
 }
 
-pub(super) fn reference(qkv: &Tensor, context: usize, heads: usize) -> candle_core::Result<Tensor> {
-    let (rows, columns) = qkv.dims2()?;
-    let (windows, head) = (rows / context, columns / (3 * heads));
-    let split = qkv.reshape((windows, context, 3, heads, head))?;
-    let part = |index| split.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous(); // (windows, heads, context, head)
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+fn reference(qkv: &Tensor, shape: Shape, seen: &Seen) -> candle_core::Result<Tensor> {
+    let Shape { context, heads, keys, head } = shape;
+    let rows = qkv.dim(0)?;
+    let windows = rows / context;
+    let part = |first: usize, count: usize| {
+        let part = qkv.narrow(1, first * head, count * head)?.reshape((windows, context, count, head))?;
+        part.transpose(1, 2)?.contiguous() // (windows, count, context, head)
+    };
+    // Each key head is repeated for the queries that it serves.
+    let repeated = |part: Tensor| {
+        let wide = part.unsqueeze(2)?.broadcast_as((windows, keys, heads / keys, context, head))?;
+        wide.contiguous()?.reshape((windows, heads, context, head))
+    };
+    let (q, k, v) = (part(0, heads)?, repeated(part(heads, keys)?)?, repeated(part(heads + keys, keys)?)?);
     let scores = (q.matmul(&k.t()?)? * (1.0 / (head as f64).sqrt()))?; // (windows, heads, context, context)
-    let mask = Tensor::tril2(context, DType::F32, qkv.device())?;
-    let mask = ((mask - 1.0)? * 1e30)?.to_dtype(qkv.dtype())?;
+    let hidden = |window: usize, position: usize, other: usize| if other < seen.count(window, position) { 0.0 } else { -1e30 };
+    let places = (0..windows).flat_map(|window| (0..context).map(move |position| (window, position)));
+    let mask: Vec<f32> = places.flat_map(|(w, p)| (0..context).map(move |other| hidden(w, p, other))).collect();
+    let mask = Tensor::from_vec(mask, (windows, 1, context, context), qkv.device())?.to_dtype(qkv.dtype())?;
     let scores = scores.broadcast_add(&mask)?;
     let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
     weights.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((rows, heads * head))
 }
 
+impl Seen {
+    /// How many positions `position` of `window` attends to, from the window's first on.
+    fn count(&self, window: usize, position: usize) -> usize {
+        match self {
+            Self::Before => position + 1,
+            Self::First(lengths) => lengths[window],
+        }
+    }
+
+    /// Which part of each small product is not zero by causality.
+    fn causal(&self, causal: Causal) -> Causal {
+        if *self == Self::Before { causal } else { Causal::Not }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Shape {
     context: usize,
     heads: usize,
+    keys: usize,
     head: usize,
+}
+
+/// Where one head's queries, keys and values begin in a row.
+struct Columns {
+    query: usize,
+    key: usize,
+    value: usize,
 }
 
 /// Of one row of scores.
@@ -69,6 +143,16 @@ struct RowStatistics {
 impl Shape {
     fn width(self) -> usize {
         self.heads * self.head
+    }
+
+    /// Floats of a row of queries, keys and values.
+    fn stride(self) -> usize {
+        (self.heads + 2 * self.keys) * self.head
+    }
+
+    fn columns(self, head: usize) -> Columns {
+        let key = self.heads + head / (self.heads / self.keys);
+        Columns { query: head * self.head, key: key * self.head, value: (key + self.keys) * self.head }
     }
 
     /// Rows of scratch buffers.
@@ -109,11 +193,11 @@ impl Shape {
         }
     }
 
-    /// The reverse of [`Shape::gather`].
+    /// The reverse of [`Shape::gather`], added to what is there.
     fn scatter(self, values: &[f32], stride: usize, first: usize, factor: f32, rows: &mut [f32]) {
         for (row, values) in rows.chunks_exact_mut(stride).zip(values.chunks_exact(self.head_stride())) {
             for (out, value) in row[first..first + self.head].iter_mut().zip(values) {
-                *out = value * factor;
+                *out += value * factor;
             }
         }
     }
@@ -131,7 +215,7 @@ impl Shape {
     }
 }
 
-fn forward(qkv: &Tensor, shape: Shape) -> Result<(Tensor, Vec<RowStatistics>)> {
+fn forward(qkv: &Tensor, shape: Shape, seen: &Seen) -> Result<(Tensor, Vec<RowStatistics>)> {
     let (rows, columns) = qkv.dims2()?;
     let qkv = qkv.contiguous()?;
     let qkv = Host::of(&qkv)?;
@@ -141,47 +225,47 @@ fn forward(qkv: &Tensor, shape: Shape) -> Result<(Tensor, Vec<RowStatistics>)> {
     let mut statistics = vec![RowStatistics::default(); rows * shape.heads];
     let outs = (output.as_mut_slice(), out_size);
     for_chunk_pairs(outs, (&mut statistics, shape.context * shape.heads), |window, output, statistics| {
-        forward_window(&qkv[window * size..(window + 1) * size], shape, output, statistics);
+        forward_window(&qkv[window * size..(window + 1) * size], shape, (seen, window), output, statistics);
     });
     Ok((tensor(output, (rows, shape.width()))?, statistics))
 }
 
 /// One window: fills its output (context, width), and statistics by head and position.
-fn forward_window(qkv: &[f32], shape: Shape, output: &mut [f32], statistics: &mut [RowStatistics]) {
-    let (width, stride) = (shape.width(), 3 * shape.width());
+fn forward_window(qkv: &[f32], shape: Shape, (seen, window): (&Seen, usize), output: &mut [f32], statistics: &mut [RowStatistics]) {
+    let stride = shape.stride();
     let (mut q, mut v, mut o) = (shape.head_buffer(), shape.head_buffer(), shape.head_buffer());
     let (mut kt, mut scores) = (shape.transposed_buffer(), shape.score_buffer());
     for (head, statistics) in statistics.chunks_exact_mut(shape.context).enumerate() {
-        let first = head * shape.head;
-        shape.gather(qkv, stride, first, shape.scale(), &mut q);
-        shape.gather_transposed(qkv, stride, width + first, &mut kt);
-        shape.gather(qkv, stride, 2 * width + first, 1.0, &mut v);
-        score(&q, &kt, shape, &mut scores);
+        let columns = shape.columns(head);
+        shape.gather(qkv, stride, columns.query, shape.scale(), &mut q);
+        shape.gather_transposed(qkv, stride, columns.key, &mut kt);
+        shape.gather(qkv, stride, columns.value, 1.0, &mut v);
+        score(&q, &kt, shape, seen, &mut scores);
         vectorized(
             #[inline(always)]
             || {
                 for (position, row) in scores.chunks_exact_mut(shape.score_stride()).take(shape.context).enumerate() {
-                    let (seen, hidden) = row.split_at_mut(position + 1);
-                    let greatest = max(seen);
-                    for value in seen.iter_mut() {
+                    let (shown, hidden) = row.split_at_mut(seen.count(window, position));
+                    let greatest = max(shown);
+                    for value in shown.iter_mut() {
                         *value = exp(*value - greatest);
                     }
                     hidden.fill(0.0);
-                    statistics[position] = RowStatistics { greatest, inverse_total: 1.0 / sum(seen, |value| value) };
+                    statistics[position] = RowStatistics { greatest, inverse_total: 1.0 / sum(shown, |value| value) };
                 }
             },
         );
-        weighted(&scores, &v, shape, &mut o);
-        let rows = output.chunks_exact_mut(width).zip(o.chunks_exact(shape.head_stride()));
+        weighted(&scores, &v, shape, seen, &mut o);
+        let rows = output.chunks_exact_mut(shape.width()).zip(o.chunks_exact(shape.head_stride()));
         for ((row, o), statistics) in rows.zip(statistics.iter()) {
-            for (out, o) in row[first..first + shape.head].iter_mut().zip(o) {
+            for (out, o) in row[columns.query..columns.query + shape.head].iter_mut().zip(o) {
                 *out = o * statistics.inverse_total;
             }
         }
     }
 }
 
-fn backward(qkv: &Tensor, shape: Shape, statistics: &[RowStatistics], gradient: &Tensor) -> Result<Tensor> {
+fn backward(qkv: &Tensor, shape: Shape, seen: &Seen, statistics: &[RowStatistics], gradient: &Tensor) -> Result<Tensor> {
     let (rows, columns) = qkv.dims2()?;
     let (qkv, gradient) = (qkv.contiguous()?, gradient.contiguous()?);
     let (qkv, gradient) = (Host::of(&qkv)?, Host::of(&gradient)?);
@@ -191,42 +275,48 @@ fn backward(qkv: &Tensor, shape: Shape, statistics: &[RowStatistics], gradient: 
         let at = |size: usize| window * size..(window + 1) * size;
         let gradient = &gradient[at(shape.context * shape.width())];
         let statistics = &statistics[at(shape.context * shape.heads)];
-        backward_window(&qkv[at(shape.context * columns)], shape, statistics, gradient, dqkv);
+        backward_window(&qkv[at(shape.context * columns)], shape, (seen, window), (statistics, gradient), dqkv);
     });
     tensor(dqkv, (rows, columns))
 }
 
-fn backward_window(qkv: &[f32], shape: Shape, statistics: &[RowStatistics], gradient: &[f32], dqkv: &mut [f32]) {
-    let (width, stride) = (shape.width(), 3 * shape.width());
+fn backward_window(
+    qkv: &[f32],
+    shape: Shape,
+    (seen, window): (&Seen, usize),
+    (statistics, gradient): (&[RowStatistics], &[f32]),
+    dqkv: &mut [f32],
+) {
+    let stride = shape.stride();
     let mut buffers: [Vec<f32>; 4] = std::array::from_fn(|_| shape.head_buffer());
     let [q, k, dout, result] = &mut buffers;
     let (mut kt, mut vt) = (shape.transposed_buffer(), shape.transposed_buffer());
     let (mut weights, mut dscores) = (shape.score_buffer(), shape.score_buffer());
     for (head, statistics) in statistics.chunks_exact(shape.context).enumerate() {
-        let first = head * shape.head;
-        shape.gather(qkv, stride, first, shape.scale(), q);
-        shape.gather(qkv, stride, width + first, 1.0, k);
-        shape.gather_transposed(qkv, stride, width + first, &mut kt);
-        shape.gather_transposed(qkv, stride, 2 * width + first, &mut vt);
-        shape.gather(gradient, width, first, 1.0, dout);
-        score(q, &kt, shape, &mut weights);
-        score(dout, &vt, shape, &mut dscores); // gradients of the weights
+        let columns = shape.columns(head);
+        shape.gather(qkv, stride, columns.query, shape.scale(), q);
+        shape.gather(qkv, stride, columns.key, 1.0, k);
+        shape.gather_transposed(qkv, stride, columns.key, &mut kt);
+        shape.gather_transposed(qkv, stride, columns.value, &mut vt);
+        shape.gather(gradient, shape.width(), columns.query, 1.0, dout);
+        score(q, &kt, shape, seen, &mut weights);
+        score(dout, &vt, shape, seen, &mut dscores); // gradients of the weights
         vectorized(
             #[inline(always)]
             || {
                 let rows = weights.chunks_exact_mut(shape.score_stride());
                 let rows = rows.zip(dscores.chunks_exact_mut(shape.score_stride())).zip(statistics);
                 for (position, ((weights, dscores), statistics)) in rows.enumerate() {
-                    backward_scores(weights, dscores, *statistics, position + 1);
+                    backward_scores(weights, dscores, *statistics, seen.count(window, position));
                 }
             },
         );
-        weighted(&dscores, k, shape, result);
-        shape.scatter(result, stride, first, shape.scale(), dqkv);
-        transposed(&dscores, q, shape, result); // q carries the scale
-        shape.scatter(result, stride, width + first, 1.0, dqkv);
-        transposed(&weights, dout, shape, result);
-        shape.scatter(result, stride, 2 * width + first, 1.0, dqkv);
+        weighted(&dscores, k, shape, seen, result);
+        shape.scatter(result, stride, columns.query, shape.scale(), dqkv);
+        transposed(&dscores, q, shape, seen, result); // q carries the scale
+        shape.scatter(result, stride, columns.key, 1.0, dqkv);
+        transposed(&weights, dout, shape, seen, result);
+        shape.scatter(result, stride, columns.value, 1.0, dqkv);
     }
 }
 
@@ -247,37 +337,37 @@ fn backward_scores(weights: &mut [f32], dscores: &mut [f32], statistics: RowStat
     dhidden.fill(0.0);
 }
 
-/// Rows times columns, up to the diagonal.
-fn score(rows: &[f32], columns: &[f32], shape: Shape, out: &mut [f32]) {
+/// Rows times columns, up to the diagonal where it is causal.
+fn score(rows: &[f32], columns: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
         left: Left::Rows(Matrix { values: rows, stride: shape.head_stride() }),
         right: Matrix { values: columns, stride: shape.score_stride() },
         inner: shape.head,
-        causal: Causal::Columns,
+        causal: seen.causal(Causal::Columns),
         out,
         out_stride: shape.score_stride(),
     });
 }
 
-/// Lower-triangular weights times rows of a head.
-fn weighted(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
+/// Weights times rows of a head.
+fn weighted(weights: &[f32], rows: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
         left: Left::Rows(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
-        causal: Causal::InnerBefore,
+        causal: seen.causal(Causal::InnerBefore),
         out,
         out_stride: shape.head_stride(),
     });
 }
 
-/// Transposed lower-triangular weights times rows of a head.
-fn transposed(weights: &[f32], rows: &[f32], shape: Shape, out: &mut [f32]) {
+/// Transposed weights times rows of a head.
+fn transposed(weights: &[f32], rows: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
     pulp::Arch::new().dispatch(Product {
         left: Left::Columns(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
-        causal: Causal::InnerAfter,
+        causal: seen.causal(Causal::InnerAfter),
         out,
         out_stride: shape.head_stride(),
     });

@@ -1,14 +1,15 @@
-//! GELU in the tanh form of GPT-2 (arXiv:1606.08415): `x sigmoid(2u)`, `u = sqrt(2/pi) (x + 0.044715 x^3)`.
+//! GELU (arXiv:1606.08415) in the two forms that models were trained with.
 
 use super::host::{is_fused, map_pairs};
-use super::math::sigmoid;
+use super::math::{erf, exp, sigmoid};
 use crate::error::Result;
 use crate::tape::{Tape, Value};
 
 const SLOPE: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const CUBIC: f32 = 0.044_715;
+const INVERSE_ROOT_2PI: f32 = 0.398_942_3;
 
-/// GELU of each element.
+/// The tanh form of GPT-2: `x sigmoid(2u)`, `u = sqrt(2/pi) (x + 0.044715 x^3)`.
 ///
 /// # Errors
 /// Candle's.
@@ -24,6 +25,23 @@ pub fn gelu(tape: &Tape, x: &Value) -> Result<Value> {
             let slope = SLOPE * (1.0 + 3.0 * CUBIC * x * x);
             dy * (s + x * s * (1.0 - s) * slope)
         })?;
+        gradients.add(&x, dx)
+    }))
+}
+
+/// The exact form of BERT: `x (1 + erf(x / sqrt(2))) / 2`.
+///
+/// # Errors
+/// Candle's.
+pub fn exact_gelu(tape: &Tape, x: &Value) -> Result<Value> {
+    if !is_fused(x.tensor()) {
+        return super::composed(tape, &[x], |t| t[0].gelu_erf());
+    }
+    let below = |x: f32| 0.5 + 0.5 * erf(x * std::f32::consts::FRAC_1_SQRT_2);
+    let y = map_pairs(x.tensor(), x.tensor(), move |x, _| x * below(x))?;
+    let x = x.clone();
+    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| {
+        let dx = map_pairs(x.tensor(), &dy, move |x, dy| dy * (below(x) + x * INVERSE_ROOT_2PI * exp(-0.5 * x * x)))?;
         gradients.add(&x, dx)
     }))
 }

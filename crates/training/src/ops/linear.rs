@@ -18,8 +18,12 @@ pub fn linear(tape: &Tape, x: &Value, w: &Value, b: &Value) -> Result<Value> {
     let y = product(x.tensor(), w.tensor(), Some(b.tensor()))?; // (rows, out)
     let (x, w, b) = (x.clone(), w.clone(), b.clone());
     Ok(tape.record(&[&x.clone(), &w.clone(), &b.clone()], y, move |dy, gradients| {
-        gradients.add(&b, column_sums(&dy)?)?;
-        gradients.add(&w, product(&x.tensor().t()?, &dy, None)?)?; // (in, out)
+        if b.wants_gradient() {
+            gradients.add(&b, column_sums(&dy)?)?;
+        }
+        if w.wants_gradient() {
+            gradients.add(&w, product(&x.tensor().t()?, &dy, None)?)?; // (in, out)
+        }
         if x.wants_gradient() {
             gradients.add(&x, product(&dy, &w.tensor().t()?, None)?)?; // (rows, in)
         }
@@ -27,19 +31,31 @@ pub fn linear(tape: &Tape, x: &Value, w: &Value, b: &Value) -> Result<Value> {
     }))
 }
 
-/// `x w^T` with `x` (rows, width), `w` (vocab, width): the output layer that shares the token embedding.
+/// `x w^T`, plus `b` where there is one, with `x` (rows, in), `w` (out, in) as PyTorch stores it, `b` (out).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn project_back(tape: &Tape, x: &Value, w: &Value) -> Result<Value> {
+pub fn dense(tape: &Tape, x: &Value, w: &Value, b: Option<&Value>) -> Result<Value> {
+    let arguments: Vec<&Value> = [x, w].into_iter().chain(b).collect();
     if !is_fused(x.tensor()) {
-        return super::composed(tape, &[x, w], |t| t[0].matmul(&t[1].t()?));
+        return super::composed(tape, &arguments, |t| {
+            let y = t[0].matmul(&t[1].t()?)?;
+            t.get(2).map_or(Ok(y.clone()), |b| y.broadcast_add(b))
+        });
     }
-    let y = product(x.tensor(), &w.tensor().t()?, None)?; // (rows, vocab)
-    let (x, w) = (x.clone(), w.clone());
-    Ok(tape.record(&[&x.clone(), &w.clone()], y, move |dy, gradients| {
-        gradients.add(&w, product(&dy.t()?, x.tensor(), None)?)?; // (vocab, width)
-        gradients.add(&x, product(&dy, w.tensor(), None)?) // (rows, width)
+    let y = product(x.tensor(), &w.tensor().t()?, b.map(Value::tensor))?; // (rows, out)
+    let (x, w, b) = (x.clone(), w.clone(), b.cloned());
+    Ok(tape.record(&arguments, y, move |dy, gradients| {
+        if let Some(b) = b.filter(Value::wants_gradient) {
+            gradients.add(&b, column_sums(&dy)?)?;
+        }
+        if w.wants_gradient() {
+            gradients.add(&w, product(&dy.t()?, x.tensor(), None)?)?; // (out, in)
+        }
+        if x.wants_gradient() {
+            gradients.add(&x, product(&dy, w.tensor(), None)?)?; // (rows, in)
+        }
+        Ok(())
     }))
 }
 

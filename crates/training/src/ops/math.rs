@@ -29,6 +29,31 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// `tanh x` within 4e-7: the quotient of two polynomials on [-7.9, 7.9], beyond which it is 1 in `f32`.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    const ODD: [f32; 7] = [-2.760_768_5e-16, 2.000_188e-13, -8.604_672e-11, 5.122_297_1e-8, 1.485_722_4e-5, 6.372_619_3e-4, 4.893_524_6e-3];
+    const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347e-4, 2.268_434_6e-3, 4.893_525e-3];
+    let x = x.clamp(-7.905_311, 7.905_311);
+    x * polynomial(&ODD, x * x) / polynomial(&EVEN, x * x)
+}
+
+/// `erf x` within 4e-7: the quotient of two polynomials on [-4, 4], beyond which it is 1 in `f32`.
+#[inline(always)]
+pub(crate) fn erf(x: f32) -> f32 {
+    const ODD: [f32; 7] =
+        [-2.726_142_3e-10, 2.770_681_4e-8, -2.101_024_1e-6, -5.692_506_4e-5, -7.349_906_4e-4, -2.954_6e-3, -1.609_603_3e-2];
+    const EVEN: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2];
+    let x = x.clamp(-4.0, 4.0);
+    x * polynomial(&ODD, x * x) / polynomial(&EVEN, x * x)
+}
+
+/// Coefficients from the highest power down.
+#[inline(always)]
+fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
+    coefficients.iter().fold(0.0, |sum, coefficient| sum * x + coefficient)
+}
+
 /// Lanes of every reduction; partial sums are joined in a fixed tree.
 const LANES: usize = 16;
 
@@ -107,6 +132,29 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(1e9).is_finite());
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn tanh_and_erf__should_be_within_4e7_of_the_exact_values() {
+        // erf by its series, which converges everywhere and is exact enough in f64 up to 5.
+        let exact_erf = |x: f64| {
+            let (mut term, mut sum) = (x, x);
+            for n in 1..200 {
+                term *= -x * x / f64::from(n);
+                sum += term / f64::from(2 * n + 1);
+            }
+            sum * 2.0 / std::f64::consts::PI.sqrt()
+        };
+        for step in -5_000i16..=5_000 {
+            let x = f32::from(step) * 1e-3;
+            let wide = f64::from(x);
+            assert!((f64::from(erf(x)) - exact_erf(wide)).abs() < 4e-7, "erf {x}: {} {}", erf(x), exact_erf(wide));
+            assert!((f64::from(tanh(2.0 * x)) - (2.0 * wide).tanh()).abs() < 4e-7, "tanh {x}");
+        }
+        assert!(erf(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
+        assert_eq!((erf(0.0), tanh(0.0)), (0.0, 0.0));
+        // Near zero both keep their relative precision.
+        assert!((tanh(1e-4) / 1e-4 - 1.0).abs() < 1e-6 && (erf(1e-4) / 1.128_379_2e-4 - 1.0).abs() < 1e-6);
     }
 
     #[test]

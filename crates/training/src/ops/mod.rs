@@ -4,6 +4,7 @@
 //! composition is what the fused one is tested against. Reductions have a fixed order, so that results do not depend
 //! on the number of threads.
 
+mod activation;
 mod attention;
 mod cross_entropy;
 mod embedding;
@@ -13,16 +14,25 @@ mod layer_norm;
 mod linear;
 pub(crate) mod math;
 mod product;
+mod rms_norm;
+mod rope;
+mod rows;
 mod tile;
+mod unfold;
 
 use candle_core::{Tensor, Var};
 
-pub use attention::causal_attention;
+pub use activation::{relu, swiglu, tanh};
+pub use attention::{Heads, Seen, attention, causal_attention};
 pub use cross_entropy::{cross_entropy, summed_loss};
 pub use embedding::embed;
-pub use gelu::gelu;
+pub use gelu::{exact_gelu, gelu};
 pub use layer_norm::layer_norm;
-pub use linear::{linear, project_back};
+pub use linear::{dense, linear};
+pub use rms_norm::rms_norm;
+pub use rope::{Rotations, rope};
+pub use rows::{join_columns, lookup, mean_of_groups, reshape};
+pub use unfold::{Images, Kernel, unfold};
 
 use crate::error::Result;
 use crate::tape::{Tape, Value};
@@ -37,6 +47,22 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
         gradients.add(&to_a, gradient.clone())?;
         gradients.add(&to_b, gradient)
+    }))
+}
+
+/// `a + factor * b` of equal shapes.
+///
+/// # Errors
+/// Unequal shapes.
+pub fn add_scaled(tape: &Tape, a: &Value, b: &Value, factor: f32) -> Result<Value> {
+    if !host::is_fused(a.tensor()) {
+        return composed(tape, &[a, b], move |t| &t[0] + (&t[1] * f64::from(factor))?);
+    }
+    let sum = host::map_pairs(a.tensor(), b.tensor(), move |a, b| a + factor * b)?;
+    let (to_a, to_b) = (a.clone(), b.clone());
+    Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
+        gradients.add(&to_b, host::map_pairs(&gradient, &gradient, move |g, _| factor * g)?)?;
+        gradients.add(&to_a, gradient)
     }))
 }
 

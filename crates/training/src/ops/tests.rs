@@ -76,8 +76,26 @@ fn linear__should_have_the_right_gradients() {
         let inputs = [random(&[rows, input], 1), random(&[input, output], 2), random(&[output], 3)];
         check(&|tape, v| linear(tape, &v[0], &v[1], &v[2]), &inputs);
     }
-    let inputs = [random(&[5, 7], 1), random(&[9, 7], 2)];
-    check(&|tape, v| project_back(tape, &v[0], &v[1]), &inputs);
+}
+
+#[test]
+fn dense__should_have_the_right_gradients_with_and_without_bias() {
+    for (rows, input, output) in [(1, 3, 2), (5, 7, 9), (3, 600, 2)] {
+        let inputs = [random(&[rows, input], 1), random(&[output, input], 2), random(&[output], 3)];
+        check(&|tape, v| dense(tape, &v[0], &v[1], Some(&v[2])), &inputs);
+        check(&|tape, v| dense(tape, &v[0], &v[1], None), &inputs[..2]);
+    }
+    let turned = [random(&[7, 5], 1).t().expect("transposed"), random(&[7, 4], 2).t().expect("transposed")];
+    check(&|tape, v| dense(tape, &v[0], &v[1], None), &turned);
+}
+
+#[test]
+fn dense__should_give_no_gradient_to_what_is_frozen() {
+    let tape = Tape::training();
+    let (x, frozen, bias) = (tape.leaf(random(&[3, 4], 1)), Value::constant(random(&[2, 4], 2)), tape.leaf(random(&[2], 3)));
+    let y = dense(&tape, &x, &frozen, Some(&bias)).expect("fits");
+    let mut gradients = tape.backward(&y).expect("differentiable");
+    assert!(gradients.take(&frozen).is_none() && gradients.take(&x).is_some() && gradients.take(&bias).is_some());
 }
 
 #[test]
@@ -181,4 +199,153 @@ fn cross_entropy__should_be_the_logarithm_of_the_vocabulary_for_equal_logits() {
 fn add__should_pass_its_gradient_to_both_sides() {
     check(&|tape, v| add(tape, &v[0], &v[1]), &[random(&[3, 4], 1), random(&[3, 4], 2)]);
     check(&|tape, v| add(tape, &v[0], &v[0]), &[random(&[3, 4], 1)]);
+}
+
+#[test]
+fn add_scaled__should_have_the_right_gradients() {
+    check(&|tape, v| add_scaled(tape, &v[0], &v[1], 0.5), &[random(&[1, 4], 1), random(&[1, 4], 2)]);
+    let turned = random(&[4, 3], 2).t().expect("transposed");
+    check(&|tape, v| add_scaled(tape, &v[0], &v[1], -2.0), &[random(&[3, 4], 1), turned]);
+}
+
+#[test]
+fn attention__should_have_the_right_gradients_with_grouped_queries() {
+    for (windows, context, queries, keys, head) in [(1, 1, 2, 1, 2), (2, 5, 4, 2, 3), (1, 9, 3, 1, 4)] {
+        let inputs = [random(&[windows * context, (queries + 2 * keys) * head], 1)];
+        check(&|tape, v| attention(tape, &v[0], context, Heads { queries, keys }, &Seen::Before), &inputs);
+    }
+}
+
+#[test]
+fn attention__should_have_the_right_gradients_over_padded_windows() {
+    for (lengths, context, queries, keys, head) in [(vec![1], 1, 1, 1, 2), (vec![5, 3], 5, 2, 2, 3), (vec![4, 9, 1], 9, 2, 1, 4)] {
+        let inputs = [random(&[(queries + 2 * keys) * head, lengths.len() * context], 1).t().expect("transposed")];
+        let seen = Seen::First(lengths.into());
+        check(&|tape, v| attention(tape, &v[0], context, Heads { queries, keys }, &seen), &inputs);
+    }
+}
+
+#[test]
+fn attention__should_refuse_heads_and_lengths_that_do_not_fit() {
+    let tape = Tape::inference();
+    let qkv = tape.leaf(random(&[6, 12], 1));
+    let refused = |context, queries, keys, seen: &Seen| attention(&tape, &qkv, context, Heads { queries, keys }, seen).is_err();
+    let lengths = |lengths: &[usize]| Seen::First(lengths.into());
+    assert!(!refused(3, 2, 2, &Seen::Before) && !refused(3, 2, 1, &lengths(&[3, 1])));
+    assert!(refused(4, 2, 2, &Seen::Before) && refused(3, 3, 2, &Seen::Before) && refused(3, 2, 0, &Seen::Before));
+    assert!(refused(3, 2, 2, &lengths(&[3])) && refused(3, 2, 2, &lengths(&[3, 4])) && refused(3, 2, 2, &lengths(&[0, 3])));
+}
+
+#[test]
+fn rms_norm__should_have_the_right_gradients() {
+    for (rows, width) in [(1, 8), (35, 5), (3, 33)] {
+        check(&|tape, v| rms_norm(tape, &v[0], &v[1], 1e-5), &[random(&[rows, width], 1), random(&[width], 2)]);
+    }
+    let transposed = random(&[6, 4], 1).t().expect("transposed");
+    check(&|tape, v| rms_norm(tape, &v[0], &v[1], 1e-5), &[transposed, random(&[6], 2)]);
+}
+
+#[test]
+fn rope__should_have_the_right_gradients_and_leave_later_columns() {
+    let rotations = Rotations::new(8, 4, 10_000.0).expect("possible");
+    for (windows, context, heads, columns) in [(1, 1, 1, 4), (2, 5, 2, 12), (1, 8, 3, 12)] {
+        let inputs = [random(&[windows * context, columns], 1)];
+        check(&|tape, v| rope(tape, &v[0], &rotations, context, heads), &inputs);
+    }
+    let turned = random(&[8, 6], 1).t().expect("transposed");
+    check(&|tape, v| rope(tape, &v[0], &rotations, 3, 2), &[turned]);
+    let tape = Tape::inference();
+    let x = tape.leaf(random(&[9, 8], 1));
+    assert!(rope(&tape, &x, &rotations, 9, 1).is_err() && rope(&tape, &x, &rotations, 3, 3).is_err());
+}
+
+#[test]
+fn activations__should_have_the_right_gradients() {
+    for shape in [[1, 5], [6, 7]] {
+        let (x, up) = (random(&shape, 1), random(&shape, 2));
+        check(&|tape, v| exact_gelu(tape, &v[0]), std::slice::from_ref(&x));
+        check(&|tape, v| relu(tape, &v[0]), std::slice::from_ref(&x));
+        check(&|tape, v| tanh(tape, &v[0]), std::slice::from_ref(&x));
+        check(&|tape, v| swiglu(tape, &v[0], &v[1]), &[x, up]);
+    }
+    let turned = |seed| random(&[6, 7], seed).t().expect("transposed");
+    check(&|tape, v| exact_gelu(tape, &v[0]), &[turned(1)]);
+    check(&|tape, v| relu(tape, &v[0]), &[turned(1)]);
+    check(&|tape, v| tanh(tape, &v[0]), &[turned(1)]);
+    check(&|tape, v| swiglu(tape, &v[0], &v[1]), &[turned(1), turned(2)]);
+}
+
+#[test]
+fn relu__should_have_no_slope_at_zero() {
+    for dtype in [DType::F32, DType::F64] {
+        let tape = Tape::training();
+        let x = tape.leaf(Tensor::zeros((2, 2), dtype, &Device::Cpu).expect("a tensor"));
+        let y = relu(&tape, &x).expect("fits");
+        let gradient = tape.backward(&y).expect("differentiable").take(&x).expect("there");
+        assert_eq!(flat(&gradient), [0.0; 4]);
+    }
+}
+
+#[test]
+fn lookup__should_add_up_gradients_of_repeated_rows() {
+    let ids: Arc<[u32]> = Arc::from([3, 1, 3, 3, 0].as_slice());
+    check(&|tape, v| lookup(tape, &v[0], &ids), &[random(&[5, 4], 1)]);
+    check(&|tape, v| lookup(tape, &v[0], &ids), &[random(&[4, 5], 1).t().expect("transposed")]);
+    let one: Arc<[u32]> = Arc::from([0].as_slice());
+    check(&|tape, v| lookup(tape, &v[0], &one), &[random(&[1, 1], 1)]);
+    let tape = Tape::inference();
+    assert!(lookup(&tape, &tape.leaf(random(&[3, 4], 1)), &ids).is_err());
+}
+
+#[test]
+fn join_columns_and_reshape__should_have_the_right_gradients() {
+    let inputs = [random(&[1, 4], 1), random(&[1, 2], 2)];
+    check(&|tape, v| join_columns(tape, &[&v[0], &v[1], &v[0]]), &inputs);
+    let inputs = [random(&[4, 3], 1).t().expect("transposed"), random(&[3, 5], 2)];
+    check(&|tape, v| join_columns(tape, &[&v[0], &v[1]]), &inputs);
+    check(&|tape, v| reshape(tape, &v[0], &[2, 6]), &inputs[..1]);
+    let tape = Tape::inference();
+    let [a, b] = [[2, 3], [3, 3]].map(|shape| tape.leaf(random(&shape, 1)));
+    assert!(join_columns(&tape, &[&a, &b]).is_err() && reshape(&tape, &a, &[4, 2]).is_err());
+}
+
+#[test]
+fn mean_of_groups__should_have_the_right_gradients() {
+    check(&|tape, v| mean_of_groups(tape, &v[0], 3), &[random(&[6, 4], 1)]);
+    check(&|tape, v| mean_of_groups(tape, &v[0], 1), &[random(&[1, 4], 1)]);
+    check(&|tape, v| mean_of_groups(tape, &v[0], 4), &[random(&[3, 8], 1).t().expect("transposed")]);
+    let tape = Tape::inference();
+    assert!(mean_of_groups(&tape, &tape.leaf(random(&[5, 4], 1)), 2).is_err());
+}
+
+#[test]
+fn unfold__should_have_the_right_gradients() {
+    let kernels = [(3, 2, 1), (1, 1, 0), (2, 3, 0), (3, 1, 2)];
+    for (size, stride, padding) in kernels {
+        for (count, height, width, channels) in [(1, 3, 5, 2), (2, 4, 4, 1)] {
+            let (images, kernel) = (Images { height, width, channels }, Kernel { size, stride, padding });
+            check(&|tape, v| unfold(tape, &v[0], images, kernel), &[random(&[count * height * width, channels], 1)]);
+        }
+    }
+    let (images, kernel) = (Images { height: 2, width: 3, channels: 2 }, Kernel { size: 2, stride: 1, padding: 0 });
+    check(&|tape, v| unfold(tape, &v[0], images, kernel), &[random(&[2, 12], 1).t().expect("transposed")]);
+    let tape = Tape::inference();
+    let x = tape.leaf(random(&[12, 2], 1));
+    for (size, stride, padding) in [(4, 1, 0), (2, 0, 0), (0, 1, 0)] {
+        assert!(unfold(&tape, &x, images, Kernel { size, stride, padding }).is_err());
+    }
+    assert!(unfold(&tape, &x, Images { channels: 3, ..images }, kernel).is_err());
+}
+
+#[test]
+fn unfold__should_make_a_product_the_convolution() {
+    let (images, kernel) = (Images { height: 5, width: 6, channels: 3 }, Kernel { size: 3, stride: 2, padding: 1 });
+    let (pixels, weight) = (random(&[2, 3, 5, 6], 1), random(&[4, 3, 3, 3], 2));
+    let expected = pixels.conv2d(&weight, 1, 2, 1, 1).and_then(|y| y.permute((0, 2, 3, 1))).expect("fits"); // (2, 3, 3, 4)
+    let rows = pixels.permute((0, 2, 3, 1)).and_then(|x| x.reshape((60, 3))).expect("fits");
+    let tape = Tape::inference();
+    let columns = unfold(&tape, &tape.leaf(rows), images, kernel).expect("fits"); // (18, 27)
+    let weight = tape.leaf(weight.reshape((4, 27)).expect("fits"));
+    let found = dense(&tape, &columns, &weight, None).expect("fits"); // (18, 4)
+    assert_close("convolution", &flat(found.tensor()), &flat(&expected), 1e-6);
 }

@@ -36,6 +36,8 @@ pub(super) enum Left<'a> {
 /// Which part of a panel's product is not zero by causality.
 #[derive(Clone, Copy)]
 pub(super) enum Causal {
+    /// All of it is wanted.
+    Not,
     /// Columns up to the panel's last row: scores.
     Columns,
     /// Inner indices up to the panel's last row: weights times values.
@@ -64,6 +66,7 @@ impl WithSimd for Product<'_> {
         for (panel, out) in out.chunks_exact_mut(PANEL * out_stride).enumerate() {
             let (first, end) = (panel * PANEL, (panel + 1) * PANEL);
             let (inner, columns) = match causal {
+                Causal::Not => (0..inner, out_stride),
                 Causal::Columns => (0..inner, padded(end, wide).min(out_stride)),
                 Causal::InnerBefore => (0..end.min(inner), out_stride),
                 Causal::InnerAfter => (first.min(inner)..inner, out_stride),
@@ -154,7 +157,7 @@ mod tests {
     fn product__should_equal_the_plain_one_where_causality_asks_for_it() {
         let (rows, columns, inner) = (44, 64, 41);
         for transposed in [false, true] {
-            for causal in [Causal::Columns, Causal::InnerBefore, Causal::InnerAfter] {
+            for causal in [Causal::Not, Causal::Columns, Causal::InnerBefore, Causal::InnerAfter] {
                 let (left_rows, left_stride) = if transposed { (inner, 64) } else { (rows, 48) };
                 let (a, b) = (random(left_rows * left_stride, 1), random(inner * columns, 2));
                 let at = |row: usize, k: usize| a[if transposed { k * left_stride + row } else { row * left_stride + k }];
@@ -171,6 +174,7 @@ mod tests {
                 for row in 0..rows {
                     let panel = row / PANEL * PANEL;
                     let (range, valid) = match causal {
+                        Causal::Not => (0..inner, columns),
                         Causal::Columns => (0..inner, row + 1),
                         Causal::InnerBefore => (0..inner.min(panel + PANEL), columns),
                         Causal::InnerAfter => (panel.min(inner)..inner, columns),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{D, Tensor};
 
-use super::{Gpt, Leaves, POSITION_EMBEDDING, TOKEN_EMBEDDING, block, head};
+use super::{Gpt, POSITION_EMBEDDING, TOKEN_EMBEDDING, block, head};
 use crate::error::Result;
+use crate::model::Leaves;
 use crate::ops;
 use crate::tape::{Tape, Value};
 

@@ -2,7 +2,8 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use crate::parameters::flatten;
+use crate::parameters::{Array, flatten};
+use crate::random::Stream;
 
 fn shape() -> GptShape {
     GptShape { layers: 2, heads: 2, width: 16, context: 12, vocab: 256 }

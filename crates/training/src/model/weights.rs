@@ -1,0 +1,186 @@
+//! What all models share: their variables, how they begin, and how a forward pass sees them.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+
+use super::lora::Adapter;
+use crate::error::{Result, TrainingError};
+use crate::ops;
+use crate::parameters::{Array, Layout, Parameters, check_parameters};
+use crate::random::Stream;
+use crate::tape::{Tape, Value};
+
+/// The trainable variables of a model, sorted by name.
+pub struct Weights {
+    layout: Layout,
+    device: Device,
+    variables: BTreeMap<String, Var>,
+}
+
+/// The weights of one forward pass on its tape, as the models' modules read them.
+pub struct Leaves {
+    values: BTreeMap<String, Value>,
+    pub(super) adapters: BTreeMap<String, Adapter>,
+    /// What stands before the names of the values' gradients.
+    pub(super) prefix: String,
+}
+
+/// How an array begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Initial {
+    /// Each value the same.
+    Fill(f32),
+    /// Normal of mean 0 and this deviation.
+    Normal(f32),
+}
+
+impl Weights {
+    /// Variables holding `parameters`, which must be those of `layout`.
+    ///
+    /// # Errors
+    /// As [`check_parameters`].
+    pub fn new(layout: Layout, parameters: &Parameters, device: &Device) -> Result<Self> {
+        check_parameters(&layout, parameters)?;
+        let variables = parameters.iter().map(|(name, array)| {
+            let variable = Var::from_tensor(&array.to_tensor(device)?)?;
+            Ok((name.clone(), variable))
+        });
+        Ok(Self { device: device.clone(), variables: variables.collect::<Result<_>>()?, layout })
+    }
+
+    /// Where the variables are.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Names and shapes, sorted by name.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The variables by name.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    /// A copy of the current values.
+    ///
+    /// # Errors
+    /// Candle's.
+    pub fn parameters(&self) -> Result<Parameters> {
+        let copies = self.variables.iter().map(|(name, v)| Ok((name.clone(), Array::from_tensor(v.as_tensor())?)));
+        copies.collect()
+    }
+
+    /// Replaces all values.
+    ///
+    /// # Errors
+    /// As [`Weights::new`]; nothing has changed then.
+    pub fn load(&mut self, parameters: &Parameters) -> Result<()> {
+        check_parameters(&self.layout, parameters)?;
+        for (name, variable) in &self.variables {
+            let array = parameters.get(name).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
+            variable.set(&array.to_tensor(&self.device)?)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the variables on a tape.
+    #[must_use]
+    pub fn leaves(&self, tape: &Tape) -> Leaves {
+        self.with(|variable| tape.variable(variable))
+    }
+
+    /// The same values, of which no gradient is wanted.
+    #[must_use]
+    pub fn frozen(&self) -> Leaves {
+        self.with(|variable| Value::constant(variable.as_detached_tensor()))
+    }
+
+    fn with(&self, value: impl Fn(&Var) -> Value) -> Leaves {
+        let values = self.variables.iter().map(|(name, variable)| (name.clone(), value(variable))).collect();
+        Leaves { values, adapters: BTreeMap::new(), prefix: String::new() }
+    }
+}
+
+/// Initial values for `seed`, equal on every machine: an array's random numbers follow from its place in `layout`.
+pub(super) fn initial(layout: Layout, seed: u64, rule: impl Fn(&str, &[usize]) -> Initial) -> Parameters {
+    let arrays = (0u64..).zip(layout).map(|(index, (name, dimensions))| {
+        let mut array = Array::zeros(&dimensions);
+        match rule(&name, &dimensions) {
+            Initial::Fill(value) => array.values.fill(value),
+            Initial::Normal(deviation) => {
+                let mut stream = Stream::new("starling 2026 initial weights v1", seed, &[index]);
+                stream.fill_normal(deviation, &mut array.values);
+            }
+        }
+        (name, array)
+    });
+    arrays.collect()
+}
+
+impl Leaves {
+    /// The leaf of that name.
+    ///
+    /// # Errors
+    /// [`TrainingError::MissingTensor`].
+    pub fn get(&self, name: &str) -> Result<&Value> {
+        self.values.get(name).ok_or_else(|| TrainingError::MissingTensor(name.to_owned()))
+    }
+
+    /// All leaves of the model itself, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.values.iter()
+    }
+
+    /// Gradients of `loss` for each leaf that wants one, by name; consumes what was recorded on `tape`.
+    ///
+    /// # Errors
+    /// [`TrainingError::MissingTensor`] for a leaf that the loss does not depend on.
+    pub fn gradients(&self, tape: Tape, loss: &Value) -> Result<BTreeMap<String, Tensor>> {
+        let mut gradients = tape.backward(loss)?;
+        let own = self.values.iter().map(|(name, leaf)| (format!("{}{name}", self.prefix), leaf));
+        let all = own.chain(self.adapters.values().flat_map(Adapter::leaves));
+        let wanted = all.filter(|(_, leaf)| leaf.wants_gradient());
+        wanted.map(|(name, leaf)| Ok((name.clone(), gradients.take(leaf).ok_or(TrainingError::MissingTensor(name))?))).collect()
+    }
+
+    /// Puts another value in the place of a leaf.
+    pub(super) fn replace(&mut self, name: &str, value: Value) -> Result<()> {
+        let leaf = self.values.get_mut(name).ok_or_else(|| TrainingError::UnknownTensor(name.to_owned()))?;
+        *leaf = value;
+        Ok(())
+    }
+
+    /// `x w^T + b` with the arrays `module.weight` (out, in) and, where the model has it, `module.bias` (out):
+    /// PyTorch's `Linear`.
+    pub(super) fn linear(&self, tape: &Tape, module: &str, x: &Value) -> Result<Value> {
+        let weight = self.get(&format!("{module}.weight"))?;
+        let y = ops::dense(tape, x, weight, self.values.get(&format!("{module}.bias")))?;
+        self.adapted(tape, module, x, y)
+    }
+
+    /// `x w + b` with `module.weight` (in, out) and `module.bias` (out): GPT-2's `Conv1D`.
+    pub(super) fn conv1d(&self, tape: &Tape, module: &str, x: &Value) -> Result<Value> {
+        let (weight, bias) = (self.get(&format!("{module}.weight"))?, self.get(&format!("{module}.bias"))?);
+        let y = ops::linear(tape, x, weight, bias)?;
+        self.adapted(tape, module, x, y)
+    }
+
+    /// Layer norm with `module.weight` and `module.bias`.
+    pub(super) fn layer_norm(&self, tape: &Tape, module: &str, x: &Value, epsilon: f64) -> Result<Value> {
+        let (weight, bias) = (self.get(&format!("{module}.weight"))?, self.get(&format!("{module}.bias"))?);
+        ops::layer_norm(tape, x, weight, bias, epsilon)
+    }
+
+    fn adapted(&self, tape: &Tape, module: &str, x: &Value, y: Value) -> Result<Value> {
+        match self.adapters.get(module) {
+            Some(adapter) => adapter.apply(tape, x, &y),
+            None => Ok(y),
+        }
+    }
+}
