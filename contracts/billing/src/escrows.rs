@@ -5,7 +5,7 @@ use near_sdk::near;
 use starling_contract_api::{
     billing::{escrow_storage, vesting_escrow_storage},
     events::{BillingEvent, Decision, Moved},
-    payment::objected_notice,
+    payment::{objected_notice, refused_notice},
 };
 use starling_contract_common::{OrPanic, ask, now, predecessor, require_one_yocto};
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, TimestampMs};
@@ -38,14 +38,15 @@ impl Contract {
         log(&BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Acknowledged, moved });
     }
 
-    /// Refuses the result after closing, while the availability window is open. It counts publicly.
+    /// Refuses the result after closing, while the availability window is open. The target hears of it, and it counts publicly.
     ///
-    /// Access: the payer. Deposit: 1 yocto. Gas: 30 T. State change: the escrow closes. Events: `holdback_decided`. Refund: what was held back, to the payer's balance.
+    /// Access: the payer. Deposit: 1 yocto. Gas: 60 T. State change: the escrow closes. Events: `holdback_decided`. Refund: what was held back, to the payer's balance.
     #[payable]
     pub fn refuse(&mut self, escrow_id: EscrowId) {
-        self.require_payer(escrow_id).or_panic();
+        let target = self.require_payer(escrow_id).or_panic().escrow.arbiter;
         let moved = self.change(escrow_id, Event::RefuseHoldback).or_panic();
         log(&BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Refused, moved });
+        ask(&refused_notice(&target, escrow_id)).detach();
     }
 
     /// Lets posts vest whose objection window has passed, and what is held back once the availability window is over.

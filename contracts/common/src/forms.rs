@@ -16,6 +16,14 @@ pub trait Forms<V> {
         let _ = (version, bytes);
         None
     }
+
+    /// Reads a record of any version: today's as it is derived, an older one by [`Forms::from_version`]. One reader for all of them may take the place of both.
+    fn read(version: u8, bytes: &[u8]) -> Option<V>
+    where
+        V: BorshDeserialize,
+    {
+        if version == Self::VERSION { borsh::from_slice(bytes).ok() } else { Self::from_version(version, bytes) }
+    }
 }
 
 /// The forms of records that have had one so far.
@@ -27,7 +35,7 @@ impl<V> Forms<V> for FirstForm {}
 /// Reads a record with its version in front.
 pub(crate) fn read<V: BorshDeserialize, F: Forms<V>>(stored: &[u8]) -> Option<V> {
     let (version, bytes) = stored.split_first()?;
-    if *version == F::VERSION { borsh::from_slice(bytes).ok() } else { F::from_version(*version, bytes) }
+    F::read(*version, bytes)
 }
 
 /// A record as it is stored: with today's version in front.

@@ -24,29 +24,33 @@ pub(crate) struct OfferForms;
 impl Forms<Lease> for LeaseForms {
     const VERSION: u8 = 2;
 
-    fn from_version(version: u8, bytes: &[u8]) -> Option<Lease> {
-        if version == 1 { whole(bytes, lease) } else { None }
+    fn read(version: u8, bytes: &[u8]) -> Option<Lease> {
+        whole(version, bytes, lease)
     }
 }
 
 impl Forms<Run> for RunForms {
     const VERSION: u8 = 2;
 
-    fn from_version(version: u8, bytes: &[u8]) -> Option<Run> {
-        if version == 1 { whole(bytes, run) } else { None }
+    fn read(version: u8, bytes: &[u8]) -> Option<Run> {
+        whole(version, bytes, run)
     }
 }
 
 impl Forms<Offer> for OfferForms {
     const VERSION: u8 = 2;
 
-    fn from_version(version: u8, bytes: &[u8]) -> Option<Offer> {
-        if version == 1 { whole(bytes, offer) } else { None }
+    fn read(version: u8, bytes: &[u8]) -> Option<Offer> {
+        whole(version, bytes, offer)
     }
 }
 
-fn whole<T>(mut bytes: &[u8], record: fn(&mut &[u8]) -> io::Result<T>) -> Option<T> {
-    let record = record(&mut bytes).ok()?;
+/// A record in one of its two forms, which both are read by the same code: derived besides, the last one would be in the contract twice.
+fn whole<T>(version: u8, mut bytes: &[u8], record: fn(u8, &mut &[u8]) -> io::Result<T>) -> Option<T> {
+    if !(1..=2).contains(&version) {
+        return None;
+    }
+    let record = record(version, &mut bytes).ok()?;
     bytes.is_empty().then_some(record)
 }
 
@@ -54,7 +58,12 @@ fn read<T: BorshDeserialize>(from: &mut &[u8]) -> io::Result<T> {
     T::deserialize(from)
 }
 
-fn lease(from: &mut &[u8]) -> io::Result<Lease> {
+/// A field that the second form brought.
+fn second<T: BorshDeserialize>(version: u8, from: &mut &[u8], before: T) -> io::Result<T> {
+    if version == 1 { Ok(before) } else { read(from) }
+}
+
+fn lease(version: u8, from: &mut &[u8]) -> io::Result<Lease> {
     Ok(Lease {
         id: read(from)?,
         tenant: read(from)?,
@@ -70,7 +79,7 @@ fn lease(from: &mut &[u8]) -> io::Result<Lease> {
             job: read(from)?,
             meter: read(from)?,
             availability: read(from)?,
-            delegate: None,
+            delegate: second(version, from, None)?,
         },
         seq: read(from)?,
         metered: read(from)?,
@@ -78,12 +87,12 @@ fn lease(from: &mut &[u8]) -> io::Result<Lease> {
         output: read(from)?,
         created_at: read(from)?,
         state: read(from)?,
-        metering: Metering::default(),
-        asset: Asset::Near,
+        metering: second(version, from, Metering::default())?,
+        asset: second(version, from, Asset::Near)?,
     })
 }
 
-fn run(from: &mut &[u8]) -> io::Result<Run> {
+fn run(version: u8, from: &mut &[u8]) -> io::Result<Run> {
     Ok(Run {
         id: read(from)?,
         tenant: read(from)?,
@@ -105,7 +114,7 @@ fn run(from: &mut &[u8]) -> io::Result<Run> {
             meter: read(from)?,
             availability: read(from)?,
             invited: read(from)?,
-            asset: Asset::Near,
+            asset: second(version, from, Asset::Near)?,
         },
         roster: read(from)?,
         rounds_done: read(from)?,
@@ -117,7 +126,7 @@ fn run(from: &mut &[u8]) -> io::Result<Run> {
     })
 }
 
-fn offer(from: &mut &[u8]) -> io::Result<Offer> {
+fn offer(version: u8, from: &mut &[u8]) -> io::Result<Offer> {
     Ok(Offer {
         id: read(from)?,
         node_id: read(from)?,
@@ -127,8 +136,8 @@ fn offer(from: &mut &[u8]) -> io::Result<Offer> {
             price_per_hour: read(from)?,
             min_lease: read(from)?,
             max_lease: read(from)?,
-            objection_window: DurationMs(0),
-            asset: Asset::Near,
+            objection_window: second(version, from, DurationMs(0))?,
+            asset: second(version, from, Asset::Near)?,
         },
         created_at: read(from)?,
         closed: read(from)?,

@@ -1,6 +1,6 @@
 //! Leases: one node for one tenant, paid by metered time.
 
-use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log};
+use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log, reputation::count_lease};
 use near_sdk::{Gas, Promise, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
 use starling_contract_common::{OrPanic, answer, ask, is_signed, next, now, predecessor, require_one_yocto, require_strong_key};
@@ -186,6 +186,7 @@ impl Contract {
 
     pub(crate) fn step_lease(&mut self, lease_id: LeaseId, event: Event) -> Result<(), ComputeError> {
         let lease = self.change_lease(lease_id, event)?;
+        count_lease(&lease);
         log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
         Ok(())
     }

@@ -12,6 +12,7 @@ mod leases;
 mod nodes;
 mod offers;
 mod payments;
+mod reputation;
 mod rounds;
 mod runs;
 mod settle;
@@ -44,6 +45,7 @@ enum StorageKey {
     OpenOffers = 7,
     /// Who alone may take an offer.
     Allowed = 8,
+    Reputation = 9,
 }
 
 /// The state.

@@ -1,6 +1,6 @@
 //! Nodes: a provider's machines.
 
-use crate::{ComputeError, Contract, ContractExt, log};
+use crate::{ComputeError, Contract, ContractExt, log, reputation};
 use near_sdk::{env, near};
 use starling_contract_api::events::ComputeEvent;
 use starling_contract_common::{OrPanic, charge_growth, next, now, predecessor, require_one_yocto, require_strong_key};
@@ -11,7 +11,7 @@ use starling_protocol::node::{Capability, Node};
 impl Contract {
     /// Registers a node of the caller. `key` should be a function-call key on the caller's account, limited to `NODE_METHODS`; `payout` should be registered in `billing`.
     ///
-    /// Access: anyone with a full-access key. Deposit: storage, see `storage_price`. Gas: 20 T. State change: the node's record. Events: `node_registered`. Refund: what storage
+    /// Access: anyone with a full-access key. Deposit: storage, see `storage_price`. Gas: 20 T. State change: the node's record and its reputation. Events: `node_registered`. Refund: what storage
     /// does not need. Answers the node's number.
     #[payable]
     pub fn register_node(&mut self, key: PublicKey, payout: AccountId, capability: Capability) -> NodeId {
@@ -22,6 +22,7 @@ impl Contract {
         let id = NodeId(next(&mut self.last_node));
         let node = Node { id, provider: predecessor(), payout, key, capability, stake: None, registered_at: now(), retired: false };
         self.nodes.insert(&id, &node);
+        reputation::begin(id);
         charge_growth(before);
         log(&ComputeEvent::NodeRegistered { node });
         id

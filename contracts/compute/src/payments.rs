@@ -1,6 +1,6 @@
 //! Payments that `billing` offers: accepted here, opened there, and from then on a run, a lease or a stake.
 
-use crate::{ComputeError, Contract, ContractExt, log};
+use crate::{ComputeError, Contract, ContractExt, log, reputation::count};
 use borsh::{BorshDeserialize, BorshSerialize};
 use near_sdk::{NearToken, Promise, near};
 use starling_contract_api::{
@@ -9,11 +9,12 @@ use starling_contract_api::{
     payment::{PaymentMsg, PaymentOffered},
 };
 use starling_contract_common::{OrPanic, attached, next, now, predecessor, require_strong_key, to_near};
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, LeaseId, RunId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, LeaseId, NodeId, RunId, TimestampMs};
 use starling_protocol::{
     escrow::{Authority, Bounds, HOLD_PERIOD, OpenTerms},
     lease::{self, LeaseTerms},
     price::HOLDBACK,
+    reputation::Deed,
     run::{self, Run, RunTerms},
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Payment {
 pub(crate) enum PurposeRecord {
     Run(RunId),
     Lease(LeaseId),
-    Stake(starling_primitives::NodeId),
+    Stake(NodeId),
 }
 
 #[near]
@@ -97,6 +98,25 @@ impl Contract {
             PurposeRecord::Lease(lease_id) => self.step_lease(lease_id, lease::Event::Objected).or_panic(),
             PurposeRecord::Run(_) | PurposeRecord::Stake(_) => {}
         }
+    }
+
+    /// Hears that a payer refused the holdback: it counts for every node that had a part of it.
+    ///
+    /// Access: `billing`, once for an escrow. Deposit: none. Gas: 25 T. State change: the nodes' reputation. Events: `holdback_refused`. Refund: none.
+    pub fn on_holdback_refused(&mut self, escrow_id: EscrowId) {
+        self.setup.require_billing();
+        let nodes: Vec<NodeId> = match self.payment(escrow_id).or_panic().purpose {
+            PurposeRecord::Lease(lease_id) => vec![self.lease_record(lease_id).or_panic().node_id],
+            PurposeRecord::Run(run_id) => {
+                let roster = self.run_record(run_id).or_panic().roster;
+                roster.into_iter().filter(|member| member.tokens > 0).map(|member| member.node_id).collect()
+            }
+            PurposeRecord::Stake(_) => Vec::new(),
+        };
+        for node_id in &nodes {
+            count(*node_id, Deed::Refusal);
+        }
+        log(&ComputeEvent::HoldbackRefused { escrow_id, nodes });
     }
 
     /// Removes a payment that was accepted here and never opened, and sends its storage deposit to who paid.

@@ -1,6 +1,6 @@
 //! Rounds: a statement counts once a quorum of the roster and the meter signed it.
 
-use crate::{ComputeError, Contract, ContractExt, log};
+use crate::{ComputeError, Contract, ContractExt, log, reputation::count_round};
 use near_sdk::near;
 use starling_contract_api::{compute::RosterSignature, events::ComputeEvent};
 use starling_contract_common::{OrPanic, is_signed};
@@ -14,12 +14,14 @@ use starling_protocol::{
 impl Contract {
     /// Brings a signed round. Every signature must hold; together they must be a quorum.
     ///
-    /// Access: anyone. Deposit: none. Gas: 60 T. State change: accepted tokens, hash chain and state root of the run; the next round, or the end. Events: `round_accepted`.
+    /// Access: anyone. Deposit: none. Gas: 60 T. State change: accepted tokens, hash chain and state root of the run; the next round, or the end; the nodes' reputation. Events: `round_accepted`.
     /// Refund: none.
     pub fn post_round(&mut self, statement: RoundStatement, signatures: Vec<RosterSignature>, meter: Signature) {
         let run = self.run_record(statement.run_id).or_panic();
         let signers = check_signatures(&run, &self.setup.domain(), &statement, &signatures, &meter).or_panic();
+        let before = run;
         let run = self.change_run(statement.run_id, Event::Round { statement: statement.clone(), signers }).or_panic();
+        count_round(&before, &statement, signers);
         log(&ComputeEvent::RoundAccepted { statement, signers: format!("{signers:016x}"), chain: run.chain, state: run.state });
     }
 }

@@ -1,6 +1,6 @@
 //! Settlement: what was earned is posted to `billing`, and the escrow is closed when the work ended. Repeating it is harmless.
 
-use crate::{ComputeError, Contract, ContractExt, log};
+use crate::{ComputeError, Contract, ContractExt, log, reputation::count_lease};
 use near_sdk::{Gas, Promise, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
 use starling_contract_common::{OrPanic, ask, now, succeeded};
@@ -51,11 +51,12 @@ impl Contract {
 
     /// After a lease's post.
     ///
-    /// Access: this contract. State change: the lease is closed if `billing` took the post. Events: `lease_settled`.
+    /// Access: this contract. State change: the lease is closed if `billing` took the post, and counts for its node. Events: `lease_settled`.
     #[private]
     pub fn on_lease_posted(&mut self, lease_id: LeaseId) -> bool {
         let taken = succeeded();
         if taken && let Ok(lease) = self.change_lease(lease_id, lease::Event::Settled) {
+            count_lease(&lease);
             log(&ComputeEvent::LeaseSettled { lease_id, state: lease.state });
         }
         taken

@@ -131,6 +131,9 @@ impl Contract {
 
     /// The target hears that an escrow is open.
     pub fn on_opened(&self) {}
+
+    /// The target hears that a holdback was refused.
+    pub fn on_holdback_refused(&self) {}
 }
 
 impl Contract {

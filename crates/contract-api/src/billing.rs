@@ -244,7 +244,7 @@ impl Billing {
 
     /// Refuses the holdback while the availability window is open: it is returned, and counted publicly. Payer.
     pub fn refuse(&self, escrow_id: EscrowId) -> Call {
-        Call::new(&self.0, "refuse", json!({"escrow_id": escrow_id}), 30, ONE_YOCTO)
+        Call::new(&self.0, "refuse", json!({"escrow_id": escrow_id}), 60, ONE_YOCTO)
     }
 
     /// Objects to what has not vested: it is returned, nothing is posted any more, and the target hears of it. Payer, or the session key that opened the escrow.

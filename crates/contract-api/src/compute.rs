@@ -9,11 +9,12 @@ use crate::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use starling_primitives::{AccountId, Amount, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
+use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     lease::Lease,
     meter::Meter,
     node::{Capability, Node, OfferTerms},
+    reputation::Reputation,
     run::Run,
     signing::{LeaseStatement, RoundStatement},
 };
@@ -59,6 +60,15 @@ pub struct Offer {
     pub created_at: TimestampMs,
     /// Whether it is taken back.
     pub closed: bool,
+}
+
+/// A node's reputation as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// By the open formula in [`starling_protocol::reputation`].
+    pub score: BasisPoints,
+    /// What it follows from, as faded until now.
+    pub figures: Reputation,
 }
 
 /// A signature with the place in the roster that made it.
@@ -218,6 +228,11 @@ impl Compute {
         Call::new(&self.0, "check_lease", json!({"lease_id": lease_id}), 40, Amount::ZERO)
     }
 
+    /// `billing` only: the payer refused the holdback.
+    pub fn on_holdback_refused(&self, escrow_id: EscrowId) -> Call {
+        Call::new(&self.0, "on_holdback_refused", json!({"escrow_id": escrow_id}), 25, Amount::ZERO)
+    }
+
     /// `billing` only: the payer objected.
     pub fn on_objected(&self, escrow_id: EscrowId) -> Call {
         Call::new(&self.0, "on_objected", json!({"escrow_id": escrow_id}), 10, Amount::ZERO)
@@ -257,6 +272,11 @@ impl Compute {
     /// What a node's or an offer's record costs to store: attach this, the rest comes back.
     pub fn storage_price(&self) -> View<Amount> {
         View::new(&self.0, "storage_price", json!({}))
+    }
+
+    /// A node's reputation now; that of a number without a node is empty.
+    pub fn reputation(&self, node_id: NodeId) -> View<Standing> {
+        View::new(&self.0, "reputation", json!({"node_id": node_id}))
     }
 
     /// A node.

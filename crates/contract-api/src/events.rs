@@ -186,6 +186,8 @@ pub enum ComputeEvent {
     StatementAccepted { statement: LeaseStatement, state: LeaseState },
     /// A lease's figures were sent to `billing`, with `close` the final ones.
     LeasePosted { lease_id: LeaseId, seq: u64, postings: Vec<Posting>, close: bool },
+    /// A tenant refused the holdback of a run or a lease; it counts for these nodes.
+    HoldbackRefused { escrow_id: EscrowId, nodes: Vec<NodeId> },
     /// The tenant replaced a lease's meter.
     MeterReplaced { lease_id: LeaseId, meter: Meter },
     /// The final figure of a lease was posted and its escrow was closed.

@@ -98,12 +98,19 @@ pub fn objected_notice(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscr
     Ask::new(target, "on_objected", AboutEscrow { escrow_id }, ON_OBJECTED_TGAS, Amount::ZERO)
 }
 
+/// The word to the target that the payer refused the holdback.
+pub fn refused_notice(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscrow> {
+    Ask::new(target, "on_holdback_refused", AboutEscrow { escrow_id }, ON_HOLDBACK_REFUSED_TGAS, Amount::ZERO)
+}
+
 /// Gas of `on_payment`.
 pub const ON_PAYMENT_TGAS: u64 = 30;
 /// Gas of `on_opened`.
 pub const ON_OPENED_TGAS: u64 = 10;
 /// Gas of `on_objected`.
 pub const ON_OBJECTED_TGAS: u64 = 10;
+/// Gas of `on_holdback_refused`: a run has up to 64 nodes to count it for.
+pub const ON_HOLDBACK_REFUSED_TGAS: u64 = 25;
 
 /// What a transaction of `pay`, `pay_from_balance` or `confirm` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

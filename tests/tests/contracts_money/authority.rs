@@ -41,6 +41,7 @@ const VIEWS: &[&str] = &[
     "offer",
     "offers",
     "offer_tenants",
+    "reputation",
     "run",
     "runs",
     "lease",
@@ -121,6 +122,7 @@ impl Scene {
             self.harness.compute().on_payment(&offered, offered.msg.storage()),
             self.harness.compute().on_opened(self.run_escrow),
             self.harness.compute().on_objected(self.lease_escrow),
+            self.harness.compute().on_holdback_refused(self.lease_escrow),
             self.raw(compute, "on_lease_read", json!({"lease_id": 1}), Amount::ZERO),
         ])
     }

@@ -52,7 +52,7 @@ impl Rented {
         })
     }
 
-    async fn pay(&self, amount: Amount, duration: DurationMs) -> anyhow::Result<PayResult> {
+    pub(crate) async fn pay(&self, amount: Amount, duration: DurationMs) -> anyhow::Result<PayResult> {
         self.harness.pay(&self.tenant, &self.harness.deployment.compute, amount, self.msg(duration)).await?.json()
     }
 
@@ -64,9 +64,20 @@ impl Rented {
         is_final: bool,
         meter: &Actor,
     ) -> anyhow::Result<Answer> {
+        self.statement_of(LEASE, escrow, seq, metered, is_final, meter).await
+    }
+
+    pub(crate) async fn statement_of(
+        &self,
+        lease_id: LeaseId,
+        escrow: PayResult,
+        seq: u64,
+        metered: DurationMs,
+        is_final: bool,
+        meter: &Actor,
+    ) -> anyhow::Result<Answer> {
         let output = Hash32::sha256(&seq.to_le_bytes());
-        let statement =
-            LeaseStatement { escrow_id: escrow.escrow_id, lease_id: LEASE, seq, metered_ms: metered.0, units: seq, output, is_final };
+        let statement = LeaseStatement { escrow_id: escrow.escrow_id, lease_id, seq, metered_ms: metered.0, units: seq, output, is_final };
         let sign = |actor: &Actor, role| actor.sign(&statement.signing_bytes(&self.harness.domain(), role));
         let call = self.harness.compute().post_statement(&statement, &sign(&self.node.key, Role::Node), &sign(meter, Role::Meter));
         self.harness.call(&self.harness.owner, &call).await

@@ -16,6 +16,7 @@ mod leases;
 mod private_offers;
 mod records;
 mod relayers;
+mod reputation;
 mod rosters;
 mod runs;
 mod token_walks;

@@ -15,6 +15,7 @@ use starling_protocol::{
     lease::{Cause, Lease, LeaseState, LeaseTerms},
     meter::{Delegate, Former, MAX_DELEGATES, MAX_SHARE, Meter, Metering},
     node::{Capability, DeviceKind, MAX_ALLOWED, Node, OfferTerms},
+    reputation::Reputation,
     run::{Ending, FailReason, Member, Run, RunState},
     session_key::{MAX_TARGETS, SessionKey},
 };
@@ -183,7 +184,7 @@ fn compute_storage__should_cover_the_largest_records() {
         registered_at: TimestampMs(1),
         retired: false,
     };
-    let node = ENTRY + ID + bytes(&node);
+    let node = ENTRY + ID + bytes(&node) + ENTRY + ID + bytes(&Reputation::default());
     assert!(node <= RECORD_BYTES, "{node}");
     let terms = OfferTerms {
         price_per_million_tokens: Amount(1),
