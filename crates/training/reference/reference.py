@@ -5,7 +5,7 @@
 
 All of it in float32 on the CPU with one thread. Arrays in a file:
 `weight/NAME` of what trains and `base/NAME` of what is frozen below an adapter, `gradient/NAME` of the first batch,
-`input/NAME` of BATCHES batches, `logits` of the first batch, `losses` of STEPS steps with AdamW. Its metadata holds the
+`input/NAME` of BATCHES batches, `logits` of the first batch, `losses` of STEPS steps with AdamW (or Muon). Its metadata holds the
 model's `config.json`.
 """
 
@@ -30,8 +30,8 @@ PEAK = 3e-4
 class Case:
     """A model, what it reads, and `run(model, batch)`: logits (rows, classes)."""
 
-    def __init__(self, model, inputs, run, config=None):
-        self.model, self.inputs, self.run = model, inputs, run
+    def __init__(self, model, inputs, run, config=None, muon=False):
+        self.model, self.inputs, self.run, self.muon = model, inputs, run, muon
         self.config = config or model.config.to_dict()
 
     def batch(self, step):
@@ -130,6 +130,12 @@ def perceptron(generator):
     return Case(Perceptron(7, 24, 16, 3), inputs, lambda model, batch: model(batch["rows"]), config)
 
 
+def perceptron_muon(generator):
+    case = perceptron(generator)
+    case.muon = True
+    return case
+
+
 class Stage(nn.Module):
     def __init__(self, channels, out):
         super().__init__()
@@ -187,6 +193,7 @@ CASES = {
     "gpt-lora": gpt_lora,
     "llama-lora": llama_lora,
     "bert-lora": bert_lora,
+    "perceptron-muon": perceptron_muon,
 }
 
 
@@ -211,19 +218,42 @@ def randomise(model, generator):
             parameter.copy_(1 + 0.1 * values if norm else 0.2 * values)
 
 
-def curve(case):
+def orthogonalised(gradient, coefficients, steps, epsilon):
+    """What torch.optim.Muon does in bfloat16, in the gradient's own precision."""
+    turned = gradient.size(0) > gradient.size(1)
+    x = gradient.T if turned else gradient
+    x = x / x.norm().clamp(min=epsilon)
+    a, b, c = coefficients
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if turned else x
+
+
+def optimizers(case):
     trained = [p for p in case.model.parameters() if p.requires_grad]
     decayed, kept = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98), eps=1e-8)
+    adamw = {"betas": (0.9, 0.98), "eps": 1e-8}
+    if not case.muon:
+        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]
+        return [torch.optim.AdamW(groups, **adamw)]
+    torch.optim._muon._zeropower_via_newtonschulz = orthogonalised
+    muon = torch.optim.Muon(decayed, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(kept, weight_decay=0.0, **adamw)]
+
+
+def curve(case):
+    trained = [p for p in case.model.parameters() if p.requires_grad]
+    all_optimizers = optimizers(case)
     for step in range(STEPS):
-        for group in optimizer.param_groups:
+        for group in [group for optimizer in all_optimizers for group in optimizer.param_groups]:
             group["lr"] = PEAK * min((step + 1) / WARMUP, 1.0)
-        optimizer.zero_grad()
+        case.model.zero_grad()
         loss = case.loss(case.batch(step))
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        for optimizer in all_optimizers:
+            optimizer.step()
         yield float(loss.detach())
 
 

@@ -3,7 +3,8 @@
 //!
 //! The models are [`Gpt`], [`Llama`], [`Bert`], [`Perceptron`] and [`Convolution`], with [`Lora`] adapters for the first
 //! three; names and `config.json` are those of `transformers` and PEFT. Any of them trains by [`Weights::leaves`] on a
-//! [`Tape`], its own `logits`, [`ops::cross_entropy`], [`Leaves::gradients`] and [`AdamW::update`]. What [`Trainer`] and
+//! [`Tape`], its own `logits`, [`ops::cross_entropy`], [`Leaves::gradients`] and [`AdamW::update`] or
+//! [`Muon::update`], at the rate of a [`Schedule`]. What [`Trainer`] and
 //! [`Recipe`] drive is the GPT over bytes.
 //!
 //! What a node calls, in order:
@@ -30,11 +31,13 @@ mod error;
 mod export;
 mod generate;
 mod model;
+mod muon;
 mod ngram;
 pub mod ops;
 mod optim;
 mod parameters;
 mod random;
+mod schedule;
 mod tape;
 mod trainer;
 
@@ -49,9 +52,11 @@ pub use model::{
     Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Perceptron,
     PerceptronShape, Texts, Weights,
 };
+pub use muon::Muon;
 pub use ngram::{Baselines, Ngram, baselines};
 pub use optim::{AdamW, global_norm, learning_rate};
 pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layout_of, unflatten};
+pub use schedule::{Decay, Schedule};
 pub use starling_rounds::recipe::{GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError};
 pub use tape::{Gradients, Tape, Value};
 pub use trainer::{Evaluation, StepReport, Trainer, evaluate, mean_loss};

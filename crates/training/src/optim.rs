@@ -1,8 +1,7 @@
-//! The inner optimizer: AdamW in one pass, clipping by the global norm, warm-up and cosine.
+//! The inner optimizer: AdamW in one pass, the global norm that clips, and the recipe's schedule.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::f64::consts::PI;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
 
@@ -10,6 +9,7 @@ use crate::error::{Result, TrainingError};
 use crate::ops::host::{Host, is_fused, vectorized};
 use crate::ops::math::{nearest_f32, sum};
 use crate::parameters::{Array, Parameters};
+use crate::schedule::{Decay, Schedule};
 use starling_rounds::recipe::{OptimizerRecipe, Recipe};
 
 /// The learning rate of the global inner step `step`, counted from 0 over all rounds: a linear warm-up to the peak,
@@ -17,13 +17,9 @@ use starling_rounds::recipe::{OptimizerRecipe, Recipe};
 #[must_use]
 pub fn learning_rate(recipe: &Recipe, step: u64) -> f64 {
     let OptimizerRecipe { peak_learning_rate: peak, floor_learning_rate: floor, warmup_steps, .. } = recipe.optimizer;
-    let warmup = u64::from(warmup_steps);
-    if step < warmup {
-        return peak * (step + 1) as f64 / warmup as f64;
-    }
-    let length = recipe.total_inner_steps().saturating_sub(warmup + 1).max(1);
-    let progress = ((step - warmup) as f64 / length as f64).min(1.0);
-    floor + 0.5 * (peak - floor) * (1.0 + (PI * progress).cos())
+    let (warmup_tokens, total_tokens) = (u64::from(warmup_steps), recipe.total_inner_steps());
+    // Each step counts as one token.
+    Schedule { peak, floor, warmup_tokens, total_tokens, decay: Decay::Cosine }.rate(step, 1)
 }
 
 /// The norm of all gradients together, in the order of names.

@@ -54,6 +54,21 @@ fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
     coefficients.iter().fold(0.0, |sum, coefficient| sum * x + coefficient)
 }
 
+/// Cosine and sine of an angle of at most two radians, by Taylor's series: the same bits on every machine.
+pub(crate) fn cosine_and_sine(angle: f64) -> (f64, f64) {
+    let (mut cosine, mut sine, mut term) = (0.0, 0.0, 1.0);
+    for order in 0..24 {
+        match order % 4 {
+            0 => cosine += term,
+            1 => sine += term,
+            2 => cosine -= term,
+            _ => sine -= term,
+        }
+        term *= angle / f64::from(order + 1);
+    }
+    (cosine, sine)
+}
+
 /// Lanes of every reduction; partial sums are joined in a fixed tree.
 const LANES: usize = 16;
 
@@ -155,6 +170,15 @@ mod tests {
         assert_eq!((erf(0.0), tanh(0.0)), (0.0, 0.0));
         // Near zero both keep their relative precision.
         assert!((tanh(1e-4) / 1e-4 - 1.0).abs() < 1e-6 && (erf(1e-4) / 1.128_379_2e-4 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn cosine_and_sine__should_be_exact_up_to_two_radians() {
+        for step in 0..=2_000u16 {
+            let angle = f64::from(step) * 1e-3;
+            let (cosine, sine) = cosine_and_sine(angle);
+            assert!((cosine - angle.cos()).abs() < 1e-15 && (sine - angle.sin()).abs() < 1e-15, "{angle}");
+        }
     }
 
     #[test]

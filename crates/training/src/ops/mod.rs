@@ -22,6 +22,8 @@ mod unfold;
 
 use candle_core::{Tensor, Var};
 
+pub(crate) use product::product;
+
 pub use activation::{relu, swiglu, tanh};
 pub use attention::{Heads, Seen, attention, causal_attention};
 pub use cross_entropy::{cross_entropy, summed_loss};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{D, Tensor};
 
 use super::host::{Host, for_chunks, is_fused, tensor, vectorized};
-use super::math::nearest_f32;
+use super::math::{cosine_and_sine, nearest_f32};
 use crate::error::{Result, TrainingError};
 use crate::tape::{Tape, Value};
 
@@ -59,21 +59,6 @@ fn root(value: f64, degree: usize) -> f64 {
         }
         guess = next;
     }
-}
-
-/// Taylor's series, for angles of at most one radian.
-fn cosine_and_sine(angle: f64) -> (f64, f64) {
-    let (mut cosine, mut sine, mut term) = (0.0, 0.0, 1.0);
-    for order in 0..24 {
-        match order % 4 {
-            0 => cosine += term,
-            1 => sine += term,
-            2 => cosine -= term,
-            _ => sine -= term,
-        }
-        term *= angle / f64::from(order + 1);
-    }
-    (cosine, sine)
 }
 
 /// Turns the first `heads` heads of each row of `x` (windows * context, columns) by its position; later columns stay.

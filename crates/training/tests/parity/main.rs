@@ -6,7 +6,7 @@
 
 mod reference;
 
-use reference::{Batch, Reference};
+use reference::{Batch, Reference, Update, adamw, muon};
 use starling_training::{
     Bert, BertHead, Convolution, Device, Gpt, Layout, Leaves, Llama, Lora, LoraShape, Parameters, Perceptron, Result, Tape, Texts, Value,
     Weights, layout_of,
@@ -20,7 +20,7 @@ fn gpt__should_train_as_in_transformers() {
     let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| {
         model.logits(tape, leaves, &batch.ids("tokens"), shape.context as usize) // (windows * context, vocab)
     };
-    compare_whole(&reference, model.weights(), &Gpt::config_json(&shape), logits);
+    compare_whole(&reference, model.weights(), &Gpt::config_json(&shape), adamw, logits);
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn llama__should_train_as_in_transformers() {
     let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| {
         model.logits(tape, leaves, &batch.ids("tokens"), shape.context as usize) // (windows * context, vocab)
     };
-    compare_whole(&reference, model.weights(), &Llama::config_json(&shape), logits);
+    compare_whole(&reference, model.weights(), &Llama::config_json(&shape), adamw, logits);
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn bert__should_learn_classes_as_in_transformers() {
     assert_eq!(shape.head, BertHead::Classes(3));
     let model = Bert::new(&shape, &reference.weights, &Device::Cpu).expect("fits");
     let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| model.classify(tape, leaves, &texts(batch)); // (texts, classes)
-    compare_whole(&reference, model.weights(), &Bert::config_json(&shape), logits);
+    compare_whole(&reference, model.weights(), &Bert::config_json(&shape), adamw, logits);
 }
 
 #[test]
@@ -53,18 +53,20 @@ fn bert__should_learn_masked_tokens_as_in_transformers() {
     let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| {
         model.predict_masked(tape, leaves, &texts(batch), &batch.ids("places")) // (places, vocab)
     };
-    compare_whole(&reference, model.weights(), &Bert::config_json(&shape), logits);
+    compare_whole(&reference, model.weights(), &Bert::config_json(&shape), adamw, logits);
 }
 
 #[test]
-fn perceptron__should_train_as_in_pytorch() {
-    let reference = Reference::read("perceptron");
-    let shape = Perceptron::read_config(&reference.config).expect("our perceptron");
-    let model = Perceptron::new(&shape, &reference.weights, &Device::Cpu).expect("fits");
-    let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| {
-        model.logits(tape, leaves, &Value::constant(batch.floats("rows")?)) // (rows, classes)
-    };
-    compare_whole(&reference, model.weights(), &Perceptron::config_json(&shape), logits);
+fn perceptron__should_train_as_in_pytorch_with_adamw_and_with_muon() {
+    for (name, optimizer) in [("perceptron", adamw as fn(&Weights) -> Update), ("perceptron-muon", muon)] {
+        let reference = Reference::read(name);
+        let shape = Perceptron::read_config(&reference.config).expect("our perceptron");
+        let model = Perceptron::new(&shape, &reference.weights, &Device::Cpu).expect("fits");
+        let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| {
+            model.logits(tape, leaves, &Value::constant(batch.floats("rows")?)) // (rows, classes)
+        };
+        compare_whole(&reference, model.weights(), &Perceptron::config_json(&shape), optimizer, logits);
+    }
 }
 
 #[test]
@@ -73,7 +75,7 @@ fn convolution__should_train_as_in_pytorch() {
     let shape = Convolution::read_config(&reference.config).expect("our net");
     let model = Convolution::new(&shape, &reference.weights, &Device::Cpu).expect("fits");
     let logits = |tape: &Tape, leaves: &Leaves, batch: &Batch<'_>| model.logits(tape, leaves, &batch.floats("images")?); // (images, classes)
-    compare_whole(&reference, model.weights(), &Convolution::config_json(&shape), logits);
+    compare_whole(&reference, model.weights(), &Convolution::config_json(&shape), adamw, logits);
 }
 
 #[test]
@@ -116,13 +118,14 @@ fn compare_whole(
     reference: &Reference,
     weights: &Weights,
     config_json: &str,
+    optimizer: fn(&Weights) -> Update,
     logits: impl Fn(&Tape, &Leaves, &Batch<'_>) -> Result<Value>,
 ) {
     let forward = |tape: &Tape, batch: &Batch<'_>| {
         let leaves = weights.leaves(tape);
         Ok((logits(tape, &leaves, batch)?, leaves))
     };
-    reference.compare(weights, forward);
+    reference.compare(weights, forward, optimizer);
     let model = starling_training::model_files(config_json.to_owned(), &weights.parameters().expect("readable"));
     reference.export(forward, &[("model.safetensors", &model.safetensors), ("config.json", model.config_json.as_bytes())]);
 }
@@ -141,7 +144,7 @@ fn compare_adapted(
         let leaves = lora.leaves(tape, base)?;
         Ok((logits(tape, &leaves, batch)?, leaves))
     };
-    reference.compare(lora.weights(), forward);
+    reference.compare(lora.weights(), forward, adamw);
 
     let frozen: Parameters = base.parameters().expect("readable");
     assert_eq!(frozen, reference.base, "the base has not changed");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use safetensors::{Dtype, SafeTensors};
 use starling_training::{
-    AdamW, Array, Device, Leaves, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters, global_norm, model_files,
-    ops,
+    AdamW, Array, Device, Leaves, Muon, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters, global_norm,
+    model_files, ops,
 };
 
 /// As in `reference.py`.
@@ -29,6 +29,21 @@ pub(crate) struct Reference {
     inputs: BTreeMap<String, Array>,
     logits: Array,
     losses: Vec<f64>,
+}
+
+/// An optimizer's update: weights, gradients, learning rate and the factor that clips.
+pub(crate) type Update = Box<dyn FnMut(&Weights, &BTreeMap<String, Tensor>, f64, f64) -> Result<()>>;
+
+/// AdamW for everything.
+pub(crate) fn adamw(weights: &Weights) -> Update {
+    let mut adamw = AdamW::new(&recipe(), weights.variables()).expect("at rest");
+    Box::new(move |weights, gradients, rate, scale| adamw.update(weights.variables(), gradients, rate, scale))
+}
+
+/// Muon for matrices, AdamW for the rest.
+pub(crate) fn muon(weights: &Weights) -> Update {
+    let mut muon = Muon::new(&recipe(), 0.95, weights.variables(), |name| name.ends_with(".weight")).expect("at rest");
+    Box::new(move |weights, gradients, rate, scale| muon.update(weights.variables(), gradients, rate, scale))
 }
 
 /// The inputs of one step.
@@ -65,7 +80,12 @@ impl Reference {
     /// Compares logits, loss and gradients of the first batch, then the whole curve of training of `weights`.
     ///
     /// `forward` gives the logits and the leaves they were made of.
-    pub(crate) fn compare(&self, weights: &Weights, forward: impl Fn(&Tape, &Batch<'_>) -> Result<(Value, Leaves)>) {
+    pub(crate) fn compare(
+        &self,
+        weights: &Weights,
+        forward: impl Fn(&Tape, &Batch<'_>) -> Result<(Value, Leaves)>,
+        optimizer: impl Fn(&Weights) -> Update,
+    ) {
         let step = |index: usize| -> Result<(Vec<f32>, f64, BTreeMap<String, Tensor>)> {
             let batch = Batch { inputs: &self.inputs, index };
             let tape = Tape::training();
@@ -84,7 +104,7 @@ impl Reference {
         check_parameters(weights.layout(), &gradients).expect("a finite gradient for each variable and no other");
         let gradient_off = self.compare_gradients(&gradients);
 
-        let mut optimizer = AdamW::new(&recipe(), weights.variables()).expect("at rest");
+        let mut optimizer = optimizer(weights);
         let mut curve_off: f64 = 0.0;
         for (index, expected) in self.losses.iter().enumerate() {
             let (_, loss, gradients) = step(index).expect("computable");
@@ -92,7 +112,7 @@ impl Reference {
             assert!(curve_off <= 1e-3, "{} step {index}: loss {loss} against {expected}", self.name);
             let scale = (1.0 / global_norm(&gradients).expect("f32")).min(1.0);
             let rate = PEAK * ((index + 1) as f64 / WARMUP).min(1.0);
-            optimizer.update(weights.variables(), &gradients, rate, scale).expect("all there");
+            optimizer(weights, &gradients, rate, scale).expect("all there");
         }
         println!(
             "parity {}: logits {off:.1e}, loss {loss_off:.1e}, gradients {gradient_off:.1e}, loss over {} steps {curve_off:.1e}",
