@@ -18,6 +18,8 @@ use starling_tests::{
 };
 
 const STEPS: u32 = 400;
+/// Enough for every receipt of a call, the last callback's refunds included.
+const BLOCKS_TO_REST: u32 = 8;
 /// Prices in either asset are drawn below it.
 const MAX_PRICE: u64 = 5_000;
 
@@ -339,6 +341,10 @@ impl Walk {
         } else {
             self.harness.call(actor, call).await?
         };
+        // What nobody waits for, such as a payment that a token told of, may still be on its way.
+        for _ in 0..BLOCKS_TO_REST {
+            self.harness.chain.produce_block()?;
+        }
         self.follow(&answer)?;
         let opened = answer.billing_events().iter().any(|event| matches!(event, BillingEvent::EscrowOpened { .. }));
         let pays = matches!(call.method.as_str(), "pay" | "pay_from_balance" | "ft_transfer_call");
