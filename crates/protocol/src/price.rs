@@ -80,3 +80,18 @@ fn quote(at_most: Amount, fee: BasisPoints) -> Quote {
     let (fee_at_most, held_back_at_most) = (at_most.fraction_ceil(fee), at_most.fraction_floor(HOLDBACK));
     Quote { at_most, fee_at_most, held_back_at_most, delegate_at_most: Amount::ZERO }
 }
+
+#[cfg(test)]
+#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purchase__should_hold_nothing_back() {
+        let fee = BasisPoints::new(250).expect("a part");
+        let quote = quote_purchase(Amount(1_001), fee);
+        assert_eq!((quote.at_most, quote.fee_at_most, quote.held_back_at_most), (Amount(1_001), Amount(26), Amount::ZERO));
+        let lease = quote_lease(Amount(1_001), DurationMs::from_hours(1), None, fee).expect("small");
+        assert_eq!((lease.at_most, lease.fee_at_most, lease.held_back_at_most), (Amount(1_001), Amount(26), Amount(100)));
+    }
+}

@@ -104,6 +104,23 @@ fn terms__should_keep_their_limits() {
 }
 
 #[test]
+fn terms__should_take_the_limits_themselves() {
+    let second = DurationMs::from_secs(1);
+    let cases = [
+        RunTerms { rounds: 1, ..terms() },
+        RunTerms { rounds: MAX_ROUNDS, ..terms() },
+        RunTerms { min_nodes: 1, max_nodes: 1, ..terms() },
+        RunTerms { min_nodes: MAX_ROSTER, max_nodes: MAX_ROSTER, ..terms() },
+        RunTerms { round_time: second, enroll_time: second, ..terms() },
+        RunTerms { round_time: MAX_ROUND_TIME, enroll_time: MAX_ENROLL_TIME, ..terms() },
+        RunTerms { invited: (0..64).map(NodeId).collect(), ..terms() },
+    ];
+    for case in cases {
+        assert_eq!(case.check(), Ok(()), "{case:?}");
+    }
+}
+
+#[test]
 fn deposit__should_cover_the_quote_to_the_yocto() {
     let needed = deposit(&terms());
     assert_eq!(needed, Amount(20_000_001), "5 rounds, 4 nodes, 1,000 tokens at 1,000,000,007 a million, rounded up");
@@ -243,6 +260,7 @@ fn leaving__should_count_from_the_next_round() {
     assert_eq!(next.quorum(), 2);
     assert_eq!(next.apply(round(&next, &[1, 0, 0, 0], 0b1111), NOW, &domain()), Err(RunError::TooManyTokens(0)));
     assert_eq!(next.apply(Event::Leave(NodeId(1)), NOW, &domain()), Err(RunError::NotInRun(NodeId(1))));
+    assert_eq!(step(&next, round(&next, &[0, 1, 1, 1], 0b1110), NOW).rounds_done, 2, "the others go on");
 }
 
 #[test]
