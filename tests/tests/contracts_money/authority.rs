@@ -40,6 +40,7 @@ const VIEWS: &[&str] = &[
     "nodes",
     "offer",
     "offers",
+    "counts",
     "offer_tenants",
     "reputation",
     "run",
