@@ -179,12 +179,21 @@ pub enum ListingError {
 }
 
 impl Listing {
-    /// The price of a licence in words: NEAR with four decimals, a token in its smallest units, since its contract alone knows its decimals.
+    /// The price of a licence in words.
     pub fn price_words(&self) -> String {
+        if self.price.is_zero() { "free".to_owned() } else { self.words(self.price) }
+    }
+
+    /// The price of a use in words; nothing where none is sold.
+    pub fn use_words(&self) -> Option<String> {
+        self.price_per_use.map(|price| self.words(price))
+    }
+
+    /// NEAR with four decimals, a token in its smallest units, since its contract alone knows its decimals.
+    fn words(&self, amount: Amount) -> String {
         match &self.asset {
-            _ if self.price.is_zero() => "free".to_owned(),
-            Asset::Near => self.price.display_near(),
-            Asset::Nep141(token) => format!("{} units of {token}", self.price),
+            Asset::Near => amount.display_near(),
+            Asset::Nep141(token) => format!("{amount} units of {token}"),
         }
     }
 }

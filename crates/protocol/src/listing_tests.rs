@@ -121,7 +121,9 @@ fn use__should_want_a_deposit_for_one_at_least() {
     let (asset, usd) = (Asset::Near, Asset::Nep141(name("usd.starling")));
     let unsold = listing("root", 0, vec![]);
     assert_eq!(open_use(&unsold, &asset, Amount(1_000)), Err(ListingError::NoUse));
+    assert_eq!(unsold.use_words(), None);
     let sold = Listing { price_per_use: Some(Amount(7)), ..unsold };
+    assert_eq!(Listing { asset: usd.clone(), ..sold.clone() }.use_words().as_deref(), Some("7 units of usd.starling"));
     let too_little = ListingError::UseDeposit { price_per_use: Amount(7), asset: Asset::Near };
     assert_eq!(open_use(&sold, &asset, Amount(6)), Err(too_little.clone()));
     assert_eq!(open_use(&sold, &usd, Amount(7)), Err(too_little));

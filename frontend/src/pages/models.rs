@@ -230,7 +230,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                 } else {
                     view! { <section class="card"><p class="note">{format!("Its licence is paid in {}: {}. This page pays in NEAR only; a wallet that knows the token pays it by ft_transfer_call to billing, with the payment's terms as message.", listing.asset, listing.price_words())}</p></section> }.into_any()
                 }}
-                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd><dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
+                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd>{listing.use_words().map(|price| view! { <dt>"Price of a use"</dt><dd>{price}</dd> })}<dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
             </div>
         </div>
     }

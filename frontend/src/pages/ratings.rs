@@ -136,7 +136,7 @@ fn Form(kind: Kind, name: AssetName, own: Option<Rating>) -> impl IntoView {
             <label class="field">"What you think of it"<textarea maxlength="280" prop:value=move || text.get() on:input:target=move |event| text.set(event.target().value())></textarea>
                 <span class="hint">"Public, with your account's name. At most 280 bytes. You pay their storage."</span></label>
             <MaybeProblem failure />
-            <button class="button" disabled=move || busy.get()>{move || if busy.get() { "Waiting for your wallet" } else { "Save the rating" }}</button>
+            <div><button class="button" disabled=move || busy.get()>{move || if busy.get() { "Waiting for your wallet" } else { "Save the rating" }}</button></div>
         </form>
     }
 }
