@@ -264,3 +264,41 @@ fn lora__should_refuse_modules_that_are_not_there() {
     assert!(refusal(&adapters(&["q_proj"], &["classifier"])).contains("named `classifier` to train whole"));
     assert!(refusal(&LoraShape { rank: 0, ..adapters(&["q_proj"], &[]) }).contains("rank must be at least 1"));
 }
+
+type SharedLoss<'a> = &'a (dyn Fn(&Tape, &Leaves) -> Result<Value> + Sync);
+
+/// Loss and gradients of one batch, each in bits.
+fn bits(weights: &Weights, loss: SharedLoss<'_>) -> (u32, Vec<u32>) {
+    let tape = Tape::training();
+    let leaves = weights.leaves(&tape);
+    let value = loss(&tape, &leaves).expect("computable");
+    let gradients = leaves.gradients(tape, &value).expect("differentiable");
+    let gradients: Parameters = gradients.iter().map(|(n, g)| (n.clone(), Array::from_tensor(g).expect("f32"))).collect();
+    (value.tensor().to_scalar::<f32>().expect("a scalar").to_bits(), flatten(&gradients).into_iter().map(f32::to_bits).collect())
+}
+
+#[test]
+fn models__should_give_the_same_bits_on_any_number_of_threads() {
+    let llama = Llama::new(&llama_shape(), &Llama::initial(&llama_shape(), 1), &Device::Cpu).expect("fits");
+    let shape = bert_shape(BertHead::Classes(3));
+    let bert = Bert::new(&shape, &Bert::initial(&shape, 1), &Device::Cpu).expect("fits");
+    let shape = ConvolutionShape { channels: 3, stages: vec![6, 8], classes: 4 };
+    let convolution = Convolution::new(&shape, &Convolution::initial(&shape, 1), &Device::Cpu).expect("fits");
+    // More rows than any kernel takes in one chunk.
+    let texts = Texts { tokens: ids(320, 32, 1), lengths: (0..40).map(|text| 1 + text % 8).collect(), context: 8 };
+    let of_llama: SharedLoss<'_> =
+        &|tape, leaves| ops::cross_entropy(tape, &llama.logits(tape, leaves, &texts.tokens, 8)?, &ids(320, 32, 2));
+    let of_bert: SharedLoss<'_> = &|tape, leaves| ops::cross_entropy(tape, &bert.classify(tape, leaves, &texts)?, &ids(40, 3, 3));
+    let images = random(&[9, 3, 16, 15], 1);
+    let of_convolution: SharedLoss<'_> =
+        &|tape, leaves| ops::cross_entropy(tape, &convolution.logits(tape, leaves, &images)?, &ids(9, 4, 4));
+    let all = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let models = [(llama.weights(), of_llama), (bert.weights(), of_bert), (convolution.weights(), of_convolution)];
+        pool.install(|| models.map(|(weights, loss)| bits(weights, loss)))
+    };
+    let one = all(1);
+    for threads in [2, 3, 7] {
+        assert!(all(threads) == one, "{threads} threads");
+    }
+}
