@@ -28,7 +28,7 @@ async fn private_offer__should_be_taken_by_named_tenants_only() -> anyhow::Resul
     let price = harness.view(&compute.storage_price()).await?.checked_add(allow_list_storage(1))?;
     let private = compute.create_private_offer(rented.node.id, &offer_terms(), std::slice::from_ref(&other.account), price);
     let private: OfferId = harness.call(provider, &private).await?.ok()?.json()?;
-    assert_eq!(harness.view(&compute.offer_tenants(private)).await?, [other.account.clone()]);
+    assert_eq!(harness.view(&compute.offer_tenants(private)).await?, std::slice::from_ref(&other.account));
     assert_eq!(harness.view(&compute.offer_tenants(OfferId(1))).await?, [] as [AccountId; 0]);
     assert!(!take(harness, tenant, private).await?, "not on the list");
     assert!(take(harness, &other, private).await?);
