@@ -280,8 +280,8 @@ def loaded(name, model, folder):
     """The exported model, read as anyone would read it; nothing may be missing or unknown."""
     if isinstance(model, peft.PeftModel):
         base = loaded(name, model.get_base_model().__class__, folder)
-        adapter = peft.PeftModel.from_pretrained(base, folder)
-        saved, held = load_file(folder / "adapter_model.safetensors"), peft.get_peft_model_state_dict(adapter)
+        adapter = peft.PeftModel.from_pretrained(base, folder / "adapter")
+        saved, held = load_file(folder / "adapter" / "adapter_model.safetensors"), peft.get_peft_model_state_dict(adapter)
         if saved.keys() != held.keys() or any(not torch.equal(saved[key], held[key]) for key in saved):
             sys.exit(f"{name}: the adapter holds something else than its file")
         return adapter

@@ -157,12 +157,12 @@ fn compare_adapted(
     assert!(pairs.into_iter().all(|(adapted, merged)| (adapted - merged).abs() < 1e-5), "merging changes nothing");
 
     let model = starling_training::model_files(config_json.to_owned(), &frozen);
-    let (adapter, adapter_config) = lora.files(task, "the folder of this file").expect("readable");
+    let (adapter, adapter_config) = lora.files(task, "..").expect("readable");
     let files: [(&str, &[u8]); 4] = [
         ("model.safetensors", &model.safetensors),
         ("config.json", model.config_json.as_bytes()),
-        ("adapter_model.safetensors", &adapter),
-        ("adapter_config.json", adapter_config.as_bytes()),
+        ("adapter/adapter_model.safetensors", &adapter),
+        ("adapter/adapter_config.json", adapter_config.as_bytes()),
     ];
     reference.export(forward, &files);
 }

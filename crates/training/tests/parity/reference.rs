@@ -149,7 +149,7 @@ impl Reference {
     pub(crate) fn export(&self, forward: impl Fn(&Tape, &Batch<'_>) -> Result<(Value, Leaves)>, files: &[(&str, &[u8])]) {
         let Some(folder) = std::env::var_os("STARLING_EXPORT") else { return };
         let folder = PathBuf::from(folder).join(self.name);
-        std::fs::create_dir_all(&folder).expect("writable");
+        std::fs::create_dir_all(folder.join("adapter")).expect("writable");
         let values = self.logits(forward);
         let logits = Array { shape: self.logits.shape.clone(), values };
         let logits = model_files(String::new(), &Parameters::from([("logits".to_owned(), logits)])).safetensors;
