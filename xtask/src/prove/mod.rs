@@ -5,6 +5,7 @@
 mod dashboards;
 mod money;
 mod record;
+mod training;
 
 use std::{fs, process::Stdio, thread, time::Instant};
 
@@ -55,6 +56,11 @@ const PROOFS: &[Proof] = &[
         run: money::walks,
     },
     Proof { name: "mutants", claim: "No mutant of the money and state rules passes their tests.", run: money::mutants },
+    Proof {
+        name: "training",
+        claim: "Every model trains as in PyTorch, transformers and PEFT, and crosses to them and back with equal logits.",
+        run: training::parity,
+    },
 ];
 
 /// Runs the named proofs, or all of them, and records each that holds.
