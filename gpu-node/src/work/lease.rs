@@ -314,14 +314,20 @@ impl Work {
                     self.say(FromNode::Statement { statement, signature }).await;
                 }
             }
-            LeaseNote::Signed(seq, meter) => self.take_signature(seq, meter)?,
+            LeaseNote::Signed(seq, meter) => self.take_signature(seq, meter).await?,
         }
         Ok(false)
     }
 
-    fn take_signature(&mut self, seq: u64, meter: Signature) -> Result<(), TaskError> {
+    async fn take_signature(&mut self, seq: u64, meter: Signature) -> Result<(), TaskError> {
         let Some((statement, node)) = self.waiting.clone().filter(|(statement, _)| statement.seq == seq) else { return Ok(()) };
         let bytes = statement.signing_bytes(&self.context.config.deployment.compute_domain(), Role::Meter);
+        if !verify(&self.lease.terms.meter, &bytes, &meter)
+            && let Ok(lease) = self.context.chain.lease(self.lease.id).await
+        {
+            // The tenant may have replaced the meter.
+            self.lease.terms = lease.terms;
+        }
         if !verify(&self.lease.terms.meter, &bytes, &meter) {
             tracing::warn!(lease_id = %self.lease.id, seq, "a signature is not the meter's");
             return Ok(());
