@@ -45,7 +45,13 @@ impl Chain for FakeChain {
     fn block(&self, which: BlockRef) -> Answer<'_, BlockInfo> {
         self.answer(|answers| {
             let height = if let BlockRef::Height(height) = which { height } else { answers.height };
-            BlockInfo { height, hash: format!("block{height}"), timestamp_ms: crate::clock::now().0, transactions: Vec::new() }
+            BlockInfo {
+                height,
+                previous_height: height.checked_sub(1),
+                hash: format!("block{height}"),
+                timestamp_ms: crate::clock::now().0,
+                transactions: Vec::new(),
+            }
         })
     }
 

@@ -83,13 +83,28 @@ impl Historian {
                         gap = next;
                     }
                 }
-                // Heights are skipped, and old blocks are collected.
-                Err(RpcError::Refused { name, .. }) if name == "UNKNOWN_BLOCK" || name == "GARBAGE_COLLECTED_BLOCK" => {}
+                Err(error) if is_missing(&error) => {
+                    next = self.first_above(next, head).await?;
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             next += 1;
         }
         Ok(())
+    }
+
+    /// The lowest block above a height, found from the head backwards: there may be many heights without one.
+    async fn first_above(&self, height: u64, head: u64) -> Result<u64, HistoryError> {
+        let (mut first, mut before) = (head.max(height + 1), Some(head));
+        while let Some(found) = before.filter(|found| *found > height) {
+            match self.chain.block(BlockRef::Height(found)).await {
+                Ok(block) => (first, before) = (found, block.previous_height),
+                Err(error) if is_missing(&error) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(first)
     }
 
     fn concerns(&self, receiver: &str) -> bool {
@@ -193,6 +208,11 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         E::FeesWithdrawn { owner, .. } => one(owner, None),
         E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } => (None, None, Vec::new()),
     }
+}
+
+/// Heights are skipped, and old blocks are collected.
+fn is_missing(error: &RpcError) -> bool {
+    matches!(error, RpcError::Refused { name, .. } if name == "UNKNOWN_BLOCK" || name == "GARBAGE_COLLECTED_BLOCK")
 }
 
 /// What the payer wanted, in a few words.

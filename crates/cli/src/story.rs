@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use starling_contract_api::{
     Deployment,
     events::{BILLING_STANDARD, BillingEvent, COMPUTE_STANDARD, ComputeEvent, Decision, Moved, parse},
-    rpc::{BlockRef, RpcClient, RpcError},
+    rpc::{BlockRef, RpcClient},
 };
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, RunId, TimestampMs};
 use starling_protocol::signing::{RoundStatement, Voucher};
@@ -28,28 +28,22 @@ pub(crate) struct EscrowStory {
 }
 
 impl Story {
-    /// Reads the blocks from the last one back to `since`. Blocks that the chain left out are passed over.
+    /// Reads the blocks from the last one back to `since`.
     pub(crate) async fn read(rpc: &RpcClient, deployment: &Deployment, since: TimestampMs) -> Result<Self> {
         let ours = [&deployment.billing, &deployment.compute, &deployment.hub, &deployment.market].map(AccountId::as_str);
         let mut found = Vec::new();
-        let mut height = rpc.status().await?.height;
+        let mut which = BlockRef::Final;
         loop {
-            let block = match rpc.block(BlockRef::Height(height)).await {
-                Ok(block) => Some(block),
-                Err(RpcError::Refused { name, .. }) if name == "UNKNOWN_BLOCK" => None,
-                Err(error) => return Err(error).context("the chain's history cannot be read; an archival RPC keeps it all"),
-            };
-            if let Some(block) = block {
-                if TimestampMs(block.timestamp_ms) < since {
-                    break;
-                }
-                for transaction in block.transactions.iter().rev().filter(|transaction| ours.contains(&transaction.receiver.as_str())) {
-                    let outcome = rpc.outcome(&transaction.hash, &AccountId::new(transaction.signer.clone())?).await?;
-                    found.extend(outcome);
-                }
+            let block = rpc.block(which).await.context("the chain's history cannot be read; an archival RPC keeps it all")?;
+            if TimestampMs(block.timestamp_ms) < since {
+                break;
             }
-            let Some(next) = height.checked_sub(1) else { break };
-            height = next;
+            for transaction in block.transactions.iter().rev().filter(|transaction| ours.contains(&transaction.receiver.as_str())) {
+                let outcome = rpc.outcome(&transaction.hash, &AccountId::new(transaction.signer.clone())?).await?;
+                found.extend(outcome);
+            }
+            let Some(height) = block.previous_height else { break };
+            which = BlockRef::Height(height);
         }
         let mut story = Self { billing: Vec::new(), compute: Vec::new() };
         for outcome in found.iter().rev() {
@@ -88,6 +82,8 @@ impl Story {
                 | BillingEvent::EscrowVoided { escrow_id, moved }
                 | BillingEvent::EscrowPosted { escrow_id, moved, .. }
                 | BillingEvent::VoucherRedeemed { voucher: Voucher { escrow_id, .. }, moved }
+                | BillingEvent::PostsVested { escrow_id, moved }
+                | BillingEvent::EscrowObjected { escrow_id, moved }
                 | BillingEvent::EscrowClosed { escrow_id, moved }
                 | BillingEvent::EarningsClaimed { escrow_id, moved, .. }
                     if *escrow_id == id =>

@@ -14,7 +14,11 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Stdio},
+    time::{Duration, Instant},
 };
+
+/// Longer than anything takes that happens by itself.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn status(home: &Path, run_id: &str) -> Value {
     said(&succeed(home, &["status", run_id]), "run")
@@ -191,15 +195,28 @@ fn failed_run__should_leave_the_last_paid_checkpoint() {
     system.kill("node-2/pid");
     system.kill("node-3/pid");
     // One of three is no quorum: the round's deadline passes, anyone may say so, and the run has failed.
-    system.let_an_hour_pass();
+    system.let_hours_pass(1);
     training.wait_for(|line| line["event"] == "ended");
     let view = status(home, &run_id);
     assert_eq!(view["run"]["state"]["ending"]["failed"], "round_timed_out", "{}", view["run"]["state"]);
     let (folder, _) = pull(home, &run_id);
     let verified = said(&succeed(home, &["verify", &run_id, "--artifacts", &folder.join("proof").display().to_string()]), "verified");
     assert!(verified["rounds"].as_u64() >= Some(2), "{verified}");
-    assert!(amount(&verified["refunded"]) > 0);
+    assert!(amount(&verified["refunded"]) > 0 && amount(&verified["pending"]) > 0, "{verified}");
     assert_sums(&verified);
+    // Nobody accepts or refuses the result: when it was served long enough, the providers get the rest without asking.
+    system.let_hours_pass(25);
+    let started = Instant::now();
+    let vested = loop {
+        let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+        if amount(&verified["pending"]) == 0 {
+            break verified;
+        }
+        assert!(started.elapsed() < PATIENCE, "the holdback never vested: {verified}");
+        std::thread::sleep(Duration::from_secs(2));
+    };
+    assert_eq!(vested["refunded"], verified["refunded"]);
+    assert_sums(&vested);
 }
 
 /// `starling chain` by itself.

@@ -128,9 +128,9 @@ impl Running {
     }
 
     /// Moves the chain's clock on.
-    pub(crate) fn let_an_hour_pass(&self) {
+    pub(crate) fn let_hours_pass(&self, hours: u32) {
         let profile: Value = serde_json::from_slice(&fs::read(self.home().join("profile.json")).expect("a profile")).expect("JSON");
-        let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "sandbox_fast_forward", "params": {"delta_height": 3_600}});
+        let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "sandbox_fast_forward", "params": {"delta_height": 3_600 * hours}});
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let answer = runtime.block_on(async {
             let sent = reqwest::Client::new().post(profile["rpc_url"].as_str().expect("an address")).json(&asked).send().await?;

@@ -46,6 +46,8 @@ pub enum BlockRef {
 pub struct BlockInfo {
     /// Its height.
     pub height: u64,
+    /// Height of the block before it, which need not be the next lower one; nothing of the first block.
+    pub previous_height: Option<u64>,
     /// Its hash in base58.
     pub hash: String,
     /// Its time, milliseconds since 1970.
@@ -165,7 +167,8 @@ impl RpcClient {
         }
         let timestamp_ns: u64 =
             text(&block, "/header/timestamp_nanosec")?.parse().map_err(|_| RpcError::Malformed("timestamp".to_owned()))?;
-        Ok(BlockInfo { height, hash: text(&block, "/header/hash")?, timestamp_ms: timestamp_ns / 1_000_000, transactions })
+        let previous_height = block["header"]["prev_height"].as_u64();
+        Ok(BlockInfo { height, previous_height, hash: text(&block, "/header/hash")?, timestamp_ms: timestamp_ns / 1_000_000, transactions })
     }
 
     /// An account, or nothing when it does not exist.
