@@ -50,3 +50,15 @@ fn post__should_take_a_total_that_stayed_the_same() {
     let (escrow, effects) = step(&posted(), post(2, &[("node", 400_001), ("other", 8)], false), NOW);
     assert_eq!((escrow.available().0, effects.credits.len()), (DEPOSIT.0 - 400_001 - 8, 1));
 }
+
+#[test]
+fn terms__should_name_an_objection_window_only_where_there_is_one() {
+    let plain = serde_json::to_string(&terms()).expect("JSON");
+    assert!(!plain.contains("objection_window"), "{plain}");
+    let vesting = OpenTerms { objection_window: MAX_OBJECTION_WINDOW, ..terms() };
+    let text = serde_json::to_string(&vesting).expect("JSON");
+    assert!(text.contains(r#""objection_window":604800000"#), "{text}");
+    for (text, terms) in [(plain, terms()), (text, vesting)] {
+        assert_eq!(serde_json::from_str::<OpenTerms>(&text).expect("JSON"), terms);
+    }
+}

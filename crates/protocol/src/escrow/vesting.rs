@@ -42,11 +42,9 @@ impl Opened {
         TimestampMs(now.after(self.objection_window).0.div_ceil(step).saturating_mul(step))
     }
 
-    /// Drops the batches whose moment has come: their posts are vested. Says whether there were any.
-    pub(super) fn vest(&mut self, now: TimestampMs) -> bool {
-        let before = self.batches.len();
+    /// Drops the batches whose moment has come: their posts are vested.
+    pub(super) fn vest(&mut self, now: TimestampMs) {
         self.batches.retain(|batch| now < batch.vests_at);
-        self.batches.len() < before
     }
 
     /// Lets what a post added wait, by payees' places.
