@@ -119,7 +119,8 @@ mod tests {
             objection_window: DurationMs(0),
         };
         let name = |name: &str| AccountId::new(name).unwrap();
-        let held = Escrow::hold(name("tenant"), name("compute"), Asset::Near, Amount(1_000), bounds.clone(), BasisPoints::ZERO, NOW).unwrap();
+        let held =
+            Escrow::hold(name("tenant"), name("compute"), Asset::Near, Amount(1_000), bounds.clone(), BasisPoints::ZERO, NOW).unwrap();
         let terms = OpenTerms {
             authority: Authority::Arbiter,
             expires_at: bounds.expires_by,
