@@ -180,7 +180,7 @@ impl Gpt {
     /// Logits (windows * context, vocab) of the token after each of `tokens` (windows * context).
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`] for tokens outside the vocabulary or a context longer than the model's.
+    /// [`crate::TrainingError::BadRequest`] for tokens outside the vocabulary or a context longer than the model's.
     pub fn logits(&self, tape: &Tape, leaves: &Leaves, tokens: &Arc<[u32]>, context: usize) -> Result<Value> {
         let heads = self.shape.heads as usize;
         let (wte, wpe) = (leaves.get(TOKEN_EMBEDDING)?, leaves.get(POSITION_EMBEDDING)?);
