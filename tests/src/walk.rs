@@ -1,5 +1,7 @@
 //! Random walks through the contracts: numbers that a seed gives, and a tally of the calls.
 
+use starling_contract_api::events::BillingEvent;
+use starling_primitives::Asset;
 use std::collections::BTreeMap;
 
 /// Fewer calls than this, of a hundred, must not be taken: a walk of refusals shows little.
@@ -22,6 +24,16 @@ impl Draw {
 /// How many calls a walk makes: `usual`, or what `STARLING_WALK_STEPS` says, as `cargo xtask prove walks` does.
 pub fn steps(usual: u32) -> u32 {
     std::env::var("STARLING_WALK_STEPS").ok().map_or(usual, |text| text.parse().expect("STARLING_WALK_STEPS is a number"))
+}
+
+/// What an event of `billing` says to have left in tokens.
+pub fn left_in_tokens(event: &BillingEvent) -> u128 {
+    match event {
+        BillingEvent::Withdrawn { asset, amount, .. } | BillingEvent::FeesWithdrawn { asset, amount, .. } if *asset != Asset::Near => {
+            amount.0
+        }
+        _ => 0,
+    }
 }
 
 /// What became of a walk's calls.

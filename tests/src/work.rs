@@ -49,6 +49,15 @@ impl Harness {
         }
     }
 
+    /// All escrows that are not spent of several payers, payer by payer.
+    pub async fn escrows_of_all(&self, payers: &[Actor]) -> anyhow::Result<Vec<EscrowView>> {
+        let mut all = Vec::new();
+        for payer in payers {
+            all.extend(self.escrows(&payer.account).await?);
+        }
+        Ok(all)
+    }
+
     /// The domain of what `compute` checks.
     pub fn domain(&self) -> Domain {
         self.deployment.compute_domain()

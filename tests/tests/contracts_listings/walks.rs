@@ -14,7 +14,7 @@ use starling_primitives::{Amount, Asset, AssetName, DurationMs, EscrowId};
 use starling_protocol::listing::{Kind, Listing, Stars};
 use starling_tests::{
     Actor, Answer, Harness, Scripted,
-    walk::{Draw, Tally, steps},
+    walk::{Draw, Tally, left_in_tokens, steps},
 };
 
 const STEPS: u32 = 400;
@@ -131,11 +131,7 @@ impl Walk {
     }
 
     async fn escrows(&self) -> anyhow::Result<Vec<EscrowView>> {
-        let mut all = Vec::new();
-        for payer in &self.people {
-            all.extend(self.harness.escrows(&payer.account).await?);
-        }
-        Ok(all)
+        self.harness.escrows_of_all(&self.people).await
     }
 
     /// What a shop holds above what its storage costs and the yoctos that stayed.
@@ -453,16 +449,6 @@ impl Walk {
             }
         }
         Ok(())
-    }
-}
-
-/// What an event says to have left in tokens.
-fn left_in_tokens(event: &BillingEvent) -> u128 {
-    match event {
-        BillingEvent::Withdrawn { asset, amount, .. } | BillingEvent::FeesWithdrawn { asset, amount, .. } if *asset != Asset::Near => {
-            amount.0
-        }
-        _ => 0,
     }
 }
 

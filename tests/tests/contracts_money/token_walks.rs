@@ -1,12 +1,12 @@
 //! Random walks with tokens: whatever is called in whatever order, and however the token behaves, each asset's books balance after each step, and in the end all of it leaves.
 
 use crate::{books::surplus, tokens::Market};
-use starling_contract_api::{Call, ONE_YOCTO, billing::EscrowView, events::BillingEvent, rpc::Signer};
+use starling_contract_api::{Call, ONE_YOCTO, billing::EscrowView, rpc::Signer};
 use starling_primitives::{Amount, DurationMs, Hash32};
 use starling_protocol::{escrow::Authority, signing::Voucher};
 use starling_tests::{
     Actor, Answer,
-    walk::{Draw, Tally, steps},
+    walk::{Draw, Tally, left_in_tokens, steps},
 };
 
 const STEPS: u32 = 600;
@@ -48,11 +48,7 @@ impl Walk {
     }
 
     async fn escrows(&self) -> anyhow::Result<Vec<EscrowView>> {
-        let mut all = Vec::new();
-        for payer in &self.people[..2] {
-            all.extend(self.market.harness.escrows(&payer.account).await?);
-        }
-        Ok(all)
+        self.market.harness.escrows_of_all(&self.people[..2]).await
     }
 
     /// Any call by anyone who could mean it, sensible or not.
@@ -152,16 +148,6 @@ impl Walk {
             self.make(person, &call).await?;
         }
         Ok(())
-    }
-}
-
-/// What an event says to have left in tokens.
-fn left_in_tokens(event: &BillingEvent) -> u128 {
-    match event {
-        BillingEvent::Withdrawn { asset, amount, .. } | BillingEvent::FeesWithdrawn { asset, amount, .. } => {
-            if *asset == starling_primitives::Asset::Near { 0 } else { amount.0 }
-        }
-        _ => 0,
     }
 }
 
