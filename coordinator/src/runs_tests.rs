@@ -344,32 +344,48 @@ fn post__should_need_the_meter() {
     assert_eq!(world.said(), ["round/7/0"]);
 }
 
-#[test]
-fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
+/// The nodes that are asked for the result, and from which state.
+fn asked_to_export(world: &World) -> Vec<(NodeId, Hash32)> {
+    let of = |intent| match intent {
+        Intent::Send { node, message, .. } => match *message {
+            ToNode::Export { state, .. } => Some((node, state)),
+            _ => None,
+        },
+        _ => None,
+    };
+    world.due().into_iter().filter_map(of).collect()
+}
+
+/// A run that has ended after one round that counted.
+fn ended() -> World {
     let mut world = World::new();
     world.reach_signing();
     (world.run.rounds_done, world.run.state_root) = (1, Hash32([21; 32]));
     world.run.state = RunState::Ended { ending: Ending::Stopped, at: TimestampMs(world.now), settled: true };
+    world
+}
+
+#[test]
+fn end__should_ask_those_for_the_result_who_missed_least_and_wait_for_none_of_them_long() {
+    let mut world = ended();
+    (world.run.roster[0].left, world.run.roster[1].missed) = (true, 3);
+    let mut order = Vec::new();
+    for patience in [0, 60_000, 120_000] {
+        world.after(patience);
+        order.extend(asked_to_export(&world).into_iter().map(|(node, _)| node));
+    }
+    assert_eq!(order, [2, 1, 0].map(|place: usize| world.run.roster[place].node_id));
+}
+
+#[test]
+fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
+    let mut world = ended();
     world.after(0);
-    let asked = |world: &World| -> Vec<(NodeId, Hash32)> {
-        let due = world.due().into_iter();
-        due.filter_map(|intent| match intent {
-            Intent::Send { node, message, .. } => {
-                if let ToNode::Export { state, .. } = *message {
-                    Some((node, state))
-                } else {
-                    None
-                }
-            }
-            _ => None,
-        })
-        .collect()
-    };
-    let first = asked(&world);
+    let first = asked_to_export(&world);
     assert_eq!(first.iter().map(|(_, state)| *state).collect::<Vec<_>>(), [Hash32([23; 32])]);
     world.leave(first[0].0.0);
     world.after(6_000);
-    let second = asked(&world);
+    let second = asked_to_export(&world);
     assert_ne!(first[0].0, second[0].0);
     let result = |node_id, state_root| RunResult {
         model: Hash32([30; 32]),

@@ -5,7 +5,7 @@ use super::{
     state::{Committed, Frozen, Made, RunWork, Scored, Stage, View},
 };
 use starling_primitives::{NodeId, TimestampMs};
-use starling_protocol::run::RunState;
+use starling_protocol::run::{Member, RunState};
 use std::collections::BTreeMap;
 
 /// After the quorum's last commitment others have at least so long.
@@ -20,8 +20,10 @@ const RETURN_MS: u64 = 12_000;
 const REVEAL_MS: u64 = 20_000;
 /// A scorer must answer within the time that training took, or this, whichever is longer.
 const SCORE_MS: u64 = 45_000;
-/// The result must be made within this.
-const EXPORT_MS: u64 = 900_000;
+/// The first node that is asked must make the result within this; each later one has twice the time of the one before.
+const EXPORT_MS: u64 = 60_000;
+/// The longest patience is 64 minutes.
+const EXPORT_DOUBLINGS: u32 = 6;
 /// Signing takes a part of the round's time: commitments close this much before the chain's deadline, or a quarter of the round before it.
 const SIGNING_RESERVE_MS: u64 = 60_000;
 
@@ -107,8 +109,9 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
             silent.then_some(Stage::Scoring { scoring, asked_at: view.now })
         }
         Stage::Exporting { asked, asked_at, tries } => {
+            let patience = EXPORT_MS << tries.saturating_sub(1).min(EXPORT_DOUBLINGS);
             let asked_still =
-                asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, EXPORT_MS, view));
+                asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, patience, view));
             let next = if asked_still { None } else { exporter(*asked, *tries, view) };
             next.map(|node| Stage::Exporting { asked: Some(node), asked_at: view.now, tries: tries + 1 })
         }
@@ -160,13 +163,14 @@ fn patient_until(since: TimestampMs, patience_ms: u64, view: &View<'_>) -> Times
     TimestampMs(since.0.saturating_add(patience_ms).max(returned))
 }
 
-/// The next connected member after the one that was asked.
+/// The next connected member after the one that was asked: those first who missed least, at the end those who have left.
 fn exporter(asked: Option<NodeId>, tries: u32, view: &View<'_>) -> Option<NodeId> {
-    let connected: Vec<NodeId> = view.run.roster.iter().map(|member| member.node_id).filter(|node| view.is_connected(*node)).collect();
-    let others: Vec<NodeId> = connected.iter().copied().filter(|node| Some(*node) != asked).collect();
+    let mut connected: Vec<&Member> = view.run.roster.iter().filter(|member| view.is_connected(member.node_id)).collect();
+    connected.sort_by_key(|member| (member.left, member.missed));
+    let others: Vec<&Member> = connected.iter().copied().filter(|member| Some(member.node_id) != asked).collect();
     let candidates = if others.is_empty() { connected } else { others };
-    let index = usize::try_from(tries).ok()?.checked_rem(candidates.len())?;
-    candidates.get(index).copied()
+    let index = usize::try_from(tries.saturating_sub(1)).ok()?.checked_rem(candidates.len())?;
+    candidates.get(index).map(|member| member.node_id)
 }
 
 /// Notes the moment at which a quorum has signed.
