@@ -6,12 +6,9 @@ use super::{
 };
 use starling_primitives::{NodeId, TimestampMs};
 use starling_protocol::run::{Member, RunState};
+use starling_rounds::late_after_ms;
 use std::collections::BTreeMap;
 
-/// After the quorum's last commitment others have at least so long.
-const LATE_GRACE_MS: u64 = 5_000;
-/// Others have this many times the median.
-const LATE_FACTOR: u64 = 3;
 /// A node that is away for so long is not waited for.
 const AWAY_MS: u64 = 6_000;
 /// After a restart of this process nodes have so long to come back.
@@ -129,13 +126,9 @@ fn closes(since: TimestampMs, commitments: &BTreeMap<u16, Committed>, view: &Vie
     if missing.is_empty() {
         return true;
     }
-    let mut times: Vec<u64> = commitments.values().map(|committed| committed.at.since(since).0).collect();
-    times.sort_unstable();
+    let times: Vec<u64> = commitments.values().map(|committed| committed.at.since(since).0).collect();
     let quorum = usize::try_from(view.run.quorum()).unwrap_or(usize::MAX);
-    let (Some(quorum_ms), Some(median_ms)) = (quorum.checked_sub(1).and_then(|last| times.get(last)), times.get(times.len() / 2)) else {
-        return false;
-    };
-    let patience = median_ms.saturating_mul(LATE_FACTOR).max(quorum_ms.saturating_add(LATE_GRACE_MS));
+    let Some(patience) = late_after_ms(&times, quorum) else { return false };
     let late = view.now >= patient_until(since, patience, view);
     let gone = missing.iter().all(|node| view.is_away(*node, AWAY_MS)) && view.now.since(view.booted_at).0 >= AWAY_MS;
     late || gone || chain_presses(view)

@@ -4,8 +4,8 @@ use super::state::{Made, Scored};
 use starling_primitives::{EscrowId, Hash32, RunId};
 use starling_protocol::signing::RoundStatement;
 use starling_rounds::{
-    ApplyError, COPY_OVERLAP, Candidate, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Update, Updates,
-    Work, apply_round, artifact_hash, decode, overlap, propose,
+    ApplyError, Candidate, Codec, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Updates, Work,
+    apply_round, artifact_hash, decode, propose,
     recipe::{Recipe, RecipeError},
 };
 use std::collections::BTreeMap;
@@ -79,23 +79,9 @@ pub type InspectOutcome = (Vec<u16>, BTreeMap<u16, Refusal>);
 /// Decodes updates in order of commitment; of two that are one the later is the copy.
 pub fn inspect(state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) -> Result<InspectOutcome, RecordError> {
     let state = OuterState::from_bytes(state)?;
-    let mut valid: Vec<(u16, Update)> = Vec::new();
-    let mut refused = BTreeMap::new();
-    for (place, bytes) in updates {
-        let refusal = match bytes.as_deref().map(|bytes| decode(state.layout(), bytes)) {
-            None => Refusal::Late,
-            Some(Err(error)) => Refusal::from(&error),
-            Some(Ok(update)) if valid.iter().any(|(_, other)| overlap(other, &update) >= COPY_OVERLAP) => Refusal::Copied,
-            Some(Ok(update)) => {
-                valid.push((*place, update));
-                continue;
-            }
-        };
-        refused.insert(*place, refusal);
-    }
-    let mut places: Vec<u16> = valid.into_iter().map(|(place, _)| place).collect();
-    places.sort_unstable();
-    Ok((places, refused))
+    let revealed: Vec<(u16, Option<&[u8]>)> = updates.iter().map(|(place, bytes)| (*place, bytes.as_deref())).collect();
+    let (usable, refused) = starling_rounds::inspect(Codec::Int4, state.layout(), &revealed);
+    Ok((usable.into_keys().collect(), refused))
 }
 
 /// Bytes of a round that is ready: the record's and the next state's.
@@ -175,7 +161,7 @@ fn candidates<'a>(input: &RecordInput, plan: Plan, decoded: &'a Updates) -> Vec<
             (None, None) => Work::Unusable(Refusal::Late),
             (None, Some(update)) => Work::Scored { update, score: scored.scores.get(place).copied().flatten() },
         };
-        Candidate { participant: *place, commitment: Some(committed.update), work }
+        Candidate { participant: *place, assigned_tokens: plan.assigned_tokens(), commitment: Some(committed.update), work }
     };
     committed.into_iter().map(candidate).collect()
 }

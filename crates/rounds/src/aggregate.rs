@@ -144,20 +144,27 @@ pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// Clip factors in 256ths, in the order of `norms`: `min(1, 2 * median / norm)`, rounded down.
+/// Clip factors in 256ths, in the order of `works`, each a norm and the tokens assigned for it:
+/// `min(1, 2 * median / norm)`, rounded down, where norms are taken per token.
 ///
-/// No update then counts as longer than twice the median. A norm of zero keeps the factor one; a median of zero
-/// takes everything that is longer to zero.
-pub fn clip_factors(norms: &[u64]) -> Vec<u16> {
-    let Some(median) = median(norms) else {
+/// No update then counts as longer than twice the median for its tokens: who was assigned a third of the steps may move
+/// a third as far. A norm of zero keeps the factor one; a median of zero takes everything that is longer to zero.
+/// `tokens` are not zero.
+pub fn clip_factors(works: &[(u64, u32)]) -> Vec<u16> {
+    let per_token = |norm: u64, of: u32| u128::from(norm) * u128::from(of);
+    let mut sorted = works.to_vec();
+    sorted.sort_by(|a, b| per_token(a.0, b.1).cmp(&per_token(b.0, a.1)));
+    let middle = sorted.len().checked_sub(1).and_then(|last| sorted.get(last / 2));
+    let Some((median, median_tokens)) = middle.copied() else {
         return Vec::new();
     };
-    let bound = u128::from(median) * u128::from(CLIP_MULTIPLE) * u128::from(CLIP_ONE);
-    let factor = |norm: &u64| match bound.checked_div(u128::from(*norm)) {
+    // At most 2^64 * 2^22 * 2^9.
+    let bound = |tokens| per_token(median, tokens) * u128::from(CLIP_MULTIPLE) * u128::from(CLIP_ONE);
+    let factor = |(norm, tokens): &(u64, u32)| match bound(*tokens).checked_div(per_token(*norm, median_tokens)) {
         Some(quotient) => u16::try_from(quotient).unwrap_or(CLIP_ONE).min(CLIP_ONE),
         None => CLIP_ONE,
     };
-    norms.iter().map(factor).collect()
+    works.iter().map(factor).collect()
 }
 
 #[cfg(test)]

@@ -96,8 +96,18 @@ fn clip_factors__should_bound_norms_by_twice_the_median() {
         // Of an even number the lower middle: two of four cannot raise it.
         (vec![10, 10, 1_000, 1_000], vec![256, 256, 5, 5]),
     ] {
-        assert_eq!(clip_factors(&norms), expected, "{norms:?}");
+        for tokens in [1, 640, MAX_TOKENS_PER_ROUND] {
+            let works: Vec<(u64, u32)> = norms.iter().map(|norm| (*norm, tokens)).collect();
+            assert_eq!(clip_factors(&works), expected, "{norms:?} of {tokens} tokens");
+        }
     }
+}
+
+#[test]
+fn clip_factors__should_take_norms_by_their_tokens() {
+    // A quarter of the tokens and of the length is as usual; the whole length for a quarter is twice too long.
+    assert_eq!(clip_factors(&[(400, 400), (400, 400), (100, 100), (400, 100)]), [256, 256, 256, 128]);
+    assert_eq!(clip_factors(&[(u64::MAX, MAX_TOKENS_PER_ROUND), (u64::MAX, 1), (u64::MAX, MAX_TOKENS_PER_ROUND)]), [256, 0, 256]);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use thiserror::Error;
 
 use crate::aggregate::{AggregateError, Aggregator};
 use crate::codec::Update;
+use crate::fragments::Fragments;
 use crate::hash::Hash32;
+use crate::layout::Layout;
 use crate::record::{Outcome, RoundRecord};
 use crate::state::{OuterState, StateError};
 
@@ -35,6 +37,25 @@ pub enum ApplyError {
 /// It does what the record says and judges nothing: [`RoundRecord::check`] comes first. Updates that are not accepted
 /// are ignored. Same state, record and bytes give the same root everywhere.
 pub fn apply_round(state: &mut OuterState, record: &RoundRecord, updates: &Updates) -> Result<Hash32, ApplyError> {
+    let mean = mean_of(state, state.layout(), record, updates)?;
+    state.step(mean.as_deref(), record.inner_steps)?;
+    Ok(state.root())
+}
+
+/// [`apply_round`] where the round's updates are of one fragment ([`Fragments::of_round`]).
+pub fn apply_fragment(
+    state: &mut OuterState,
+    fragments: &Fragments,
+    record: &RoundRecord,
+    updates: &Updates,
+) -> Result<Hash32, ApplyError> {
+    let fragment = fragments.of_round(record.round);
+    let mean = mean_of(state, fragments.layout(fragment), record, updates)?;
+    state.step_fragment(fragments, fragment, mean.as_deref(), record.inner_steps)?;
+    Ok(state.root())
+}
+
+fn mean_of(state: &OuterState, layout: &Layout, record: &RoundRecord, updates: &Updates) -> Result<Option<Vec<f32>>, ApplyError> {
     for (what, holds) in [
         ("round", state.round() == record.round),
         ("inner step", state.next_inner_step() == record.first_inner_step),
@@ -44,17 +65,16 @@ pub fn apply_round(state: &mut OuterState, record: &RoundRecord, updates: &Updat
             return Err(ApplyError::WrongState(what));
         }
     }
-    let mut mean = Aggregator::new(state.layout());
+    let mut mean = Aggregator::new(layout);
     for entry in &record.entries {
-        let Outcome::Accepted { update_hash, tokens, clip_factor_256, .. } = &entry.outcome else {
+        let Outcome::Accepted { update_hash, clip_factor_256, .. } = &entry.outcome else {
             continue;
         };
         let update = updates
             .get(&entry.participant)
             .filter(|update| update.hash() == *update_hash)
             .ok_or(ApplyError::UpdateMissing(entry.participant))?;
-        mean.add(entry.participant, update, *tokens, *clip_factor_256)?;
+        mean.add(entry.participant, update, entry.assigned_tokens, *clip_factor_256)?;
     }
-    state.step(mean.finish().as_deref(), record.inner_steps)?;
-    Ok(state.root())
+    Ok(mean.finish())
 }

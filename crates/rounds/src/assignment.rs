@@ -11,7 +11,8 @@ pub const UNSEEN_SLOT: u32 = u32::MAX;
 /// Greatest number of inner steps in a round.
 const MAX_INNER_STEPS: u32 = 10_000;
 
-/// What a recipe assigns to each participant in each round. The same for all, so that the price per token is fair.
+/// What a recipe assigns to a participant in a round, at most: a slow one gets fewer steps ([`crate::paced_steps`]), from
+/// the round's first, and less weight and pay for them. The price per token is the same for all.
 ///
 /// The window of text that a step trains on is a function of (the recipe's seed, slot, inner step, place in the
 /// batch): who is absent changes nobody else's data.
@@ -21,6 +22,20 @@ pub struct Plan {
     inner_steps_per_round: u32,
     windows_per_step: u32,
     tokens_per_window: u32,
+}
+
+/// Tokens that a participant was assigned, and those of a whole assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Above zero.
+    pub tokens: u32,
+    /// At least as many.
+    pub of: u32,
+}
+
+impl Share {
+    /// A whole assignment.
+    pub const WHOLE: Self = Self { tokens: 1, of: 1 };
 }
 
 /// Numbers that no round can have.
@@ -81,6 +96,21 @@ impl Plan {
     pub fn assigned_tokens(self) -> u32 {
         // `new` has checked the product.
         self.inner_steps_per_round * self.windows_per_step * self.tokens_per_window
+    }
+
+    /// Tokens of one inner step.
+    pub fn tokens_per_step(self) -> u32 {
+        self.windows_per_step * self.tokens_per_window
+    }
+
+    /// Whether a participant can be assigned so many tokens in a round: those of 1 to all of its steps.
+    pub fn can_assign(self, tokens: u32) -> bool {
+        (1..=self.assigned_tokens()).contains(&tokens) && tokens.is_multiple_of(self.tokens_per_step())
+    }
+
+    /// What part of a whole assignment so many tokens are.
+    pub fn share(self, tokens: u32) -> Share {
+        Share { tokens, of: self.assigned_tokens() }
     }
 
     /// The first inner step of a round, counted over the whole run; steps and rounds count from 0.

@@ -8,7 +8,7 @@ use crate::apply::Updates;
 use crate::assignment::Plan;
 use crate::codec::overlap;
 use crate::draw::scorer_order;
-use crate::gate::{Cohort, Score, Verdict, gate};
+use crate::gate::{Cohort, Verdict, gate};
 use crate::hash::Hash32;
 use crate::record::{Entry, Outcome, Refusal, RoundRecord, genesis_digest};
 use crate::state::OuterState;
@@ -48,8 +48,8 @@ pub enum RecordError {
     /// The scorer is not the one that the draw names.
     #[error("the scorer was not drawn so")]
     WrongScorer,
-    /// Tokens of zero or above the assigned.
-    #[error("participant {0} is credited with tokens it was not assigned")]
+    /// Tokens that are not those of whole steps, or of more than the plan's.
+    #[error("participant {0} is credited with tokens that no plan of this run assigns")]
     WrongTokens(u16),
     /// The verdict does not follow from the scores, or a refusal lacks what it must show.
     #[error("participant {0}'s outcome does not follow from the scores")]
@@ -98,7 +98,7 @@ impl RoundRecord {
         self.check_header(previous, plan)?;
         self.check_entries(plan)?;
         self.check_scorer()?;
-        self.check_verdicts()?;
+        self.check_verdicts(plan)?;
         self.check_updates(updates)
     }
 
@@ -129,9 +129,7 @@ impl RoundRecord {
                 return Err(RecordError::BadParticipant(entry.participant));
             }
             next = entry.participant + 1;
-            if let Outcome::Accepted { tokens, .. } = entry.outcome
-                && !(1..=plan.assigned_tokens()).contains(&tokens)
-            {
+            if !plan.can_assign(entry.assigned_tokens) {
                 return Err(RecordError::WrongTokens(entry.participant));
             }
         }
@@ -150,15 +148,17 @@ impl RoundRecord {
         if right { Ok(()) } else { Err(RecordError::WrongScorer) }
     }
 
-    fn check_verdicts(&self) -> Result<(), RecordError> {
-        let scores: Vec<Score> = self.entries.iter().filter_map(Entry::score).collect();
-        let cohort = Cohort::of(&scores);
+    fn check_verdicts(&self, plan: Plan) -> Result<(), RecordError> {
+        let scored = |entry: &Entry| Some((entry.score()?, plan.share(entry.assigned_tokens)));
+        let cohort = Cohort::of(&self.entries.iter().filter_map(scored).collect::<Vec<_>>());
         for entry in &self.entries {
+            let share = plan.share(entry.assigned_tokens);
             let follows = match &entry.outcome {
-                Outcome::Accepted { score, .. } => gate(*score, cohort) == Verdict::Pass,
+                Outcome::Accepted { score, .. } => gate(*score, share, cohort) == Verdict::Pass,
                 Outcome::Refused { update_hash, score, reason } => {
                     let shown = update_hash.is_some() || *reason == Refusal::Late;
-                    shown && refusal_follows(*reason, *score, cohort)
+                    let verdict = score.map(|score| gate(score, share, cohort));
+                    shown && refusal_follows(*reason, verdict)
                 }
             };
             if !follows {
@@ -174,8 +174,13 @@ impl RoundRecord {
         if let Some(participant) = missing.or(foreign) {
             return Err(RecordError::WrongUpdates(participant));
         }
-        let norms: Vec<u64> = updates.values().map(norm).collect();
-        let mut factors = clip_factors(&norms).into_iter();
+        let works: Vec<(u64, u32)> = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.outcome, Outcome::Accepted { .. }))
+            .filter_map(|entry| Some((norm(updates.get(&entry.participant)?), entry.assigned_tokens)))
+            .collect();
+        let mut factors = clip_factors(&works).into_iter();
         for entry in &self.entries {
             let participant = entry.participant;
             let Outcome::Accepted { update_hash, clip_factor_256, .. } = &entry.outcome else {
@@ -201,12 +206,12 @@ impl RoundRecord {
 }
 
 /// A refusal by the gate must be the gate's; one before it has no score. A copy is found either way.
-fn refusal_follows(reason: Refusal, score: Option<Score>, cohort: Cohort) -> bool {
-    match (reason, score) {
+fn refusal_follows(reason: Refusal, verdict: Option<Verdict>) -> bool {
+    match (reason, verdict) {
         (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape | Refusal::Copied, None) => true,
         (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape, Some(_)) => false,
         (Refusal::GateRefused | Refusal::LossSpike, None) => false,
-        (Refusal::GateRefused | Refusal::Copied | Refusal::LossSpike, Some(score)) => gate(score, cohort) == Verdict::Refuse(reason),
+        (Refusal::GateRefused | Refusal::Copied | Refusal::LossSpike, Some(verdict)) => verdict == Verdict::Refuse(reason),
     }
 }
 

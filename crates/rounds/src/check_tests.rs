@@ -5,7 +5,7 @@
 use super::*;
 use crate::apply::{ApplyError, apply_round};
 use crate::codec::{Update, decode, encode};
-use crate::gate::Nats;
+use crate::gate::{Nats, Score};
 use crate::layout::{Layout, TensorShape};
 use crate::outer::OuterConfig;
 use crate::record::ScorerDraw;
@@ -41,19 +41,20 @@ fn round() -> Round {
     let plan = Plan::new(10, 4, 16).unwrap();
     let previous = Previous::genesis(RUN, &state, 5);
     let updates: Updates = [(0, 1, 1.0), (1, 2, 1.0), (3, 3, 3.0)].map(|(who, seed, factor)| (who, update(&layout, seed, factor))).into();
-    let norms: Vec<u64> = updates.values().map(norm).collect();
+    let works: Vec<(u64, u32)> = updates.values().map(|update| (norm(update), 640)).collect();
     let scores = [score(30_000, 2_000), score(25_000, 1_000), score(20_000, 3_000)];
     let mut entries: Vec<Entry> = updates
         .iter()
-        .zip(clip_factors(&norms))
+        .zip(clip_factors(&works))
         .zip(scores)
         .map(|(((participant, update), clip_factor_256), score)| Entry {
             participant: *participant,
-            outcome: Outcome::Accepted { update_hash: update.hash(), tokens: 640, clip_factor_256, score },
+            assigned_tokens: 640,
+            outcome: Outcome::Accepted { update_hash: update.hash(), clip_factor_256, score },
         })
         .collect();
     let refused = Outcome::Refused { update_hash: Some(Hash32([2; 32])), score: Some(score(-10, 5)), reason: Refusal::GateRefused };
-    entries.insert(2, Entry { participant: 2, outcome: refused });
+    entries.insert(2, Entry { participant: 2, assigned_tokens: 640, outcome: refused });
     let mut record = RoundRecord {
         run: RUN,
         round: 0,
@@ -93,7 +94,7 @@ fn record__should_pass_and_apply_with_known_digest_and_root() {
     let Round { previous, plan, mut state, record, updates } = round();
     record.check(&previous, plan, &updates).unwrap();
     assert_eq!(record.tokens_by_place(), [640, 640, 0, 640, 0]);
-    assert_eq!(record.digest().to_string(), "6ac76463ce8cabc8e3a5a925a9692c27bd04b113a485d34abe9f26359021eb54");
+    assert_eq!(record.digest().to_string(), "aa1cb2e2eb5d3930c2f064b2cc30aa72735b81e54fc3ea336664e2589ee5553d");
     let root = apply_round(&mut state, &record, &updates).unwrap();
     assert_eq!(root.to_string(), "e21be2852087cff8052433bb738e750c26711a87bd531ca77eafd60c938caee5");
     assert_eq!((root, state.round(), state.next_inner_step()), (state.root(), 1, 10));
@@ -156,15 +157,28 @@ fn check__should_refuse_disorder_and_strangers() {
 }
 
 #[test]
-fn check__should_refuse_tokens_that_were_not_assigned() {
-    for wrong in [0, 641, u32::MAX] {
-        let error = refused_after(|round| {
-            if let Outcome::Accepted { tokens, .. } = outcome_of(round, 1) {
-                *tokens = wrong;
-            }
-        });
-        assert_eq!(error, RecordError::WrongTokens(1));
+fn check__should_refuse_tokens_that_no_plan_assigns() {
+    // Ten steps of 64 tokens.
+    for wrong in [0, 63, 639, 641, 704, u32::MAX] {
+        for place in [1, 2] {
+            assert_eq!(refused_after(|round| round.record.entries[place].assigned_tokens = wrong), RecordError::WrongTokens(place as u16));
+        }
     }
+}
+
+#[test]
+fn check__should_judge_a_share_by_its_share() {
+    // A twentieth of what others gain is no share of whole work, but it is one of a tenth of the steps.
+    let weak = score(1_500, 100);
+    let change = |round: &mut Round, tokens: u32| {
+        if let Outcome::Accepted { score, .. } = outcome_of(round, 1) {
+            *score = weak;
+        }
+        round.record.entries[1].assigned_tokens = tokens;
+    };
+    assert_eq!(refused_after(|round| change(round, 640)), RecordError::WrongVerdict(1));
+    let clipped_now = refused_after(|round| change(round, 64));
+    assert!(matches!(clipped_now, RecordError::WrongClipFactor { .. }), "as long as others for a tenth of the tokens: {clipped_now}");
 }
 
 #[test]
@@ -273,8 +287,8 @@ fn check__should_refuse_two_accepted_copies() {
         let copy = update(&layout, 1, 1.5);
         let hash = copy.hash();
         round.updates.insert(1, copy);
-        let norms: Vec<u64> = round.updates.values().map(norm).collect();
-        for (participant, factor) in [0, 1, 3].into_iter().zip(clip_factors(&norms)) {
+        let works: Vec<(u64, u32)> = round.updates.values().map(|update| (norm(update), 640)).collect();
+        for (participant, factor) in [0, 1, 3].into_iter().zip(clip_factors(&works)) {
             if let Outcome::Accepted { clip_factor_256, update_hash, .. } = outcome_of(round, participant) {
                 *clip_factor_256 = factor;
                 if participant == 1 {

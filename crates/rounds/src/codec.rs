@@ -1,8 +1,8 @@
-//! Int4 code of a pseudo-gradient: what one participant sends per round, and what everybody reads from it.
+//! Codes of a pseudo-gradient: what one participant sends per round, and what everybody reads from it.
 //!
-//! Little-endian: magic, version, layout hash, then for each block of at most 256 values of one tensor an fp16 scale and
-//! the codes, two in a byte, low half first, each `code + 8`. Codes are -7..=7. Who sent the bytes for which round is
-//! signed outside of them.
+//! Little-endian: magic, version, layout hash, then the body that [`Codec`] names. Who sent the bytes for which round is
+//! signed outside of them. In int4 the body is, for each block of at most 256 values of one tensor, an fp16 scale and
+//! the codes, two in a byte, low half first, each `code + 8`. Codes are -7..=7.
 //!
 //! Every value is a whole number of *units* of 2^-24: the smallest fp16 number is 2^-24 and all others are multiples of
 //! it, so `code * scale` is an integer of units, exactly. A scale of at most 16 = 2^28 units makes a value at most
@@ -12,10 +12,14 @@
 //! byte that an odd block leaves over is a zero code.
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::hash::{Hash32, artifact_hash};
 use crate::layout::Layout;
+
+mod top_k;
+mod two_bit;
 
 /// Values that share one scale.
 pub const BLOCK: usize = 256;
@@ -24,7 +28,6 @@ pub const MAX_SCALE: f32 = 16.0;
 const MAX_SCALE_BITS: u16 = 0x4C00;
 /// 2^24: units of a value per one.
 pub(crate) const UNITS: f32 = 16_777_216.0;
-const MAGIC: [u8; 4] = *b"SU4\0";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 4 + 2 + 32;
 const SCALE_BYTES: usize = 2;
@@ -46,7 +49,7 @@ pub enum CodecError {
         expected: usize,
     },
     /// The bytes do not begin as an update does.
-    #[error("not an int4 update, or of an unknown version")]
+    #[error("not an update in the run's code, or of an unknown version")]
     WrongHeader,
     /// The bytes belong to another layout.
     #[error("the update names another layout")]
@@ -63,12 +66,31 @@ pub enum CodecError {
         /// Index of the block.
         block: usize,
     },
-    /// The code -8, which has no partner, or bytes that are a second way to say the same values.
+    /// A code that has no meaning (-8 in int4), or bytes that are a second way to say the same values.
     #[error("block {block} is not in canonical form")]
     NotCanonical {
         /// Index of the block.
         block: usize,
     },
+}
+
+/// How a run's updates are written. All nodes of a run use one.
+///
+/// | | bits per value | of 1 M parameters and H steps, fp32 data parallel sends so many times as much |
+/// |---|---|---|
+/// | `Int4` | 4 + 16 / 256 | 157.5 at H = 20 |
+/// | `TwoBit` | 2 + 16 / 1024 | 476.3 at H = 30 |
+/// | `TopK` | (16 + 64 * 14) / 4096 | 4,311 at H = 30 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Codec {
+    /// Codes -7..=7 by the greatest magnitude of a block of 256.
+    #[default]
+    Int4,
+    /// Codes -3, -1, 1, 3 by the mean magnitude of a block of 1,024 (Muon inside, arXiv:2505.23725).
+    TwoBit,
+    /// The 64 greatest of each tile of 64 x 64 in two bits each, for large models (arXiv:2603.08163).
+    TopK,
 }
 
 /// A decoded, validated update: a pseudo-gradient as integers.
@@ -134,55 +156,116 @@ impl Update {
     }
 }
 
-/// Length of every update of this layout in bytes.
-pub fn encoded_len(layout: &Layout) -> usize {
-    let blocks: usize = layout.blocks(BLOCK).map(|range| SCALE_BYTES + range.len().div_ceil(2)).sum();
-    HEADER_BYTES + blocks
-}
-
-/// Encodes `delta + feedback` and leaves in `feedback` what the code could not say.
-///
-/// `delta` is a pseudo-gradient ([`crate::pseudo_gradient`]) in layout order. Over rounds the decoded updates and the
-/// last feedback add up to the deltas. On an error `feedback` is as it was. Magnitudes above 112 per value are sent as
-/// 112 and the rest stays in the feedback.
-pub fn encode(layout: &Layout, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
-    check_len("values", delta.len(), layout.parameters())?;
-    check_len("feedback values", feedback.len(), layout.parameters())?;
-    for (block, range) in layout.blocks(BLOCK).enumerate() {
-        let mut sums = delta[range.clone()].iter().zip(&feedback[range]);
-        if sums.any(|(value, rest)| !(value + rest).is_finite()) {
-            return Err(CodecError::NotFinite { block });
+impl Codec {
+    fn magic(self) -> [u8; 4] {
+        match self {
+            Self::Int4 => *b"SU4\0",
+            Self::TwoBit => *b"SU2\0",
+            Self::TopK => *b"SUK\0",
         }
     }
-    let mut bytes = Vec::with_capacity(encoded_len(layout));
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&layout.hash().0);
-    for range in layout.blocks(BLOCK) {
-        encode_block(&delta[range.clone()], &mut feedback[range], &mut bytes);
+
+    /// What is left of the feedback when the next round's values are added to it.
+    fn kept_feedback(self) -> f32 {
+        match self {
+            Self::Int4 | Self::TwoBit => 1.0,
+            Self::TopK => top_k::FEEDBACK_KEPT,
+        }
     }
-    Ok(bytes)
+
+    /// Length of every update of this layout in bytes.
+    pub fn encoded_len(self, layout: &Layout) -> usize {
+        let blocks =
+            |block: usize, bytes: fn(usize) -> usize| -> usize { layout.blocks(block).map(|range| SCALE_BYTES + bytes(range.len())).sum() };
+        HEADER_BYTES
+            + match self {
+                Self::Int4 => blocks(BLOCK, |values| values.div_ceil(2)),
+                Self::TwoBit => blocks(two_bit::BLOCK, two_bit::packed_len),
+                Self::TopK => top_k::body_len(layout),
+            }
+    }
+
+    /// Encodes `delta + feedback` and leaves in `feedback` what the code could not say.
+    ///
+    /// `delta` is a pseudo-gradient ([`crate::pseudo_gradient`]) in layout order. With the dense codes the decoded updates
+    /// of all rounds and the last feedback add up to the deltas; [`Codec::TopK`] first forgets a twentieth of the feedback.
+    /// On an error `feedback` is as it was. What is beyond the greatest value of the code stays in the feedback.
+    pub fn encode(self, layout: &Layout, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
+        check_len("values", delta.len(), layout.parameters())?;
+        check_len("feedback values", feedback.len(), layout.parameters())?;
+        let kept = self.kept_feedback();
+        for (block, range) in layout.blocks(BLOCK).enumerate() {
+            let mut sums = delta[range.clone()].iter().zip(&feedback[range]);
+            if sums.any(|(value, rest)| !(value + kept * rest).is_finite()) {
+                return Err(CodecError::NotFinite { block });
+            }
+        }
+        for (rest, value) in feedback.iter_mut().zip(delta) {
+            *rest = value + kept * *rest;
+        }
+        let mut bytes = Vec::with_capacity(self.encoded_len(layout));
+        bytes.extend_from_slice(&self.magic());
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&layout.hash().0);
+        match self {
+            Self::Int4 => layout.blocks(BLOCK).for_each(|range| encode_block(&mut feedback[range], &mut bytes)),
+            Self::TwoBit => layout.blocks(two_bit::BLOCK).for_each(|range| two_bit::encode_block(&mut feedback[range], &mut bytes)),
+            Self::TopK => top_k::encode(layout, feedback, &mut bytes),
+        }
+        Ok(bytes)
+    }
+
+    /// Reads an update strictly: every byte string but those that [`Codec::encode`] could have made is refused.
+    pub fn decode(self, layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
+        let layout_hash = layout.hash();
+        let body = bytes.strip_prefix(&self.magic()).and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
+        let body = body.ok_or(CodecError::WrongHeader)?.strip_prefix(&layout_hash.0).ok_or(CodecError::WrongLayout)?;
+        check_len("bytes", bytes.len(), self.encoded_len(layout))?;
+        let (codes, blocks) = match self {
+            Self::Int4 => decode_blocks(layout, body, BLOCK, |values| values.div_ceil(2), unpack)?,
+            Self::TwoBit => decode_blocks(layout, body, two_bit::BLOCK, two_bit::packed_len, two_bit::unpack)?,
+            Self::TopK => top_k::decode(layout, body)?,
+        };
+        Ok(Update { layout_hash, hash: artifact_hash(bytes), codes, blocks })
+    }
 }
 
-fn encode_block(delta: &[f32], feedback: &mut [f32], bytes: &mut Vec<u8>) {
-    let mut greatest = 0.0_f32;
-    for (rest, value) in feedback.iter_mut().zip(delta) {
-        *rest += value;
-        greatest = greatest.max(rest.abs());
-    }
-    let scale_bits = f16::from_f32(greatest / MAX_CODE).to_bits().min(MAX_SCALE_BITS);
+/// [`Codec::encoded_len`] of [`Codec::Int4`].
+pub fn encoded_len(layout: &Layout) -> usize {
+    Codec::Int4.encoded_len(layout)
+}
+
+/// [`Codec::encode`] in [`Codec::Int4`]. Magnitudes above 112 per value are sent as 112.
+pub fn encode(layout: &Layout, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
+    Codec::Int4.encode(layout, delta, feedback)
+}
+
+/// [`Codec::decode`] in [`Codec::Int4`].
+pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
+    Codec::Int4.decode(layout, bytes)
+}
+
+/// Writes `rest` as one block and leaves in it what the codes do not say.
+fn encode_block(rest: &mut [f32], bytes: &mut Vec<u8>) {
+    let greatest = rest.iter().fold(0.0_f32, |top, value| top.max(value.abs()));
+    let scale_bits = scale_bits(greatest / MAX_CODE);
     let scale = f16::from_bits(scale_bits).to_f32();
     bytes.extend_from_slice(&scale_bits.to_le_bytes());
     let first = bytes.len();
-    bytes.resize(first + delta.len().div_ceil(2), ZERO_PAIR);
+    bytes.resize(first + rest.len().div_ceil(2), ZERO_PAIR);
     if scale_bits == 0 {
         return;
     }
-    for (pair, out) in feedback.chunks_mut(2).zip(&mut bytes[first..]) {
+    for (pair, out) in rest.chunks_mut(2).zip(&mut bytes[first..]) {
         let low = quantise(&mut pair[0], scale);
         let high = pair.get_mut(1).map_or(8, |rest| quantise(rest, scale));
         *out = low | (high << 4);
     }
+}
+
+/// The nearest fp16 number that a scale may be, as its bits. `scale` is finite and not below zero.
+fn scale_bits(scale: f32) -> u16 {
+    f16::from_f32(scale).to_bits().min(MAX_SCALE_BITS)
 }
 
 /// The code of `rest` plus 8; what it does not say stays in `rest`.
@@ -194,32 +277,25 @@ fn quantise(rest: &mut f32, scale: f32) -> u8 {
     shifted
 }
 
-/// Reads an update strictly: every byte string but those that [`encode`] could have made is refused.
-pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
-    let layout_hash = layout.hash();
-    decode_with_hash(layout, layout_hash, bytes)
-}
-
-fn decode_with_hash(layout: &Layout, layout_hash: Hash32, bytes: &[u8]) -> Result<Update, CodecError> {
-    let rest = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(&VERSION.to_le_bytes()));
-    let rest = rest.ok_or(CodecError::WrongHeader)?;
-    let mut rest = rest.strip_prefix(&layout_hash.0).ok_or(CodecError::WrongLayout)?;
-    check_len("bytes", bytes.len(), encoded_len(layout))?;
+/// Reads the blocks of a dense code; `unpack` appends a block's codes, or says that they are not canonical.
+fn decode_blocks(
+    layout: &Layout,
+    mut rest: &[u8],
+    block_len: usize,
+    packed_len: fn(usize) -> usize,
+    unpack: fn(&[u8], bool, usize, &mut Vec<i8>) -> Option<()>,
+) -> Result<(Vec<i8>, Vec<Block>), CodecError> {
     let mut codes = Vec::with_capacity(layout.parameters());
-    let mut blocks = Vec::with_capacity(layout.parameters() / BLOCK + layout.tensors().len());
-    for (block, range) in layout.blocks(BLOCK).enumerate() {
+    let mut blocks = Vec::with_capacity(layout.parameters() / block_len + layout.tensors().len());
+    for (block, range) in layout.blocks(block_len).enumerate() {
         let (scale, packed) = rest.split_at(SCALE_BYTES);
-        let (packed, after) = packed.split_at(range.len().div_ceil(2));
+        let (packed, after) = packed.split_at(packed_len(range.len()));
         rest = after;
         let scale_units = scale_units(u16::from_le_bytes([scale[0], scale[1]]), block)?;
-        unpack(packed, range.len(), &mut codes).ok_or(CodecError::NotCanonical { block })?;
-        let all_zero = packed.iter().all(|pair| *pair == ZERO_PAIR);
-        if all_zero != (scale_units == 0) {
-            return Err(CodecError::NotCanonical { block });
-        }
+        unpack(packed, scale_units == 0, range.len(), &mut codes).ok_or(CodecError::NotCanonical { block })?;
         blocks.push(Block { end: range.end, scale_units });
     }
-    Ok(Update { layout_hash, hash: artifact_hash(bytes), codes, blocks })
+    Ok((codes, blocks))
 }
 
 /// An fp16 number as units of 2^-24: a subnormal's mantissa counts them, and each exponent above doubles them.
@@ -236,8 +312,11 @@ fn scale_units(bits: u16, block: usize) -> Result<i32, CodecError> {
     Ok(if exponent == 0 { mantissa } else { (1024 + mantissa) << (exponent - 1) })
 }
 
-/// Appends `len` codes; `None` if one is -8 or the half byte left over is not a zero code.
-fn unpack(packed: &[u8], len: usize, codes: &mut Vec<i8>) -> Option<()> {
+/// Appends `len` codes; `None` if one is -8, the half byte left over is not a zero code, or codes and scale are not zero together.
+fn unpack(packed: &[u8], is_zero: bool, len: usize, codes: &mut Vec<i8>) -> Option<()> {
+    if packed.iter().all(|pair| *pair == ZERO_PAIR) != is_zero {
+        return None;
+    }
     for pair in packed {
         for half in [pair & 0x0F, pair >> 4] {
             if half == 0 {
@@ -303,6 +382,8 @@ fn check_len(what: &'static str, got: usize, expected: usize) -> Result<(), Code
     if got == expected { Ok(()) } else { Err(CodecError::WrongLength { what, got, expected }) }
 }
 
+#[cfg(test)]
+mod codes_tests;
 #[cfg(test)]
 #[path = "codec_tests.rs"]
 mod tests;

@@ -27,6 +27,35 @@ pub fn draw_scorer(seed: &Hash32, commitments: &[(u16, Hash32)], roster: &[u16])
     scorer_order(seed, commitments, roster).first().copied()
 }
 
+/// A participant that is asked to score.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judge {
+    /// Its place.
+    pub place: u16,
+    /// The places whose updates it judges; at least one.
+    pub updates: Vec<u16>,
+}
+
+/// Who judges whose update: the drawn scorer all but its own, and the next in the drawn order that one.
+///
+/// `order` is [`scorer_order`]'s, `skipped` how many at its beginning did not answer (beyond its end it starts anew), `valid` the
+/// places whose updates are to be scored. Nobody judges its own work, except who committed alone: there is nobody else.
+pub fn judges(order: &[u16], skipped: u16, valid: &[u16]) -> Vec<Judge> {
+    let Some((scorer, second)) = judge_pair(order, skipped) else { return Vec::new() };
+    if scorer == second {
+        return vec![Judge { place: scorer, updates: valid.to_vec() }];
+    }
+    let (own, others): (Vec<u16>, Vec<u16>) = valid.iter().partition(|place| **place == scorer);
+    let asked = [Judge { place: scorer, updates: others }, Judge { place: second, updates: own }];
+    asked.into_iter().filter(|judge| !judge.updates.is_empty()).collect()
+}
+
+/// The scorer after `skipped` silent ones and the next in the order, which is the first again after the last; `None` of nobody.
+pub fn judge_pair(order: &[u16], skipped: u16) -> Option<(u16, u16)> {
+    let at = usize::from(skipped).checked_rem(order.len())?;
+    Some((order[at], order[(at + 1) % order.len()]))
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
@@ -44,6 +73,21 @@ mod tests {
         assert_eq!(sorted, [0, 1, 2, 3, 4]);
         assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]), order.first().copied());
         assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[]), None);
+    }
+
+    #[test]
+    fn judges__should_never_judge_their_own_work_but_alone() {
+        let judge = |place, updates: &[u16]| Judge { place, updates: updates.to_vec() };
+        for (order, skipped, valid, expected) in [
+            (vec![2, 0, 1], 0, vec![0, 1, 2], vec![judge(2, &[0, 1]), judge(0, &[2])]),
+            (vec![2, 0, 1], 2, vec![0, 1, 2], vec![judge(1, &[0, 2]), judge(2, &[1])]),
+            (vec![2, 0, 1], 3, vec![0], vec![judge(2, &[0])]),
+            (vec![2, 0, 1], 0, vec![2], vec![judge(0, &[2])]),
+            (vec![4], 0, vec![4], vec![judge(4, &[4])]),
+            (vec![], 0, vec![], vec![]),
+        ] {
+            assert_eq!(judges(&order, skipped, &valid), expected, "{order:?} {skipped} {valid:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::median;
+use crate::assignment::Share;
 use crate::record::Refusal;
 
 /// Fraction of an update at which it is scored: far along the whole of it even harmful work can look useful.
@@ -74,13 +75,22 @@ impl Score {
         Some(Self { own: drop(own_before, own_after)?, unseen: drop(unseen_before, unseen_after)? })
     }
 
+    /// As if the whole of an assignment had been made at the rate of this share of it.
+    fn of_whole(self, share: Share) -> Self {
+        let scaled = |drop: Nats| {
+            let whole = i128::from(drop.0) * i128::from(share.of) / i128::from(share.tokens.max(1));
+            Nats(i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN } else { i64::MAX }))
+        };
+        Self { own: scaled(self.own), unseen: scaled(self.unseen) }
+    }
+
     /// How much more the loss fell on own data.
     pub fn gap(self) -> Nats {
         Nats(self.own.0.saturating_sub(self.unseen.0))
     }
 }
 
-/// What is usual in a round: medians over all of its scored updates, accepted or not.
+/// What is usual in a round for whole work: medians over all of its scored updates, accepted or not, each scaled by its share.
 ///
 /// Of an even number the upper of the two in the middle, so that half of the participants cannot lower it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +105,8 @@ pub struct Cohort {
 
 impl Cohort {
     /// The medians; zeros of nothing.
-    pub fn of(scores: &[Score]) -> Self {
+    pub fn of(scores: &[(Score, Share)]) -> Self {
+        let scores: Vec<Score> = scores.iter().map(|(score, share)| score.of_whole(*share)).collect();
         let own = upper_median(scores.iter().map(|score| score.own));
         let gap = upper_median(scores.iter().map(|score| score.gap()));
         let distance = |score: &Score| Nats(score.gap().0.saturating_sub(gap.0).saturating_abs());
@@ -117,23 +128,24 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// Judges one score against its round.
+/// Judges one score, made with a share of a whole assignment, against its round.
 ///
 /// [`Refusal::LossSpike`]: the loss on unseen data rises by much. [`Refusal::GateRefused`]: the loss on own data does not
 /// fall, or by less than an eighth of the median. [`Refusal::Copied`]: it falls on own data as on any other, while
 /// that of others does not. With a majority of dishonest participants the medians mean nothing.
-pub fn gate(score: Score, cohort: Cohort) -> Verdict {
+pub fn gate(score: Score, share: Share, cohort: Cohort) -> Verdict {
     let usual = cohort.own.0.max(0);
     if score.unseen.0 < -SPIKE - usual / 2 {
         return Verdict::Refuse(Refusal::LossSpike);
     }
-    if score.own.0 < MIN_DROP || score.own.0 < usual / MIN_DROP_DIVISOR {
+    let whole = score.of_whole(share);
+    if score.own.0 < MIN_DROP || whole.own.0 < usual / MIN_DROP_DIVISOR {
         return Verdict::Refuse(Refusal::GateRefused);
     }
     let gap_tells = cohort.gap.0 >= MIN_DROP && cohort.gap.0 >= usual / GAP_SHARE_DIVISOR;
     let scatter = cohort.gap_deviation.0.saturating_mul(MIN_GAP_DEVIATIONS);
     let least_gap = (cohort.gap.0 / MIN_GAP_DIVISOR).min(cohort.gap.0.saturating_sub(scatter));
-    if gap_tells && score.gap().0 < least_gap {
+    if gap_tells && whole.gap().0 < least_gap {
         return Verdict::Refuse(Refusal::Copied);
     }
     Verdict::Pass
@@ -149,13 +161,17 @@ mod tests {
         Score::from_losses(2.0, 2.0 - own, 2.0, 2.0 - unseen).unwrap()
     }
 
+    fn cohort(scores: &[Score]) -> Cohort {
+        Cohort::of(&scores.iter().map(|score| (*score, Share::WHOLE)).collect::<Vec<_>>())
+    }
+
     fn verdict_among_honest(suspect: Score) -> Verdict {
         let honest = [score(0.030, 0.003), score(0.024, 0.001), score(0.021, -0.002)];
-        let cohort = Cohort::of(&[honest[0], honest[1], honest[2], suspect]);
+        let cohort = cohort(&[honest[0], honest[1], honest[2], suspect]);
         for other in honest {
-            assert_eq!(gate(other, cohort), Verdict::Pass);
+            assert_eq!(gate(other, Share::WHOLE, cohort), Verdict::Pass);
         }
-        gate(suspect, cohort)
+        gate(suspect, Share::WHOLE, cohort)
     }
 
     #[test]
@@ -177,10 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn gate__should_measure_a_share_by_its_share() {
+        let quarter = Share { tokens: 160, of: 640 };
+        let honest = [score(0.030, 0.003), score(0.024, 0.001), score(0.021, -0.002)];
+        let (small, less) = (score(0.007, 0.001), score(0.0006, 0.0));
+        let mut all: Vec<_> = honest.map(|score| (score, Share::WHOLE)).to_vec();
+        all.extend([(small, quarter), (less, quarter)]);
+        let cohort = Cohort::of(&all);
+        assert_eq!(gate(small, quarter, cohort), Verdict::Pass);
+        assert_eq!(gate(less, quarter, cohort), Verdict::Refuse(Refusal::GateRefused));
+        assert_eq!(gate(score(0.0029, 0.0), Share::WHOLE, cohort), Verdict::Refuse(Refusal::GateRefused));
+        assert_eq!(gate(score(f64::from(1 << 19), 0.0), Share { tokens: 1, of: u32::MAX }, cohort), Verdict::Pass);
+    }
+
+    #[test]
     fn gate__should_not_look_at_the_gap_where_everything_lowers_every_loss() {
         let early = [score(0.50, 0.48), score(0.47, 0.48), score(0.52, 0.49)];
-        let cohort = Cohort::of(&early);
-        assert!(early.iter().all(|one| gate(*one, cohort) == Verdict::Pass));
+        let cohort = cohort(&early);
+        assert!(early.iter().all(|one| gate(*one, Share::WHOLE, cohort) == Verdict::Pass));
     }
 
     /// What a run of the byte model of 1.3 M parameters and one of a toy on 256 tokens measured.
@@ -197,19 +227,19 @@ mod tests {
         ] {
             let mut scores = honest.map(|(own, unseen)| score(own, unseen)).to_vec();
             scores.extend(wrong_data.map(|(own, unseen)| score(own, unseen)));
-            let cohort = Cohort::of(&scores);
+            let cohort = cohort(&scores);
             for (place, one) in scores.iter().enumerate() {
                 let expected = if place < 3 { Verdict::Pass } else { Verdict::Refuse(Refusal::Copied) };
-                assert_eq!(gate(*one, cohort), expected, "{one:?} in {honest:?}");
+                assert_eq!(gate(*one, Share::WHOLE, cohort), expected, "{one:?} in {honest:?}");
             }
         }
     }
 
     #[test]
     fn gate__should_refuse_everything_that_does_not_help_even_if_nothing_does() {
-        let cohort = Cohort::of(&[score(0.0, 0.0), score(-0.1, 0.0)]);
-        assert_eq!(gate(score(0.0, 0.0), cohort), Verdict::Refuse(Refusal::GateRefused));
-        assert_eq!(gate(score(0.0, 0.0), Cohort::of(&[])), Verdict::Refuse(Refusal::GateRefused));
+        let useless = cohort(&[score(0.0, 0.0), score(-0.1, 0.0)]);
+        assert_eq!(gate(score(0.0, 0.0), Share::WHOLE, useless), Verdict::Refuse(Refusal::GateRefused));
+        assert_eq!(gate(score(0.0, 0.0), Share::WHOLE, cohort(&[])), Verdict::Refuse(Refusal::GateRefused));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Makes the record of a round from what came in: the coordinator's side of what [`RoundRecord::check`] checks.
 
+use std::collections::BTreeMap;
+
 use crate::aggregate::{CLIP_ONE, clip_factors, norm};
+use crate::apply::Updates;
 use crate::assignment::Plan;
 use crate::check::{COPY_OVERLAP, Previous};
-use crate::codec::{CodecError, Update, overlap};
+use crate::codec::{Codec, CodecError, Update, overlap};
 use crate::draw::scorer_order;
 use crate::gate::{Cohort, Score, Verdict, gate};
 use crate::hash::Hash32;
+use crate::layout::Layout;
 use crate::record::{Entry, Outcome, Refusal, RoundRecord, ScorerDraw};
 
 /// One participant's work as it reached the coordinator.
@@ -14,6 +18,8 @@ use crate::record::{Entry, Outcome, Refusal, RoundRecord, ScorerDraw};
 pub struct Candidate<'a> {
     /// Index in the roster.
     pub participant: u16,
+    /// Tokens of the steps that it was told to make.
+    pub assigned_tokens: u32,
     /// What was committed before the freeze, if anything was.
     pub commitment: Option<Hash32>,
     /// What was delivered.
@@ -43,10 +49,30 @@ impl From<&CodecError> for Refusal {
     }
 }
 
+/// Decodes what was revealed, in order of commitment: usable updates by participant, and why the others are refused.
+///
+/// Nothing revealed is [`Refusal::Late`]; of two updates that are one the later is [`Refusal::Copied`].
+pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)]) -> (Updates, BTreeMap<u16, Refusal>) {
+    let (mut usable, mut refused) = (Updates::new(), BTreeMap::new());
+    for (participant, bytes) in revealed {
+        let refusal = match bytes.map(|bytes| codec.decode(layout, bytes)) {
+            None => Refusal::Late,
+            Some(Err(error)) => Refusal::from(&error),
+            Some(Ok(update)) if usable.values().any(|other| overlap(other, &update) >= COPY_OVERLAP) => Refusal::Copied,
+            Some(Ok(update)) => {
+                usable.insert(*participant, update);
+                continue;
+            }
+        };
+        refused.insert(*participant, refusal);
+    }
+    (usable, refused)
+}
+
 /// Proposes the record that continues `previous`: finds copies, applies the gate, computes clip factors, draws.
 ///
 /// `candidates` come in the order in which they committed: of two that share their update the later is the copy. Each
-/// participant appears once. Accepted work counts for all tokens that the plan assigns. `seed` and `skipped` are those
+/// participant appears once. Accepted work counts for the tokens assigned. `seed` and `skipped` are those
 /// of [`ScorerDraw`].
 pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, candidates: &[Candidate<'_>]) -> RoundRecord {
     let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
@@ -64,20 +90,18 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
         judged.push((candidate, judgement));
     }
     judged.sort_by_key(|(candidate, _)| candidate.participant);
-    apply_gate(&mut judged);
-    let norms: Vec<u64> = judged.iter().filter_map(|(_, judgement)| judgement.update()).map(norm).collect();
-    let mut factors = clip_factors(&norms).into_iter();
+    apply_gate(plan, &mut judged);
+    let works: Vec<(u64, u32)> =
+        judged.iter().filter_map(|(candidate, judgement)| Some((norm(judgement.update()?), candidate.assigned_tokens))).collect();
+    let mut factors = clip_factors(&works).into_iter();
     let entries = judged.into_iter().map(|(candidate, judgement)| {
         let outcome = match judgement {
-            Judgement::Usable(update, score) => Outcome::Accepted {
-                update_hash: update.hash(),
-                tokens: plan.assigned_tokens(),
-                clip_factor_256: factors.next().unwrap_or(CLIP_ONE),
-                score,
-            },
+            Judgement::Usable(update, score) => {
+                Outcome::Accepted { update_hash: update.hash(), clip_factor_256: factors.next().unwrap_or(CLIP_ONE), score }
+            }
             Judgement::Refused(score, reason) => Outcome::Refused { update_hash: candidate.commitment, score, reason },
         };
-        Entry { participant: candidate.participant, outcome }
+        Entry { participant: candidate.participant, assigned_tokens: candidate.assigned_tokens, outcome }
     });
     let mut record = RoundRecord {
         run: previous.run,
@@ -111,18 +135,18 @@ impl<'a> Judgement<'a> {
     }
 }
 
-fn apply_gate(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
-    let scores: Vec<Score> = judged
+fn apply_gate(plan: Plan, judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
+    let scores: Vec<_> = judged
         .iter()
-        .filter_map(|(_, judgement)| match judgement {
-            Judgement::Usable(_, score) => Some(*score),
+        .filter_map(|(candidate, judgement)| match judgement {
+            Judgement::Usable(_, score) => Some((*score, plan.share(candidate.assigned_tokens))),
             Judgement::Refused(..) => None,
         })
         .collect();
     let cohort = Cohort::of(&scores);
-    for (_, judgement) in judged {
+    for (candidate, judgement) in judged {
         if let Judgement::Usable(_, score) = *judgement
-            && let Verdict::Refuse(reason) = gate(score, cohort)
+            && let Verdict::Refuse(reason) = gate(score, plan.share(candidate.assigned_tokens), cohort)
         {
             *judgement = Judgement::Refused(Some(score), reason);
         }
@@ -137,10 +161,10 @@ mod tests {
     use starling_primitives::RunId;
 
     use super::*;
-    use crate::apply::{Updates, apply_round};
+    use crate::apply::apply_round;
     use crate::codec::{decode, encode};
     use crate::gate::Nats;
-    use crate::layout::{Layout, TensorShape};
+    use crate::layout::TensorShape;
     use crate::outer::OuterConfig;
     use crate::state::OuterState;
 
@@ -174,18 +198,23 @@ mod tests {
         let updates: Vec<Update> = (0..6).map(|seed| update(&state, seed, 1)).collect();
         let scored = |participant: u16, update, score| {
             let commitment = Some(updates[usize::from(participant)].hash());
-            Candidate { participant, commitment, work: Work::Scored { update, score } }
+            Candidate { participant, assigned_tokens: 80, commitment, work: Work::Scored { update, score } }
         };
         let copy = update(&state, 5, 2);
         let candidates = [
             scored(5, &updates[5], honest),
-            Candidate { participant: 4, commitment: Some(copy.hash()), work: Work::Scored { update: &copy, score: honest } },
+            Candidate { work: Work::Scored { update: &copy, score: honest }, commitment: Some(copy.hash()), ..scored(4, &copy, honest) },
             scored(3, &updates[0], honest),
             scored(2, &updates[2], Some(Score { own: Nats(0), unseen: Nats(0) })),
             scored(1, &updates[1], None),
-            Candidate { participant: 6, commitment: None, work: Work::Scored { update: &updates[3], score: honest } },
+            Candidate { participant: 6, assigned_tokens: 80, commitment: None, work: Work::Scored { update: &updates[3], score: honest } },
             scored(0, &updates[0], honest),
-            Candidate { participant: 7, commitment: Some(Hash32([7; 32])), work: Work::Unusable((&CodecError::WrongHeader).into()) },
+            Candidate {
+                participant: 7,
+                assigned_tokens: 16,
+                commitment: Some(Hash32([7; 32])),
+                work: Work::Unusable((&CodecError::WrongHeader).into()),
+            },
         ];
         let record = propose(&previous, Plan::new(5, 2, 8).unwrap(), Hash32([1; 32]), 0, &candidates);
         let expected = [
@@ -200,6 +229,21 @@ mod tests {
         ];
         assert_eq!(reasons(&record), expected);
         assert_eq!(record.tokens_by_place(), [80, 0, 0, 0, 0, 80, 0, 0]);
+    }
+
+    #[test]
+    fn inspect__should_call_the_later_of_two_the_copy() {
+        let state = state();
+        let bytes = |seed: u16| {
+            let values: Vec<f32> = update(&state, seed, 1).values();
+            encode(state.layout(), &values, &mut [0.0; 600]).unwrap()
+        };
+        let (first, second) = (bytes(1), bytes(2));
+        let cut = &first[..40];
+        let revealed = [(3, Some(first.as_slice())), (1, Some(first.as_slice())), (0, None), (2, Some(second.as_slice())), (4, Some(cut))];
+        let (usable, refused) = inspect(Codec::Int4, state.layout(), &revealed);
+        assert_eq!(usable.keys().copied().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(refused, BTreeMap::from([(0, Refusal::Late), (1, Refusal::Copied), (4, Refusal::WrongShape)]));
     }
 
     fn any_score() -> impl Strategy<Value = Option<Score>> {
@@ -230,7 +274,9 @@ mod tests {
                         1 => Work::Unusable(Refusal::WrongShape),
                         _ => Work::Scored { update, score },
                     };
-                    Candidate { participant: *participant, commitment: (fate != 2).then(|| update.hash()), work }
+                    // Of five steps, one to all.
+                    let assigned_tokens = 16 * (1 + u32::from(fate) % 5);
+                    Candidate { participant: *participant, assigned_tokens, commitment: (fate != 2).then(|| update.hash()), work }
                 })
                 .collect();
             let record = propose(&previous, plan, Hash32([3; 32]), skipped, &candidates);

@@ -8,7 +8,7 @@ use starling_primitives::RunId;
 use crate::gate::Score;
 use crate::hash::{Hash32, tagged};
 
-const RECORD_DOMAIN: &str = "starling/round-record/1";
+const RECORD_DOMAIN: &str = "starling/round-record/2";
 const GENESIS_DOMAIN: &str = "starling/run-genesis/1";
 
 /// What the coordinator proposes for a round and its nodes check, apply and sign by digest.
@@ -55,6 +55,8 @@ pub struct ScorerDraw {
 pub struct Entry {
     /// Index in the roster.
     pub participant: u16,
+    /// Tokens of the steps that the coordinator assigned to it when the round began; what it says of itself counts nowhere.
+    pub assigned_tokens: u32,
     /// Accepted or refused.
     pub outcome: Outcome,
 }
@@ -63,13 +65,11 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
-    /// It is part of the mean and paid by its tokens.
+    /// It is part of the mean and paid, both by its assigned tokens.
     Accepted {
         /// Hash of the update's bytes, as committed.
         update_hash: Hash32,
-        /// Tokens that count, at most those assigned.
-        tokens: u32,
-        /// From [`crate::clip_factors`] over the norms of all accepted updates, in 256ths.
+        /// From [`crate::clip_factors`] over all accepted updates, in 256ths.
         clip_factor_256: u16,
         /// What the scorer measured.
         score: Score,
@@ -145,10 +145,10 @@ impl RoundRecord {
     pub fn tokens_by_place(&self) -> Vec<u32> {
         let mut tokens_by_place = vec![0; usize::from(self.roster_size)];
         for entry in &self.entries {
-            if let Outcome::Accepted { tokens, .. } = entry.outcome
+            if matches!(entry.outcome, Outcome::Accepted { .. })
                 && let Some(place) = tokens_by_place.get_mut(usize::from(entry.participant))
             {
-                *place = tokens;
+                *place = entry.assigned_tokens;
             }
         }
         tokens_by_place

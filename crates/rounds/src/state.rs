@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::fragments::Fragments;
 use crate::hash::Hash32;
 use crate::layout::{Layout, LayoutError};
 use crate::merkle::MerkleHasher;
@@ -116,6 +117,28 @@ impl OuterState {
             self.config.step(&mut self.weights, &mut self.momentum, mean);
         }
         (self.round, self.next_inner_step) = (round, next);
+        Ok(())
+    }
+
+    /// [`Self::step`] for one fragment alone: its weights and momentum move by the mean of its updates, all others stay.
+    pub fn step_fragment(
+        &mut self,
+        fragments: &Fragments,
+        fragment: usize,
+        mean: Option<&[f32]>,
+        inner_steps: u32,
+    ) -> Result<(), StateError> {
+        let Some(mean) = mean else {
+            return self.step(None, inner_steps);
+        };
+        check_values("the mean", mean, fragments.layout(fragment).parameters())?;
+        self.step(None, inner_steps)?;
+        let mut rest = mean;
+        for range in fragments.ranges(fragment) {
+            let (here, after) = rest.split_at(range.len());
+            self.config.step(&mut self.weights[range.clone()], &mut self.momentum[range.clone()], here);
+            rest = after;
+        }
         Ok(())
     }
 

@@ -88,7 +88,12 @@ impl Party {
 fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time: &[(u16, Vec<u8>)]) -> RoundRecord {
     let weights = party.state.weights();
     let decoded: Vec<Result<Update, CodecError>> = in_time.iter().map(|(_, bytes)| decode(party.state.layout(), bytes)).collect();
-    let mut candidates = vec![Candidate { participant: LATE, commitment: None, work: Work::Unusable(Refusal::Late) }];
+    let mut candidates = vec![Candidate {
+        participant: LATE,
+        assigned_tokens: plan.assigned_tokens(),
+        commitment: None,
+        work: Work::Unusable(Refusal::Late),
+    }];
     for ((participant, bytes), update) in in_time.iter().zip(&decoded) {
         let work = match update {
             Err(error) => Work::Unusable(error.into()),
@@ -99,7 +104,12 @@ fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time
                 Work::Scored { update, score: Score::from_losses(own[0], own[1], other[0], other[1]) }
             }
         };
-        candidates.push(Candidate { participant: *participant, commitment: Some(artifact_hash(bytes)), work });
+        candidates.push(Candidate {
+            participant: *participant,
+            assigned_tokens: plan.assigned_tokens(),
+            commitment: Some(artifact_hash(bytes)),
+            work,
+        });
     }
     let seed = artifact_hash(&party.state.round().to_le_bytes());
     propose(&party.previous, plan, seed, 0, &candidates)

@@ -54,18 +54,17 @@ fn honest() -> RecordJob {
         encode(state.layout(), &values, &mut vec![0.0; values.len()]).unwrap().into()
     };
     let updates = vec![(0, update(1)), (1, update(2))];
-    let norms: Vec<u64> = updates.iter().map(|(_, bytes)| norm(&decode(state.layout(), bytes).unwrap())).collect();
+    let works: Vec<(u64, u32)> = updates.iter().map(|(_, bytes)| (norm(&decode(state.layout(), bytes).unwrap()), 640)).collect();
     let entries: Vec<Entry> = updates
         .iter()
-        .zip(clip_factors(&norms))
+        .zip(clip_factors(&works))
         .map(|((place, bytes), clip_factor_256)| {
             let outcome = Outcome::Accepted {
                 update_hash: hash_of(bytes),
-                tokens: 640,
                 clip_factor_256,
                 score: Score { own: Nats(1_000), unseen: Nats(900) },
             };
-            Entry { participant: *place, outcome }
+            Entry { participant: *place, assigned_tokens: 640, outcome }
         })
         .collect();
     let run = run_of(&made.prepared);

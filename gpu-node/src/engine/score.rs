@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::engine::{Base, Bench, PrepareJob, RoundJob, prepare, read_state, train_round};
     use starling_primitives::RunId;
-    use starling_rounds::{Cohort, Verdict, encode, gate};
+    use starling_rounds::{Cohort, Share, Verdict, encode, gate};
     use starling_training::{Recipe, Split, Text};
 
     const SOURCE: &str = include_str!("../session/desk.rs");
@@ -101,8 +101,8 @@ mod tests {
             .iter()
             .map(|score| starling_rounds::Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1))
             .collect();
-        let known: Vec<_> = scores.iter().flatten().copied().collect();
-        scores.iter().map(|score| score.is_some_and(|score| gate(score, Cohort::of(&known)) == Verdict::Pass)).collect()
+        let known: Vec<_> = scores.iter().flatten().map(|score| (*score, Share::WHOLE)).collect();
+        scores.iter().map(|score| score.is_some_and(|score| gate(score, Share::WHOLE, Cohort::of(&known)) == Verdict::Pass)).collect()
     }
 
     #[test]
