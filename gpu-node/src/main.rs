@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod engine;
 mod files;
+mod here;
 mod probe;
 mod session;
 mod setup;
@@ -17,7 +18,7 @@ use chain::Chain;
 use clap::{Parser, Subcommand};
 use config::NodeConfig;
 use starling_contract_api::rpc::Signer;
-use starling_primitives::{AccountId, Amount};
+use starling_primitives::{AccountId, Amount, DurationMs};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -51,6 +52,8 @@ enum Order {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Train a recipe on this machine alone, without network or pay, and write a report.
+    Train(here::TrainArguments),
     /// Measure this machine and print what it can do, as JSON.
     Probe {
         /// Threads that work may use.
@@ -97,6 +100,9 @@ struct SetupArguments {
     /// NEAR for an hour.
     #[arg(long, default_value = "0.6", value_parser = Amount::parse_near)]
     price_per_hour: Amount,
+    /// Hours in which a tenant whose meter is a delegate may object to what the delegate signed; 0 takes only tenants who sign themselves, and is paid at once.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=setup::MAX_OBJECTION_HOURS))]
+    objection_hours: u64,
     /// NEAR to stake; the least that is asked for when left out.
     #[arg(long, value_parser = Amount::parse_near)]
     stake: Option<Amount>,
@@ -126,6 +132,7 @@ fn start() -> Result<()> {
     let threads = match &arguments.command {
         Order::Setup(setup) => setup.threads,
         Order::Probe { threads } => *threads,
+        Order::Train(train) => train.threads,
         Order::Run { config } | Order::Doctor { config, .. } => read_config(config)?.threads,
     };
     with_threads(threads)?;
@@ -164,6 +171,7 @@ async fn obey(order: Order) -> Result<()> {
     match order {
         Order::Setup(arguments) => set_up(arguments).await,
         Order::Run { config } => run(&config).await,
+        Order::Train(arguments) => tokio::task::spawn_blocking(move || here::train_here(&arguments)).await?,
         Order::Probe { threads } => {
             let capability = tokio::task::spawn_blocking(move || probe::probe(threads, None)).await??;
             println!("{}", serde_json::to_string_pretty(&capability)?);
@@ -184,6 +192,7 @@ async fn set_up(arguments: SetupArguments) -> Result<()> {
         memory_limit_bytes: arguments.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
         price_per_million_tokens: arguments.price_per_million_tokens,
         price_per_hour: arguments.price_per_hour,
+        objection_window: DurationMs::from_hours(arguments.objection_hours),
         stake: arguments.stake,
     };
     let config = setup::set_up(&setup).await?;

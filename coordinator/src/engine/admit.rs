@@ -5,7 +5,7 @@ use crate::{artifacts::Who, db::WorkKind, runs::Event};
 use starling_http_api::job::JobSpec;
 use starling_primitives::{AccountId, Hash32};
 use starling_protocol::{lease::Lease, run::Run};
-use starling_rounds::{Plan, recipe::Recipe};
+use starling_rounds::recipe::Recipe;
 use std::sync::Arc;
 
 /// The longest job description.
@@ -56,7 +56,8 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<u32, Strin
     let bytes = tools.artifacts.get(terms.recipe).await?;
     let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes))
         .map_err(|error| error.to_string())
-        .and_then(|recipe| Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context).map_err(|error| error.to_string()));
+        .and_then(|recipe| recipe.over_network().map_err(|error| error.to_string()).map(|()| recipe))
+        .and_then(|recipe| recipe.plan().map_err(|error| error.to_string()));
     let plan = match plan {
         Ok(plan) if plan.assigned_tokens() == terms.tokens_per_round => plan,
         Ok(plan) => {

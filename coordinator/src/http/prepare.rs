@@ -74,8 +74,10 @@ fn check_request(request: &PrepareRun) -> Result<(), Fault> {
     if request.recipe.len() > MAX_RECIPE {
         return refused("recipe_invalid", format!("The recipe has {} bytes, {MAX_RECIPE} are allowed.", request.recipe.len()));
     }
-    if let Err(error) = Recipe::from_toml(&request.recipe) {
-        return refused("recipe_invalid", error.to_string());
+    match Recipe::from_toml(&request.recipe).map(|recipe| recipe.over_network()) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return refused("recipe_invalid", format!("{error}.")),
+        Err(error) => return refused("recipe_invalid", error.to_string()),
     }
     if request.min_nodes == 0 || request.min_nodes > request.max_nodes || request.max_nodes > MAX_ROSTER {
         return refused("nodes_invalid", format!("Nodes must satisfy 1 <= min_nodes <= max_nodes <= {MAX_ROSTER}."));

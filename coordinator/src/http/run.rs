@@ -14,52 +14,64 @@ use axum::{Json, extract::State, http::StatusCode};
 use starling_http_api::run::{ExplainedField, MeterSignature, MetricPoint, PendingStatement, RecipePreset, RoundView, RunView};
 use starling_primitives::RunId;
 use starling_protocol::run::Run;
-use starling_rounds::recipe::Recipe;
+use starling_rounds::recipe::{ModelRecipe, Recipe};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
-    let preset = |name: &str| {
-        let recipe = Recipe::preset(name).map_err(Fault::internal)?;
+    let presets = Recipe::preset_names().into_iter().map(Recipe::preset).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
+    let shown = |recipe: &Recipe| {
         let tokens_per_round = u32::try_from(recipe.tokens_per_round()).map_err(Fault::internal)?;
         Ok(RecipePreset {
             name: recipe.name.clone(),
-            title: title(&recipe),
+            title: title(recipe),
             recipe: recipe.to_toml().map_err(Fault::internal)?,
-            parameters: recipe.gpt().parameter_count(),
+            parameters: recipe.model.parameter_count(),
             rounds: recipe.rounds,
             tokens_per_round,
-            explained: explain(&recipe),
+            explained: explain(recipe),
         })
     };
-    Recipe::preset_names().into_iter().map(preset).collect::<Result<Vec<_>, Fault>>().map(Json)
+    presets.iter().filter(|recipe| recipe.over_network().is_ok()).map(shown).collect::<Result<Vec<_>, Fault>>().map(Json)
 }
 
 fn title(recipe: &Recipe) -> String {
-    let gpt = recipe.gpt();
-    format!("A byte-level language model: {} layers, {} wide, sees {} bytes", gpt.layers, gpt.width, gpt.context)
+    match &recipe.model {
+        ModelRecipe::Gpt(gpt) => {
+            format!("A byte-level language model: {} layers, {} wide, sees {} bytes", gpt.layers, gpt.width, gpt.context)
+        }
+        other => format!("A {} of {} parameters", other.kind(), other.parameter_count()),
+    }
 }
 
 fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
-    let (gpt, optimizer, outer) = (recipe.gpt(), &recipe.optimizer, &recipe.outer);
+    let (optimizer, schedule, outer) = (&recipe.optimizer, &recipe.schedule, &recipe.outer);
     let field = |field: &str, value: String, meaning: &str| ExplainedField { field: field.to_owned(), value, meaning: meaning.to_owned() };
-    vec![
+    let of_model = match &recipe.model {
+        ModelRecipe::Gpt(gpt) => vec![
+            field("model.layers", gpt.layers.to_string(), "Transformer blocks."),
+            field("model.heads", gpt.heads.to_string(), "Attention heads of each block."),
+            field("model.width", gpt.width.to_string(), "Numbers that stand for each byte inside the model."),
+            field("model.context", gpt.context.to_string(), "Bytes that the model sees at once."),
+        ],
+        other => vec![field("model.kind", other.kind().to_owned(), "The kind of model.")],
+    };
+    let of_method = [
         field("seed", recipe.seed.to_string(), "Fixes the first weights and which text each step reads."),
         field("rounds", recipe.rounds.to_string(), "How often the nodes' work is merged, checked and paid."),
         field("inner_steps_per_round", recipe.inner_steps_per_round.to_string(), "Steps that each node makes between two merges."),
         field("batch", recipe.batch.to_string(), "Pieces of text in one step."),
         field("clip_norm", recipe.clip_norm.to_string(), "Longer gradients are shortened to this."),
-        field("model.layers", gpt.layers.to_string(), "Transformer blocks."),
-        field("model.heads", gpt.heads.to_string(), "Attention heads of each block."),
-        field("model.width", gpt.width.to_string(), "Numbers that stand for each byte inside the model."),
-        field("model.context", gpt.context.to_string(), "Bytes that the model sees at once."),
-        field("optimizer.peak_learning_rate", optimizer.peak_learning_rate.to_string(), "The longest step, reached after the warm-up."),
-        field("optimizer.floor_learning_rate", optimizer.floor_learning_rate.to_string(), "The step at the end."),
-        field("optimizer.warmup_steps", optimizer.warmup_steps.to_string(), "Steps until the longest."),
+    ];
+    let of_steps = [
+        field("schedule.peak_learning_rate", schedule.peak_learning_rate.to_string(), "The longest step, reached after the warm-up."),
+        field("schedule.floor_learning_rate", schedule.floor_learning_rate.to_string(), "The step at the end."),
+        field("schedule.warmup_tokens", schedule.warmup_tokens.to_string(), "Accepted tokens until the longest."),
         field("optimizer.weight_decay", optimizer.weight_decay.to_string(), "Pulls weights towards zero."),
         field("outer.momentum", outer.momentum.to_string(), "How much of the last merge's direction is kept."),
         field("outer.learning_rate", outer.learning_rate.to_string(), "How far a merge goes along the nodes' mean."),
-    ]
+    ];
+    of_method.into_iter().chain(of_model).chain(of_steps).collect()
 }
 
 pub(super) async fn runs(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Vec<RunView>> {

@@ -168,5 +168,5 @@ fn candidates<'a>(input: &RecordInput, plan: Plan, decoded: &'a Updates) -> Vec<
 
 fn plan_of(recipe: &[u8]) -> Result<Plan, RecordError> {
     let recipe = Recipe::from_json(&String::from_utf8_lossy(recipe))?;
-    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+    Ok(recipe.plan()?)
 }

@@ -299,7 +299,7 @@ impl<'a> Watcher<'a> {
 /// The plan of a run's recipe, read from the artifact that its terms name.
 pub(crate) fn plan(recipe: &[u8]) -> Result<Plan> {
     let recipe = Recipe::from_json(std::str::from_utf8(recipe).context("the recipe is no text")?)?;
-    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+    Ok(recipe.plan()?)
 }
 
 async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {

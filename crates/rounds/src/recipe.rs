@@ -1,16 +1,26 @@
 //! The recipe: one typed, versioned, validated description of a run's model and method.
 //!
-//! Read from TOML or JSON, unknown keys refused; two recipes are the same exactly when their hashes are.
+//! Read from TOML or JSON, unknown keys refused; two recipes are the same exactly when their hashes are. Files of version 1
+//! are read as what they mean in version 2.
 
 mod check;
+mod limits;
+mod method;
 mod presets;
+mod schema;
+mod shapes;
+mod version1;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::RecipeError;
+use crate::assignment::{Plan, PlanError};
 
-/// The only recipe version that this build reads.
-pub const RECIPE_VERSION: u32 = 1;
+pub use check::RecipeError;
+pub use method::{AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe};
+pub use shapes::{BertHead, BertShape, ConvolutionShape, GptShape, LlamaShape, ModelRecipe, PerceptronShape};
+
+/// The recipe version that this build writes; it reads 1 too.
+pub const RECIPE_VERSION: u32 = 2;
 
 /// The hyper-parameters and method of a run.
 ///
@@ -22,76 +32,49 @@ pub struct Recipe {
     pub version: u32,
     /// A name for people, 1 to 64 of `a-z 0-9 - _ .`.
     pub name: String,
-    /// Fixes the initial weights and which windows each step reads.
+    /// Fixes the initial weights and which examples each step reads.
     pub seed: u64,
     /// Outer steps of the run.
     pub rounds: u32,
     /// DiLoCo's H: optimizer steps of each participant in a round.
     pub inner_steps_per_round: u32,
-    /// Windows of text in one inner step.
+    /// Examples in one inner step: windows of text, labelled texts, rows of a table or images.
     pub batch: u32,
+    /// Parts that the batch goes through the model in, one after the other; divides `batch`.
+    #[serde(default = "one")]
+    pub accumulation: u32,
     /// Greatest global norm of a gradient; larger ones are scaled down to it.
     pub clip_norm: f64,
+    /// A step whose loss is more than so many deviations above the last steps' is withdrawn by its own node; 0 keeps all.
+    #[serde(default)]
+    pub spike_deviations: f64,
     /// The shape of the model.
     pub model: ModelRecipe,
-    /// The inner optimizer and its schedule.
+    /// Low-rank adapters that train in place of the model's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterRecipe>,
+    /// The columns of the data.
+    #[serde(default, skip_serializing_if = "DataRecipe::is_default")]
+    pub data: DataRecipe,
+    /// The inner optimizer.
     pub optimizer: OptimizerRecipe,
+    /// Its learning rate.
+    pub schedule: ScheduleRecipe,
     /// The outer optimizer.
     pub outer: OuterRecipe,
+    /// When the model is measured on the way.
+    #[serde(default, skip_serializing_if = "EvaluationRecipe::is_default")]
+    pub evaluation: EvaluationRecipe,
 }
 
-/// Which model, and its shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum ModelRecipe {
-    /// A GPT-2 style decoder over bytes.
-    Gpt(GptShape),
-}
-
-/// The shape of a GPT.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GptShape {
-    /// Transformer blocks.
-    pub layers: u32,
-    /// Attention heads of each block; divides `width`.
-    pub heads: u32,
-    /// Floats per token between the blocks.
-    pub width: u32,
-    /// Tokens that the model sees at once.
-    pub context: u32,
-    /// Different tokens: 256, the bytes.
-    pub vocab: u32,
-}
-
-/// AdamW (arXiv:1711.05101) with linear warm-up and a cosine down to a floor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerRecipe {
-    /// Learning rate after the warm-up.
-    pub peak_learning_rate: f64,
-    /// Learning rate of the last step.
-    pub floor_learning_rate: f64,
-    /// Inner steps until the peak.
-    pub warmup_steps: u32,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled decay of matrices; vectors are left alone.
-    pub weight_decay: f64,
-}
-
-/// The Nesterov outer step of DiLoCo (arXiv:2311.08105).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OuterRecipe {
-    /// Decay of the outer momentum, 0 to below 1.
-    pub momentum: f64,
-    /// The outer learning rate.
-    pub learning_rate: f64,
+/// Why a recipe cannot be trained by a run over the network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a run over the network cannot {what} yet: train this recipe on this machine with `starling train --preset` or `--recipe FILE --here`"
+)]
+pub struct OnlyHere {
+    /// What it asks for.
+    pub what: &'static str,
 }
 
 impl Recipe {
@@ -101,8 +84,11 @@ impl Recipe {
     /// [`RecipeError::Syntax`] with line and column for anything that TOML or the field types refuse, unknown keys
     /// included; else as [`Recipe::validated`].
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string()))?;
-        recipe.validated()
+        let syntax = |e: toml::de::Error| RecipeError::Syntax(e.to_string());
+        if version_of(toml::from_str::<toml::Table>(text).map_err(syntax)?.get("version").and_then(toml::Value::as_integer)) == 1 {
+            return toml::from_str::<version1::Recipe>(text).map_err(syntax)?.read();
+        }
+        toml::from_str::<Self>(text).map_err(syntax)?.validated()
     }
 
     /// Reads and validates a recipe in JSON, the form in which it travels.
@@ -110,8 +96,12 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::from_toml`].
     pub fn from_json(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = serde_json::from_str(text).map_err(|e| RecipeError::Syntax(e.to_string()))?;
-        recipe.validated()
+        let syntax = |e: serde_json::Error| RecipeError::Syntax(e.to_string());
+        let value: serde_json::Value = serde_json::from_str(text).map_err(syntax)?;
+        if version_of(value.get("version").and_then(serde_json::Value::as_i64)) == 1 {
+            return serde_json::from_str::<version1::Recipe>(text).map_err(syntax)?.read();
+        }
+        serde_json::from_str::<Self>(text).map_err(syntax)?.validated()
     }
 
     /// The built-in recipe of that name; [`Recipe::preset_names`] lists them.
@@ -126,6 +116,12 @@ impl Recipe {
     #[must_use]
     pub fn preset_names() -> Vec<&'static str> {
         presets::names()
+    }
+
+    /// The JSON Schema (2020-12) of a recipe file of this version: what each field means and its limits.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schema::schema()
     }
 
     /// This recipe if every field is within its limits and the shape is possible.
@@ -156,16 +152,17 @@ impl Recipe {
     /// BLAKE3 of a domain tag and [`Recipe::canonical_json`].
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key("starling 2026 recipe v1");
+        let mut hasher = blake3::Hasher::new_derive_key("starling 2026 recipe v2");
         hasher.update(self.canonical_json().as_bytes());
         *hasher.finalize().as_bytes()
     }
 
-    /// The GPT's shape.
+    /// The GPT's shape; nothing where the model is another.
     #[must_use]
-    pub fn gpt(&self) -> &GptShape {
+    pub fn gpt(&self) -> Option<&GptShape> {
         match &self.model {
-            ModelRecipe::Gpt(shape) => shape,
+            ModelRecipe::Gpt(shape) => Some(shape),
+            _ => None,
         }
     }
 
@@ -175,10 +172,10 @@ impl Recipe {
         u64::from(self.rounds) * u64::from(self.inner_steps_per_round)
     }
 
-    /// Tokens that one participant trains on in one inner step: `batch * context`.
+    /// Tokens that one participant trains on in one inner step: `batch` times [`ModelRecipe::tokens_per_example`].
     #[must_use]
     pub fn tokens_per_inner_step(&self) -> u64 {
-        u64::from(self.batch) * u64::from(self.gpt().context)
+        u64::from(self.batch) * u64::from(self.model.tokens_per_example())
     }
 
     /// Tokens assigned to one participant in one round.
@@ -186,6 +183,48 @@ impl Recipe {
     pub fn tokens_per_round(&self) -> u64 {
         self.tokens_per_inner_step() * u64::from(self.inner_steps_per_round)
     }
+
+    /// Tokens assigned to one participant in the whole run: what the schedule ends at.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        self.tokens_per_inner_step() * self.total_inner_steps()
+    }
+
+    /// What each participant is assigned in each round.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(&self) -> Result<Plan, PlanError> {
+        Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
+    }
+
+    /// Whether runs over the network can train it: a model of bytes, all of whose weights are the state of the run.
+    ///
+    /// # Errors
+    /// [`OnlyHere`], naming what they cannot do.
+    pub fn over_network(&self) -> Result<(), OnlyHere> {
+        let what = match &self.model {
+            _ if self.adapter.is_some() => "train adapters",
+            _ if self.evaluation.patience > 0 => "stop early",
+            ModelRecipe::Gpt(GptShape { vocab: shapes::BYTES, .. }) | ModelRecipe::Llama(LlamaShape { vocab: shapes::BYTES, .. }) => {
+                return Ok(());
+            }
+            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "train on byte-pair tokens",
+            ModelRecipe::Bert(_) => "train a text encoder",
+            ModelRecipe::Perceptron(_) => "train on tables",
+            ModelRecipe::Convolution(_) => "train on images",
+        };
+        Err(OnlyHere { what })
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A file without a version is judged as one of this version, which then names what is missing.
+fn version_of(found: Option<i64>) -> i64 {
+    found.unwrap_or(i64::from(RECIPE_VERSION))
 }
 
 /// `value` as compact JSON with sorted keys.

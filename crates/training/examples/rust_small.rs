@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Instant;
 
-use starling_training::{Device, Generator, Gpt, Recipe, Sampling, Split, Text, Trainer, baselines, evaluate, flatten, unflatten};
+use starling_training::{Device, Generator, Model, Recipe, Sampling, Split, Text, Trainer, baselines, evaluate, flatten, unflatten};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,16 +24,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Recipe::preset("rust-small")?,
     };
     let participants: u32 = rest.get(1).map_or(Ok(3), |count| count.parse())?;
-    let context = recipe.gpt().context as usize;
+    recipe.over_network()?;
+    let context = recipe.model.context().unwrap_or_default() as usize;
     let train = Text::new(std::fs::read(train)?, context, Split::Train)?;
     let held_out = Text::new(std::fs::read(held_out)?, context, Split::HeldOut)?;
-    println!("{} parameters, {} training bytes", recipe.gpt().parameter_count(), train.bytes().len());
+    println!("{} parameters, {} training bytes", recipe.model.parameter_count(), train.bytes().len());
     println!("{:?}", baselines(train.bytes(), &held_out, HELD_OUT_WINDOWS));
     let model = run(&recipe, &train, &held_out, participants)?;
     for prompt in ["fn main() {\n    let ", "/// Returns ", "use std::"] {
         for temperature in [0.5, 0.8, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::default() };
-            let sample = Generator::new(&model, prompt.as_bytes(), sampling)?;
+            let sample = Generator::bytes(&model, prompt.as_bytes(), sampling)?;
             let bytes = sample.take(300).collect::<Result<Vec<u8>, _>>()?;
             println!("--- {temperature}\n{prompt}{}", String::from_utf8_lossy(&bytes));
         }
@@ -41,15 +42,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(recipe: &Recipe, train: &Text, held_out: &Text, participants: u32) -> Result<Gpt, Box<dyn Error>> {
-    let layout = Gpt::layout(recipe.gpt());
-    let mut global = flatten(&Gpt::initial(recipe.gpt(), recipe.seed));
+fn run(recipe: &Recipe, train: &Text, held_out: &Text, participants: u32) -> Result<Model, Box<dyn Error>> {
+    let layout = Model::layout(recipe)?;
+    let mut global = flatten(&Model::initial(recipe, None)?);
     let mut momentum = vec![0.0f64; global.len()];
     let mut trainers = Vec::new();
     for slot in 0..participants {
         trainers.push(Trainer::new(recipe, &unflatten(&layout, &global)?, train.clone(), slot, &Device::Cpu)?);
     }
-    let mut model = Gpt::new(recipe.gpt(), &unflatten(&layout, &global)?, &Device::Cpu)?;
+    let mut model = Model::new(recipe, &unflatten(&layout, &global)?, &Device::Cpu)?;
     let (mut trained, mut seconds) = (0u64, 0.0);
     for round in 1..=recipe.rounds {
         let (start, mut loss) = (cpu_seconds()?, 0.0);

@@ -1,244 +1,241 @@
-//! Text as byte tokens: hashed shards in, windows out.
+//! Data of every kind, and which examples a step reads.
 //!
-//! Which windows a step reads is a pseudo-random function of (seed, slot, step): anyone who holds the text recomputes
-//! the batch of any participant at any step.
+//! That is a pseudo-random function of (seed, slot, step): anyone who holds the data recomputes the batch of any
+//! participant at any step.
 
-use std::ops::Range;
-use std::sync::Arc;
+mod archive;
+mod batch;
+mod csv;
+mod duplicates;
+mod images;
+mod json_lines;
+mod labelled;
+mod picture;
+mod shards;
+mod splits;
+mod table;
+mod text;
+
+pub use archive::{ArchiveEntry, read_archive, write_tar};
+pub use batch::{Batch, Windows};
+pub use csv::{CsvTable, read_csv};
+pub use duplicates::{Shingles, without_near_duplicates};
+pub use images::{Images, read_images};
+pub use json_lines::{JsonLine, read_json_lines};
+pub use labelled::LabelledTexts;
+pub(crate) use labelled::{rows_of_lines, rows_of_table};
+pub use picture::{Picture, read_picture};
+pub use shards::{Manifest, Tokens, write_shards};
+pub use splits::{Commitment, Sameness, Splits, split};
+pub use table::{Scaling, Table};
+pub use text::{Split, Text};
 
 use crate::error::{Result, TrainingError};
+use crate::model::Texts;
 use crate::random::Stream;
+use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe};
 
-/// What a text is for; names it in errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// Trained on.
-    Train,
-    /// Only evaluated on.
-    HeldOut,
-}
+/// One part in so many of the tokens is masked for a model that predicts them.
+const MASKED_PART: usize = 7;
 
-impl Split {
-    fn what(self) -> &'static str {
-        match self {
-            Self::Train => "training text",
-            Self::HeldOut => "held-out text",
-        }
-    }
-}
-
-/// One text of at least `context + 1` bytes; cheap to clone.
+/// Data that a trainer reads; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Text {
-    bytes: Arc<[u8]>,
-    hash: [u8; 32],
-    context: usize,
+pub enum Data {
+    /// A text whose tokens are its bytes.
+    Text(Text),
+    /// Tokens of a byte-pair tokenizer.
+    Tokens(Tokens),
+    /// Texts with classes.
+    Labelled(LabelledTexts),
+    /// A table with classes.
+    Table(Table),
+    /// Images with classes.
+    Images(Images),
 }
 
-/// Token windows of equal length with the token that follows each position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// `windows * context` tokens, row after row.
-    pub tokens: Arc<[u32]>,
-    /// The next token of each.
-    pub targets: Arc<[u32]>,
-    /// Rows.
-    pub windows: usize,
-    /// Tokens of a row.
-    pub context: usize,
-}
-
-impl Text {
-    /// The text of one artifact, for models that see `context` bytes.
-    ///
-    /// # Errors
-    /// [`TrainingError::EmptyText`] or [`TrainingError::TextTooShort`].
-    pub fn new(bytes: impl Into<Arc<[u8]>>, context: usize, split: Split) -> Result<Self> {
-        let (bytes, needed) = (bytes.into(), context + 1);
-        if bytes.is_empty() {
-            return Err(TrainingError::EmptyText { what: split.what(), needed });
-        }
-        if bytes.len() < needed {
-            return Err(TrainingError::TextTooShort { what: split.what(), found: bytes.len(), needed });
-        }
-        let hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Self { bytes, hash, context })
+impl From<Text> for Data {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
     }
+}
 
-    /// The text made of `shards` in order, each with the BLAKE3 hash that names it.
+impl From<&Text> for Data {
+    fn from(text: &Text) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<&Data> for Data {
+    fn from(data: &Data) -> Self {
+        data.clone()
+    }
+}
+
+impl Data {
+    /// Checks that a model of this shape can learn from the data.
     ///
     /// # Errors
-    /// [`TrainingError::ShardHashMismatch`]; else as [`Text::new`].
-    pub fn from_shards(shards: &[(&[u8], [u8; 32])], context: usize, split: Split) -> Result<Self> {
-        for (index, (bytes, expected)) in shards.iter().enumerate() {
-            let found = blake3::hash(bytes);
-            if found.as_bytes() != expected {
-                return Err(TrainingError::ShardHashMismatch {
-                    index,
-                    expected: blake3::Hash::from_bytes(*expected).to_hex().to_string(),
-                    found: found.to_hex().to_string(),
-                });
+    /// [`TrainingError::BadRequest`], naming what does not fit.
+    pub fn check(&self, model: &ModelRecipe) -> Result<()> {
+        let fits = match (self, model) {
+            (Self::Text(text), ModelRecipe::Gpt(_) | ModelRecipe::Llama(_)) => {
+                same("the training text is cut for windows of", text.context(), "bytes, the recipe's context is", model.context())?;
+                same("the text's tokens are", 256, "bytes, the model's vocabulary is", model.vocab())?;
+                true
             }
-        }
-        let bytes: Vec<u8> = shards.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
-        Self::new(bytes, context, split)
-    }
-
-    /// All bytes, at least `context + 1`.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Bytes that a model sees at once.
-    #[must_use]
-    pub fn context(&self) -> usize {
-        self.context
-    }
-
-    /// BLAKE3 of [`Text::bytes`].
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        self.hash
+            (Self::Tokens(tokens), ModelRecipe::Gpt(_) | ModelRecipe::Llama(_)) => {
+                same("the tokens are cut for windows of", tokens.context(), "tokens, the recipe's context is", model.context())?;
+                same("the tokens are of a vocabulary of", tokens.vocab(), "and the model's is", model.vocab())?;
+                true
+            }
+            (Self::Tokens(tokens), ModelRecipe::Bert(shape @ BertShape { head: BertHead::MaskedTokens, .. })) => {
+                same("the tokens are cut for windows of", tokens.context(), "tokens, the recipe's context is", model.context())?;
+                let vocab = tokens.vocab() + crate::tokenizer::SPECIALS;
+                same("the tokens and the three special ones are", vocab, "and the model's vocabulary is", Some(shape.vocab))?;
+                true
+            }
+            (Self::Labelled(texts), ModelRecipe::Bert(BertShape { head: BertHead::Classes(classes), .. })) => {
+                same("the texts are cut for", texts.context(), "tokens, the recipe's context is", model.context())?;
+                same("the texts' tokens and the three special ones are", texts.vocab(), "and the model's vocabulary is", model.vocab())?;
+                same("the texts have", texts.classes().len(), "classes, the model has", Some(*classes))?;
+                true
+            }
+            (Self::Table(table), ModelRecipe::Perceptron(shape)) => {
+                same("the table has", table.features().len(), "features, the model has", Some(shape.features))?;
+                same("the table has", table.classes().len(), "classes, the model has", Some(shape.classes))?;
+                true
+            }
+            (Self::Images(images), ModelRecipe::Convolution(shape)) => {
+                same("the images have", images.channels(), "channels, the model has", Some(shape.channels))?;
+                same("the images have", images.classes().len(), "classes, the model has", Some(shape.classes))?;
+                true
+            }
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(TrainingError::BadRequest(format!("a {} cannot learn from {}", model.kind(), self.what()))) }
     }
 
     /// The batch of participant `slot` at the global inner step `step`.
-    #[must_use]
-    pub fn batch(&self, seed: u64, slot: u32, step: u64, windows: usize) -> Batch {
-        let mut stream = Stream::new("starling 2026 training windows v1", seed, &[u64::from(slot), step]);
-        let last_start = self.bytes.len() - self.context - 1;
-        let starts = (0..windows).map(|_| usize::try_from(stream.below(last_start as u64 + 1)).unwrap_or(0));
-        self.windows_at(&starts.collect::<Vec<_>>())
-    }
-
-    /// At most `windows` windows that do not overlap, evenly spread over the text: what a model is evaluated on.
-    #[must_use]
-    pub fn spread(&self, windows: usize) -> Batch {
-        let starts: Vec<_> = self.spread_ranges(windows).into_iter().map(|range| range.start - 1).collect();
-        self.windows_at(&starts)
-    }
-
-    /// The bytes that a model predicts in [`Text::spread`]; a baseline is scored on the same ones.
-    #[must_use]
-    pub fn spread_ranges(&self, windows: usize) -> Vec<Range<usize>> {
-        let available = (self.bytes.len() - 1) / self.context;
-        let count = windows.clamp(1, available);
-        (0..count)
-            .map(|index| {
-                let start = index * available / count * self.context + 1;
-                start..start + self.context
-            })
-            .collect()
-    }
-
-    fn windows_at(&self, starts: &[usize]) -> Batch {
-        let mut tokens = Vec::with_capacity(starts.len() * self.context);
-        let mut targets = Vec::with_capacity(starts.len() * self.context);
-        for &start in starts {
-            let window = &self.bytes[start..start + self.context + 1];
-            tokens.extend(window[..self.context].iter().map(|byte| u32::from(*byte)));
-            targets.extend(window[1..].iter().map(|byte| u32::from(*byte)));
+    ///
+    /// # Errors
+    /// [`TrainingError::Shard`] where a shard's file can no longer be read.
+    pub fn batch(&self, model: &ModelRecipe, seed: u64, slot: u32, step: u64, examples: usize) -> Result<Batch> {
+        match self {
+            Self::Text(text) => Ok(text.batch(seed, slot, step, examples).into()),
+            Self::Tokens(tokens) => {
+                let windows = tokens.batch(seed, slot, step, examples)?;
+                Ok(masked_or_not(windows, model, seed, &[u64::from(slot), step]))
+            }
+            Self::Labelled(texts) => Ok(texts.at(&drawn(texts.len(), seed, slot, step, examples))),
+            Self::Table(table) => Ok(table.at(&drawn(table.len(), seed, slot, step, examples))),
+            Self::Images(images) => Ok(images.at(&drawn(images.len(), seed, slot, step, examples))),
         }
-        Batch { tokens: tokens.into(), targets: targets.into(), windows: starts.len(), context: self.context }
     }
-}
 
-impl Batch {
-    /// Tokens in the batch.
+    /// At most `examples` examples spread evenly over the data, none twice: what a model is measured on.
+    ///
+    /// # Errors
+    /// As [`Data::batch`].
+    pub fn spread(&self, model: &ModelRecipe, examples: usize) -> Result<Batch> {
+        match self {
+            Self::Text(text) => Ok(text.spread(examples).into()),
+            Self::Tokens(tokens) => Ok(masked_or_not(tokens.spread(examples)?, model, 0, &[])),
+            Self::Labelled(texts) => Ok(texts.at(&evenly(texts.len(), examples))),
+            Self::Table(table) => Ok(table.at(&evenly(table.len(), examples))),
+            Self::Images(images) => Ok(images.at(&evenly(images.len(), examples))),
+        }
+    }
+
+    /// Examples there are: of texts, windows that do not overlap.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        match self {
+            Self::Text(text) => (text.bytes().len() - 1) / text.context(),
+            Self::Tokens(tokens) => tokens.windows(),
+            Self::Labelled(texts) => texts.len(),
+            Self::Table(table) => table.len(),
+            Self::Images(images) => images.len(),
+        }
     }
 
-    /// Whether there is no token.
+    /// Whether there is no example; data that was read has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
-    /// The batch in pieces of at most `windows` windows, in order.
-    pub fn pieces(&self, windows: usize) -> impl Iterator<Item = Batch> + '_ {
-        let size = windows.max(1) * self.context;
-        self.tokens.chunks(size).zip(self.targets.chunks(size)).map(|(tokens, targets)| Batch {
-            tokens: tokens.into(),
-            targets: targets.into(),
-            windows: tokens.len() / self.context,
-            context: self.context,
-        })
+    /// Names of the classes, in the order of their numbers; none for text.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => &[],
+            Self::Labelled(texts) => texts.classes(),
+            Self::Table(table) => table.classes(),
+            Self::Images(images) => images.classes(),
+        }
+    }
+
+    /// Bytes of text that `tokens` stand for; nothing where the data is no text.
+    #[must_use]
+    pub fn text_bytes(&self, tokens: &[u32]) -> Option<u64> {
+        match self {
+            Self::Text(_) => Some(tokens.len() as u64),
+            Self::Tokens(text) => Some(text.text_bytes(tokens)),
+            Self::Labelled(_) | Self::Table(_) | Self::Images(_) => None,
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text of bytes",
+            Self::Tokens(_) => "byte-pair tokens",
+            Self::Labelled(_) => "labelled texts",
+            Self::Table(_) => "a table",
+            Self::Images(_) => "images",
+        }
     }
 }
 
-#[cfg(test)]
-#[expect(non_snake_case, reason = "tests are named subject__should_effect")]
-mod tests {
-    use super::*;
+/// Places of the examples that a step reads, out of `count`.
+fn drawn(count: usize, seed: u64, slot: u32, step: u64, examples: usize) -> Vec<usize> {
+    let mut stream = Stream::new("starling 2026 training examples v1", seed, &[u64::from(slot), step]);
+    (0..examples).map(|_| usize::try_from(stream.below(count as u64)).unwrap_or(0)).collect()
+}
 
-    fn text(length: usize, context: usize) -> Text {
-        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
-        Text::new(bytes, context, Split::Train).expect("long enough")
-    }
+/// At most `examples` places out of `count`, in order, none twice.
+fn evenly(count: usize, examples: usize) -> Vec<usize> {
+    let taken = examples.clamp(1, count.max(1));
+    (0..taken).map(|index| index * count / taken).collect()
+}
 
-    #[test]
-    fn text__should_refuse_what_holds_no_window() {
-        let refused = |length, split| Text::new(vec![b'a'; length], 8, split).expect_err("must be refused").to_string();
-        assert_eq!(refused(0, Split::Train), "the training text is empty: give at least 9 bytes");
-        assert_eq!(refused(8, Split::HeldOut), "the held-out text has 8 bytes, but one window of the model needs 9");
-        assert!(Text::new(vec![b'a'; 9], 8, Split::Train).is_ok());
-    }
-
-    #[test]
-    fn from_shards__should_check_each_hash() {
-        let (first, second) = (b"first shard".as_slice(), b"second shard".as_slice());
-        let (h1, h2) = (*blake3::hash(first).as_bytes(), *blake3::hash(second).as_bytes());
-        let text = Text::from_shards(&[(first, h1), (second, h2)], 4, Split::Train).expect("hashes match");
-        assert_eq!(text.bytes(), b"first shardsecond shard");
-        let error = Text::from_shards(&[(first, h1), (second, h1)], 4, Split::Train).expect_err("wrong hash");
-        assert!(matches!(error, TrainingError::ShardHashMismatch { index: 1, .. }), "{error}");
-    }
-
-    #[test]
-    fn batch__should_be_a_function_of_seed_slot_and_step() {
-        let text = text(10_000, 16);
-        let base = text.batch(1, 0, 0, 4);
-        assert_eq!(base, text.batch(1, 0, 0, 4));
-        for other in [text.batch(2, 0, 0, 4), text.batch(1, 1, 0, 4), text.batch(1, 0, 1, 4)] {
-            assert_ne!(base, other);
-        }
-        assert_eq!((base.windows, base.context, base.len()), (4, 16, 64));
-        for (token, target) in base.tokens.iter().zip(base.targets.iter()) {
-            assert_eq!((token + 1) % 256, *target);
+/// Windows as they are, or with some tokens masked where the model predicts those.
+fn masked_or_not(windows: Windows, model: &ModelRecipe, seed: u64, counters: &[u64]) -> Batch {
+    let ModelRecipe::Bert(shape) = model else { return windows.into() };
+    let mask = shape.vocab - crate::tokenizer::SPECIALS_BEFORE_MASK;
+    let mut stream = Stream::new("starling 2026 masked tokens v1", seed, counters);
+    let (mut tokens, mut places, mut targets) = (windows.tokens.to_vec(), Vec::new(), Vec::new());
+    for window in 0..windows.windows {
+        let mut taken = vec![false; windows.context];
+        for _ in 0..(windows.context / MASKED_PART).max(1) {
+            let place = usize::try_from(stream.below(windows.context as u64)).unwrap_or(0);
+            if !std::mem::replace(&mut taken[place], true) {
+                let index = window * windows.context + place;
+                places.push(u32::try_from(index).unwrap_or(u32::MAX));
+                targets.push(std::mem::replace(&mut tokens[index], mask));
+            }
         }
     }
+    let texts = Texts { tokens: tokens.into(), lengths: vec![windows.context; windows.windows].into(), context: windows.context };
+    Batch::Masked { texts, places: places.into(), targets: targets.into() }
+}
 
-    #[test]
-    fn batch__should_reach_first_and_last_window() {
-        let text = text(12, 8);
-        let mut seen = [false; 4];
-        for step in 0..200 {
-            seen[text.batch(1, 0, step, 1).tokens[0] as usize] = true;
+/// `Ok` where both are equal.
+fn same<N: std::fmt::Display + Copy + TryInto<u64>>(what: &str, found: N, than: &str, expected: Option<u32>) -> Result<()> {
+    match (found.try_into().ok(), expected) {
+        (Some(number), Some(expected)) if number == u64::from(expected) => Ok(()),
+        (_, expected) => {
+            let expected = expected.map_or("none".to_owned(), |number| number.to_string());
+            Err(TrainingError::BadRequest(format!("{what} {found} {than} {expected}")))
         }
-        assert_eq!(seen, [true; 4]);
-    }
-
-    #[test]
-    fn spread__should_not_overlap_and_should_cover_the_ranges() {
-        for (length, windows) in [(1_000, 5), (1_000, 1_000), (17, 3), (33, 2)] {
-            let text = text(length, 16);
-            let (batch, ranges) = (text.spread(windows), text.spread_ranges(windows));
-            assert_eq!(batch.windows, ranges.len());
-            assert!(batch.windows <= windows && batch.windows >= 1);
-            let predicted: Vec<u8> = ranges.iter().flat_map(|range| text.bytes()[range.clone()].to_vec()).collect();
-            assert_eq!(predicted.iter().map(|b| u32::from(*b)).collect::<Vec<_>>(), batch.targets.to_vec());
-            assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
-        }
-    }
-
-    #[test]
-    fn pieces__should_give_the_batch_back_in_order() {
-        let batch = text(1_000, 16).spread(7);
-        let pieces: Vec<_> = batch.pieces(3).collect();
-        assert_eq!(pieces.iter().map(|piece| piece.windows).collect::<Vec<_>>(), [3, 3, 1]);
-        let joined: Vec<u32> = pieces.iter().flat_map(|piece| piece.targets.to_vec()).collect();
-        assert_eq!(joined, batch.targets.to_vec());
     }
 }

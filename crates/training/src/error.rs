@@ -3,9 +3,6 @@
 use starling_rounds::recipe::RecipeError;
 
 /// The one error of this crate's public functions.
-///
-/// Nothing of a [`crate::Trainer`] has changed when [`TrainingError::LossNotFinite`] or
-/// [`TrainingError::GradientNotFinite`] is returned: the step was withdrawn.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
     /// The recipe was refused.
@@ -39,6 +36,39 @@ pub enum TrainingError {
         /// Hex BLAKE3 of the bytes given.
         found: String,
     },
+    /// A shard, or the manifest that names shards, cannot be used.
+    #[error("{name} cannot be read: {why}")]
+    Shard {
+        /// Which.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A file of data is wrong somewhere.
+    #[error("{name}{}: {why}", place(*row, column))]
+    BadData {
+        /// The file.
+        name: String,
+        /// The row, counted from 1; 0 where the file has none.
+        row: usize,
+        /// The column's name, the letter's number in the row or the entry's path; empty where it is the whole row.
+        column: String,
+        /// What is wrong, in words.
+        why: String,
+    },
+    /// A `tokenizer.json` that is not one of ours, or merges that are impossible.
+    #[error("the tokenizer cannot be used: {0}")]
+    BadTokenizer(String),
+    /// The recipe's model needs more memory than there is; nothing was started.
+    #[error(
+        "training by this recipe needs about {needed_mib} MiB of memory, there are {available_mib}: make batch, context or model smaller, or accumulation greater"
+    )]
+    OutOfMemory {
+        /// By the estimate.
+        needed_mib: u64,
+        /// That may be used.
+        available_mib: u64,
+    },
     /// A tensor that the model has is missing from what was loaded.
     #[error("tensor `{0}` is missing")]
     MissingTensor(String),
@@ -58,17 +88,13 @@ pub enum TrainingError {
     /// A tensor holds NaN or an infinity.
     #[error("tensor `{0}` holds a value that is not finite")]
     NotFinite(String),
-    /// The loss of a step was NaN or infinite; the step changed nothing.
-    #[error("the loss of step {step} is not finite; the step was withdrawn")]
-    LossNotFinite {
+    /// Step after step was withdrawn: the weights that the run has reached lead nowhere.
+    #[error("the last {withdrawn} steps up to step {step} had no finite loss and gradient; the weights lead nowhere")]
+    Diverged {
         /// The global inner step.
         step: u64,
-    },
-    /// The gradient of a step was NaN or infinite; the step changed nothing.
-    #[error("the gradient of step {step} is not finite; the step was withdrawn")]
-    GradientNotFinite {
-        /// The global inner step.
-        step: u64,
+        /// Steps withdrawn one after the other.
+        withdrawn: u32,
     },
     /// A checkpoint's bytes are damaged or from another program.
     #[error("the checkpoint is not readable: {0}")]
@@ -94,3 +120,19 @@ pub enum TrainingError {
 
 /// This crate's result.
 pub type Result<T, E = TrainingError> = std::result::Result<T, E>;
+
+impl TrainingError {
+    /// A file of data that is wrong at a row and column.
+    pub(crate) fn bad_data(name: &str, row: usize, column: &str, why: String) -> Self {
+        Self::BadData { name: name.to_owned(), row, column: column.to_owned(), why }
+    }
+}
+
+fn place(row: usize, column: &str) -> String {
+    match (row, column) {
+        (0, "") => String::new(),
+        (0, entry) => format!(", `{entry}`"),
+        (row, "") => format!(", row {row}"),
+        (row, column) => format!(", row {row}, column `{column}`"),
+    }
+}

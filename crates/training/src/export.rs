@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::arrays_file;
 use crate::error::Result;
-use crate::model::Gpt;
+use crate::model::Net;
 use crate::parameters::{Parameters, check_parameters};
 use starling_rounds::recipe::Recipe;
 
@@ -18,17 +18,19 @@ pub struct ModelFiles {
     pub config_json: String,
 }
 
-/// The files of a model with `parameters`; `metadata` goes into the header beside the recipe and its hash.
+/// The files of a model with `parameters`, adapters merged; `metadata` goes into the header beside the recipe and its hash.
 ///
 /// # Errors
 /// As [`check_parameters`].
 pub fn export_model(recipe: &Recipe, parameters: &Parameters, metadata: &BTreeMap<String, String>) -> Result<ModelFiles> {
-    check_parameters(&Gpt::layout(recipe.gpt()), parameters)?;
+    // What stands in the file is a plain model: whoever reads it needs no adapters.
+    let recipe = &Recipe { adapter: None, ..recipe.clone() };
+    check_parameters(&Net::layout(&recipe.model), parameters)?;
     let mut metadata = metadata.clone();
     metadata.insert("format".to_owned(), "pt".to_owned());
     metadata.insert("starling.recipe".to_owned(), recipe.canonical_json());
     metadata.insert("starling.recipe_hash".to_owned(), blake3::Hash::from_bytes(recipe.hash()).to_hex().to_string());
-    Ok(ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json: Gpt::config_json(recipe.gpt()) })
+    Ok(ModelFiles { safetensors: arrays_file::write(parameters, &metadata), config_json: Net::config_json(&recipe.model) })
 }
 
 /// The files of a model that no recipe made: `config_json` from the model's own `config_json`.
@@ -54,7 +56,7 @@ mod tests {
     #[test]
     fn export__should_be_read_back_with_its_recipe() {
         let recipe = Recipe::preset("tiny").expect("valid");
-        let parameters = Gpt::initial(recipe.gpt(), 1);
+        let parameters = Net::initial(&recipe.model, 1);
         let own = [("starling.run".to_owned(), "7".to_owned())].into();
         let files = export_model(&recipe, &parameters, &own).expect("fits");
         let (read, metadata) = import_model(&files.safetensors).expect("readable");
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn export__should_refuse_weights_of_another_shape() {
         let recipe = Recipe::preset("tiny").expect("valid");
-        let mut parameters = Gpt::initial(recipe.gpt(), 1);
+        let mut parameters = Net::initial(&recipe.model, 1);
         parameters.remove("transformer.wte.weight");
         assert!(export_model(&recipe, &parameters, &BTreeMap::new()).is_err());
     }

@@ -1,21 +1,21 @@
-//! Text from a model, byte by byte.
+//! Text from a model, token by token.
 
 use crate::error::{Result, TrainingError};
-use crate::model::{Decoder, Gpt};
+use crate::model::{Decoder, Model};
 use crate::random::Stream;
 
-/// How to choose each byte.
+/// How to choose each token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// 0 takes the likeliest byte always; 1 samples from the model as it is.
+    /// 0 takes the likeliest token always; 1 samples from the model as it is.
     pub temperature: f64,
-    /// Only the likeliest so many bytes are considered; 256 considers all.
+    /// Only the likeliest so many tokens are considered; of bytes, 256 considers all.
     pub top_k: usize,
     /// Fixes every choice.
     pub seed: u64,
 }
 
-/// An endless text after a prompt: an iterator over bytes. Stop by `take`.
+/// An endless text after a prompt: an iterator over tokens. Stop by `take`.
 pub struct Generator<'a> {
     decoder: Decoder<'a>,
     sampling: Sampling,
@@ -30,35 +30,49 @@ impl Default for Sampling {
 }
 
 impl<'a> Generator<'a> {
-    /// Reads the prompt; of a long one, only the end that fits the model's context. An empty one stands for a new line.
+    /// Reads the prompt; of a long one, only the end that fits the model's context. An empty one stands for a new line,
+    /// which is byte 10 in every tokenizer here.
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`] for a temperature that is not from 0 to 10 or a `top_k` of 0.
-    pub fn new(model: &'a Gpt, prompt: &[u8], sampling: Sampling) -> Result<Self> {
+    /// [`TrainingError::BadRequest`] for a temperature that is not from 0 to 10, a `top_k` of 0, or a model that writes no
+    /// text.
+    pub fn new(model: &'a Model, prompt: &[u32], sampling: Sampling) -> Result<Self> {
         if !(0.0..=10.0).contains(&sampling.temperature) {
             return Err(TrainingError::BadRequest(format!("temperature {} is not from 0 to 10", sampling.temperature)));
         }
         if sampling.top_k == 0 {
             return Err(TrainingError::BadRequest("top_k must be at least 1".to_owned()));
         }
-        let prompt = if prompt.is_empty() { b"\n" } else { prompt };
-        let context = model.shape().context as usize;
-        let mut decoder = Decoder::new(model);
+        let prompt = if prompt.is_empty() { &[u32::from(b'\n')] } else { prompt };
+        let mut decoder = Decoder::new(model)?;
         let mut logits = Vec::new();
-        for byte in &prompt[prompt.len().saturating_sub(context)..] {
-            logits = decoder.feed(u32::from(*byte))?;
+        for token in &prompt[prompt.len().saturating_sub(decoder.context())..] {
+            logits = decoder.feed(*token)?;
         }
         let stream = Stream::new("starling 2026 sampling v1", sampling.seed, &[]);
         Ok(Self { decoder, sampling, stream, logits })
     }
 
-    fn choose(&mut self) -> u8 {
-        let mut ranked: Vec<(u8, f64)> = (0..=u8::MAX).zip(self.logits.iter().map(|logit| f64::from(*logit))).collect();
-        // Ties keep the order of bytes.
+    /// As [`Generator::new`] for a model of bytes: an endless text byte by byte.
+    ///
+    /// # Errors
+    /// As [`Generator::new`]; [`TrainingError::BadRequest`] for a model whose tokens are more than the bytes.
+    pub fn bytes(model: &'a Model, prompt: &[u8], sampling: Sampling) -> Result<impl Iterator<Item = Result<u8>> + use<'a>> {
+        if model.recipe().vocab() != Some(256) {
+            return Err(TrainingError::BadRequest("the model's tokens are not bytes: its tokenizer is needed".to_owned()));
+        }
+        let prompt: Vec<u32> = prompt.iter().map(|byte| u32::from(*byte)).collect();
+        let byte = |token: u32| u8::try_from(token).map_err(|_| TrainingError::BadRequest(format!("token {token} is no byte")));
+        Ok(Self::new(model, &prompt, sampling)?.map(move |token| token.and_then(byte)))
+    }
+
+    fn choose(&mut self) -> u32 {
+        let mut ranked: Vec<(u32, f64)> = (0..).zip(self.logits.iter().map(|logit| f64::from(*logit))).collect();
+        // Ties keep the order of tokens.
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
         ranked.truncate(self.sampling.top_k);
         let Some(&(first, greatest)) = ranked.first() else {
-            return b'\n';
+            return u32::from(b'\n');
         };
         if self.sampling.temperature == 0.0 {
             return first;
@@ -68,10 +82,10 @@ impl<'a> Generator<'a> {
         }
         let total: f64 = ranked.iter().map(|(_, weight)| weight).sum();
         let mut left = self.stream.unit() * total;
-        for (byte, weight) in ranked {
+        for (token, weight) in ranked {
             left -= weight;
             if left < 0.0 {
-                return byte;
+                return token;
             }
         }
         first
@@ -79,13 +93,13 @@ impl<'a> Generator<'a> {
 }
 
 impl Iterator for Generator<'_> {
-    type Item = Result<u8>;
+    type Item = Result<u32>;
 
-    fn next(&mut self) -> Option<Result<u8>> {
-        let byte = self.choose();
-        Some(self.decoder.feed(u32::from(byte)).map(|logits| {
+    fn next(&mut self) -> Option<Result<u32>> {
+        let token = self.choose();
+        Some(self.decoder.feed(token).map(|logits| {
             self.logits = logits;
-            byte
+            token
         }))
     }
 }
@@ -96,16 +110,18 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::data::Windows;
+    use crate::tape::Tape;
     use starling_rounds::recipe::Recipe;
 
-    fn model() -> Gpt {
-        let recipe = Recipe::preset("tiny").expect("valid");
-        Gpt::new(recipe.gpt(), &Gpt::initial(recipe.gpt(), 3), &Device::Cpu).expect("fits")
+    fn model() -> Model {
+        let recipe = Recipe { seed: 3, ..Recipe::preset("tiny").expect("valid") };
+        Model::new(&recipe, &Model::initial(&recipe, None).expect("there"), &Device::Cpu).expect("fits")
     }
 
     fn text(prompt: &[u8], sampling: Sampling) -> Vec<u8> {
         let model = model();
-        let generator = Generator::new(&model, prompt, sampling).expect("valid");
+        let generator = Generator::bytes(&model, prompt, sampling).expect("valid");
         generator.take(80).collect::<Result<_>>().expect("text")
     }
 
@@ -130,11 +146,36 @@ mod tests {
     }
 
     #[test]
+    fn generator__should_write_with_a_llama_as_its_whole_forward_pass_does() {
+        let words = Recipe::preset("rust-words").expect("valid");
+        let parameters = Model::initial(&words, None).expect("there");
+        let model = Model::new(&words, &parameters, &Device::Cpu).expect("fits");
+        let cold = Sampling { temperature: 0.0, top_k: 1, seed: 1 };
+        let prompt: Vec<u32> = (300..310).collect();
+        let made: Vec<u32> = Generator::new(&model, &prompt, cold).expect("valid").take(5).collect::<Result<_>>().expect("tokens");
+        let mut tokens = prompt;
+        for next in &made {
+            let windows = Windows { tokens: tokens.clone().into(), targets: tokens.clone().into(), windows: 1, context: tokens.len() };
+            let tape = Tape::inference();
+            let logits = model.logits(&tape, &model.leaves(&tape).expect("there"), &windows.into()).expect("fits");
+            let rows = logits.tensor().to_vec2::<f32>().expect("two dimensions");
+            let last = rows.last().expect("a row");
+            let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("a token").0;
+            assert_eq!(best, *next as usize);
+            tokens.push(*next);
+        }
+        assert!(Generator::bytes(&model, b"x", cold).is_err());
+        let fraud = Recipe::preset("fraud").expect("valid");
+        let table = Model::new(&fraud, &Model::initial(&fraud, None).expect("there"), &Device::Cpu).expect("fits");
+        assert!(matches!(Generator::new(&table, &[], cold), Err(TrainingError::BadRequest(_))));
+    }
+
+    #[test]
     fn generator__should_refuse_impossible_sampling() {
         let model = model();
         for (temperature, top_k) in [(-0.1, 1), (f64::NAN, 1), (11.0, 1), (1.0, 0)] {
             let sampling = Sampling { temperature, top_k, seed: 1 };
-            assert!(matches!(Generator::new(&model, b"", sampling), Err(TrainingError::BadRequest(_))));
+            assert!(matches!(Generator::new(&model, &[], sampling), Err(TrainingError::BadRequest(_))));
         }
     }
 }

@@ -30,6 +30,8 @@ mod device;
 mod error;
 mod export;
 mod generate;
+mod local;
+mod memory;
 mod model;
 mod muon;
 mod ngram;
@@ -37,26 +39,40 @@ pub mod ops;
 mod optim;
 mod parameters;
 mod random;
+mod report;
 mod schedule;
+mod synthetic;
 mod tape;
+mod tokenizer;
 mod trainer;
 
 /// Where tensors live.
 pub use candle_core::Device;
-pub use data::{Batch, Split, Text};
+pub use data::{
+    ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles, Split, Splits,
+    Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split, without_near_duplicates,
+    write_shards, write_tar,
+};
 pub use device::open_device;
 pub use error::{Result, TrainingError};
 pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
+pub use local::{DataFile, Prepared, Progress, Trained, generated, prepare, train};
+pub use memory::{check_memory, memory_needed};
 pub use model::{
-    Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Perceptron,
-    PerceptronShape, Texts, Weights,
+    Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Model, Net,
+    Perceptron, PerceptronShape, Texts, Weights,
 };
 pub use muon::Muon;
 pub use ngram::{Baselines, Ngram, baselines};
 pub use optim::{AdamW, global_norm, learning_rate};
 pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layout_of, unflatten};
+pub use report::{Calibration, Classification, Interval, Outcome, Report, classification};
 pub use schedule::{Decay, Schedule};
-pub use starling_rounds::recipe::{GptShape, ModelRecipe, OptimizerRecipe, OuterRecipe, RECIPE_VERSION, Recipe, RecipeError};
+pub use starling_rounds::recipe::{
+    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, ModelRecipe, OnlyHere, OptimizerKind, OptimizerRecipe, OuterRecipe,
+    RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
+};
 pub use tape::{Gradients, Tape, Value};
-pub use trainer::{Evaluation, StepReport, Trainer, evaluate, mean_loss};
+pub use tokenizer::Tokenizer;
+pub use trainer::{Evaluation, Optimizer, StepReport, Trainer, Withdrawn, evaluate, mean_loss, probabilities};

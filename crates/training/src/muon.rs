@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use crate::error::{Result, TrainingError};
 use crate::ops::host::{is_fused, map_pairs};
 use crate::ops::math::nearest_f32;
 use crate::ops::product;
 use crate::optim::{AdamW, global_norm};
-use crate::parameters::{Array, Parameters};
+use crate::parameters::{Array, Layout, Parameters, check_parameters};
 use starling_rounds::recipe::OptimizerRecipe;
 
 /// Coefficients of the quintic iteration, steeper at zero than one that converges.
@@ -102,6 +102,22 @@ impl Muon {
     pub fn rest(&self) -> &AdamW {
         &self.rest
     }
+
+    /// As [`Muon::rest`], to be restored.
+    pub(crate) fn rest_mut(&mut self) -> &mut AdamW {
+        &mut self.rest
+    }
+
+    /// Puts back what [`Muon::momenta`] gave.
+    pub(crate) fn restore(&mut self, mut momenta: Parameters, device: &Device) -> Result<()> {
+        let layout: Layout = self.momenta.iter().map(|(name, momentum)| (name.clone(), momentum.dims().to_vec())).collect();
+        check_parameters(&layout, &momenta)?;
+        for (name, momentum) in &mut self.momenta {
+            let array = momenta.remove(name).ok_or_else(|| TrainingError::MissingTensor(name.clone()))?;
+            *momentum = array.to_tensor(device)?;
+        }
+        Ok(())
+    }
 }
 
 /// The matrix of the same singular vectors, its singular values brought near one.
@@ -127,7 +143,7 @@ fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// `p a + q b` of equal shapes.
-fn combined(p: f64, a: &Tensor, q: f64, b: &Tensor) -> Result<Tensor> {
+pub(crate) fn combined(p: f64, a: &Tensor, q: f64, b: &Tensor) -> Result<Tensor> {
     if !is_fused(a) {
         return Ok(((a * p)? + (b * q)?)?);
     }
@@ -138,8 +154,6 @@ fn combined(p: f64, a: &Tensor, q: f64, b: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::random::Stream;
     use starling_rounds::recipe::Recipe;

@@ -1,4 +1,4 @@
-//! The inner optimizer: AdamW in one pass, the global norm that clips, and the recipe's schedule.
+//! AdamW in one pass, the global norm that clips, and the recipe's rate.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,17 +9,15 @@ use crate::error::{Result, TrainingError};
 use crate::ops::host::{Host, is_fused, vectorized};
 use crate::ops::math::{nearest_f32, sum};
 use crate::parameters::{Array, Parameters};
-use crate::schedule::{Decay, Schedule};
+use crate::schedule::Schedule;
 use starling_rounds::recipe::{OptimizerRecipe, Recipe};
 
-/// The learning rate of the global inner step `step`, counted from 0 over all rounds: a linear warm-up to the peak,
-/// then half a cosine down to the floor at the run's last step.
+/// The learning rate of the global inner step `step`, counted from 0 over all rounds, where all work before it was
+/// accepted.
 #[must_use]
 pub fn learning_rate(recipe: &Recipe, step: u64) -> f64 {
-    let OptimizerRecipe { peak_learning_rate: peak, floor_learning_rate: floor, warmup_steps, .. } = recipe.optimizer;
-    let (warmup_tokens, total_tokens) = (u64::from(warmup_steps), recipe.total_inner_steps());
-    // Each step counts as one token.
-    Schedule { peak, floor, warmup_tokens, total_tokens, decay: Decay::Cosine }.rate(step, 1)
+    let tokens = recipe.tokens_per_inner_step();
+    Schedule::of(recipe).rate(step.saturating_mul(tokens), tokens)
 }
 
 /// The norm of all gradients together, in the order of names.

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, TrainingError};
 use crate::ops::math::cosine_and_sine;
+use starling_rounds::recipe::{DecayRecipe, Recipe};
 
 /// How the rate falls from its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,22 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The schedule of a recipe, over the tokens of one participant.
+    #[must_use]
+    pub fn of(recipe: &Recipe) -> Self {
+        let schedule = &recipe.schedule;
+        Self {
+            peak: schedule.peak_learning_rate,
+            floor: schedule.floor_learning_rate,
+            warmup_tokens: schedule.warmup_tokens,
+            total_tokens: recipe.total_tokens(),
+            decay: match schedule.decay {
+                DecayRecipe::Cosine => Decay::Cosine,
+                DecayRecipe::LastTokens(tokens) => Decay::Last { tokens },
+            },
+        }
+    }
+
     /// This schedule if it is possible.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::{EngineError, RunInputs, model_of, weights_of};
 use starling_http_api::run::Baselines;
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::OuterState;
-use starling_training::{Generator, Gpt, Sampling, baselines, evaluate, export_model};
+use starling_training::{Generator, Model, Sampling, baselines, evaluate, export_model};
 use std::sync::Arc;
 
 /// Windows of the held-out text on which before, after and baselines are compared.
@@ -76,11 +76,11 @@ pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
     })
 }
 
-fn sample(model: &Gpt, held_out: &[u8], seed: u64) -> Result<String, EngineError> {
+fn sample(model: &Model, held_out: &[u8], seed: u64) -> Result<String, EngineError> {
     let prompt = &held_out[..held_out.len().min(PROMPT_BYTES)];
     let sampling = Sampling { seed, ..Sampling::default() };
     let mut bytes = prompt.to_vec();
-    for byte in Generator::new(model, prompt, sampling)?.take(SAMPLE_BYTES) {
+    for byte in Generator::bytes(model, prompt, sampling)?.take(SAMPLE_BYTES) {
         bytes.push(byte?);
     }
     Ok(readable(&bytes))

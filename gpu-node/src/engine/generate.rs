@@ -3,7 +3,7 @@
 use super::{EngineError, device};
 use crate::trainer::Cancel;
 use starling_http_api::job::Generate;
-use starling_training::{Generator, Gpt, Recipe, Sampling, TrainingError, import_model};
+use starling_training::{Generator, Model, Recipe, Sampling, TrainingError, import_model};
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -70,13 +70,14 @@ impl Gate {
 }
 
 /// The model of a `model.safetensors`, shaped by the recipe in its metadata.
-pub(crate) fn load_model(file: &[u8]) -> Result<Gpt, EngineError> {
+pub(crate) fn load_model(file: &[u8]) -> Result<Model, EngineError> {
     let (parameters, metadata) = import_model(file)?;
     let recipe = metadata
         .get("starling.recipe")
         .ok_or_else(|| TrainingError::BadRequest("the model file names no recipe in its metadata".to_owned()))?;
     let recipe = Recipe::from_json(recipe).map_err(TrainingError::from)?;
-    Ok(Gpt::new(recipe.gpt(), &parameters, &device()?)?)
+    recipe.over_network()?;
+    Ok(Model::new(&recipe, &parameters, &device()?)?)
 }
 
 /// Generates, giving a piece a few times a second and one at the end.
@@ -89,7 +90,7 @@ pub(crate) fn generate(job: &GenerateJob, gate: &Gate, cancel: &Cancel, mut give
     let mut given = Instant::now();
     let mut units = 0;
     let wanted = usize::try_from(job.spec.max_new_tokens).unwrap_or(usize::MAX);
-    for byte in Generator::new(&model, job.spec.prompt.as_bytes(), sampling)?.take(wanted) {
+    for byte in Generator::bytes(&model, job.spec.prompt.as_bytes(), sampling)?.take(wanted) {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -151,7 +152,7 @@ mod tests {
 
     fn model() -> Arc<[u8]> {
         let recipe = Recipe::preset("tiny").unwrap();
-        let parameters = Gpt::initial(recipe.gpt(), 1);
+        let parameters = Model::initial(&recipe, None).unwrap();
         starling_training::export_model(&recipe, &parameters, &BTreeMap::new()).unwrap().safetensors.into()
     }
 
@@ -217,7 +218,7 @@ mod tests {
     fn load_model__should_refuse_what_is_none_of_ours() {
         assert!(load_model(b"no model").is_err());
         let recipe = Recipe::preset("tiny").unwrap();
-        let file = starling_training::export_model(&recipe, &Gpt::initial(recipe.gpt(), 1), &BTreeMap::new()).unwrap().safetensors;
+        let file = starling_training::export_model(&recipe, &Model::initial(&recipe, None).unwrap(), &BTreeMap::new()).unwrap().safetensors;
         assert!(load_model(&file).is_ok());
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use starling_primitives::RunId;
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
-use starling_training::{Device, Gpt, Parameters, Recipe, Split, Text, TrainingError, unflatten};
+use starling_training::{Device, Model, OnlyHere, Parameters, Recipe, Split, Text, TrainingError, unflatten};
 use std::sync::Arc;
 
 /// Why work gave no result. Nothing of it counts then.
@@ -27,6 +27,9 @@ pub(crate) enum EngineError {
     /// The training engine refused.
     #[error(transparent)]
     Training(#[from] TrainingError),
+    /// The recipe is for one machine.
+    #[error(transparent)]
+    OnlyHere(#[from] OnlyHere),
     /// The recipe gives no plan that rounds can carry.
     #[error("the recipe's rounds are out of bounds: {0}")]
     Plan(#[from] PlanError),
@@ -80,6 +83,7 @@ impl RunInputs {
     /// Reads the three artifacts of a run.
     pub(crate) fn read(recipe: &[u8], data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
         let recipe = recipe_from_json(recipe)?;
+        recipe.over_network()?;
         let context = context(&recipe);
         let text = Text::new(data, context, Split::Train)?;
         let held_out = Text::new(held_out, context, Split::HeldOut)?;
@@ -94,25 +98,18 @@ pub(crate) fn recipe_from_json(bytes: &[u8]) -> Result<Recipe, EngineError> {
 
 /// Rounds, windows and tokens by the recipe.
 pub(crate) fn plan(recipe: &Recipe) -> Result<Plan, EngineError> {
-    Ok(Plan::new(recipe.inner_steps_per_round, recipe.batch, recipe.gpt().context)?)
+    Ok(recipe.plan()?)
 }
 
-/// Bytes that training by this recipe holds at its peak: states and copies of the weights, and the activations of one step.
+/// Bytes that a share of a run by this recipe holds at its peak: the training engine's own, and what rounds need besides.
 pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
-    // Weights, gradients, two moments, feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes), a checkpoint being written (16 bytes).
-    const BYTES_PER_PARAMETER: u64 = 8 * 4 + 8 + 16;
-    // Of each layer: two norms, three projections, attention, its output, the wide layer before and after its function, sums.
-    const FLOATS_PER_LAYER: u64 = 20;
-    let shape = recipe.gpt();
-    let [layers, heads, width, context, vocab, batch] =
-        [shape.layers, shape.heads, shape.width, shape.context, shape.vocab, recipe.batch].map(u64::from);
-    let tokens = batch * context;
-    let activations = tokens * (layers * (FLOATS_PER_LAYER * width + heads * context) + 3 * vocab + 4 * width) * 4;
-    shape.parameter_count() * BYTES_PER_PARAMETER + activations
+    // Feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes).
+    const BYTES_PER_PARAMETER: u64 = 4 * 4 + 8;
+    starling_training::memory_needed(recipe, None) + recipe.model.parameter_count() * BYTES_PER_PARAMETER
 }
 
 fn context(recipe: &Recipe) -> usize {
-    usize::try_from(recipe.gpt().context).unwrap_or(usize::MAX)
+    recipe.model.context().and_then(|context| usize::try_from(context).ok()).unwrap_or(usize::MAX)
 }
 
 fn device() -> Result<Device, EngineError> {
@@ -123,7 +120,7 @@ fn device() -> Result<Device, EngineError> {
 fn layout(recipe: &Recipe) -> Result<Layout, EngineError> {
     let dimension = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     let tensors =
-        Gpt::layout(recipe.gpt()).into_iter().map(|(name, shape)| TensorShape { name, shape: shape.into_iter().map(dimension).collect() });
+        Model::layout(recipe)?.into_iter().map(|(name, shape)| TensorShape { name, shape: shape.into_iter().map(dimension).collect() });
     Ok(Layout::new(tensors.collect())?)
 }
 
@@ -137,9 +134,9 @@ pub(crate) fn read_state(recipe: &Recipe, bytes: &[u8]) -> Result<OuterState, En
 }
 
 fn weights_of(recipe: &Recipe, flat: &[f32]) -> Result<Parameters, EngineError> {
-    Ok(unflatten(&Gpt::layout(recipe.gpt()), flat)?)
+    Ok(unflatten(&Model::layout(recipe)?, flat)?)
 }
 
-fn model_of(recipe: &Recipe, flat: &[f32]) -> Result<Gpt, EngineError> {
-    Ok(Gpt::new(recipe.gpt(), &weights_of(recipe, flat)?, &device()?)?)
+fn model_of(recipe: &Recipe, flat: &[f32]) -> Result<Model, EngineError> {
+    Ok(Model::new(recipe, &weights_of(recipe, flat)?, &device()?)?)
 }

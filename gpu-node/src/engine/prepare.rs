@@ -4,7 +4,7 @@ use super::{EngineError, context, layout, memory_needed, plan};
 use crate::artifact::hash_of;
 use starling_http_api::node::{PrepareRefused, Prepared};
 use starling_rounds::{OuterConfig, OuterState};
-use starling_training::{Gpt, Parameters, Recipe, Split, Text, TrainingError, flatten, import_model};
+use starling_training::{Model, Parameters, Recipe, Split, Text, TrainingError, flatten, import_model};
 use std::sync::Arc;
 
 /// Held-out data is one part in so many when none is given.
@@ -41,6 +41,7 @@ pub(crate) struct PreparedFiles {
 /// Checks and makes all of it, or says why not in a stable code.
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
     let recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
+    recipe.over_network().map_err(|error| refused("recipe_invalid", &error))?;
     let plan = plan(&recipe).map_err(|error| refused("recipe_invalid", &error))?;
     let mut files = Vec::new();
     let (data, held_out) = match job.held_out {
@@ -65,7 +66,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
         base_root: state.root(),
         rounds: recipe.rounds,
         tokens_per_round: plan.assigned_tokens(),
-        parameters: recipe.gpt().parameter_count(),
+        parameters: recipe.model.parameter_count(),
         memory_bytes: memory_needed(&recipe),
     };
     files.extend([recipe_bytes, base]);
@@ -79,10 +80,10 @@ fn split(data: &Arc<[u8]>) -> (Arc<[u8]>, Arc<[u8]>) {
 
 fn initial(recipe: &Recipe, base: &Base) -> Result<Parameters, TrainingError> {
     match base {
-        Base::Fresh => Ok(Gpt::initial(recipe.gpt(), recipe.seed)),
+        Base::Fresh => Model::initial(recipe, None),
         Base::Model(file) => {
             let (parameters, _) = import_model(file)?;
-            starling_training::check_parameters(&Gpt::layout(recipe.gpt()), &parameters)?;
+            starling_training::check_parameters(&Model::layout(recipe)?, &parameters)?;
             Ok(parameters)
         }
     }
@@ -145,7 +146,8 @@ mod tests {
         assert_eq!(code(job(b"short")), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"short")), ..job(&data) }), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"")), ..job(&data) }), "data_empty");
-        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3")] {
+        let table = Recipe::preset("fraud").unwrap().to_toml().unwrap();
+        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3"), &table] {
             assert_eq!(code(PrepareJob { recipe: recipe.to_owned(), ..job(&data) }), "recipe_invalid");
         }
         assert_eq!(code(PrepareJob { base: Base::Model(Arc::from(*b"no model")), ..job(&data) }), "base_mismatch");

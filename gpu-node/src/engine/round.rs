@@ -33,6 +33,8 @@ pub(crate) struct RoundJob {
     pub(crate) inputs: RunInputs,
     /// The outer state to start from.
     pub(crate) state: OuterState,
+    /// The schedule's place: tokens accepted in the run before this round, divided by its nodes.
+    pub(crate) accepted_tokens: u64,
     /// The run's folder.
     pub(crate) folder: PathBuf,
 }
@@ -108,7 +110,7 @@ pub(crate) fn train_round(
     let under_way = live.root == root && (first..end).contains(&live.trainer.position());
     if !under_way || live.trainer.position() == first {
         live.trainer.load_parameters(&weights_of(&job.inputs.recipe, job.state.weights())?)?;
-        live.trainer.seek(first);
+        live.trainer.seek_to(first, job.accepted_tokens);
         live.root = root;
     }
     let made = steps_until(&mut live, end, first, job, cancel, &mut report);
@@ -133,6 +135,10 @@ fn steps_until(
             return Err(EngineError::Cancelled);
         }
         let made = live.trainer.step()?;
+        if let Some(why) = made.withdrawn {
+            tracing::warn!(step = made.step, loss = made.loss, ?why, "withdrew an inner step of its own");
+            continue;
+        }
         tokens += made.tokens;
         recent.push_back((Instant::now(), tokens));
         if recent.len() > RATE_STEPS + 1 {

@@ -19,7 +19,16 @@ fn inputs() -> (RunInputs, OuterState) {
 }
 
 fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {
-    RoundJob { run_id: RunId(1), round: state.round(), place: 1, inputs: inputs.clone(), state: state.clone(), folder: folder.to_owned() }
+    let accepted_tokens = u64::from(state.round()) * inputs.recipe.tokens_per_round();
+    RoundJob {
+        run_id: RunId(1),
+        round: state.round(),
+        place: 1,
+        inputs: inputs.clone(),
+        state: state.clone(),
+        accepted_tokens,
+        folder: folder.to_owned(),
+    }
 }
 
 fn whole(bench: &mut Bench, job: &RoundJob) -> RoundWork {

@@ -4,7 +4,7 @@ use super::{EngineError, RunInputs, plan, weights_of};
 use crate::trainer::Cancel;
 use starling_http_api::node::Score;
 use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, probe_point};
-use starling_training::{Batch, Gpt, mean_loss};
+use starling_training::{Batch, Model, mean_loss};
 use std::sync::Arc;
 
 /// Windows that a loss is measured on, at least and at most; else a tenth of what a participant was assigned.
@@ -31,9 +31,9 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     let assigned = plan.inner_steps_per_round() * plan.windows_per_step();
     let windows = (assigned / ASSIGNED_PART).clamp(MIN_WINDOWS, MAX_WINDOWS).min(assigned);
     let mut model = super::model_of(recipe, job.state.weights())?;
-    let unseen = batch_of(job, UNSEEN_SLOT, windows);
+    let unseen = batch_of(job, UNSEEN_SLOT, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
-    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| batch_of(job, u32::from(*place), windows)).collect();
+    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| batch_of(job, u32::from(*place), windows)).collect::<Result<_, _>>()?;
     let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
     for (((place, update), own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
@@ -52,7 +52,7 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
 }
 
 /// Losses at a fifth of the update; nothing where it is no update or leads to weights that are no numbers.
-fn losses_after(model: &mut Gpt, job: &ScoreJob, update: &[u8], own: &Batch, unseen: &Batch) -> Result<Option<(f64, f64)>, EngineError> {
+fn losses_after(model: &mut Model, job: &ScoreJob, update: &[u8], own: &Batch, unseen: &Batch) -> Result<Option<(f64, f64)>, EngineError> {
     let Ok(update) = decode(job.state.layout(), update) else { return Ok(None) };
     let point = probe_point(job.state.weights(), &update, PROBE_STEP)?;
     if !point.iter().all(|weight| weight.is_finite()) {
@@ -63,20 +63,17 @@ fn losses_after(model: &mut Gpt, job: &ScoreJob, update: &[u8], own: &Batch, uns
 }
 
 /// Windows of a slot's data in this round, spread evenly over its steps.
-fn batch_of(job: &ScoreJob, slot: u32, windows: u32) -> Batch {
+fn batch_of(job: &ScoreJob, slot: u32, windows: u32) -> Result<Batch, EngineError> {
     let recipe = &job.inputs.recipe;
     let (steps, first) = (recipe.inner_steps_per_round, job.state.next_inner_step());
-    let (mut tokens, mut targets) = (Vec::new(), Vec::new());
+    let mut parts = Vec::new();
     // Each step gives its first windows; where there are more windows than steps, the first steps give one more.
     for index in 0..steps.min(windows) {
         let step = first + u64::from(index) * u64::from(steps) / u64::from(steps.min(windows));
         let count = windows / steps.min(windows) + u32::from(index < windows % steps.min(windows));
-        let part = job.inputs.text.batch(recipe.seed, slot, step, usize::try_from(count).unwrap_or(1));
-        tokens.extend_from_slice(&part.tokens);
-        targets.extend_from_slice(&part.targets);
+        parts.push(job.inputs.text.batch(recipe.seed, slot, step, usize::try_from(count).unwrap_or(1)).into());
     }
-    let context = job.inputs.text.context();
-    Batch { windows: tokens.len() / context, context, tokens: tokens.into(), targets: targets.into() }
+    Ok(Batch::joined(&parts)?)
 }
 
 fn number(loss: f64) -> f64 {
@@ -122,6 +119,7 @@ mod tests {
                 place,
                 inputs: inputs.clone(),
                 state: state.clone(),
+                accepted_tokens: 0,
                 folder: folder.path().to_owned(),
             };
             train_round(&mut Bench::default(), &job, &Cancel::default(), |_| ()).unwrap();

@@ -3,7 +3,7 @@
 use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch, load_model};
 use crate::trainer::Cancel;
 use starling_http_api::job::{Measure, Probe, ProbeAnswer, ToolReport, ToolSpec};
-use starling_training::{Decoder, Generator, Gpt, Sampling, TrainingError};
+use starling_training::{Decoder, Generator, Model, Sampling, TrainingError};
 use std::{f64::consts::LN_2, sync::Arc};
 
 const MAX_PROBES: usize = 64;
@@ -67,7 +67,7 @@ pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: im
     Ok(())
 }
 
-fn answer(model: &Gpt, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
+fn answer(model: &Model, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
     match &probe.measure {
         Measure::BitsPerByte { continuation } => Ok(ProbeAnswer::BitsPerByte(bits_per_byte(model, &probe.prompt, continuation)?)),
         Measure::Prefers { right, wrong } => {
@@ -81,7 +81,7 @@ fn answer(model: &Gpt, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
         }
         Measure::Sample { tokens } => {
             let greedy = Sampling { temperature: 0.0, top_k: 1, seed: 0 };
-            let generator = Generator::new(model, probe.prompt.as_bytes(), greedy)?;
+            let generator = Generator::bytes(model, probe.prompt.as_bytes(), greedy)?;
             let bytes = generator.take(usize::try_from(*tokens).unwrap_or(0)).collect::<Result<Vec<u8>, _>>()?;
             Ok(ProbeAnswer::Sample(readable(&bytes)))
         }
@@ -89,12 +89,11 @@ fn answer(model: &Gpt, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
 }
 
 /// Mean of `-log2 p` over the bytes of `continuation`, each after all that stands before it within the model's context.
-fn bits_per_byte(model: &Gpt, prompt: &str, continuation: &str) -> Result<f64, EngineError> {
-    let mut decoder = Decoder::new(model);
+fn bits_per_byte(model: &Model, prompt: &str, continuation: &str) -> Result<f64, EngineError> {
+    let mut decoder = Decoder::new(model)?;
     let prompt = if prompt.is_empty() { "\n" } else { prompt };
-    let context = usize::try_from(model.shape().context).unwrap_or(usize::MAX);
     let mut logits = Vec::new();
-    for byte in &prompt.as_bytes()[prompt.len().saturating_sub(context)..] {
+    for byte in &prompt.as_bytes()[prompt.len().saturating_sub(decoder.context())..] {
         logits = decoder.feed(u32::from(*byte))?;
     }
     let mut nats = 0.0;
@@ -135,7 +134,8 @@ mod tests {
 
     fn run(probes: Vec<Probe>) -> ToolReport {
         let recipe = Recipe::preset("tiny").unwrap();
-        let model = starling_training::export_model(&recipe, &Gpt::initial(recipe.gpt(), 1), &BTreeMap::new()).unwrap().safetensors.into();
+        let model =
+            starling_training::export_model(&recipe, &Model::initial(&recipe, None).unwrap(), &BTreeMap::new()).unwrap().safetensors.into();
         let tool = check_tool(&serde_json::to_vec(&ToolSpec { version: 1, probes }).unwrap()).unwrap();
         let job = ToolJob { tool, model, before_ms: 0, unsigned_limit_ms: 60_000 };
         let mut output = Vec::new();

@@ -62,7 +62,9 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
         return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
     }
     tracing::info!(%run_id, round, place, "training");
-    let job = RoundJob { run_id, round, place, inputs, state, folder };
+    // Work that was refused or lost does not move the learning rate.
+    let accepted_tokens = run.roster.iter().map(|member| member.tokens).sum::<u64>() / u64::try_from(run.roster.len()).unwrap_or(1).max(1);
+    let job = RoundJob { run_id, round, place, inputs, state, accepted_tokens, folder };
     let progress = Progress { run_id, round, reports: context.reports.clone() };
     let work =
         context.trainer.run(Urgency::Work, move |bench| engine::train_round(bench, &job, &cancel, |made| progress.tell(made))).await??;

@@ -1,14 +1,13 @@
-//! The limits of a recipe, and what is said when one is broken.
+//! What is refused in a recipe, and what is said then.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::{GptShape, OptimizerRecipe, RECIPE_VERSION, Recipe};
-
-/// The most parameters that a model may have here: a state of weights and moments stays below 1.6 GB.
-const PARAMETERS_MAX: u64 = 1 << 27;
-/// The most tokens of one inner step.
-const TOKENS_PER_STEP_MAX: u64 = 1 << 20;
+use super::limits as l;
+use super::{
+    AdapterRecipe, BertHead, BertShape, ConvolutionShape, DecayRecipe, GptShape, LlamaShape, ModelRecipe, OptimizerKind, OptimizerRecipe,
+    PerceptronShape, RECIPE_VERSION, Recipe, ScheduleRecipe,
+};
 
 /// Why a recipe was refused, naming the field and its limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +16,7 @@ pub enum RecipeError {
     #[error("the recipe cannot be read: {0}")]
     Syntax(String),
     /// Written for another version of this program.
-    #[error("recipe version {found} is not supported: this build reads version {RECIPE_VERSION}")]
+    #[error("recipe version {found} is not supported: this build reads versions 1 and {RECIPE_VERSION}")]
     UnsupportedVersion {
         /// The version in the file.
         found: u32,
@@ -45,32 +44,55 @@ pub enum RecipeError {
     },
 }
 
+type Checked = Result<(), RecipeError>;
+
 /// Checks every limit of `recipe`; the first broken one is named.
-pub(super) fn check(recipe: &Recipe) -> Result<(), RecipeError> {
+pub(super) fn check(recipe: &Recipe) -> Checked {
     if recipe.version != RECIPE_VERSION {
         return Err(RecipeError::UnsupportedVersion { found: recipe.version });
     }
     check_name(&recipe.name)?;
-    within("seed", recipe.seed, 0..=(1 << 53) - 1)?; // exact in JSON and TOML readers alike
-    within("rounds", recipe.rounds, 1..=100_000)?;
-    within("inner_steps_per_round", recipe.inner_steps_per_round, 1..=1_000)?;
-    within("batch", recipe.batch, 1..=1_024)?;
-    within("clip_norm", recipe.clip_norm, 1e-3..=1e3)?;
-    check_shape(recipe.gpt())?;
-    if recipe.tokens_per_inner_step() > TOKENS_PER_STEP_MAX {
-        return Err(RecipeError::ImpossibleShape(format!(
-            "batch {} times context {} is {} tokens a step, at most {TOKENS_PER_STEP_MAX} are allowed",
+    within("seed", recipe.seed, l::SEED)?;
+    within("rounds", recipe.rounds, l::ROUNDS)?;
+    within("inner_steps_per_round", recipe.inner_steps_per_round, l::INNER_STEPS)?;
+    within("batch", recipe.batch, l::BATCH)?;
+    within("accumulation", recipe.accumulation, 1..=recipe.batch)?;
+    if !recipe.batch.is_multiple_of(recipe.accumulation) {
+        return Err(impossible(format!("batch {} cannot be cut into {} equal parts", recipe.batch, recipe.accumulation)));
+    }
+    within("clip_norm", recipe.clip_norm, l::CLIP_NORM)?;
+    if recipe.spike_deviations != 0.0 {
+        within("spike_deviations", recipe.spike_deviations, l::SPIKE_DEVIATIONS)?;
+    }
+    check_model(&recipe.model)?;
+    if let Some(adapter) = &recipe.adapter {
+        check_adapter(&recipe.model, adapter)?;
+    }
+    let tokens = recipe.tokens_per_inner_step();
+    if tokens > l::TOKENS_PER_STEP_MAX {
+        return Err(impossible(format!(
+            "batch {} times context {} is {tokens} tokens a step, at most {} are allowed",
             recipe.batch,
-            recipe.gpt().context,
-            recipe.tokens_per_inner_step(),
+            recipe.model.tokens_per_example(),
+            l::TOKENS_PER_STEP_MAX
         )));
     }
-    check_optimizer(&recipe.optimizer, recipe.total_inner_steps())?;
-    within("outer.momentum", recipe.outer.momentum, 0.0..=0.99)?;
-    within("outer.learning_rate", recipe.outer.learning_rate, 1e-3..=2.0)
+    for (field, name) in [("data.text", &recipe.data.text), ("data.label", &recipe.data.label)] {
+        check_length(field, name)?;
+    }
+    check_optimizer(&recipe.optimizer)?;
+    if matches!((&recipe.model, recipe.optimizer.method), (ModelRecipe::Convolution(_), OptimizerKind::Muon { .. })) {
+        return Err(impossible("Muon moves matrices, and a convolutional net has none between its layers".to_owned()));
+    }
+    check_schedule(&recipe.schedule, recipe.total_tokens())?;
+    within("outer.momentum", recipe.outer.momentum, l::OUTER_MOMENTUM)?;
+    within("outer.learning_rate", recipe.outer.learning_rate, l::OUTER_RATE)?;
+    within("evaluation.every_steps", recipe.evaluation.every_steps, l::EVERY_STEPS)?;
+    within("evaluation.examples", recipe.evaluation.examples, l::EXAMPLES)?;
+    within("evaluation.patience", recipe.evaluation.patience, l::PATIENCE)
 }
 
-fn check_name(name: &str) -> Result<(), RecipeError> {
+fn check_name(name: &str) -> Checked {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
         return Ok(());
@@ -79,44 +101,136 @@ fn check_name(name: &str) -> Result<(), RecipeError> {
     Err(out_of_range("name", format!("{shown:?}"), "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned()))
 }
 
-fn check_shape(shape: &GptShape) -> Result<(), RecipeError> {
-    within("model.layers", shape.layers, 1..=48)?;
-    within("model.heads", shape.heads, 1..=64)?;
-    within("model.width", shape.width, 8..=4_096)?;
-    within("model.context", shape.context, 8..=4_096)?;
-    within("model.vocab", shape.vocab, 256..=256)?;
-    if !shape.width.is_multiple_of(shape.heads) {
-        return Err(RecipeError::ImpossibleShape(format!("width {} is not divisible by heads {}", shape.width, shape.heads)));
+fn check_length(field: &'static str, name: &str) -> Checked {
+    if l::NAME_LENGTH.contains(&name.len()) {
+        return Ok(());
     }
-    let parameters = shape.parameter_count();
-    if parameters > PARAMETERS_MAX {
-        return Err(RecipeError::ImpossibleShape(format!(
-            "{} layers of width {} have {parameters} parameters, at most {PARAMETERS_MAX} are allowed",
-            shape.layers, shape.width
+    let shown: String = name.chars().take(80).collect();
+    Err(out_of_range(field, format!("{shown:?}"), format!("1 to {} bytes long", l::NAME_LENGTH.end())))
+}
+
+fn check_model(model: &ModelRecipe) -> Checked {
+    match model {
+        ModelRecipe::Gpt(shape) => check_gpt(shape),
+        ModelRecipe::Llama(shape) => check_llama(shape),
+        ModelRecipe::Bert(shape) => check_bert(shape),
+        ModelRecipe::Perceptron(shape) => check_perceptron(shape),
+        ModelRecipe::Convolution(shape) => check_convolution(shape),
+    }?;
+    let parameters = model.parameter_count();
+    if parameters > l::PARAMETERS_MAX {
+        return Err(impossible(format!(
+            "a {} of this shape has {parameters} parameters, at most {} are allowed",
+            model.kind(),
+            l::PARAMETERS_MAX
         )));
     }
     Ok(())
 }
 
-fn check_optimizer(optimizer: &OptimizerRecipe, total_steps: u64) -> Result<(), RecipeError> {
-    within("optimizer.peak_learning_rate", optimizer.peak_learning_rate, 1e-7..=1.0)?;
-    within("optimizer.floor_learning_rate", optimizer.floor_learning_rate, 0.0..=optimizer.peak_learning_rate)?;
-    within("optimizer.beta1", optimizer.beta1, 0.0..=0.999_9)?;
-    within("optimizer.beta2", optimizer.beta2, 0.0..=0.999_99)?;
-    within("optimizer.epsilon", optimizer.epsilon, 1e-12..=1e-2)?;
-    within("optimizer.weight_decay", optimizer.weight_decay, 0.0..=1.0)?;
-    if u64::from(optimizer.warmup_steps) > total_steps {
-        return Err(out_of_range(
-            "optimizer.warmup_steps",
-            optimizer.warmup_steps.to_string(),
-            format!("at most the run's {total_steps} inner steps"),
-        ));
+fn check_gpt(shape: &GptShape) -> Checked {
+    within("model.layers", shape.layers, l::LAYERS)?;
+    within("model.heads", shape.heads, l::HEADS)?;
+    within("model.width", shape.width, l::WIDTH)?;
+    within("model.context", shape.context, l::CONTEXT)?;
+    within("model.vocab", shape.vocab, l::VOCAB)?;
+    check_divides(shape.width, shape.heads)
+}
+
+fn check_llama(shape: &LlamaShape) -> Checked {
+    within("model.layers", shape.layers, l::LAYERS)?;
+    within("model.heads", shape.heads, l::HEADS)?;
+    within("model.key_heads", shape.key_heads, 1..=shape.heads)?;
+    within("model.head", shape.head, l::HEAD)?;
+    within("model.width", shape.width, l::WIDTH)?;
+    within("model.hidden", shape.hidden, l::HIDDEN)?;
+    within("model.context", shape.context, l::CONTEXT)?;
+    within("model.vocab", shape.vocab, l::VOCAB)?;
+    within("model.theta", shape.theta, l::THETA)?;
+    within("model.epsilon", shape.epsilon, l::EPSILON)?;
+    if !shape.heads.is_multiple_of(shape.key_heads) {
+        return Err(impossible(format!("{} heads cannot share {} key heads", shape.heads, shape.key_heads)));
+    }
+    if !shape.head.is_multiple_of(2) {
+        return Err(impossible(format!("a head of {} numbers cannot be rotated in pairs", shape.head)));
     }
     Ok(())
 }
 
+fn check_bert(shape: &BertShape) -> Checked {
+    within("model.layers", shape.layers, l::LAYERS)?;
+    within("model.heads", shape.heads, l::HEADS)?;
+    within("model.width", shape.width, l::WIDTH)?;
+    within("model.hidden", shape.hidden, l::HIDDEN)?;
+    within("model.context", shape.context, l::CONTEXT)?;
+    within("model.vocab", shape.vocab, l::ENCODER_VOCAB)?;
+    within("model.segments", shape.segments, l::SEGMENTS)?;
+    within("model.epsilon", shape.epsilon, l::EPSILON)?;
+    if let BertHead::Classes(classes) = shape.head {
+        within("model.head.classes", classes, l::CLASSES)?;
+    }
+    check_divides(shape.width, shape.heads)
+}
+
+fn check_perceptron(shape: &PerceptronShape) -> Checked {
+    within("model.features", shape.features, l::FEATURES)?;
+    within("model.hidden (its length)", shape.hidden.len(), l::HIDDEN_LAYERS)?;
+    shape.hidden.iter().try_for_each(|width| within("model.hidden", *width, l::HIDDEN_WIDTH))?;
+    within("model.classes", shape.classes, l::CLASSES)
+}
+
+fn check_convolution(shape: &ConvolutionShape) -> Checked {
+    within("model.channels", shape.channels, l::CHANNELS)?;
+    within("model.stages (its length)", shape.stages.len(), l::STAGES)?;
+    shape.stages.iter().try_for_each(|channels| within("model.stages", *channels, l::STAGE_CHANNELS))?;
+    within("model.classes", shape.classes, l::CLASSES)
+}
+
+fn check_adapter(model: &ModelRecipe, adapter: &AdapterRecipe) -> Checked {
+    if !matches!(model, ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) | ModelRecipe::Bert(_)) {
+        return Err(impossible(format!("adapters belong to transformers, not to a {}", model.kind())));
+    }
+    within("adapter.rank", adapter.rank, l::RANK)?;
+    within("adapter.alpha", adapter.alpha, l::ALPHA)?;
+    within("adapter.targets (its length)", adapter.targets.len(), l::NAMES)?;
+    within("adapter.whole (its length)", adapter.whole.len(), 0..=*l::NAMES.end())?;
+    adapter.targets.iter().try_for_each(|name| check_length("adapter.targets", name))?;
+    adapter.whole.iter().try_for_each(|name| check_length("adapter.whole", name))
+}
+
+fn check_optimizer(optimizer: &OptimizerRecipe) -> Checked {
+    if let OptimizerKind::Muon { momentum } = optimizer.method {
+        within("optimizer.method.muon.momentum", momentum, l::MOMENTUM)?;
+    }
+    within("optimizer.beta1", optimizer.beta1, l::BETA1)?;
+    within("optimizer.beta2", optimizer.beta2, l::BETA2)?;
+    within("optimizer.epsilon", optimizer.epsilon, l::EPSILON)?;
+    within("optimizer.weight_decay", optimizer.weight_decay, l::WEIGHT_DECAY)
+}
+
+fn check_schedule(schedule: &ScheduleRecipe, total: u64) -> Checked {
+    within("schedule.peak_learning_rate", schedule.peak_learning_rate, l::PEAK)?;
+    within("schedule.floor_learning_rate", schedule.floor_learning_rate, 0.0..=schedule.peak_learning_rate)?;
+    let fits = |field, tokens: u64, most: u64| {
+        if tokens <= most {
+            Ok(())
+        } else {
+            Err(out_of_range(field, tokens.to_string(), format!("at most {most} of the run's {total} tokens")))
+        }
+    };
+    fits("schedule.warmup_tokens", schedule.warmup_tokens, total)?;
+    match schedule.decay {
+        DecayRecipe::Cosine => Ok(()),
+        DecayRecipe::LastTokens(tokens) => fits("schedule.decay.last-tokens", tokens, total - schedule.warmup_tokens),
+    }
+}
+
+fn check_divides(width: u32, heads: u32) -> Checked {
+    if width.is_multiple_of(heads) { Ok(()) } else { Err(impossible(format!("width {width} is not divisible by heads {heads}"))) }
+}
+
 /// NaN is within no range.
-fn within<T: PartialOrd + Display>(field: &'static str, value: T, range: RangeInclusive<T>) -> Result<(), RecipeError> {
+fn within<T: PartialOrd + Display>(field: &'static str, value: T, range: RangeInclusive<T>) -> Checked {
     if range.contains(&value) {
         return Ok(());
     }
@@ -132,14 +246,6 @@ fn out_of_range(field: &'static str, value: String, limit: String) -> RecipeErro
     RecipeError::OutOfRange { field, value, limit }
 }
 
-impl GptShape {
-    /// Trainable numbers of a GPT of this shape; the output layer is the token embedding again.
-    #[must_use]
-    pub fn parameter_count(&self) -> u64 {
-        let [layers, width, context, vocab] = [self.layers, self.width, self.context, self.vocab].map(u64::from);
-        let norms = 4 * width;
-        let attention = width * 3 * width + 3 * width + width * width + width;
-        let perceptron = width * 4 * width + 4 * width + 4 * width * width + width;
-        vocab * width + context * width + layers * (norms + attention + perceptron) + 2 * width
-    }
+fn impossible(what: String) -> RecipeError {
+    RecipeError::ImpossibleShape(what)
 }

@@ -16,6 +16,7 @@ fn refusal(change: impl FnOnce(&mut Recipe)) -> String {
 fn shape(recipe: &mut Recipe) -> &mut GptShape {
     match &mut recipe.model {
         ModelRecipe::Gpt(shape) => shape,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -29,7 +30,7 @@ fn presets__should_be_valid_and_survive_toml_and_json() {
         assert_eq!(Recipe::from_json(&recipe.canonical_json()).expect("readable"), recipe);
     }
     let unknown = Recipe::preset("nope").expect_err("unknown").to_string();
-    assert!(unknown.contains("`nope`") && unknown.contains("rust-small, tiny"), "{unknown}");
+    assert!(unknown.contains("`nope`") && unknown.contains("rust-small, tiny, rust-words"), "{unknown}");
 }
 
 #[test]
@@ -55,15 +56,20 @@ fn recipe__should_name_field_and_limit() {
             assert!(error.contains(word), "{error} lacks {word}");
         }
     };
-    check(refusal(|r| r.version = 2), &["version 2", "reads version 1"]);
+    check(refusal(|r| r.version = 3), &["version 3", "reads versions 1 and 2"]);
     check(refusal(|r| r.name = "Ünknown".to_owned()), &["`name`", "1 to 64"]);
     check(refusal(|r| r.rounds = 0), &["`rounds` is 0", "from 1 to"]);
     check(refusal(|r| r.batch = 5_000), &["`batch` is 5000", "1024"]);
     check(refusal(|r| r.clip_norm = f64::NAN), &["`clip_norm` is NaN"]);
-    check(refusal(|r| r.optimizer.floor_learning_rate = 1.0), &["floor_learning_rate", "to 0.01"]);
-    check(refusal(|r| r.optimizer.warmup_steps = 51), &["warmup_steps", "50 inner steps"]);
+    check(refusal(|r| r.accumulation = 3), &["batch 4", "3 equal parts"]);
+    check(refusal(|r| r.spike_deviations = 1.0), &["`spike_deviations` is 1", "from 4"]);
+    check(refusal(|r| r.schedule.floor_learning_rate = 1.0), &["floor_learning_rate", "to 0.01"]);
+    check(refusal(|r| r.schedule.warmup_tokens = 6_401), &["warmup_tokens", "6400 of the run's 6400 tokens"]);
+    check(refusal(|r| r.schedule.decay = DecayRecipe::LastTokens(6_000)), &["last-tokens", "at most 5760"]);
+    check(refusal(|r| r.optimizer.method = OptimizerKind::Muon { momentum: 1.0 }), &["muon.momentum", "0.999"]);
+    check(refusal(|r| r.data.text = String::new()), &["data.text", "1 to 128"]);
     check(refusal(|r| r.outer.momentum = 1.0), &["outer.momentum", "0.99"]);
-    check(refusal(|r| shape(r).vocab = 255), &["model.vocab", "exactly 256"]);
+    check(refusal(|r| shape(r).vocab = 255), &["model.vocab", "from 256 to 65536"]);
 }
 
 #[test]
@@ -86,9 +92,12 @@ fn hash__should_be_fixed_and_cover_every_field() {
     let base = tiny();
     // Changes only together with RECIPE_VERSION or the preset.
     let json = base.canonical_json();
-    assert!(json.starts_with(r#"{"batch":4,"clip_norm":1.0,"inner_steps_per_round":5,"model":{"context":32,"heads":2,"#), "{json}");
+    assert!(
+        json.starts_with(r#"{"accumulation":1,"batch":4,"clip_norm":1.0,"inner_steps_per_round":5,"model":{"context":32,"heads":2,"#),
+        "{json}"
+    );
     let changes: [fn(&mut Recipe); 5] =
-        [|r| r.seed = 2, |r| r.rounds += 1, |r| r.optimizer.beta2 = 0.99, |r| r.outer.learning_rate = 0.7, |r| shape(r).layers = 3];
+        [|r| r.seed = 2, |r| r.rounds += 1, |r| r.schedule.warmup_tokens = 7, |r| r.outer.learning_rate = 0.7, |r| shape(r).layers = 3];
     for change in changes {
         let mut other = base.clone();
         change(&mut other);
@@ -103,4 +112,176 @@ fn counts__should_follow_the_fields() {
     assert_eq!(recipe.total_inner_steps(), 50);
     assert_eq!(recipe.tokens_per_inner_step(), 128);
     assert_eq!(recipe.tokens_per_round(), 640);
+}
+
+#[test]
+fn version_1__should_be_read_as_what_it_means_now() {
+    let old = r#"
+        version = 1
+        name = "tiny"
+        seed = 1
+        rounds = 10
+        inner_steps_per_round = 5
+        batch = 4
+        clip_norm = 1.0
+        [model]
+        kind = "gpt"
+        layers = 2
+        heads = 2
+        width = 32
+        context = 32
+        vocab = 256
+        [optimizer]
+        peak_learning_rate = 0.01
+        floor_learning_rate = 0.001
+        warmup_steps = 5
+        beta1 = 0.9
+        beta2 = 0.98
+        epsilon = 1e-8
+        weight_decay = 0.1
+        [outer]
+        momentum = 0.5
+        learning_rate = 0.8
+    "#;
+    assert_eq!(Recipe::from_toml(old).expect("readable"), tiny());
+    let json = serde_json::to_string(&toml::from_str::<toml::Table>(old).expect("TOML")).expect("JSON");
+    assert_eq!(Recipe::from_json(&json).expect("readable"), tiny());
+    let both = old.replace("clip_norm", "accumulation = 1\nclip_norm");
+    assert!(Recipe::from_toml(&both).is_err(), "no key of a later version");
+    assert!(Recipe::from_toml(&old.replace("version = 1", "version = 2")).expect_err("refused").to_string().contains("peak_learning_rate"));
+    assert!(Recipe::from_toml(&old.replace("heads = 2", "heads = 3")).is_err());
+}
+
+#[test]
+fn over_network__should_take_models_of_bytes_alone() {
+    let takes = |name| Recipe::preset(name).expect("valid").over_network();
+    assert!(takes("rust-small").is_ok() && takes("tiny").is_ok());
+    for (name, what) in [("rust-words", "byte-pair"), ("triage", "encoder"), ("fraud", "tables"), ("cells", "images")] {
+        let refused = takes(name).expect_err("refused").to_string();
+        assert!(refused.contains(what) && refused.contains("--preset"), "{refused}");
+    }
+    let early = Recipe { evaluation: EvaluationRecipe { patience: 1, ..EvaluationRecipe::default() }, ..tiny() };
+    assert!(early.over_network().expect_err("refused").to_string().contains("stop early"));
+}
+
+/// Whether `value` is what `schema` says: as much of JSON Schema as the recipe's uses.
+fn conforms(schema: &serde_json::Value, value: &serde_json::Value) -> Result<(), String> {
+    let wrong = |why: &str| Err(format!("{value}: {why}"));
+    if let Some(expected) = schema.get("const")
+        && expected != value
+        && expected.as_f64().is_none_or(|number| value.as_f64() != Some(number))
+    {
+        return wrong("another constant");
+    }
+    for (key, exact) in [("oneOf", true), ("anyOf", false)] {
+        if let Some(choices) = schema.get(key).and_then(|choices| choices.as_array()) {
+            let fit = choices.iter().filter(|choice| conforms(choice, value).is_ok()).count();
+            if fit == 0 || (exact && fit > 1) {
+                return wrong("no choice, or more than one");
+            }
+        }
+    }
+    let kind = schema.get("type").and_then(|kind| kind.as_str());
+    let right = match kind {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("integer") => value.is_u64(),
+        Some("number") => value.is_number(),
+        _ => true,
+    };
+    let below = |key: &str, found: Option<f64>| {
+        schema.get(key).and_then(|limit| limit.as_f64()).zip(found).is_some_and(|(limit, found)| found < limit)
+    };
+    let above = |key: &str, found: Option<f64>| {
+        schema.get(key).and_then(|limit| limit.as_f64()).zip(found).is_some_and(|(limit, found)| found > limit)
+    };
+    let length = value.as_array().map(Vec::len).or(value.as_str().map(str::len)).map(|length| length as f64);
+    if !right || below("minimum", value.as_f64()) || above("maximum", value.as_f64()) {
+        return wrong("another type, or out of limits");
+    }
+    if ["minItems", "minLength"].iter().any(|key| below(key, length)) || ["maxItems", "maxLength"].iter().any(|key| above(key, length)) {
+        return wrong("too short or too long");
+    }
+    for item in value.as_array().into_iter().flatten() {
+        conforms(&schema["items"], item)?;
+    }
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let of_field = schema["properties"].get(name);
+        if kind == Some("object") {
+            conforms(of_field.ok_or_else(|| format!("no field {name}"))?, field)?;
+        }
+    }
+    match schema.get("required").and_then(|names| names.as_array()) {
+        Some(names) if names.iter().any(|name| value.get(name.as_str().unwrap_or_default()).is_none()) => wrong("a field is missing"),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn schema__should_agree_with_the_reader() {
+    let schema = Recipe::schema();
+    let mut recipes: Vec<Recipe> = Recipe::preset_names().into_iter().map(|name| Recipe::preset(name).expect("valid")).collect();
+    let mut full = Recipe::preset("triage").expect("valid");
+    full.adapter = Some(AdapterRecipe { rank: 4, alpha: 8.0, targets: vec!["query".to_owned()], whole: vec!["classifier".to_owned()] });
+    full.data.label = "urgency".to_owned();
+    recipes.push(full.clone());
+    if let ModelRecipe::Bert(shape) = &mut full.model {
+        shape.head = BertHead::MaskedTokens;
+    }
+    recipes.push(full);
+    for recipe in &recipes {
+        let recipe = recipe.clone().validated().expect("valid");
+        conforms(&schema, &serde_json::to_value(&recipe).expect("JSON")).expect("in the schema");
+    }
+    // Each number of each recipe, driven out of its limits, is refused by both or by neither.
+    let mut compared = 0;
+    for recipe in &recipes {
+        let value = serde_json::to_value(recipe).expect("JSON");
+        for path in numbers(&value, String::new()) {
+            for number in [serde_json::json!(0), serde_json::json!(-1), serde_json::json!(1e12), serde_json::json!(1u64 << 60)] {
+                let mut changed = value.clone();
+                *changed.pointer_mut(&path).expect("there") = number;
+                let read = Recipe::from_json(&changed.to_string());
+                // What depends on other fields the schema cannot say.
+                if matches!(read, Err(RecipeError::ImpossibleShape(_))) {
+                    continue;
+                }
+                let depends = [
+                    "/schedule/warmup_tokens",
+                    "/schedule/decay/last-tokens",
+                    "/accumulation",
+                    "/model/key_heads",
+                    "/schedule/floor_learning_rate",
+                    "/version",
+                ];
+                if depends.contains(&path.as_str()) {
+                    continue;
+                }
+                compared += 1;
+                assert_eq!(read.is_ok(), conforms(&schema, &changed).is_ok(), "{path} in {changed}");
+            }
+        }
+    }
+    assert!(compared > 500, "{compared}");
+}
+
+fn numbers(value: &serde_json::Value, path: String) -> Vec<String> {
+    match value {
+        serde_json::Value::Number(_) => vec![path],
+        serde_json::Value::Object(fields) => fields.iter().flat_map(|(name, field)| numbers(field, format!("{path}/{name}"))).collect(),
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().flat_map(|(index, item)| numbers(item, format!("{path}/{index}"))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn parameter_counts__should_be_positive_and_follow_the_shape() {
+    for name in Recipe::preset_names() {
+        let recipe = Recipe::preset(name).expect("valid");
+        assert!((1_000..1_000_000).contains(&recipe.model.parameter_count()), "{name}: {}", recipe.model.parameter_count());
+    }
 }

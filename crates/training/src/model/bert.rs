@@ -12,44 +12,13 @@ use crate::error::{Result, TrainingError};
 use crate::ops::{self, Heads, Seen};
 use crate::parameters::{Layout, Parameters};
 use crate::tape::{Tape, Value};
+use starling_rounds::recipe::{BertHead, BertShape};
 
 const TOKEN_EMBEDDING: &str = "bert.embeddings.word_embeddings.weight";
 const POSITION_EMBEDDING: &str = "bert.embeddings.position_embeddings.weight";
 const SEGMENT_EMBEDDING: &str = "bert.embeddings.token_type_embeddings.weight";
 /// Deviation of all initial matrices, as published.
 const DEVIATION: f32 = 0.02;
-
-/// What stands on the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BertHead {
-    /// A pooler over the first token and a linear layer to so many classes.
-    Classes(u32),
-    /// The token embedding again, after a transform: predicts masked tokens.
-    MaskedTokens,
-}
-
-/// The shape of a BERT.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BertShape {
-    /// Transformer blocks.
-    pub layers: u32,
-    /// Attention heads of each block; divides `width`.
-    pub heads: u32,
-    /// Floats per token between the blocks.
-    pub width: u32,
-    /// Floats per token within the perceptron.
-    pub hidden: u32,
-    /// Tokens that the model sees at once.
-    pub context: u32,
-    /// Different tokens.
-    pub vocab: u32,
-    /// Kinds of segment that have an embedding; every token here is of the first.
-    pub segments: u32,
-    /// Added to the variance in norms.
-    pub epsilon: f64,
-    /// What it is for.
-    pub head: BertHead,
-}
 
 /// Texts of equal room: token `position` of text `i` is at `i * context + position`, padding after the real ones.
 #[derive(Clone, Debug, PartialEq, Eq)]

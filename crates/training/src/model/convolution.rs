@@ -10,23 +10,13 @@ use crate::error::Result;
 use crate::ops::{self, Images, Kernel};
 use crate::parameters::{Layout, Parameters};
 use crate::tape::{Tape, Value};
+use starling_rounds::recipe::ConvolutionShape;
 
 /// The `model_type` in `config.json`; `transformers` has no such model.
 const MODEL_TYPE: &str = "starling-convolution";
 const KERNEL: Kernel = Kernel { size: 3, stride: 2, padding: 1 };
 const EPSILON: f64 = 1e-5;
 const CLASSIFIER: &str = "classifier";
-
-/// The shape of a convolutional net.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConvolutionShape {
-    /// Channels of the images: 1 for grey, 3 for colours.
-    pub channels: u32,
-    /// Channels after each stage.
-    pub stages: Vec<u32>,
-    /// Classes, at least 2.
-    pub classes: u32,
-}
 
 /// A convolutional net with its variables.
 pub struct Convolution {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Var};
 
-pub use decode::Decoder;
+pub(super) use decode::GptDecoder;
 
 use super::config::Config;
 use super::weights::{Initial, Leaves, Weights, initial};

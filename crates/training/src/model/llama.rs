@@ -11,39 +11,13 @@ use crate::error::{Result, TrainingError};
 use crate::ops::{self, Heads, Rotations, Seen};
 use crate::parameters::{Layout, Parameters};
 use crate::tape::{Tape, Value};
+use starling_rounds::recipe::LlamaShape;
 
 const EMBEDDING: &str = "model.embed_tokens";
 const FINAL_NORM: &str = "model.norm";
 const HEAD: &str = "lm_head";
 /// Deviation of the initial embeddings.
 const EMBEDDING_DEVIATION: f32 = 0.02;
-
-/// The shape of a Llama.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LlamaShape {
-    /// Transformer blocks.
-    pub layers: u32,
-    /// Heads of queries.
-    pub heads: u32,
-    /// Heads of keys and of values; divides `heads`.
-    pub key_heads: u32,
-    /// Floats of a head, an even number.
-    pub head: u32,
-    /// Floats per token between the blocks.
-    pub width: u32,
-    /// Floats per token within the perceptron.
-    pub hidden: u32,
-    /// Tokens that the model sees at once.
-    pub context: u32,
-    /// Different tokens.
-    pub vocab: u32,
-    /// Base of the rotations.
-    pub theta: f64,
-    /// Added to the mean square in norms.
-    pub epsilon: f64,
-    /// Whether the output layer is the token embedding again, and then stored once.
-    pub tied: bool,
-}
 
 /// A Llama with its variables.
 pub struct Llama {

@@ -1,20 +1,25 @@
 //! The models, one readable file each, and the adapters that train a part of them.
 
+mod any;
 mod bert;
 mod config;
 mod convolution;
+mod decoder;
 pub(crate) mod gpt;
 mod llama;
 mod lora;
 mod perceptron;
 mod weights;
 
-pub use bert::{Bert, BertHead, BertShape, Texts};
-pub use convolution::{Convolution, ConvolutionShape};
-pub use gpt::{Decoder, Gpt};
-pub use llama::{Llama, LlamaShape};
+pub use any::{Model, Net};
+pub use bert::{Bert, Texts};
+pub use convolution::Convolution;
+pub use decoder::Decoder;
+pub use gpt::Gpt;
+pub use llama::Llama;
 pub use lora::{Lora, LoraShape};
-pub use perceptron::{Perceptron, PerceptronShape};
+pub use perceptron::Perceptron;
+pub use starling_rounds::recipe::{BertHead, BertShape, ConvolutionShape, LlamaShape, PerceptronShape};
 pub use weights::{Leaves, Weights};
 
 use crate::parameters::Layout;

@@ -9,20 +9,10 @@ use crate::error::Result;
 use crate::ops;
 use crate::parameters::{Layout, Parameters};
 use crate::tape::{Tape, Value};
+use starling_rounds::recipe::PerceptronShape;
 
 /// The `model_type` in `config.json`; `transformers` has no such model.
 const MODEL_TYPE: &str = "starling-perceptron";
-
-/// The shape of a perceptron.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PerceptronShape {
-    /// Numbers in a row of the table.
-    pub features: u32,
-    /// Floats of each hidden layer.
-    pub hidden: Vec<u32>,
-    /// Classes, at least 2.
-    pub classes: u32,
-}
 
 /// A perceptron with its variables.
 pub struct Perceptron {

@@ -5,36 +5,43 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 
 use super::Trainer;
+use super::optimizer::Moments;
 use crate::arrays_file;
-use crate::data::Text;
+use crate::data::Data;
 use crate::error::{Result, TrainingError};
-use crate::parameters::{Parameters, check_parameters};
+use crate::parameters::Parameters;
 use starling_rounds::recipe::Recipe;
 
-const FORMAT: &str = "starling-checkpoint-1";
+const FORMAT: &str = "starling-checkpoint-2";
 const WEIGHT: &str = "weight/";
 const FIRST: &str = "first/";
 const SECOND: &str = "second/";
+const MOMENTUM: &str = "momentum/";
 const EXTRA: &str = "extra/";
 
 impl Trainer {
-    /// Weights, moments, counters and the recipe's hash as one file, together with `extra` arrays of the caller (error
-    /// feedback); the same state gives the same bytes.
+    /// What trains, moments, counters and the recipe's hash as one file, together with `extra` arrays of the caller (error
+    /// feedback); the same state gives the same bytes. The frozen weights below adapters are not in it.
     ///
     /// # Errors
     /// Candle's.
     pub fn checkpoint(&self, extra: &Parameters) -> Result<Vec<u8>> {
-        let (firsts, seconds) = self.optimizer.moments(self.model.variables())?;
+        let Moments { updates, firsts, seconds, momenta } = self.optimizer.moments(self.model.weights().variables())?;
         let mut arrays = Parameters::new();
-        for (prefix, group) in [(WEIGHT, &self.model.parameters()?), (FIRST, &firsts), (SECOND, &seconds), (EXTRA, extra)] {
-            arrays.extend(group.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone())));
+        let weights = self.model.parameters()?;
+        let groups = [(WEIGHT, weights), (FIRST, firsts), (SECOND, seconds), (MOMENTUM, momenta), (EXTRA, extra.clone())];
+        for (prefix, group) in groups {
+            arrays.extend(group.into_iter().map(|(name, array)| (format!("{prefix}{name}"), array)));
         }
         let metadata = [
             ("format", FORMAT.to_owned()),
             ("recipe_hash", hex(&self.recipe)),
             ("slot", self.slot.to_string()),
             ("step", self.step.to_string()),
-            ("updates", self.optimizer.updates().to_string()),
+            ("accepted_tokens", self.accepted_tokens.to_string()),
+            ("updates", updates.to_string()),
+            ("spikes", self.spikes.to_text()),
+            ("not_finite", self.not_finite.to_string()),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         Ok(arrays_file::write(&arrays, &metadata))
@@ -45,29 +52,53 @@ impl Trainer {
     /// # Errors
     /// [`TrainingError::BadCheckpoint`] for a damaged file, [`TrainingError::CheckpointOfAnotherRecipe`], and those of
     /// [`Trainer::new`].
-    pub fn resume(recipe: &Recipe, checkpoint: &[u8], text: Text, device: &Device) -> Result<(Self, Parameters)> {
-        let (arrays, metadata) = arrays_file::read(checkpoint)?;
-        if field(&metadata, "format")? != FORMAT {
-            return Err(TrainingError::BadCheckpoint(format!("it is not of the format {FORMAT}")));
-        }
-        let (expected, found) = (hex(recipe), field(&metadata, "recipe_hash")?);
-        if expected != found {
-            return Err(TrainingError::CheckpointOfAnotherRecipe { expected, found: found.to_owned() });
-        }
-        let [mut weights, mut firsts, mut seconds, mut extra] = [const { Parameters::new() }; 4];
-        for (name, array) in arrays {
-            let groups = [(WEIGHT, &mut weights), (FIRST, &mut firsts), (SECOND, &mut seconds), (EXTRA, &mut extra)];
-            let group = groups.into_iter().find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
-            let (name, group) = group.ok_or_else(|| TrainingError::UnknownTensor(name.clone()))?;
-            group.insert(name.to_owned(), array);
-        }
-        let mut trainer = Self::new(recipe, &weights, text, number(&metadata, "slot")?, device)?;
-        check_parameters(&trainer.layout(), &firsts)?;
-        check_parameters(&trainer.layout(), &seconds)?;
-        trainer.optimizer.restore(number(&metadata, "updates")?, firsts, seconds, device)?;
-        trainer.step = number(&metadata, "step")?;
-        Ok((trainer, extra))
+    pub fn resume(recipe: &Recipe, checkpoint: &[u8], data: impl Into<Data>, device: &Device) -> Result<(Self, Parameters)> {
+        resume(recipe, checkpoint, device, |weights, slot| Self::new(recipe, weights, data, slot, device))
     }
+
+    /// As [`Trainer::resume`], of adapters on the frozen weights `base`.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`] and [`Trainer::adapting`].
+    pub fn resume_adapting(
+        recipe: &Recipe,
+        base: &Parameters,
+        checkpoint: &[u8],
+        data: impl Into<Data>,
+        device: &Device,
+    ) -> Result<(Self, Parameters)> {
+        resume(recipe, checkpoint, device, |weights, slot| Self::adapting(recipe, base, weights, data, slot, device))
+    }
+}
+
+fn resume(
+    recipe: &Recipe,
+    checkpoint: &[u8],
+    device: &Device,
+    begin: impl FnOnce(&Parameters, u32) -> Result<Trainer>,
+) -> Result<(Trainer, Parameters)> {
+    let (arrays, metadata) = arrays_file::read(checkpoint)?;
+    if field(&metadata, "format")? != FORMAT {
+        return Err(TrainingError::BadCheckpoint(format!("it is not of the format {FORMAT}")));
+    }
+    let (expected, found) = (hex(recipe), field(&metadata, "recipe_hash")?);
+    if expected != found {
+        return Err(TrainingError::CheckpointOfAnotherRecipe { expected, found: found.to_owned() });
+    }
+    let [mut weights, mut firsts, mut seconds, mut momenta, mut extra] = [const { Parameters::new() }; 5];
+    for (name, array) in arrays {
+        let groups = [(WEIGHT, &mut weights), (FIRST, &mut firsts), (SECOND, &mut seconds), (MOMENTUM, &mut momenta), (EXTRA, &mut extra)];
+        let group = groups.into_iter().find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
+        let (name, group) = group.ok_or_else(|| TrainingError::UnknownTensor(name.clone()))?;
+        group.insert(name.to_owned(), array);
+    }
+    let mut trainer = begin(&weights, number(&metadata, "slot")?)?;
+    let moments = Moments { updates: number(&metadata, "updates")?, firsts, seconds, momenta };
+    trainer.optimizer.restore(moments, trainer.model.weights().variables(), device)?;
+    trainer.spikes.restore(field(&metadata, "spikes")?)?;
+    trainer.not_finite = number(&metadata, "not_finite")?;
+    trainer.seek_to(number(&metadata, "step")?, number(&metadata, "accepted_tokens")?);
+    Ok((trainer, extra))
 }
 
 fn hex(recipe: &Recipe) -> String {

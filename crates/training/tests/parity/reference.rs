@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use safetensors::{Dtype, SafeTensors};
 use starling_training::{
-    AdamW, Array, Device, Leaves, Muon, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters, global_norm,
+    AdamW, Array, Device, Leaves, Muon, OptimizerKind, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters, global_norm,
     model_files, ops,
 };
 
@@ -193,13 +193,5 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
 }
 
 fn recipe() -> OptimizerRecipe {
-    OptimizerRecipe {
-        peak_learning_rate: PEAK,
-        floor_learning_rate: PEAK,
-        warmup_steps: 20,
-        beta1: 0.9,
-        beta2: 0.98,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-    }
+    OptimizerRecipe { method: OptimizerKind::Adamw, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.1 }
 }

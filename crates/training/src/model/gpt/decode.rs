@@ -14,7 +14,7 @@ use crate::tape::{Tape, Value};
 ///
 /// When the context is full, the later half of what was fed is fed again from position 0, so a text of any length
 /// costs at most about twice as much a token as a short one.
-pub struct Decoder<'a> {
+pub(in crate::model) struct GptDecoder<'a> {
     model: &'a Gpt,
     tape: Tape,
     leaves: Leaves,
@@ -28,12 +28,10 @@ struct Cache {
     values: Tensor, // (heads, positions, head_dim)
 }
 
-impl<'a> Decoder<'a> {
-    /// A decoder that has seen nothing.
-    #[must_use]
-    pub fn new(model: &'a Gpt) -> Self {
+impl<'a> GptDecoder<'a> {
+    /// A decoder that has seen nothing; `leaves` are the model's.
+    pub(in crate::model) fn new(model: &'a Gpt, leaves: Leaves) -> Self {
         let tape = Tape::inference();
-        let leaves = model.leaves(&tape);
         let layers = (0..model.shape.layers).map(|_| None).collect();
         Self { model, tape, leaves, tokens: Vec::new(), layers }
     }
@@ -42,7 +40,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// [`crate::TrainingError::BadRequest`] for a token outside the vocabulary.
-    pub fn feed(&mut self, token: u32) -> Result<Vec<f32>> {
+    pub(in crate::model) fn feed(&mut self, token: u32) -> Result<Vec<f32>> {
         let context = self.model.shape.context as usize;
         if self.tokens.len() == context {
             let kept = self.tokens.split_off(context - context / 2);

@@ -90,7 +90,7 @@ fn decoder__should_give_the_logits_of_the_whole_window() {
     let model = model(2);
     let tokens = tokens(12);
     let whole = logits(&model, &tokens, 12);
-    let mut decoder = Decoder::new(&model);
+    let mut decoder = GptDecoder::new(&model, model.leaves(&Tape::inference()));
     for (position, token) in tokens.iter().enumerate() {
         let fed = decoder.feed(*token).expect("fits");
         for (fed, whole) in fed.iter().zip(&whole[position]) {

@@ -1,0 +1,150 @@
+//! How a recipe trains: optimizers, schedule, adapters, columns of the data, evaluation.
+
+use serde::{Deserialize, Serialize};
+
+/// The inner optimizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerRecipe {
+    /// Which.
+    #[serde(default, skip_serializing_if = "OptimizerKind::is_default")]
+    pub method: OptimizerKind,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled decay of matrices; vectors are left alone.
+    pub weight_decay: f64,
+}
+
+/// Which inner optimizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// AdamW (arXiv:1711.05101).
+    #[default]
+    Adamw,
+    /// Muon for the hidden layers' matrices, AdamW for the rest.
+    Muon {
+        /// Decay of the matrices' momentum, 0 to below 1.
+        momentum: f64,
+    },
+}
+
+/// A learning rate that follows accepted tokens: linear warm-up, then a decay to a floor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRecipe {
+    /// Learning rate after the warm-up.
+    pub peak_learning_rate: f64,
+    /// Learning rate of the last step.
+    pub floor_learning_rate: f64,
+    /// Accepted tokens of a participant until the peak.
+    pub warmup_tokens: u64,
+    /// What follows the warm-up.
+    #[serde(default, skip_serializing_if = "DecayRecipe::is_default")]
+    pub decay: DecayRecipe,
+}
+
+/// How the rate falls from its peak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayRecipe {
+    /// Half a cosine from the end of the warm-up to the end of the run.
+    #[default]
+    Cosine,
+    /// Stable at the peak, then in a straight line over so many last tokens (arXiv:2404.06395).
+    LastTokens(u64),
+}
+
+/// Low-rank adapters (LoRA, arXiv:2106.09685) of a transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterRecipe {
+    /// Rows of A.
+    pub rank: u32,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// The last part of the adapted modules' names: `q_proj`, `c_attn`.
+    pub targets: Vec<String>,
+    /// Names of modules that are trained whole: `classifier`.
+    #[serde(default)]
+    pub whole: Vec<String>,
+}
+
+/// Where in JSON lines and tables the text and its class stand; the other columns of a table are its features.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// The field of the text.
+    #[serde(default = "text")]
+    pub text: String,
+    /// The field of the class.
+    #[serde(default = "label")]
+    pub label: String,
+}
+
+/// When the model is measured on validation data, and when that ends the training.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRecipe {
+    /// Inner steps between two measurements; 0 measures after each round only.
+    #[serde(default)]
+    pub every_steps: u32,
+    /// Examples of a measurement; 0 takes all.
+    #[serde(default)]
+    pub examples: u32,
+    /// Ends the training after so many measurements without a better one; 0 never does.
+    #[serde(default)]
+    pub patience: u32,
+}
+
+/// The Nesterov outer step of DiLoCo (arXiv:2311.08105).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OuterRecipe {
+    /// Decay of the outer momentum, 0 to below 1.
+    pub momentum: f64,
+    /// The outer learning rate.
+    pub learning_rate: f64,
+}
+
+impl OptimizerKind {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl DecayRecipe {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl EvaluationRecipe {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        Self { text: text(), label: label() }
+    }
+}
+
+impl DataRecipe {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn label() -> String {
+    "label".to_owned()
+}

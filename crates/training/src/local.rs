@@ -1,0 +1,421 @@
+//! A whole training on one machine: data is read and split, the model trained with measurements on the way, and measured
+//! once on data that it never saw.
+
+use std::time::Instant;
+
+use candle_core::Device;
+
+use crate::data::{
+    ArchiveEntry, Commitment, Data, LabelledTexts, Sameness, Split, Splits, Table, Text, Tokens, read_archive, read_csv, read_images,
+    read_json_lines, rows_of_lines, rows_of_table, split,
+};
+use crate::error::{Result, TrainingError};
+use crate::export::{ModelFiles, export_model};
+use crate::generate::{Generator, Sampling};
+use crate::memory::{check_memory, memory_needed};
+use crate::model::Model;
+use crate::ngram::baselines;
+use crate::parameters::Parameters;
+use crate::report::{Outcome, Report, bootstrap, classification};
+use crate::synthetic;
+use crate::tokenizer::{SPECIALS, Tokenizer};
+use crate::trainer::{StepReport, Trainer, mean_loss, probabilities};
+use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
+
+/// One part in so many is for validation, and as many are hidden.
+const PART: u64 = 10;
+/// A text is split in blocks of about so many bytes, at ends of lines.
+const BLOCK_BYTES: usize = 2_048;
+/// The tokenizer learns from the beginning of the training text.
+const TOKENIZER_BYTES: usize = 4 << 20;
+/// Examples of the last measurement, at most.
+const HIDDEN_EXAMPLES: usize = 2_048;
+/// Windows of text of it: each has a part in the bootstrap.
+const HIDDEN_WINDOWS: usize = 256;
+/// Examples of a measurement on the way where the recipe does not say.
+const VALIDATION_EXAMPLES: usize = 256;
+const SAMPLE_TOKENS: usize = 240;
+
+/// A file of data: its name tells the kind, by its ending.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    /// `.csv`, `.jsonl`, `.zip`, `.tar`, or anything else for text.
+    pub name: String,
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Whether it was generated.
+    pub synthetic: bool,
+}
+
+/// Data made ready for a recipe.
+pub struct Prepared {
+    /// Trained on.
+    pub train: Data,
+    /// Measured on while training.
+    pub validation: Data,
+    /// Measured on once, at the end.
+    pub hidden: Data,
+    /// What the hidden data was committed to by, before the training.
+    pub commitment: Commitment,
+    /// What makes tokens of text, where the model's are not bytes.
+    pub tokenizer: Option<Tokenizer>,
+    synthetic: bool,
+    what: String,
+    /// Training and hidden text, for simple models to be compared with.
+    texts: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What happens on the way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// A step was made or withdrawn.
+    Step(StepReport),
+    /// The model was measured after so many steps: its loss on validation data, in nats.
+    Measured {
+        /// Steps made.
+        steps: u64,
+        /// Nats per target.
+        loss: f64,
+    },
+}
+
+/// What came out.
+pub struct Trained {
+    /// The figures.
+    pub report: Report,
+    /// The model, adapters merged.
+    pub model: ModelFiles,
+    /// The adapters alone, in PEFT's layout.
+    pub adapter: Option<ModelFiles>,
+    /// `tokenizer.json`.
+    pub tokenizer: Option<String>,
+}
+
+/// The data set that a preset generates; none for one that wants a text.
+///
+/// # Errors
+/// None that the generated names and sizes can meet.
+pub fn generated(recipe: &Recipe) -> Result<Option<DataFile>> {
+    let file = |name: &str, bytes| Some(DataFile { name: name.to_owned(), bytes, synthetic: true });
+    Ok(match recipe.name.as_str() {
+        "triage" => file("tickets.jsonl", synthetic::tickets(1, 6_000)),
+        "fraud" => file("payments.csv", synthetic::payments(1, 20_000)),
+        "cells" => file("cells.tar", synthetic::cells(1, 3_000)?),
+        _ => None,
+    })
+}
+
+/// Reads and splits `file` for `recipe`; `salt` hides what the hidden part is until it is shown.
+///
+/// # Errors
+/// [`TrainingError::BadData`], naming file, row and column; [`TrainingError::BadRequest`] where the data does not fit the
+/// model or is too little to split.
+pub fn prepare(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+    let prepared = match &recipe.model {
+        ModelRecipe::Bert(BertShape { head: BertHead::Classes(_), .. }) => labelled(recipe, file, salt),
+        ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) | ModelRecipe::Bert(_) => text(recipe, file, salt),
+        ModelRecipe::Perceptron(_) => table(recipe, file, salt),
+        ModelRecipe::Convolution(_) => images(recipe, file, salt),
+    }?;
+    for data in [&prepared.train, &prepared.validation, &prepared.hidden] {
+        data.check(&recipe.model)?;
+    }
+    Ok(prepared)
+}
+
+/// Trains the recipe on `data` to its end or until measurements get no better, then measures it on the hidden part.
+///
+/// `base` is what it starts from, or what adapters leave as it is; none for fresh weights. `available_bytes` of memory may
+/// be used. `tell` answers whether to go on.
+///
+/// # Errors
+/// [`TrainingError::OutOfMemory`] before anything was started; [`TrainingError::Diverged`];
+/// [`TrainingError::BadRequest`] where `tell` said to stop.
+pub fn train(
+    recipe: &Recipe,
+    data: &Prepared,
+    base: Option<&Parameters>,
+    available_bytes: u64,
+    device: &Device,
+    mut tell: impl FnMut(Progress) -> bool,
+) -> Result<Trained> {
+    check_memory(recipe, Some(&data.train), available_bytes)?;
+    let started = Instant::now();
+    let mut trainer = begin(recipe, data, base, device)?;
+    let validation = data.validation.spread(&recipe.model, examples(recipe))?;
+    let every = if recipe.evaluation.every_steps > 0 { recipe.evaluation.every_steps } else { recipe.inner_steps_per_round };
+    let (mut losses, mut measured) = (Vec::new(), Vec::new());
+    let mut best: Option<(f64, Parameters)> = None;
+    let (mut withdrawn, mut worse, mut stopped_early) = (0, 0, false);
+    let stopped = || TrainingError::BadRequest("the training was stopped".to_owned());
+    while trainer.position() < recipe.total_inner_steps() {
+        let made = trainer.step()?;
+        match made.withdrawn {
+            Some(_) => withdrawn += 1,
+            None => losses.push((made.step as f64, made.loss)),
+        }
+        if !tell(Progress::Step(made)) {
+            return Err(stopped());
+        }
+        if !trainer.position().is_multiple_of(u64::from(every)) && trainer.position() < recipe.total_inner_steps() {
+            continue;
+        }
+        let loss = mean_loss(trainer.model(), &validation)?;
+        measured.push((trainer.position() as f64, loss));
+        if !tell(Progress::Measured { steps: trainer.position(), loss }) {
+            return Err(stopped());
+        }
+        if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+            worse = 0;
+            if recipe.evaluation.patience > 0 {
+                best = Some((loss, trainer.parameters()?));
+            }
+        } else {
+            worse += 1;
+        }
+        if recipe.evaluation.patience > 0 && worse >= recipe.evaluation.patience {
+            stopped_early = trainer.position() < recipe.total_inner_steps();
+            break;
+        }
+    }
+    if let Some((_, parameters)) = &best {
+        trainer.load_parameters(parameters)?;
+    }
+    let outcome = outcome(recipe, data, trainer.model())?;
+    let report = Report {
+        name: recipe.name.clone(),
+        model: format!("A {} of {} parameters", recipe.model.kind(), recipe.model.parameter_count()),
+        synthetic: data.synthetic,
+        data: data.what.clone(),
+        steps: (trainer.position(), withdrawn),
+        stopped_early,
+        seconds: started.elapsed().as_secs_f64(),
+        memory_needed: memory_needed(recipe, Some(&data.train)),
+        losses,
+        validation: measured,
+        outcome,
+    };
+    files(recipe, data, trainer.model(), report)
+}
+
+fn begin(recipe: &Recipe, data: &Prepared, base: Option<&Parameters>, device: &Device) -> Result<Trainer> {
+    let parameters = Model::initial(recipe, base)?;
+    if recipe.adapter.is_none() {
+        return Trainer::new(recipe, &parameters, &data.train, 0, device);
+    }
+    let fresh;
+    let base = match base {
+        Some(base) => base,
+        None => {
+            fresh = crate::model::Net::initial(&recipe.model, recipe.seed);
+            &fresh
+        }
+    };
+    Trainer::adapting(recipe, base, &parameters, &data.train, 0, device)
+}
+
+fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Result<Trained> {
+    let metadata =
+        [("starling.synthetic", data.synthetic.to_string()), ("starling.classes", serde_json::json!(data.train.classes()).to_string())];
+    let mut metadata: std::collections::BTreeMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    if let Data::Table(table) = &data.train {
+        let scaling = table.scaling();
+        let scaling = serde_json::json!({ "columns": table.features(), "means": scaling.means, "deviations": scaling.deviations });
+        metadata.insert("starling.scaling".to_owned(), scaling.to_string());
+    }
+    let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
+    Ok(Trained {
+        report,
+        model: export_model(recipe, &model.merged()?, &metadata)?,
+        adapter: model.adapter_files("model.safetensors")?,
+        tokenizer: data.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(encoder)),
+    })
+}
+
+/// On the hidden data.
+fn outcome(recipe: &Recipe, data: &Prepared, model: &Model) -> Result<Outcome> {
+    let classes = data.hidden.classes();
+    if !classes.is_empty() {
+        let batch = data.hidden.spread(&recipe.model, HIDDEN_EXAMPLES)?;
+        return Ok(Outcome::Classes(classification(classes, &probabilities(model, &batch)?, batch.targets(), recipe.seed)?));
+    }
+    let windows = data.hidden.spread(&recipe.model, HIDDEN_WINDOWS)?.pieces(1);
+    let mut measured = Vec::with_capacity(windows.len());
+    for window in &windows {
+        let bits = mean_loss(model, window)? / std::f64::consts::LN_2 * window.targets().len() as f64;
+        measured.push((bits, data.hidden.text_bytes(window.targets()).unwrap_or_default().max(1) as f64, window.targets().len() as f64));
+    }
+    let per = |unit: fn(&(f64, f64, f64)) -> f64| {
+        bootstrap(measured.len(), recipe.seed, &|chosen| {
+            let (bits, units) = chosen.iter().fold((0.0, 0.0), |sum, place| (sum.0 + measured[*place].0, sum.1 + unit(&measured[*place])));
+            bits / units
+        })
+    };
+    let (Some((train, hidden)), false) = (&data.texts, matches!(recipe.model, ModelRecipe::Bert(_))) else {
+        return Ok(Outcome::Masked { bits_per_token: per(|window| window.2) });
+    };
+    let context = recipe.model.context().map_or(0, |context| context as usize);
+    let simple = baselines(train, &Text::new(hidden.clone(), context, Split::HeldOut)?, HIDDEN_WINDOWS);
+    let bits_per_byte = per(|window| window.1);
+    let sample = sample(recipe, data, model, hidden)?;
+    Ok(Outcome::Text { bits_per_byte, bigram: simple.bigram, trigram: simple.trigram, sample })
+}
+
+fn sample(recipe: &Recipe, data: &Prepared, model: &Model, hidden: &[u8]) -> Result<String> {
+    let bytes = Tokenizer::bytes();
+    let tokenizer = data.tokenizer.as_ref().unwrap_or(&bytes);
+    let mut tokens = tokenizer.encode(&hidden[..hidden.len().min(64)]);
+    let written: Vec<u32> = {
+        let sampling = Sampling { seed: recipe.seed, ..Sampling::default() };
+        Generator::new(model, &tokens, sampling)?.take(SAMPLE_TOKENS).collect::<Result<_>>()?
+    };
+    tokens.extend(written);
+    Ok(String::from_utf8_lossy(&tokenizer.decode(&tokens)).into_owned())
+}
+
+fn examples(recipe: &Recipe) -> usize {
+    match recipe.evaluation.examples {
+        0 if matches!(recipe.model, ModelRecipe::Gpt(_) | ModelRecipe::Llama(_)) => VALIDATION_EXAMPLES,
+        0 => HIDDEN_EXAMPLES,
+        examples => examples as usize,
+    }
+}
+
+fn text(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+    let text = if file.name.ends_with(".jsonl") {
+        let lines = read_json_lines(&file.bytes, &file.name)?;
+        let texts = lines.iter().map(|line| Ok(line.text(&recipe.data.text)? + "\n"));
+        texts.collect::<Result<String>>()?.into_bytes()
+    } else {
+        file.bytes.clone()
+    };
+    let blocks = blocks(&text);
+    let splits = split(&blocks, recipe.seed, PART, Sameness::Words)?;
+    let joined = |places: &[usize]| places.iter().flat_map(|place| blocks[*place].iter().copied()).collect::<Vec<u8>>();
+    let (train, validation, hidden) = (joined(&splits.train), joined(&splits.validation), joined(&splits.hidden));
+    let (context, vocab) = (recipe.model.context().unwrap_or_default() as usize, recipe.model.vocab().unwrap_or_default());
+    let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
+    let tokenizer = (encoder || vocab > 256).then(|| learn(&train, if encoder { vocab - SPECIALS } else { vocab })).transpose()?;
+    let data = |bytes: &[u8], split| -> Result<Data> {
+        Ok(match &tokenizer {
+            None => Data::Text(Text::new(bytes.to_vec(), context, split)?),
+            Some(tokenizer) => Data::Tokens(Tokens::of(bytes, tokenizer, context)?),
+        })
+    };
+    Ok(Prepared {
+        train: data(&train, Split::Train)?,
+        validation: data(&validation, Split::HeldOut)?,
+        hidden: data(&hidden, Split::HeldOut)?,
+        commitment: Commitment::to(&hidden, salt),
+        tokenizer,
+        synthetic: file.synthetic,
+        what: format!("{} bytes of text for training, {} hidden; {}", train.len(), hidden.len(), said(&splits)),
+        texts: Some((train, hidden)),
+    })
+}
+
+fn labelled(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+    let rows = if file.name.ends_with(".csv") {
+        rows_of_table(&read_csv(&file.bytes, &file.name)?, &recipe.data.text, &recipe.data.label)?
+    } else {
+        rows_of_lines(&read_json_lines(&file.bytes, &file.name)?, &recipe.data.text, &recipe.data.label)?
+    };
+    let texts: Vec<&[u8]> = rows.iter().map(|(text, ..)| text.as_bytes()).collect();
+    let splits = split(&texts, recipe.seed, PART, Sameness::Words)?;
+    let part = |places: &[usize]| places.iter().map(|place| rows[*place].clone()).collect::<Vec<_>>();
+    let (train, validation, hidden) = (part(&splits.train), part(&splits.validation), part(&splits.hidden));
+    let learned: Vec<u8> = train.iter().flat_map(|(text, ..)| text.bytes().chain([b'\n'])).collect();
+    let tokenizer = learn(&learned, recipe.model.vocab().unwrap_or_default() - SPECIALS)?;
+    let context = recipe.model.context().unwrap_or_default() as usize;
+    let data = |rows: &[_], classes: Option<&[String]>| LabelledTexts::new(rows, classes, &tokenizer, context, &file.name);
+    let of_train = data(&train, None)?;
+    let classes = of_train.classes().to_vec();
+    let committed: Vec<u8> = hidden.iter().flat_map(|(text, label, _)| format!("{text}\t{label}\n").into_bytes()).collect();
+    Ok(Prepared {
+        validation: Data::Labelled(data(&validation, Some(&classes))?),
+        hidden: Data::Labelled(data(&hidden, Some(&classes))?),
+        train: Data::Labelled(of_train),
+        commitment: Commitment::to(&committed, salt),
+        synthetic: file.synthetic,
+        what: format!("{} texts for training; {}", train.len(), said(&splits)),
+        tokenizer: Some(tokenizer),
+        texts: None,
+    })
+}
+
+fn table(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+    let whole = read_csv(&file.bytes, &file.name)?;
+    // Each field is checked here, where rows still have the numbers of the file.
+    Table::new(&whole, &recipe.data.label, None)?;
+    let lines: Vec<Vec<u8>> = whole.rows.iter().map(|row| row.join(",").into_bytes()).collect();
+    let items: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    let splits = split(&items, recipe.seed, PART, Sameness::Bytes)?;
+    let part = |places: &[usize]| {
+        let rows = places.iter().map(|place| whole.rows[*place].clone()).collect();
+        crate::data::CsvTable { name: whole.name.clone(), header: whole.header.clone(), rows }
+    };
+    let train = Table::new(&part(&splits.train), &recipe.data.label, None)?;
+    let like = |places: &[usize]| Table::new(&part(places), &recipe.data.label, Some(&train));
+    let committed: Vec<u8> = splits.hidden.iter().flat_map(|place| [&lines[*place], b"\n".as_slice()].concat()).collect();
+    Ok(Prepared {
+        validation: Data::Table(like(&splits.validation)?),
+        hidden: Data::Table(like(&splits.hidden)?),
+        commitment: Commitment::to(&committed, salt),
+        tokenizer: None,
+        synthetic: file.synthetic,
+        what: format!("{} rows for training; {}", train.len(), said(&splits)),
+        train: Data::Table(train),
+        texts: None,
+    })
+}
+
+fn images(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+    let entries = read_archive(&file.bytes, &file.name)?;
+    let items: Vec<&[u8]> = entries.iter().map(|entry| entry.bytes.as_slice()).collect();
+    let splits = split(&items, recipe.seed, PART, Sameness::Bytes)?;
+    let part = |places: &[usize]| places.iter().map(|place| entries[*place].clone()).collect::<Vec<ArchiveEntry>>();
+    let train = read_images(&part(&splits.train), None, &file.name)?;
+    let like = |places: &[usize]| read_images(&part(places), Some(&train), &file.name);
+    let committed: Vec<u8> = splits.hidden.iter().flat_map(|place| entries[*place].bytes.iter().copied()).collect();
+    Ok(Prepared {
+        validation: Data::Images(like(&splits.validation)?),
+        hidden: Data::Images(like(&splits.hidden)?),
+        commitment: Commitment::to(&committed, salt),
+        tokenizer: None,
+        synthetic: file.synthetic,
+        what: format!("{} images for training; {}", train.len(), said(&splits)),
+        train: Data::Images(train),
+        texts: None,
+    })
+}
+
+fn learn(text: &[u8], vocab: u32) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::learn(&text[..text.len().min(TOKENIZER_BYTES)], vocab)?;
+    if tokenizer.vocab() < vocab {
+        let why = format!("the text gives a tokenizer of {} tokens, the model wants {vocab}: lower model.vocab", tokenizer.vocab());
+        return Err(TrainingError::BadRequest(why));
+    }
+    Ok(tokenizer)
+}
+
+fn said(splits: &Splits) -> String {
+    let dropped = if splits.dropped.is_empty() { String::new() } else { format!(", {} near-duplicates left out", splits.dropped.len()) };
+    format!("{} parts for validation and {} hidden{dropped}", splits.validation.len(), splits.hidden.len())
+}
+
+/// Pieces of about [`BLOCK_BYTES`], cut behind a line's end where there is one.
+fn blocks(text: &[u8]) -> Vec<&[u8]> {
+    let (mut rest, mut blocks) = (text, Vec::new());
+    while !rest.is_empty() {
+        let least = rest.len().min(BLOCK_BYTES);
+        let line = rest[least..].iter().take(BLOCK_BYTES).position(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+        let (block, after) = rest.split_at(least + line);
+        blocks.push(block);
+        rest = after;
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Training on this machine alone: no coordinator, no chain, no pay. The recipe, its data and a report in one folder.
+
+use crate::probe;
+use anyhow::{Context as _, Result, bail};
+use starling_training::{DataFile, Progress, Recipe, Trained, generated, import_model, open_device, prepare, train};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// More data than this is refused rather than read into memory.
+const MAX_DATA_BYTES: u64 = 1 << 30;
+
+#[derive(clap::Args)]
+pub(crate) struct TrainArguments {
+    /// A preset's name, or a recipe file in TOML.
+    #[arg(long)]
+    recipe: String,
+    /// The data: `.csv`, `.jsonl`, `.zip` or `.tar` by its ending, else text; left out where the preset generates it.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// A `model.safetensors` to start from, or to put the recipe's adapters on; fresh weights when left out.
+    #[arg(long)]
+    base: Option<PathBuf>,
+    /// The folder for model, recipe and report.
+    #[arg(long)]
+    output: PathBuf,
+    /// Threads that work may use.
+    #[arg(long, default_value_t = probe::threads(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Memory that work may use, in MiB; all of it when left out.
+    #[arg(long)]
+    memory_mib: Option<u64>,
+}
+
+/// Trains to the end and writes what came out.
+pub(crate) fn train_here(arguments: &TrainArguments) -> Result<()> {
+    let recipe = read_recipe(&arguments.recipe)?;
+    let data = read_data(&recipe, arguments.data.as_deref())?;
+    let base = match &arguments.base {
+        Some(path) => Some(import_model(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?.0),
+        None => None,
+    };
+    let memory = match arguments.memory_mib {
+        Some(mib) => mib.saturating_mul(1 << 20),
+        None => probe::memory_bytes().context("the system does not tell how much memory it has: give --memory-mib")?,
+    };
+    let folder = &arguments.output;
+    fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).context("the system gives no random numbers")?;
+    let prepared = prepare(&recipe, &data, salt)?;
+    let committed = serde_json::json!({ "hidden_data": hex(&prepared.commitment.hash) });
+    write(folder, "hidden.json", format!("{committed:#}\n").as_bytes())?;
+    let steps = recipe.total_inner_steps();
+    let trained = train(&recipe, &prepared, base.as_ref(), memory, &open_device(Some(0))?, |progress| {
+        match progress {
+            Progress::Step(made) => {
+                if let Some(why) = made.withdrawn {
+                    eprintln!("step {}: withdrawn ({why:?}), loss {:.3}", made.step, made.loss);
+                }
+            }
+            Progress::Measured { steps: made, loss } => eprintln!("step {made} of {steps}: validation loss {loss:.4} nats"),
+        }
+        true
+    })?;
+    let revealed = serde_json::json!({ "hidden_data": hex(&prepared.commitment.hash), "salt": hex(&prepared.commitment.salt) });
+    write(folder, "hidden.json", format!("{revealed:#}\n").as_bytes())?;
+    write_all(folder, &recipe, &trained)?;
+    if trained.report.synthetic {
+        println!("The data is synthetic: the figures show that the training works, and nothing about the world.");
+    }
+    println!("{}: {}", recipe.name, trained.report.sentence());
+    println!("Report: {}", folder.join("report.html").display());
+    Ok(())
+}
+
+fn write_all(folder: &Path, recipe: &Recipe, trained: &Trained) -> Result<()> {
+    write(folder, "recipe.toml", recipe.to_toml()?.as_bytes())?;
+    write(folder, "model.safetensors", &trained.model.safetensors)?;
+    write(folder, "config.json", trained.model.config_json.as_bytes())?;
+    if let Some(tokenizer) = &trained.tokenizer {
+        write(folder, "tokenizer.json", tokenizer.as_bytes())?;
+    }
+    if let Some(adapter) = &trained.adapter {
+        write(folder, "adapter_model.safetensors", &adapter.safetensors)?;
+        write(folder, "adapter_config.json", adapter.config_json.as_bytes())?;
+    }
+    write(folder, "report.json", format!("{:#}\n", trained.report.to_json()).as_bytes())?;
+    write(folder, "report.html", trained.report.to_html().as_bytes())
+}
+
+fn read_recipe(name_or_file: &str) -> Result<Recipe> {
+    if Recipe::preset_names().contains(&name_or_file) {
+        return Ok(Recipe::preset(name_or_file)?);
+    }
+    let text = fs::read_to_string(name_or_file).with_context(|| {
+        format!("{name_or_file} is neither a preset ({}) nor a file that can be read", Recipe::preset_names().join(", "))
+    })?;
+    Recipe::from_toml(&text).with_context(|| format!("the recipe {name_or_file} is wrong"))
+}
+
+fn read_data(recipe: &Recipe, path: Option<&Path>) -> Result<DataFile> {
+    let Some(path) = path else {
+        return generated(recipe)?.with_context(|| format!("the recipe {} generates no data: give --data FILE", recipe.name));
+    };
+    let size = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    if size > MAX_DATA_BYTES {
+        bail!("{} has {size} bytes, at most {MAX_DATA_BYTES} are read", path.display());
+    }
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    Ok(DataFile { name, bytes: fs::read(path).with_context(|| format!("cannot read {}", path.display()))?, synthetic: false })
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    starling_primitives::Hash32(*bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    fn arguments(recipe: &str, data: Option<PathBuf>, output: &Path, memory_mib: u64) -> TrainArguments {
+        TrainArguments { recipe: recipe.to_owned(), data, base: None, output: output.to_owned(), threads: 1, memory_mib: Some(memory_mib) }
+    }
+
+    #[test]
+    fn train_here__should_leave_model_report_and_what_was_hidden() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, output) = (folder.path().join("text.txt"), folder.path().join("out"));
+        let text = [include_str!("here.rs"), include_str!("main.rs"), include_str!("setup.rs")].concat();
+        fs::write(&data, text).unwrap();
+        train_here(&arguments("tiny", Some(data.clone()), &output, 512)).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(output.join("report.json")).unwrap()).unwrap();
+        assert!(report["outcome"]["bits_per_byte"]["value"].as_f64().unwrap() < 6.0, "{report}");
+        assert_eq!(report["synthetic"], false);
+        let hidden = fs::read_to_string(output.join("hidden.json")).unwrap();
+        assert!(hidden.contains("salt"), "{hidden}");
+        assert!(fs::read_to_string(output.join("report.html")).unwrap().contains("<svg"));
+        // What it wrote is a model that it can start from.
+        let again = TrainArguments {
+            base: Some(output.join("model.safetensors")),
+            ..arguments("tiny", Some(data), &folder.path().join("more"), 512)
+        };
+        train_here(&again).unwrap();
+    }
+
+    #[test]
+    fn train_here__should_refuse_before_it_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |recipe: &str, data: Option<PathBuf>, memory| {
+            format!("{:#}", train_here(&arguments(recipe, data, folder.path(), memory)).unwrap_err())
+        };
+        assert!(refused("nope", None, 512).contains("neither a preset (rust-small"));
+        assert!(refused("tiny", None, 512).contains("give --data FILE"));
+        assert!(refused("fraud", None, 1).contains("MiB of memory"));
+        let table = folder.path().join("t.csv");
+        fs::write(&table, "a,label\n1,x\nb,y\n").unwrap();
+        assert!(refused("fraud", Some(table), 512).contains("t.csv, row 3, column `a`"));
+    }
+}
