@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     browser,
     command::{command, run},
-    dashboard, paths,
+    cuda, dashboard, paths,
     tidy::tidy,
     toolchain::{WASM_TARGET, WasmToolchain},
     wasm,
@@ -55,6 +55,7 @@ pub(crate) fn check() -> Result<()> {
     steps.run("clippy for wasm32", || {
         run(wasm_packages(WasmToolchain::find()?.clippy().arg("--quiet")).args(["--", "--deny", "warnings"]))
     })?;
+    steps.run("clippy for CUDA", cuda::check)?;
     steps.run("documentation", || run(document(&mut cargo("doc"))))?;
     steps.run("documentation for wasm32", || {
         let mut cargo = WasmToolchain::find()?.cargo();

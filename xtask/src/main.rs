@@ -1,10 +1,10 @@
 //! `cargo xtask`: everything this repository does to itself (build, test, check, prove), as one program.
 
 mod bench;
-mod bench_gas;
 mod browser;
 mod check;
 mod command;
+mod cuda;
 mod dashboard;
 mod freshness;
 mod paths;
@@ -23,8 +23,9 @@ cargo xtask COMMAND
   up [ARGS]             build everything and run `starling up ARGS`
   test [ARGS]           build everything and run all tests; ARGS go to `cargo test`
   check                 what CI runs: formatting, tidy, clippy, documentation, all tests
+  check-cuda            type-check and lint what builds with CUDA only; needs neither a GPU nor its toolkit
   tidy                  the rules of this repository that no compiler knows
-  bench [NAME]          build and run a benchmark, and print its table: gas, localnet
+  bench [NAME]          build and run a benchmark, and print its table: gas, localnet, training
   prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
@@ -34,7 +35,13 @@ cargo xtask COMMAND
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
-    let result = if tools::is_wasm_bindgen() { tools::wasm_bindgen(&args) } else { run(args) };
+    let result = if tools::is_started_as(tools::WASM_BINDGEN) {
+        tools::wasm_bindgen(&args)
+    } else if tools::is_started_as(cuda::NVCC) {
+        cuda::nvcc(&args)
+    } else {
+        run(args)
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,6 +61,7 @@ fn run(mut args: Vec<String>) -> Result<()> {
         "up" => check::up(&args),
         "test" => check::test(&args),
         "check" => check::check(),
+        "check-cuda" => cuda::check(),
         "tidy" => tidy::tidy(),
         "bench" => bench::bench(&args),
         "prove" => prove::prove(&args),

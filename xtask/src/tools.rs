@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The name under which xtask stands in for wasm-bindgen's own program.
-const WASM_BINDGEN: &str = "wasm-bindgen";
+pub(crate) const WASM_BINDGEN: &str = "wasm-bindgen";
 
 /// Makes the assets, then runs a program and its arguments with the pinned tools first on the path, and with the compiler that has the wasm32 library.
 pub(crate) fn with_tools(args: &[String]) -> Result<()> {
@@ -32,7 +32,9 @@ pub(crate) fn with_tools(args: &[String]) -> Result<()> {
 
 /// A program that finds the pinned tools.
 pub(crate) fn tool(program: &str) -> Result<Command> {
-    let mut folders = vec![stand_in_folder()?, paths::root().join("node_modules/.bin")];
+    let stand_ins = paths::target().join("tools");
+    stand_in(&stand_ins, WASM_BINDGEN)?;
+    let mut folders = vec![stand_ins, paths::root().join("node_modules/.bin")];
     folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
     let mut tool = command(program);
     WasmToolchain::find()?.environment(&mut tool);
@@ -44,9 +46,9 @@ pub(crate) fn tool(program: &str) -> Result<Command> {
     Ok(tool)
 }
 
-/// Whether this process was started as wasm-bindgen.
-pub(crate) fn is_wasm_bindgen() -> bool {
-    env::args_os().next().is_some_and(|program| Path::new(&program).file_stem().is_some_and(|stem| stem == WASM_BINDGEN))
+/// Whether this process was started under that name, in whose place xtask stands.
+pub(crate) fn is_started_as(name: &str) -> bool {
+    env::args_os().next().is_some_and(|program| Path::new(&program).file_stem().is_some_and(|stem| stem == name))
 }
 
 /// Does what wasm-bindgen's program does for the arguments that Trunk and cargo-leptos give.
@@ -109,15 +111,17 @@ fn wasm_bindgen_version() -> Result<String> {
     Ok(version.to_owned())
 }
 
-/// A folder with this very program under wasm-bindgen's name.
-fn stand_in_folder() -> Result<PathBuf> {
-    let folder = paths::target().join("tools");
-    fs::create_dir_all(&folder)?;
-    let stand_in = folder.join(format!("{WASM_BINDGEN}{}", env::consts::EXE_SUFFIX));
+/// Puts this very program into `folder` under another's name.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn stand_in(folder: &Path, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let stand_in = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     let fresh = stand_in.with_extension("new");
     fs::copy(env::current_exe()?, &fresh)?;
-    fs::rename(&fresh, &stand_in).context("cannot put the stand-in for wasm-bindgen in place")?;
-    Ok(folder)
+    fs::rename(&fresh, &stand_in).with_context(|| format!("cannot put the stand-in for {name} in place"))?;
+    Ok(stand_in)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 mod dashboards;
 mod money;
 mod record;
-mod training;
+pub(crate) mod training;
 
 use std::{fs, process::Stdio, thread, time::Instant};
 
@@ -60,6 +60,11 @@ const PROOFS: &[Proof] = &[
         name: "training",
         claim: "Every model trains as in PyTorch, transformers and PEFT, and crosses to them and back with equal logits.",
         run: training::parity,
+    },
+    Proof {
+        name: "bits",
+        claim: "The state after 200 steps has the same bits on 1, 2, 3 and 7 threads, with AVX2 and with AVX-512.",
+        run: training::bits,
     },
 ];
 

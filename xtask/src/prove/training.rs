@@ -14,7 +14,8 @@ use crate::{
     paths,
 };
 
-const REFERENCE: &str = "crates/training/reference";
+/// Where what PyTorch computes is described.
+pub(crate) const REFERENCE: &str = "crates/training/reference";
 
 pub(super) fn parity() -> Result<Vec<Figure>> {
     let folder = paths::target().join("reference");
@@ -38,8 +39,22 @@ pub(super) fn parity() -> Result<Vec<Figure>> {
     Ok([vec![Figure::new("PyTorch, transformers, PEFT", versions.trim())], figures].concat())
 }
 
+/// The state after 200 steps, in processes with other numbers of threads and narrower vectors.
+pub(super) fn bits() -> Result<Vec<Figure>> {
+    let mut cargo = command("cargo");
+    cargo.args(["test", "--quiet", "--package", "starling-training", "--test", "bits", "--", "--nocapture"]);
+    let compared = figures(&output(cargo.env("STARLING_BITS_STEPS", "200"))?, "bits ");
+    if compared.len() < 4 {
+        bail!("only {} states were compared", compared.len());
+    }
+    Ok(compared)
+}
+
 /// The Python that `STARLING_PYTHON` names, or one with the pinned packages below `folder`.
-fn python(folder: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// Python or the packages cannot be had.
+pub(crate) fn python(folder: &Path) -> Result<PathBuf> {
     if let Some(python) = env::var_os("STARLING_PYTHON") {
         return Ok(python.into());
     }

@@ -10,6 +10,7 @@ use candle_core::{D, Tensor};
 use super::host::{Host, for_chunk_pairs, for_chunks, is_fused, tensor, vectorized};
 use super::math::{exp, max, sum, sum_pairs};
 use super::tile::{Causal, Left, Matrix, PAD, PANEL, Product, padded};
+use super::vectors::vectors;
 use crate::error::{Result, TrainingError};
 use crate::tape::{Tape, Value};
 
@@ -339,7 +340,7 @@ fn backward_scores(weights: &mut [f32], dscores: &mut [f32], statistics: RowStat
 
 /// Rows times columns, up to the diagonal where it is causal.
 fn score(rows: &[f32], columns: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(Product {
+    vectors().dispatch(Product {
         left: Left::Rows(Matrix { values: rows, stride: shape.head_stride() }),
         right: Matrix { values: columns, stride: shape.score_stride() },
         inner: shape.head,
@@ -351,7 +352,7 @@ fn score(rows: &[f32], columns: &[f32], shape: Shape, seen: &Seen, out: &mut [f3
 
 /// Weights times rows of a head.
 fn weighted(weights: &[f32], rows: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(Product {
+    vectors().dispatch(Product {
         left: Left::Rows(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,
@@ -363,7 +364,7 @@ fn weighted(weights: &[f32], rows: &[f32], shape: Shape, seen: &Seen, out: &mut 
 
 /// Transposed weights times rows of a head.
 fn transposed(weights: &[f32], rows: &[f32], shape: Shape, seen: &Seen, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(Product {
+    vectors().dispatch(Product {
         left: Left::Columns(Matrix { values: weights, stride: shape.score_stride() }),
         right: Matrix { values: rows, stride: shape.head_stride() },
         inner: shape.context,

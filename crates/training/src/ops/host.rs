@@ -5,6 +5,7 @@ use std::ops::{Deref, Range};
 use candle_core::{CpuStorage, DType, Storage, StorageRef, Tensor};
 use rayon::prelude::*;
 
+use super::vectors::vectors;
 use crate::error::Result;
 
 /// The values of a contiguous `f32` tensor on the CPU.
@@ -53,7 +54,7 @@ pub(crate) fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) ->
 /// The closure wants `#[inline(always)]`: where it is not inlined it is compiled for the narrowest machine.
 #[inline(always)]
 pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(kernel)
+    vectors().dispatch(kernel)
 }
 
 /// Calls `kernel(index, chunk)` for each chunk of `out`, on several threads where there are several.

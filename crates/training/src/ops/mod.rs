@@ -19,6 +19,7 @@ mod rope;
 mod rows;
 mod tile;
 mod unfold;
+mod vectors;
 
 use candle_core::{Tensor, Var};
 
@@ -35,6 +36,7 @@ pub use rms_norm::rms_norm;
 pub use rope::{Rotations, rope};
 pub use rows::{join_columns, lookup, mean_of_groups, reshape};
 pub use unfold::{Images, Kernel, unfold};
+pub use vectors::vectors_in_use;
 
 use crate::error::Result;
 use crate::tape::{Tape, Value};

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use pulp::{Simd, WithSimd};
 
 use super::host::{Host, for_chunks, tensor, vectorized};
+use super::vectors::vectors;
 use crate::error::{Result, TrainingError};
 
 /// Rows of a tile with the registers of AVX-512, and with those of everything else.
@@ -55,7 +56,7 @@ pub(crate) fn product(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<T
     }
     let packed = pack_columns(b);
     for_chunks(&mut out, BLOCK_ROWS * columns.max(1), |block, out| {
-        pulp::Arch::new().dispatch(Block { a, first: block * BLOCK_ROWS, packed: &packed, bias, columns, out });
+        vectors().dispatch(Block { a, first: block * BLOCK_ROWS, packed: &packed, bias, columns, out });
     });
     tensor(out, (rows, columns))
 }

@@ -145,6 +145,7 @@ fn step<S: Simd>(simd: S, sums: &mut [[S::f32s; 2]; PANEL], left: [f32; PANEL], 
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
     use super::*;
+    use crate::ops::vectors::vectors;
     use crate::random::Stream;
 
     fn random(length: usize, seed: u64) -> Vec<f32> {
@@ -163,7 +164,7 @@ mod tests {
                 let at = |row: usize, k: usize| a[if transposed { k * left_stride + row } else { row * left_stride + k }];
                 let matrix = Matrix { values: &a, stride: left_stride };
                 let mut out = vec![f32::NAN; rows * columns];
-                pulp::Arch::new().dispatch(Product {
+                vectors().dispatch(Product {
                     left: if transposed { Left::Columns(matrix) } else { Left::Rows(matrix) },
                     right: Matrix { values: &b, stride: columns },
                     inner,

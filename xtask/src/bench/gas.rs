@@ -11,7 +11,7 @@ use crate::{
 ///
 /// # Errors
 /// A build failed, or a call passes its limit; the table is written then too.
-pub(crate) fn gas() -> Result<()> {
+pub(super) fn gas() -> Result<()> {
     wasm::build_contracts()?;
     let mut cargo = command("cargo");
     cargo.args(["test", "--quiet", "--package", "starling-tests", "--test", "contracts_gas", "--", "--nocapture"]);

@@ -1,9 +1,11 @@
 //! `cargo xtask bench NAME`: figures that say how fast or how dear something is, printed.
 
+mod gas;
+mod training;
+
 use anyhow::{Result, bail};
 
 use crate::{
-    bench_gas,
     command::{command, run},
     paths,
 };
@@ -15,8 +17,9 @@ use crate::{
 pub(crate) fn bench(names: &[String]) -> Result<()> {
     match names {
         [name] if name == "localnet" => localnet(),
-        [name] if name == "gas" => bench_gas::gas(),
-        _ => bail!("one benchmark at a time, by its name; there are: gas, localnet"),
+        [name] if name == "gas" => gas::gas(),
+        [name, cases @ ..] if name == "training" => training::training(cases),
+        _ => bail!("one benchmark at a time, by its name; there are: gas, localnet, training [CASE ...]"),
     }
 }
 
