@@ -107,8 +107,7 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
         }
         Stage::Exporting { asked, asked_at, tries } => {
             let patience = EXPORT_MS << tries.saturating_sub(1).min(EXPORT_DOUBLINGS);
-            let asked_still =
-                asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, patience, view));
+            let asked_still = asked.is_some_and(|node| !view.is_away(node, AWAY_MS) && view.now < patient_until(*asked_at, patience, view));
             let next = if asked_still { None } else { exporter(*asked, *tries, view) };
             next.map(|node| Stage::Exporting { asked: Some(node), asked_at: view.now, tries: tries + 1 })
         }
