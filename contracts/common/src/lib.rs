@@ -29,7 +29,7 @@ pub use outgoing::{answer, ask, call, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
 pub use storage::{bytes_cost, charge_change, charge_growth, left_of, next};
-pub use table::Table;
+pub use table::{PageFull, Room, Table, page};
 
 /// What the code that `#[near]` writes calls for arguments and answers.
 pub mod serde_json {

@@ -10,6 +10,36 @@ const PAGE_BYTES: usize = 9_000;
 /// What looking a record up costs, as if it were so many bytes more.
 const LOOK_UP_BYTES: usize = 450;
 
+/// How much a view has read for its page.
+#[derive(Default)]
+pub struct Room {
+    bytes: usize,
+    started: bool,
+}
+
+/// A page has no room for one more record.
+pub struct PageFull;
+
+impl Room {
+    fn take(&mut self, stored: Option<&[u8]>) -> Result<(), PageFull> {
+        self.bytes = self.bytes.saturating_add(LOOK_UP_BYTES + stored.map_or(0, <[u8]>::len));
+        if self.started && self.bytes > PAGE_BYTES { Err(PageFull) } else { Ok(()) }
+    }
+}
+
+/// What `read` finds for these keys, as much as fits a page; the first in any case. Whoever wants more asks on behind the last.
+pub fn page<K, T>(keys: impl Iterator<Item = K>, read: impl Fn(K, &mut Room) -> Result<Option<T>, PageFull>) -> Vec<T> {
+    let (mut page, mut room) = (Vec::new(), Room::default());
+    for key in keys {
+        match read(key, &mut room) {
+            Ok(found) => page.extend(found),
+            Err(PageFull) => break,
+        }
+        room.started = !page.is_empty();
+    }
+    page
+}
+
 /// Records by key under a prefix of their own. Part of a contract's state; it takes one byte there.
 ///
 /// A record is stored behind its version, so that an upgrade can read the old form and write the new one record by record: `F` names the forms.
@@ -31,18 +61,14 @@ impl<K: BorshSerialize, V: BorshSerialize + BorshDeserialize, F: Forms<V>> Table
 
     /// The records of these keys that are there, as many as fit a page; the first in any case. Whoever wants more asks on behind the last.
     pub fn page(&self, keys: impl Iterator<Item = K>) -> Vec<(K, V)> {
-        let (mut page, mut bytes) = (Vec::new(), 0_usize);
-        for key in keys {
-            let stored = env::storage_read(&self.key(&key));
-            bytes = bytes.saturating_add(LOOK_UP_BYTES + stored.as_ref().map_or(0, Vec::len));
-            if bytes > PAGE_BYTES && !page.is_empty() {
-                break;
-            }
-            if let Some(stored) = stored {
-                page.push((key, Self::read(&stored)));
-            }
-        }
-        page
+        page(keys, |key, room| Ok(self.get_within(&key, room)?.map(|record| (key, record))))
+    }
+
+    /// As [`Table::get`], for a page: it takes of its room.
+    pub fn get_within(&self, key: &K, room: &mut Room) -> Result<Option<V>, PageFull> {
+        let stored = env::storage_read(&self.key(key));
+        room.take(stored.as_deref())?;
+        Ok(stored.map(|stored| Self::read(&stored)))
     }
 
     /// Whether there is a record.

@@ -12,12 +12,12 @@ pub const HUB_STANDARD: &str = "starling-hub";
 pub const MARKET_STANDARD: &str = "starling-market";
 /// Bytes of a listing with one version at their largest, indexes included.
 pub const LISTING_BYTES: u64 = 6_000;
-/// The most listings of one answer.
+/// The most listings of one answer, if so many fit.
 pub const MAX_LISTINGS_PAGE: u32 = 50;
-/// The most licences of one answer.
-pub const MAX_LICENCES_PAGE: u32 = 100;
+/// The most places of licences of one answer.
+pub const MAX_LICENCES_PAGE: u32 = 8;
 /// The most ratings of one answer.
-pub const MAX_RATINGS_PAGE: u32 = 10;
+pub const MAX_RATINGS_PAGE: u32 = 8;
 /// Bytes of a rating at its largest, its index included.
 pub const RATING_BYTES: u64 = 800;
 
@@ -222,18 +222,23 @@ impl Listings {
         View::new(&self.0, "storage_price", json!({}))
     }
 
-    /// A listing with all its versions.
+    /// A listing with its last version only.
     pub fn listing(&self, name: &AssetName) -> View<Option<Listing>> {
         View::new(&self.0, "listing", json!({"name": name}))
     }
 
-    /// Listings in order of publication, of a category if one is named, each with its last version only: those of the `limit` places from place `from` (counted from 0)
-    /// on that are not delisted. [`MAX_LISTINGS_PAGE`] places at most; ask on by places until [`Listings::listings_count`].
+    /// The versions of a listing from number `from` (counted from 0) on: `limit` at most, and no more than fit a page. Ask on behind the last until none comes.
+    pub fn versions(&self, name: &AssetName, from: u32, limit: u32) -> View<Vec<Version>> {
+        View::new(&self.0, "versions", json!({"name": name, "from": from, "limit": limit}))
+    }
+
+    /// Listings in order of publication, of a category if one is named, delisted ones included, each with its last version only: from place `from` (counted from 0) on, `limit`
+    /// at most, no more than [`MAX_LISTINGS_PAGE`] and than fit a page. Ask on behind the last until none comes.
     pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> View<Vec<Listing>> {
         View::new(&self.0, "listings", json!({"category": category, "from": from, "limit": limit}))
     }
 
-    /// How many places [`Listings::listings`] goes through, delisted ones included.
+    /// How many listings there are, delisted ones included.
     pub fn listings_count(&self, category: Option<Category>) -> View<u64> {
         View::new(&self.0, "listings_count", json!({"category": category}))
     }
@@ -248,8 +253,13 @@ impl Listings {
         View::new(&self.0, "licence", json!({"holder": holder, "name": name}))
     }
 
+    /// How many places [`Listings::licences_of`] goes through, pending ones included.
+    pub fn licences_count(&self, holder: &AccountId) -> View<u64> {
+        View::new(&self.0, "licences_count", json!({"holder": holder}))
+    }
+
     /// A holder's licences: those of the `limit` places from place `from` (counted from 0) on that hold. [`MAX_LICENCES_PAGE`] places at most; the answer is shorter where a
-    /// payment is pending.
+    /// payment is pending. Ask on by places until [`Listings::licences_count`].
     pub fn licences_of(&self, holder: &AccountId, from: u64, limit: u32) -> View<Vec<Licence>> {
         View::new(&self.0, "licences_of", json!({"holder": holder, "from": from, "limit": limit}))
     }

@@ -265,10 +265,11 @@ impl Bench {
         priced.ok()?;
         let taken = self.call(&self.alice.clone(), &hub.take_licence(&parent, storage_cost(LICENCE_BYTES))).await?;
         self.row("take_licence", None, taken)?;
-        self.view("listing, 2 versions", &hub.listing(&child)).await?;
+        self.view("listing", &hub.listing(&child)).await?;
+        self.view("versions, 2 of them", &hub.versions(&child, 0, 64)).await?;
         self.view("listings, 2 of them", &hub.listings(None, 0, 50)).await?;
         self.view("licence", &hub.licence(&self.alice.account, &child)).await?;
-        self.view("licences_of, 2 licences", &hub.licences_of(&self.alice.account, 0, 100)).await?;
+        self.view("licences_of, 2 licences", &hub.licences_of(&self.alice.account, 0, 8)).await?;
         self.view("ratings, 1 of them", &hub.ratings(&child, 0, 10)).await
     }
 

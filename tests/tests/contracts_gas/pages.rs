@@ -6,13 +6,13 @@ use anyhow::{Context as _, ensure};
 use starling_contract_api::{
     billing::ACCOUNT_BYTES,
     compute::{Counts, MAX_PAGE},
-    hub::{LISTING_BYTES, Listings},
+    hub::{LISTING_BYTES, Listings, MAX_RATINGS_PAGE, RATING_BYTES},
     payment::{LICENCE_BYTES, PayResult, PaymentMsg, storage_cost},
 };
 use starling_primitives::{AccountId, Amount, AssetName, DurationMs, Hash32, LeaseId, NodeId, OfferId, RunId, Text};
 use starling_protocol::{
     lease::LeaseTerms,
-    listing::MAX_FILES,
+    listing::{Category, File, MAX_FILES, Stars},
     node::{Capability, DeviceKind},
     run::MAX_ROSTER,
 };
@@ -23,6 +23,7 @@ use starling_tests::{
 
 const RUN: RunId = RunId(1);
 const LISTINGS: u32 = 10;
+const VERSIONS: usize = 5;
 
 /// An account name as long as names can be.
 fn longest(letter: char, number: u16) -> anyhow::Result<AccountId> {
@@ -126,7 +127,19 @@ impl Bench {
             self.harness.call(holder, &hub.take_licence(&name, storage_cost(LICENCE_BYTES))).await?.ok()?;
             last = Some(name);
         }
-        last.context("no listing")
+        let name = last.context("no listing")?;
+        let files: Vec<File> = serde_json::from_value(files.into())?;
+        for _ in 1..VERSIONS {
+            let version = hub.add_version(&name, &files, Some(RunId(u64::MAX)), &"\"".repeat(280), storage_cost(LISTING_BYTES));
+            self.harness.call(publisher, &version).await?.ok()?;
+        }
+        for place in 0..MAX_RATINGS_PAGE {
+            let rater = self.harness.actor(longest('l', u16::try_from(place)?)?.as_str(), 20).await?;
+            self.harness.call(&rater, &hub.take_licence(&name, storage_cost(LICENCE_BYTES))).await?.ok()?;
+            let rate = hub.rate(&name, Stars::new(5)?, &Text::new("\"".repeat(280))?, storage_cost(RATING_BYTES));
+            self.harness.call(&rater, &rate).await?.ok()?;
+        }
+        Ok(name)
     }
 
     pub(crate) async fn pages(&mut self) -> anyhow::Result<()> {
@@ -163,12 +176,25 @@ impl Bench {
 
         let hub = Listings(self.harness.deployment.hub.clone());
         let name = self.large_listings(&provider, &tenant, &hub).await?;
-        self.view("listing, the largest of 1 version", &hub.listing(&name)).await?;
-        self.view("listings, the largest alone", &hub.listings(None, 4, 1)).await?;
-        self.view("licences_of, 8 places", &hub.licences_of(&tenant.account, 0, 8)).await?;
-        // Whoever asks for more of the largest at once gets them, and only a reader pays.
-        let many = self.call(&self.alice.clone(), &hub.listings(None, 4, LISTINGS).as_call(300)).await?.ok()?;
-        self.row_at("listings, 10 of the largest", None, &hub.0, &many)
+        self.view("listing, the largest", &hub.listing(&name)).await?;
+        self.view("listings, a page of the smallest", &hub.listings(None, 0, 4)).await?;
+        self.view("listings, a page of the largest", &hub.listings(None, 4, u32::MAX)).await?;
+        let category = Some(Category::TextGeneration);
+        self.view("listings of a category, a page of the largest", &hub.listings(category, 4, u32::MAX)).await?;
+        self.view("licences_of, a page", &hub.licences_of(&tenant.account, 0, u32::MAX)).await?;
+        self.view("versions, a page of the largest", &hub.versions(&name, 0, u32::MAX)).await?;
+        self.view("ratings, a page of the largest", &hub.ratings(&name, 0, u32::MAX)).await?;
+        ensure!(self.harness.view(&hub.ratings(&name, 0, u32::MAX)).await?.len() == MAX_RATINGS_PAGE as usize, "too few ratings");
+        let (mut from, mut versions) = (0, 0);
+        loop {
+            let found = self.harness.view(&hub.versions(&name, from, u32::MAX)).await?.len();
+            if found == 0 {
+                break;
+            }
+            (from, versions) = (from + u32::try_from(found)?, versions + found);
+        }
+        ensure!(versions == VERSIONS, "asked on for {VERSIONS} versions, got {versions}");
+        Ok(())
     }
 }
 

@@ -4,11 +4,14 @@ use crate::shops::*;
 use starling_contract_api::{
     Call, ONE_YOCTO, TGAS,
     billing::ACCOUNT_BYTES,
-    hub::{LISTING_BYTES, ListingEvent, PublishArgs},
-    payment::{PayResult, PaymentMsg, PaymentOffered, storage_cost},
+    hub::{LISTING_BYTES, ListingEvent, MAX_LICENCES_PAGE, PublishArgs},
+    payment::{LICENCE_BYTES, PayResult, PaymentMsg, PaymentOffered, storage_cost},
 };
 use starling_primitives::{Amount, Asset, AssetName, EscrowId, RunId, Text};
 use starling_protocol::listing::{self, Category, File, Kind, MAX_FILES};
+
+/// More listings than a page takes.
+const LISTED: u64 = 11;
 
 #[tokio::test]
 async fn publish__should_list_a_model_and_take_only_what_storage_costs() -> anyhow::Result<()> {
@@ -62,14 +65,16 @@ async fn listing__should_be_changed_by_its_publisher_alone() -> anyhow::Result<(
     harness.call(&alice, &version).await?.ok()?;
     harness.call(&alice, &hub.set_price(&name, &Asset::Near, Amount::from_near(1), None, ONE_YOCTO)).await?.ok()?;
     let listing = harness.view(&hub.listing(&name)).await?.expect("it is listed");
-    let notes: Vec<&str> = listing.versions.iter().map(|version| version.note.as_str()).collect();
+    let versions = harness.view(&hub.versions(&name, 0, 10)).await?;
+    let notes: Vec<&str> = versions.iter().map(|version| version.note.as_str()).collect();
     assert_eq!((notes, listing.price), (vec!["", "better"], Amount::from_near(1)));
-    let page = harness.view(&hub.listings(None, 0, 10)).await?;
-    assert_eq!(page[0].versions, listing.versions[1..], "a page carries the last version");
+    assert_eq!(listing.versions, versions[1..], "a listing carries its last version");
+    assert_eq!(harness.view(&hub.listings(None, 0, 10)).await?, [listing]);
 
     harness.call(&alice, &hub.delist(&name)).await?.ok()?;
-    assert_eq!(harness.view(&hub.listings(None, 0, 10)).await?, []);
-    assert!(harness.view(&hub.listing(&name)).await?.expect("its record stays").delisted);
+    let delisted = harness.view(&hub.listing(&name)).await?.expect("its record stays");
+    assert!(delisted.delisted);
+    assert_eq!(harness.view(&hub.listings(None, 0, 10)).await?, [delisted], "its place stays");
     harness.call(&alice, &version).await?.refused("taken off the list")?;
     Ok(())
 }
@@ -168,18 +173,44 @@ async fn pages__should_be_bounded() -> anyhow::Result<()> {
     let (harness, hub, _) = shops().await?;
     let alice = harness.actor("alice.starling", 100).await?;
     let mut names = Vec::new();
-    for index in 0..53 {
+    for index in 0..LISTED {
         names.push(publish(&harness, &hub, &alice, &model(&format!("model-{index}"), Amount::ZERO)).await?.ok()?.json::<AssetName>()?);
     }
-    harness.call(&alice, &hub.delist(&names[51])).await?.ok()?;
+    harness.call(&alice, &hub.delist(&names[4])).await?.ok()?;
     for category in [None, Some(Category::TextGeneration)] {
         let page = |from, limit| view_listings(&harness, hub.listings(category, from, limit));
-        let listed = |page: Vec<listing::Listing>| page.into_iter().map(|listing| listing.name).collect::<Vec<_>>();
-        assert_eq!(listed(page(0, 1_000).await?), names[..50]);
-        assert_eq!(listed(page(50, 1_000).await?), [names[50].clone(), names[52].clone()]);
-        assert_eq!(listed(page(7, 2).await?), names[7..9]);
-        assert!(page(53, 10).await?.is_empty() && page(u64::MAX, 10).await?.is_empty());
-        assert_eq!(harness.view(&hub.listings_count(category)).await?, 53);
+        let listed = |page: &[listing::Listing]| page.iter().map(|listing| listing.name.clone()).collect::<Vec<_>>();
+        let (mut from, mut all) = (0, Vec::<listing::Listing>::new());
+        loop {
+            let found = page(from, u32::MAX).await?;
+            if found.is_empty() {
+                break;
+            }
+            let rest = names.len() - all.len();
+            assert!(found.len() > 1 || rest == 1, "a page of {} listings", found.len());
+            assert!(found.len() < names.len(), "all on one page");
+            from += u64::try_from(found.len())?;
+            all.extend(found);
+        }
+        assert_eq!(listed(&all), names, "whoever asks on gets all of them, each once");
+        let delisted: Vec<_> = all.iter().filter(|listing| listing.delisted).map(|listing| &listing.name).collect();
+        assert_eq!(delisted, [&names[4]]);
+        assert_eq!(listed(&page(7, 2).await?), names[7..9]);
+        assert!(page(LISTED, 10).await?.is_empty() && page(u64::MAX, 10).await?.is_empty() && page(0, 0).await?.is_empty());
+        assert_eq!(harness.view(&hub.listings_count(category)).await?, LISTED);
     }
+    let bob = harness.actor("bob.starling", 100).await?;
+    for name in names.iter().filter(|name| **name != names[4]) {
+        harness.call(&bob, &hub.take_licence(name, storage_cost(LICENCE_BYTES))).await?.ok()?;
+    }
+    let count = harness.view(&hub.licences_count(&bob.account)).await?;
+    assert_eq!(count, LISTED - 1);
+    let mut held = Vec::new();
+    for from in (0..count).step_by(usize::try_from(MAX_LICENCES_PAGE)?) {
+        held.extend(harness.view(&hub.licences_of(&bob.account, from, u32::MAX)).await?.into_iter().map(|licence| licence.name));
+    }
+    names.remove(4);
+    assert_eq!(held, names, "whoever asks on gets all licences, each once");
+    assert_eq!(harness.view(&hub.licences_of(&bob.account, count, 10)).await?, []);
     Ok(())
 }

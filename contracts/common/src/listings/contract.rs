@@ -184,9 +184,14 @@ macro_rules! listing_contract {
                 bytes_cost(LISTING_BYTES)
             }
 
-            /// A listing with all its versions.
+            /// A listing with its last version only.
             pub fn listing(&self, name: AssetName) -> Option<Listing> {
                 self.shelf.listing(&name)
+            }
+
+            /// The versions of a listing from number `from` on (counted from 0), as many as fit a page.
+            pub fn versions(&self, name: AssetName, from: u32, limit: u32) -> Vec<Version> {
+                self.shelf.versions(&name, from, limit)
             }
 
             /// How many places `listings` goes through, delisted ones included.
@@ -194,7 +199,7 @@ macro_rules! listing_contract {
                 self.shelf.listings_count(category)
             }
 
-            /// Listings of the `limit` places from place `from` on that are not delisted, each with its last version only; 50 places at most.
+            /// Listings from place `from` on, delisted ones included, each with its last version only: as many as fit a page.
             pub fn listings(&self, category: Option<Category>, from: u64, limit: u32) -> Vec<Listing> {
                 self.shelf.listings(category, from, limit)
             }
@@ -209,7 +214,12 @@ macro_rules! listing_contract {
                 self.shelf.licence(holder, name)
             }
 
-            /// A holder's licences of the `limit` places from place `from` on; 100 places at most.
+            /// How many places `licences_of` goes through, pending ones included.
+            pub fn licences_count(&self, holder: AccountId) -> u64 {
+                self.shelf.licences_count(&holder)
+            }
+
+            /// A holder's licences of the `limit` places from place `from` on; 8 places at most.
             pub fn licences_of(&self, holder: AccountId, from: u64, limit: u32) -> Vec<Licence> {
                 self.shelf.licences_of(&holder, from, limit)
             }
@@ -229,7 +239,7 @@ macro_rules! listing_contract {
                 self.shelf.rating(rater, name)
             }
 
-            /// Ratings of a listing at the `limit` places from place `from` on, in the order in which their raters first spoke; 10 places at most.
+            /// Ratings of a listing at the `limit` places from place `from` on, in the order in which their raters first spoke; 8 places at most.
             pub fn ratings(&self, name: AssetName, from: u64, limit: u32) -> Vec<Rating> {
                 self.shelf.ratings(&name, from, limit)
             }
@@ -259,6 +269,6 @@ pub mod prelude {
     pub use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId, RunId, Text};
     pub use starling_protocol::{
         escrow::{Bounds, OpenTerms},
-        listing::{Category, File, Kind, Listing, Rating, Stars},
+        listing::{Category, File, Kind, Listing, Rating, Stars, Version},
     };
 }
