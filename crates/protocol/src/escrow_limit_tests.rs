@@ -17,6 +17,9 @@ fn hold__should_take_the_longest_life_and_the_highest_fee() {
     assert_eq!(hold(over, Bounds { fee: over, ..bounds() }), Err(EscrowError::OutOfBounds("fee")));
     assert_eq!(hold(bps(3), Bounds { fee: bps(2), ..bounds() }), Err(EscrowError::OutOfBounds("fee")));
     assert!(hold(bps(2), Bounds { fee: bps(2), ..bounds() }).is_ok());
+    let window = |objection_window| hold(MAX_FEE, Bounds { objection_window, ..bounds() });
+    assert!(window(MAX_OBJECTION_WINDOW).is_ok());
+    assert_eq!(window(DurationMs(MAX_OBJECTION_WINDOW.0 + 1)), Err(EscrowError::OutOfBounds("objection_window")));
 }
 
 #[test]

@@ -85,6 +85,13 @@ fn quote(at_most: Amount, fee: BasisPoints) -> Quote {
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
     use super::*;
+    use starling_primitives::AccountId;
+
+    #[test]
+    fn asset__should_go_without_saying_where_it_is_near() {
+        let token = Asset::Nep141(AccountId::new("usd.starling".to_owned()).expect("a name"));
+        assert!(is_near(&near()) && !is_near(&token));
+    }
 
     #[test]
     fn purchase__should_hold_nothing_back() {
