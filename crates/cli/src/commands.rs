@@ -46,14 +46,27 @@ pub(crate) struct LoginArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
-    /// File or folder with the text.
-    data: PathBuf,
+    /// File or folder with the data; with `--preset` or `--here` it may be left out where the recipe has its own.
+    #[arg(required_unless_present_any = ["preset", "here"])]
+    pub(crate) data: Option<PathBuf>,
     /// A preset's name or a TOML file.
     #[arg(long, default_value = "rust-small")]
-    recipe: String,
+    pub(crate) recipe: String,
+    /// Train this preset on this machine alone, without network or pay: `starling recipe` lists them.
+    #[arg(long, conflicts_with = "recipe")]
+    pub(crate) preset: Option<String>,
+    /// Train the recipe on this machine alone.
+    #[arg(long)]
+    pub(crate) here: bool,
+    /// Where a training on this machine puts model and report [default: starling-NAME].
+    #[arg(short, long)]
+    pub(crate) output: Option<PathBuf>,
+    /// A model.safetensors that a training on this machine starts from, or puts adapters on.
+    #[arg(long)]
+    pub(crate) base: Option<PathBuf>,
     /// Start from a published model that you may use, instead of fresh weights.
     #[arg(long)]
-    from: Option<AssetName>,
+    pub(crate) from: Option<AssetName>,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -157,7 +170,11 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
 pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
     let started = Instant::now();
     let recipe = crate::up::job::recipe(&args.recipe)?;
-    let corpus = corpus_from_path(&args.data)?;
+    recipe.over_network()?;
+    if args.base.is_some() || args.output.is_some() {
+        bail!("--base and --output belong to a training on this machine: add --here, or name a published model with --from");
+    }
+    let corpus = corpus_from_path(args.data.as_deref().context("name the file or folder to train on")?)?;
     let base = match &args.from {
         None => Base::Fresh,
         Some(name) => {

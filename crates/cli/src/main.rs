@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod corpus;
 mod deploy;
+mod here;
 mod home;
 mod meter;
 mod output;
@@ -52,8 +53,16 @@ enum Command {
         /// PUBLISHER/NAME
         name: Option<AssetName>,
     },
-    /// Train a model on a file or folder.
+    /// Train a model on a file or folder: over the network, or with `--preset` or `--here` on this machine.
     Train(commands::TrainArgs),
+    /// Show the built-in recipes, one of them as a file, or the schema of such files.
+    Recipe {
+        /// A preset's name or a TOML file.
+        name: Option<String>,
+        /// Print the JSON Schema of recipe files.
+        #[arg(long, conflicts_with = "name")]
+        schema: bool,
+    },
     /// Show runs, or one of them.
     Status {
         /// The run's number.
@@ -169,7 +178,9 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Up(args) => up::up(&home, &args, out).await,
         Command::Login(args) => commands::login(&home, &args, out).await,
         Command::Models { name } => commands::models(&open()?, name.as_ref(), out).await,
+        Command::Train(args) if args.here || args.preset.is_some() => here::train(&args, out).await,
         Command::Train(args) => commands::train(&open()?, &args, out).await,
+        Command::Recipe { name, schema } => here::show_recipe(name.as_deref(), schema, out),
         Command::Status { run } => commands::status(&open()?, run, out).await,
         Command::Logs { run, follow } => commands::logs(&open()?, run, follow, out).await,
         Command::Stop { run } => commands::stop(&open()?, run, out).await,

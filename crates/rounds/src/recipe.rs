@@ -205,9 +205,11 @@ impl Recipe {
     pub fn over_network(&self) -> Result<(), OnlyHere> {
         let what = match &self.model {
             _ if self.adapter.is_some() => "train adapters",
-            _ if self.evaluation.patience > 0 => "stop early",
             ModelRecipe::Gpt(GptShape { vocab: shapes::BYTES, .. }) | ModelRecipe::Llama(LlamaShape { vocab: shapes::BYTES, .. }) => {
-                return Ok(());
+                if self.evaluation.patience == 0 {
+                    return Ok(());
+                }
+                "stop early"
             }
             ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "train on byte-pair tokens",
             ModelRecipe::Bert(_) => "train a text encoder",

@@ -2,24 +2,27 @@
 //! and generation.
 //!
 //! The models are [`Gpt`], [`Llama`], [`Bert`], [`Perceptron`] and [`Convolution`], with [`Lora`] adapters for the first
-//! three; names and `config.json` are those of `transformers` and PEFT. Any of them trains by [`Weights::leaves`] on a
-//! [`Tape`], its own `logits`, [`ops::cross_entropy`], [`Leaves::gradients`] and [`AdamW::update`] or
-//! [`Muon::update`], at the rate of a [`Schedule`]. What [`Trainer`] and
-//! [`Recipe`] drive is the GPT over bytes.
+//! three; names and `config.json` are those of `transformers` and PEFT. A [`Recipe`] names any of them, with adapters or
+//! without, and [`Model`] is the one that it names.
 //!
 //! What a node calls, in order:
 //!
 //! - [`Recipe::from_toml`], [`Recipe::from_json`] or [`Recipe::preset`]: a validated description of model and method,
-//!   with [`Recipe::hash`].
-//! - [`Text::new`] or [`Text::from_shards`]: training and held-out bytes, with clear errors for useless ones.
-//! - [`Gpt::initial`]: the weights of round 0, equal on every machine; [`flatten`] and [`unflatten`] turn
-//!   [`Parameters`] into the flat name-sorted vector of the outer optimizer and back, by [`Gpt::layout`].
-//! - [`Trainer::new`], then [`Trainer::step`] for each inner step, [`Trainer::parameters`] at the round's end and
-//!   [`Trainer::load_parameters`] after the outer step; [`Trainer::seek`] where rounds were missed.
+//!   with [`Recipe::hash`]; [`check_memory`] refuses what would not fit.
+//! - [`Text::new`] or [`Text::from_shards`]: training and held-out bytes, with clear errors for useless ones. Other
+//!   [`Data`]: [`Tokens`] of a [`Tokenizer`], in memory or streamed from hashed shards, [`LabelledTexts`], a [`Table`] from
+//!   [`read_csv`], [`Images`] from [`read_archive`].
+//! - [`Model::initial`]: the weights of round 0, equal on every machine; [`flatten`] and [`unflatten`] turn
+//!   [`Parameters`] into the flat name-sorted vector of the outer optimizer and back, by [`Model::layout`].
+//! - [`Trainer::new`], then [`Trainer::step`] for each inner step, which withdraws itself where its numbers are not finite
+//!   or spike; [`Trainer::parameters`] at the round's end and [`Trainer::load_parameters`] after the outer step;
+//!   [`Trainer::seek_to`] where rounds were missed or work was refused.
 //! - [`Trainer::probe_loss`] scores other participants' weights; [`evaluate`] gives bits per byte; [`baselines`] those
-//!   of simpler models on the same bytes.
+//!   of simpler models on the same bytes; [`classification`] a classifier's figures.
 //! - [`Trainer::checkpoint`] and [`Trainer::resume`]: bit-equal continuation.
 //! - [`Generator`] for text, [`export_model`] for files that other programs load.
+//!
+//! [`prepare`] and [`train`] do all of that on one machine, from a file of data to a [`Report`].
 //!
 //! Threads: set `RAYON_NUM_THREADS` and `CANDLE_NUM_THREADS` before the first call. On the CPU results do not depend on
 //! their number. Binaries should use mimalloc: a step allocates and frees all its activations.

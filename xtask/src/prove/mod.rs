@@ -4,6 +4,7 @@
 
 mod dashboards;
 mod money;
+mod presets;
 mod record;
 pub(crate) mod training;
 
@@ -60,6 +61,11 @@ const PROOFS: &[Proof] = &[
         name: "training",
         claim: "Every model trains as in PyTorch, transformers and PEFT, and crosses to them and back with equal logits.",
         run: training::parity,
+    },
+    Proof {
+        name: "presets",
+        claim: "Each preset trains on a processor in under five minutes, and its report beats what says nothing.",
+        run: presets::presets,
     },
     Proof {
         name: "bits",

@@ -148,7 +148,7 @@ fn version_1__should_be_read_as_what_it_means_now() {
     assert_eq!(Recipe::from_json(&json).expect("readable"), tiny());
     let both = old.replace("clip_norm", "accumulation = 1\nclip_norm");
     assert!(Recipe::from_toml(&both).is_err(), "no key of a later version");
-    assert!(Recipe::from_toml(&old.replace("version = 1", "version = 2")).expect_err("refused").to_string().contains("peak_learning_rate"));
+    assert!(Recipe::from_toml(&old.replace("version = 1", "version = 2")).expect_err("refused").to_string().contains("learning_rate"));
     assert!(Recipe::from_toml(&old.replace("heads = 2", "heads = 3")).is_err());
 }
 

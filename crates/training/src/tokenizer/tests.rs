@@ -85,3 +85,26 @@ fn file__should_be_read_back_and_refuse_others() {
     file["model"]["merges"][0] = serde_json::json!(["!", "no such token"]);
     assert!(Tokenizer::from_json(&file.to_string()).is_err());
 }
+
+/// Text of every kind of word, and the tokenizer that the reference was made with.
+fn reference() -> (String, Tokenizer) {
+    let tickets = String::from_utf8(crate::synthetic::tickets(7, 40)).expect("text");
+    let text = format!("{tickets}Grüße, 世界! €3 x=1;\r\n\t  if (a&&b) {{ }}\n\n    d3f12ab   \u{a0}  end  ");
+    let tokenizer = Tokenizer::learn(text.as_bytes(), 420).expect("possible");
+    (text, tokenizer)
+}
+
+/// `reference/tokenizer.txt` holds the tokens that Hugging Face's `tokenizers` 0.23.3 gives for the text with the
+/// `tokenizer.json` that is written here; `STARLING_EXPORT` names a folder to write both to, for making it anew.
+#[test]
+fn file__should_give_the_same_tokens_in_hugging_faces_tokenizers() {
+    let (text, tokenizer) = reference();
+    if let Some(folder) = std::env::var_os("STARLING_EXPORT") {
+        let folder = std::path::Path::new(&folder).join("tokenizer");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("tokenizer.json"), tokenizer.to_json(false)).expect("written");
+        std::fs::write(folder.join("text.txt"), &text).expect("written");
+    }
+    let theirs: Vec<u32> = include_str!("../../reference/tokenizer.txt").split_whitespace().map(|id| id.parse().expect("a token")).collect();
+    assert_eq!(tokenizer.encode(text.as_bytes()), theirs);
+}
