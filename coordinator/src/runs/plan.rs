@@ -99,7 +99,8 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
             for judge in unanswered(scoring) {
                 let Some(member) = view.member(judge.place) else { continue };
                 let updates = placed(&scoring.frozen, &judge.updates);
-                let message = ToNode::Score { run_id: work.run_id, round: work.rounds_done, state: work.state, updates };
+                let (run_id, round, state, seed) = (work.run_id, work.rounds_done, work.state, scoring.seed);
+                let message = ToNode::Score { run_id, round, state, seed, updates };
                 send(view, member.node_id, format!("score/{}/{}", work.rounds_done, scoring.skipped), message, &mut due);
             }
         }

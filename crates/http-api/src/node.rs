@@ -97,6 +97,8 @@ pub enum ToNode {
         round: u32,
         /// Artifact of the outer state before the round.
         state: Hash32,
+        /// What draws the windows that are measured, and the judges: known only after the commitments.
+        seed: Hash32,
         /// Places and updates.
         updates: Vec<PlacedUpdate>,
     },

@@ -8,6 +8,10 @@ use crate::aggregate::{MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND};
 
 /// The slot of which nobody trains a window, for the unseen part of a score.
 pub const UNSEEN_SLOT: u32 = u32::MAX;
+/// Tokens that each loss of a score is measured on, at least; and windows, so that one odd text does not decide.
+const PROBE_TOKENS: u32 = 2_048;
+const PROBE_WINDOWS_MIN: u32 = 16;
+const PROBE_WINDOWS_MAX: u32 = 64;
 /// Greatest number of inner steps in a round.
 const MAX_INNER_STEPS: u32 = 10_000;
 
@@ -113,6 +117,12 @@ impl Plan {
         Share { tokens, of: self.assigned_tokens() }
     }
 
+    /// Windows that each loss of a score is measured on: 2,048 tokens, and 16 to 64 of them where as many are assigned.
+    pub fn probe_windows(self) -> u32 {
+        let windows = PROBE_TOKENS.div_ceil(self.tokens_per_window).clamp(PROBE_WINDOWS_MIN, PROBE_WINDOWS_MAX);
+        windows.min(self.inner_steps_per_round * self.windows_per_step)
+    }
+
     /// The first inner step of a round, counted over the whole run; steps and rounds count from 0.
     pub fn first_inner_step(self, round: u32) -> u64 {
         u64::from(round) * u64::from(self.inner_steps_per_round)
@@ -161,6 +171,11 @@ mod tests {
         assert_eq!(plan.assigned_tokens(), 20_480);
         assert_eq!([0, 1, 2, 12].map(|round| plan.first_inner_step(round)), [0, 20, 40, 240]);
         assert_eq!(plan.first_inner_step(u32::MAX), u64::from(u32::MAX) * 20);
+        assert!(
+            plan.can_assign(1_024) && plan.can_assign(20_480) && !plan.can_assign(0) && !plan.can_assign(1_000) && !plan.can_assign(21_504)
+        );
+        let probe = |steps, windows, tokens| Plan::new(steps, windows, tokens).unwrap().probe_windows();
+        assert_eq!([probe(100, 8, 64), probe(100, 8, 8), probe(30, 16, 1_024), probe(5, 4, 32), probe(1, 2, 8)], [32, 64, 16, 20, 2]);
         assert_eq!([0, 1_023, 1_024].map(|participant| plan.slot(participant)), [Some(0), Some(1_023), None]);
     }
 

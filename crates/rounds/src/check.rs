@@ -6,17 +6,12 @@ use thiserror::Error;
 use crate::aggregate::{CLIP_ONE, MAX_PARTICIPANTS, clip_factors, norm};
 use crate::apply::Updates;
 use crate::assignment::Plan;
-use crate::codec::overlap;
+use crate::codec::is_copy;
 use crate::draw::scorer_order;
 use crate::gate::{Cohort, Verdict, gate};
 use crate::hash::Hash32;
 use crate::record::{Entry, Outcome, Refusal, RoundRecord, genesis_digest};
 use crate::state::OuterState;
-
-/// Updates that share at least this many 10,000ths of their codes are one update. Measured on a byte model of 1.3 M
-/// parameters: honest ones share 1,250 to 2,860, the most in the first round; a copy with noise of a tenth of its size
-/// shares above 7,000, with noise of three tenths 3,500 to 4,800.
-pub const COPY_OVERLAP: u16 = 5_000;
 
 /// Where a run stands before a round: what a record must continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +191,7 @@ impl RoundRecord {
         }
         for (i, (first, left)) in updates.iter().enumerate() {
             for (second, right) in updates.iter().skip(i + 1) {
-                if overlap(left, right) >= COPY_OVERLAP {
+                if is_copy(left, right) {
                     return Err(RecordError::CopyAccepted(*first, *second));
                 }
             }

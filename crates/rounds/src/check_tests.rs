@@ -161,7 +161,10 @@ fn check__should_refuse_tokens_that_no_plan_assigns() {
     // Ten steps of 64 tokens.
     for wrong in [0, 63, 639, 641, 704, u32::MAX] {
         for place in [1, 2] {
-            assert_eq!(refused_after(|round| round.record.entries[place].assigned_tokens = wrong), RecordError::WrongTokens(place as u16));
+            assert_eq!(
+                refused_after(|round| round.record.entries[place].assigned_tokens = wrong),
+                RecordError::WrongTokens(u16::try_from(place).unwrap())
+            );
         }
     }
 }

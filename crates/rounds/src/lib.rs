@@ -42,8 +42,8 @@ pub use aggregate::{
 };
 pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};
-pub use check::{COPY_OVERLAP, Previous, RecordError};
-pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, decode, encode, encoded_len, overlap, probe_point};
+pub use check::{Previous, RecordError};
+pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, decode, encode, encoded_len, is_copy, overlap, probe_point};
 pub use draw::{Judge, draw_scorer, judge_pair, judges, scorer_order};
 pub use fragments::{FragmentError, Fragments};
 pub use gate::{Cohort, Nats, PROBE_STEP, Score, Verdict, gate};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::aggregate::{CLIP_ONE, clip_factors, norm};
 use crate::apply::Updates;
 use crate::assignment::Plan;
-use crate::check::{COPY_OVERLAP, Previous};
-use crate::codec::{Codec, CodecError, Update, overlap};
+use crate::check::Previous;
+use crate::codec::{Codec, CodecError, Update, is_copy};
 use crate::draw::scorer_order;
 use crate::gate::{Cohort, Score, Verdict, gate};
 use crate::hash::Hash32;
@@ -58,7 +58,7 @@ pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)])
         let refusal = match bytes.map(|bytes| codec.decode(layout, bytes)) {
             None => Refusal::Late,
             Some(Err(error)) => Refusal::from(&error),
-            Some(Ok(update)) if usable.values().any(|other| overlap(other, &update) >= COPY_OVERLAP) => Refusal::Copied,
+            Some(Ok(update)) if usable.values().any(|other| is_copy(other, &update)) => Refusal::Copied,
             Some(Ok(update)) => {
                 usable.insert(*participant, update);
                 continue;
@@ -77,7 +77,7 @@ pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)])
 pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, candidates: &[Candidate<'_>]) -> RoundRecord {
     let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| overlap(one, update) >= COPY_OVERLAP));
+        let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| is_copy(one, update)));
         let judgement = match candidate.work {
             _ if candidate.commitment.is_none() => Judgement::Refused(None, Refusal::Late),
             Work::Unusable(reason) => Judgement::Refused(None, reason),

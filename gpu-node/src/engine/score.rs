@@ -1,16 +1,14 @@
-//! Scores updates of a round: how much the loss falls at a fifth of each, on the windows it was made from and on windows that nobody was assigned.
+//! Scores updates of a round: how much the loss falls at a fifth of each, on windows it was made from and on windows that nobody was assigned,
+//! both drawn when all had committed.
 
 use super::{EngineError, RunInputs, plan, weights_of};
 use crate::trainer::Cancel;
 use starling_http_api::node::Score;
-use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, probe_point};
+use starling_primitives::Hash32;
+use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, own_probe_windows, probe_point, unseen_probe_steps};
 use starling_training::{Batch, Model, mean_loss};
 use std::sync::Arc;
 
-/// Windows that a loss is measured on, at least and at most; else a tenth of what a participant was assigned.
-const MIN_WINDOWS: u32 = 8;
-const MAX_WINDOWS: u32 = 64;
-const ASSIGNED_PART: u32 = 10;
 /// Stands for a loss that is no number: JSON has none, and the gate refuses what is beyond a million nats.
 const NO_LOSS: f64 = 1e12;
 
@@ -20,6 +18,8 @@ pub(crate) struct ScoreJob {
     pub(crate) inputs: RunInputs,
     /// The outer state before the round.
     pub(crate) state: OuterState,
+    /// What draws the windows.
+    pub(crate) seed: Hash32,
     /// Place and bytes of each.
     pub(crate) updates: Vec<(u16, Arc<[u8]>)>,
 }
@@ -27,13 +27,11 @@ pub(crate) struct ScoreJob {
 /// One score for each update that is one; what cannot be decoded has losses that no gate lets pass.
 pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
     let recipe = &job.inputs.recipe;
-    let plan = plan(recipe)?;
-    let assigned = plan.inner_steps_per_round() * plan.windows_per_step();
-    let windows = (assigned / ASSIGNED_PART).clamp(MIN_WINDOWS, MAX_WINDOWS).min(assigned);
+    let windows = plan(recipe)?.probe_windows();
     let mut model = super::model_of(recipe, job.state.weights())?;
-    let unseen = batch_of(job, UNSEEN_SLOT, windows)?;
+    let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
-    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| batch_of(job, u32::from(*place), windows)).collect::<Result<_, _>>()?;
+    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| own_batch(job, *place, windows)).collect::<Result<_, _>>()?;
     let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
     for (((place, update), own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
@@ -62,18 +60,26 @@ fn losses_after(model: &mut Model, job: &ScoreJob, update: &[u8], own: &Batch, u
     Ok(Some((mean_loss(model, own)?, mean_loss(model, unseen)?)))
 }
 
-/// Windows of a slot's data in this round, spread evenly over its steps.
-fn batch_of(job: &ScoreJob, slot: u32, windows: u32) -> Result<Batch, EngineError> {
-    let recipe = &job.inputs.recipe;
-    let (steps, first) = (recipe.inner_steps_per_round, job.state.next_inner_step());
-    let mut parts = Vec::new();
-    // Each step gives its first windows; where there are more windows than steps, the first steps give one more.
-    for index in 0..steps.min(windows) {
-        let step = first + u64::from(index) * u64::from(steps) / u64::from(steps.min(windows));
-        let count = windows / steps.min(windows) + u32::from(index < windows % steps.min(windows));
-        parts.push(job.inputs.text.batch(recipe.seed, slot, step, usize::try_from(count).unwrap_or(1)).into());
-    }
-    Ok(Batch::joined(&parts)?)
+/// Windows that a place was assigned in this round, drawn after it had committed.
+fn own_batch(job: &ScoreJob, place: u16, windows: u32) -> Result<Batch, EngineError> {
+    let (recipe, first) = (&job.inputs.recipe, job.state.next_inner_step());
+    let steps = first..first + u64::from(recipe.inner_steps_per_round);
+    let drawn = own_probe_windows(&job.seed, place, steps, recipe.batch, count(windows));
+    let window = |(step, window): (u64, u32)| {
+        let batch: Batch = job.inputs.text.batch(recipe.seed, u32::from(place), step, count(window) + 1).into();
+        batch.pieces(1).pop()
+    };
+    Ok(Batch::joined(&drawn.into_iter().filter_map(window).collect::<Vec<_>>())?)
+}
+
+/// As many windows that nobody was assigned.
+fn unseen_batch(job: &ScoreJob, windows: u32) -> Result<Batch, EngineError> {
+    let window = |step| Batch::from(job.inputs.text.batch(job.inputs.recipe.seed, UNSEEN_SLOT, step, 1));
+    Ok(Batch::joined(&unseen_probe_steps(&job.seed, count(windows)).into_iter().map(window).collect::<Vec<_>>())?)
+}
+
+fn count(windows: u32) -> usize {
+    usize::try_from(windows).unwrap_or(1)
 }
 
 fn number(loss: f64) -> f64 {
@@ -134,7 +140,7 @@ mod tests {
             updates.push((u16::try_from(updates.len()).unwrap(), encode(state.layout(), &bad, &mut feedback).unwrap().into()));
         }
         updates.push((6, Arc::from(*b"no update")));
-        let verdicts = verdicts(&ScoreJob { inputs, state, updates });
+        let verdicts = verdicts(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates });
         assert_eq!(verdicts, [true, true, true, false, false, false, false]);
     }
 }

@@ -198,7 +198,9 @@ async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<Run
             round::train(context, round::Share { run_id, terms: *terms, round, place, state, state_root }, cancel).await
         }
         ToNode::Reveal { run_id, round } => round::reveal(context, run_id, round).await,
-        ToNode::Score { run_id, round, state, updates } => round::score(context, run_id, round, state, &updates, cancel).await,
+        ToNode::Score { run_id, round, state, seed, updates } => {
+            round::score(context, run_id, round, round::Judging { state, seed, updates }, cancel).await
+        }
         ToNode::Record { run_id, round, record, state, updates, statement } => {
             round::record(context, round::Proposal { run_id, round, record, state, updates, statement: *statement }).await
         }

@@ -110,20 +110,20 @@ pub(super) async fn reveal(context: &Context, run_id: RunId, round: u32) -> Resu
     Ok(Finish::Answer(FromNode::Revealed { run_id, round, bytes }))
 }
 
+/// What is to be scored, against which state, on windows drawn by which seed.
+pub(super) struct Judging {
+    pub(super) state: Hash32,
+    pub(super) seed: Hash32,
+    pub(super) updates: Vec<PlacedUpdate>,
+}
+
 /// Scores the updates of a round.
-pub(super) async fn score(
-    context: &Context,
-    run_id: RunId,
-    round: u32,
-    state: Hash32,
-    updates: &[PlacedUpdate],
-    cancel: Cancel,
-) -> Result<Finish, TaskError> {
+pub(super) async fn score(context: &Context, run_id: RunId, round: u32, judging: Judging, cancel: Cancel) -> Result<Finish, TaskError> {
     let run = context.chain.run_in_round(run_id, round).await?;
     let inputs = context.inputs(run_id, &run.terms).await?;
-    let state = state_of(context, &inputs, state, run.state_root).await?;
-    let updates = fetch(context, updates).await?;
-    let job = ScoreJob { inputs, state, updates };
+    let state = state_of(context, &inputs, judging.state, run.state_root).await?;
+    let updates = fetch(context, &judging.updates).await?;
+    let job = ScoreJob { inputs, state, seed: judging.seed, updates };
     let scores = context.trainer.run(Urgency::Round, move |_| engine::score_updates(&job, &cancel)).await??;
     Ok(Finish::Answer(FromNode::Scored { run_id, round, scores }))
 }
