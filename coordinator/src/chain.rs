@@ -16,7 +16,7 @@ use starling_contract_api::{
     Call, Deployment, View,
     billing::{Billing, EscrowView},
     compute::{Compute, Counts, MAX_PAGE, Offer},
-    hub::{Licence, Listings, MAX_LISTINGS_PAGE},
+    hub::{Licence, Listings, MAX_LISTINGS_PAGE, MeteredUse},
     rpc::{BlockInfo, BlockRef, KeyInfo, Outcome, RpcClient, RpcError, SignedTx, Signer},
 };
 use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
@@ -38,6 +38,8 @@ pub trait Chain: Send + Sync {
     fn access_key<'a>(&'a self, account: &'a AccountId, key: &'a PublicKey) -> Answer<'a, Option<KeyInfo>>;
     /// The fee on payments from now on.
     fn fee(&self) -> Answer<'_, BasisPoints>;
+    /// The tokens that billing takes or once took.
+    fn tokens(&self) -> Answer<'_, Vec<AccountId>>;
     /// An escrow that is not spent.
     fn escrow(&self, escrow_id: EscrowId) -> Answer<'_, Option<EscrowView>>;
     /// A node.
@@ -56,14 +58,16 @@ pub trait Chain: Send + Sync {
     fn lease(&self, lease_id: LeaseId) -> Answer<'_, Option<Lease>>;
     /// A page of leases by number.
     fn leases(&self, from: u64) -> Answer<'_, Vec<Lease>>;
-    /// How many places [`Chain::listings`] goes through.
-    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64>;
-    /// A page of listings of `hub` or `market`.
+    /// A page of listings of `hub` or `market` from a place on; behind the last one there is none.
     fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>>;
     /// A listing.
     fn listing<'a>(&'a self, contract: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>>;
     /// A holder's licence.
     fn licence<'a>(&'a self, contract: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Licence>>;
+    /// Whether an account may use an asset now, by licence or by an open metered use.
+    fn may_use<'a>(&'a self, contract: &'a AccountId, account: &'a AccountId, name: &'a AssetName) -> Answer<'a, bool>;
+    /// An account's last metered use of an asset, open or over.
+    fn metered_use<'a>(&'a self, contract: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<MeteredUse>>;
     /// Signs a call with this service's key.
     fn sign<'a>(&'a self, call: &'a Call) -> Answer<'a, SignedTx>;
     /// Sends a signed transaction and waits for its outcome.
@@ -115,6 +119,11 @@ impl Chain for RpcChain {
         Box::pin(async move { Ok(self.rpc.view(&view).await?.fee) })
     }
 
+    fn tokens(&self) -> Answer<'_, Vec<AccountId>> {
+        let view = Billing(self.deployment.billing.clone()).tokens();
+        Box::pin(async move { Ok(self.rpc.view(&view).await?.into_iter().map(|totals| totals.token).collect()) })
+    }
+
     fn escrow(&self, escrow_id: EscrowId) -> Answer<'_, Option<EscrowView>> {
         self.ask(Billing(self.deployment.billing.clone()).escrow(escrow_id))
     }
@@ -155,16 +164,20 @@ impl Chain for RpcChain {
         self.ask(Listings(contract.clone()).listings(None, from, MAX_LISTINGS_PAGE))
     }
 
-    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64> {
-        self.ask(Listings(contract.clone()).listings_count(None))
-    }
-
     fn listing<'a>(&'a self, contract: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>> {
         self.ask(Listings(contract.clone()).listing(name))
     }
 
     fn licence<'a>(&'a self, contract: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Licence>> {
         self.ask(Listings(contract.clone()).licence(holder, name))
+    }
+
+    fn may_use<'a>(&'a self, contract: &'a AccountId, account: &'a AccountId, name: &'a AssetName) -> Answer<'a, bool> {
+        self.ask(Listings(contract.clone()).may_use(account, name))
+    }
+
+    fn metered_use<'a>(&'a self, contract: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<MeteredUse>> {
+        self.ask(Listings(contract.clone()).metered_use(holder, name))
     }
 
     fn sign<'a>(&'a self, call: &'a Call) -> Answer<'a, SignedTx> {

@@ -21,7 +21,11 @@ use sqlx::{
 use std::{path::Path, time::Duration};
 
 /// Applied in order; never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_metered_uses.sql"),
+    include_str!("../migrations/0003_changes_by_asset.sql"),
+];
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,8 @@
 
 use super::*;
 use starling_contract_api::{billing::Billing, rpc::SignedTx};
-use starling_primitives::{AccountId, EscrowId, Hash32, TimestampMs};
+use starling_http_api::network::{BalanceChange, Change};
+use starling_primitives::{AccountId, Amount, Asset, EscrowId, Hash32, TimestampMs};
 
 async fn open() -> (tempfile::TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
@@ -21,6 +22,26 @@ async fn database__should_open_again_and_refuse_a_newer_layout() {
     assert_eq!(db.cursor("blocks").await.unwrap(), Some(7));
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&db.pool).await.unwrap();
     assert!(matches!(Db::open(&path).await, Err(DbError::Newer { found: 99 })));
+}
+
+#[tokio::test]
+async fn history__should_keep_what_a_layout_without_assets_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db.sqlite");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    let entry = r#"{"seq":0,"at":5,"event":"deposited","change":null,"escrow_id":null,"purpose":null,"tx":"abc"}"#;
+    let script = format!(
+        "{}; PRAGMA user_version = 1; INSERT INTO history (tx, place, height, json) VALUES ('abc', 0, 1, '{entry}');
+         INSERT INTO history_accounts (account_id, seq, change) VALUES ('alice.starling', 1, '{{\"plus\":\"7\"}}');",
+        MIGRATIONS[0]
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&pool).await.unwrap();
+    pool.close().await;
+    let db = Db::open(&path).await.unwrap();
+    let told = db.history(&AccountId::new("alice.starling").unwrap(), None, 10).await.unwrap();
+    let expect = BalanceChange { asset: Asset::Near, change: Change::Plus(Amount(7)) };
+    assert_eq!((told.len(), told[0].changes.clone(), told[0].signer.clone()), (1, vec![expect], None));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     artifacts::{Access, Artifacts},
     board::Board,
-    chain::{Chain, Observer, fake::FakeChain},
+    chain::{Chain, Observer, fake::FakeChain, observe::read_listings},
     clock,
     db::Db,
     engine::Engine,
@@ -20,13 +20,20 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use starling_contract_api::{hub::Licence, rpc::Signer};
+use starling_contract_api::{
+    billing::EscrowView,
+    hub::{Licence, MeteredUse},
+    rpc::Signer,
+};
 use starling_http_api::{
     login::{Challenge, nep413_bytes},
     node::{FromNode, ToNode},
 };
-use starling_primitives::{Amount, Asset, AssetName, BasisPoints, EscrowId, Hash32, NodeId, PublicKey, Text, TimestampMs};
+use starling_primitives::{
+    Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, PublicKey, Text, TimestampMs,
+};
 use starling_protocol::{
+    escrow::{Authority, Bounds, Escrow, Event, OpenTerms, Posting},
     listing::{Category, File, Kind, Listing, Ratings, Version},
     node::{Capability, DeviceKind, Node},
     signing::NodeHello,
@@ -243,13 +250,8 @@ async fn artifact__should_be_for_its_owner_and_whole() {
     assert_eq!(world.refusal("PUT", "/api/v1/artifacts/xyz", Some(&alice), json!("x")).await, (400, "hash_malformed".to_owned()));
 }
 
-#[tokio::test]
-async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_publishers() {
-    let world = World::new().await;
-    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
-    let (paid, free, stolen) =
-        (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
-    let listing = |name: &str, price: u128, hash: Hash32| Listing {
+fn listing(name: &str, price: u128, hash: Hash32) -> Listing {
+    Listing {
         name: name.parse::<AssetName>().unwrap(),
         kind: Kind::Model,
         category: Category::TextGeneration,
@@ -272,7 +274,15 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
         ratings: Ratings::default(),
         delisted: false,
         published_at: TimestampMs(0),
-    };
+    }
+}
+
+#[tokio::test]
+async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_publishers() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let (paid, free, stolen) =
+        (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
     world.chain.0.lock().unwrap().listings = vec![
         listing("alice.starling/paid", 5, paid),
         listing("alice.starling/free", 0, free),
@@ -292,6 +302,85 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
     };
     world.chain.0.lock().unwrap().licences.push(licence);
     assert_eq!((world.read(Some(&bob), paid).await, world.read(None, paid).await), (200, 404));
+}
+
+/// Bob's metered use of a listing of Alice's at 5 yoctoNEAR a use, of whose deposit so much was brought by vouchers.
+fn use_of_bob(posted: u128, until: TimestampMs) -> (MeteredUse, EscrowView) {
+    let (bob, shop, publisher) = (account("bob.starling"), account("hub.starling"), account("alice.starling"));
+    let (now, deposit, authority) = (clock::now(), Amount(50), Authority::Voucher(PublicKey([8; 32])));
+    let bounds = Bounds {
+        expires_by: now.after(DurationMs::from_days(6)),
+        post_at_once: Amount::ZERO,
+        fee: BasisPoints::ZERO,
+        holdback: BasisPoints::ZERO,
+        voucher: Some(PublicKey([8; 32])),
+        objection_window: DurationMs(0),
+    };
+    let expires_at = bounds.expires_by;
+    let held = Escrow::hold(bob.clone(), shop, Asset::Near, deposit, bounds, BasisPoints::ZERO, now).unwrap();
+    let terms = OpenTerms {
+        authority: authority.clone(),
+        expires_at,
+        grace: DurationMs::from_days(1),
+        holdback: BasisPoints::ZERO,
+        availability: DurationMs(0),
+        max_payees: 1,
+        parts: Vec::new(),
+        postings: vec![Posting { payee: publisher.clone(), total: Amount::ZERO }],
+        close: false,
+        objection_window: DurationMs(0),
+    };
+    let open = held.apply(Event::Open(terms), now, |_| true).unwrap().0;
+    let voucher = Event::Post { by: authority, seq: 1, postings: vec![Posting { payee: publisher, total: Amount(posted) }], close: false };
+    let escrow = open.apply(voucher, now, |_| true).unwrap().0;
+    let name = "alice.starling/paid".parse().unwrap();
+    let metered = MeteredUse {
+        holder: bob,
+        name,
+        asset: Asset::Near,
+        price_per_use: Amount(5),
+        escrow_id: EscrowId(7),
+        paid_at: TimestampMs(0),
+        until,
+    };
+    let view = EscrowView {
+        id: EscrowId(7),
+        available: Amount(50 - posted),
+        pending: Amount::ZERO,
+        posted: Amount(posted),
+        storage: Amount::ZERO,
+        escrow,
+    };
+    (metered, view)
+}
+
+#[tokio::test]
+async fn metered_use__should_lend_a_file_to_as_many_leases_as_its_vouchers_pay_and_never_to_its_holder() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let paid = world.upload(&alice, b"paid").await;
+    world.chain.0.lock().unwrap().listings = vec![listing("alice.starling/paid", 20, paid)];
+    // The gate learns of a listing's files from the chain.
+    let tools = &world.app.tools;
+    read_listings(&*tools.chain, &tools.db, &[account("hub.starling")]).await.unwrap();
+    let tenant = account("bob.starling");
+    let lent = async |lease: u64| tools.access.may_work_with(&tenant, paid, LeaseId(lease)).await.unwrap();
+    let pay = |posted: u128, until: TimestampMs| {
+        let (metered, escrow) = use_of_bob(posted, until);
+        let mut answers = world.chain.0.lock().unwrap();
+        (answers.uses, answers.escrows) = (vec![metered], vec![escrow]);
+    };
+    let open = clock::now().after(DurationMs::from_days(1));
+    assert!(!lent(1).await, "without a use");
+    pay(4, open);
+    assert!(!lent(1).await, "a voucher of less than a use");
+    pay(10, open);
+    assert!(lent(1).await && lent(1).await && lent(2).await && !lent(3).await, "two uses, a lease each");
+    assert_eq!(world.read(Some(&bob), paid).await, 404, "a use is no licence");
+    pay(15, open);
+    assert!(lent(3).await && !lent(4).await, "one voucher more, one lease more");
+    pay(50, TimestampMs(1));
+    assert!(!lent(4).await, "a use that is over");
 }
 
 type Change<'a> = &'a dyn Fn(&mut Value);

@@ -14,6 +14,8 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// A statement that is not final goes on chain when it adds at least so much metered time.
 const POST_EVERY_MS: u64 = 60_000;
 const RETRY_MS: u64 = 5_000;
+/// Posts of a delegate wait in the escrow for so many parts of the objection window or less, so that what was metered begins to vest about as soon as it can.
+const INTERIM_STEPS: u64 = 7;
 /// After a lease's end its node is told so for that long.
 const TELL_END_MS: u64 = 3_600_000;
 
@@ -118,6 +120,12 @@ pub fn plan(work: &LeaseWork, lease: &Lease, chain_now: TimestampMs, compute: &A
         LeaseState::Active { deadline, .. } if chain_now > deadline => {
             due.push(call("tick-end".to_owned(), compute.tick_lease(id), RETRY_MS))
         }
+        LeaseState::Active { .. } => {
+            if let Some(step) = interim_step(lease) {
+                // A key for each step: whatever was posted for it, it is posted once.
+                due.push(call(format!("interim-{step}"), compute.settle_lease(id), u64::MAX));
+            }
+        }
         LeaseState::Closing { post_until, .. } if chain_now.0 > post_until.0.saturating_add(500) => {
             due.push(call("settle".to_owned(), compute.settle_lease(id), 2 * RETRY_MS))
         }
@@ -148,6 +156,14 @@ pub fn plan(work: &LeaseWork, lease: &Lease, chain_now: TimestampMs, compute: &A
         due.push(send("ended".to_owned(), ToNode::LeaseEnded { lease_id: id }));
     }
     due
+}
+
+/// The last step of metered time whose figures are to be posted before the lease ends: only what may be objected to, since its window runs from the post. Steps are a part of the
+/// window, a minute at least.
+fn interim_step(lease: &Lease) -> Option<u64> {
+    let window = lease.metering.objection_window.0;
+    let step_ms = window.div_ceil(INTERIM_STEPS).max(POST_EVERY_MS);
+    (window > 0).then(|| lease.metered.0 / step_ms).filter(|step| *step > 0)
 }
 
 #[cfg(test)]

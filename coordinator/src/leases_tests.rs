@@ -36,6 +36,7 @@ fn lease(state: LeaseState) -> Lease {
         state,
         metering: Default::default(),
         asset: Asset::Near,
+        cover: None,
     }
 }
 
@@ -85,6 +86,29 @@ fn plan__should_post_the_last_statement_of_a_closed_lease_then_settle() {
     work.take_meter(1, Signature([2; 64]));
     assert_eq!(calls(&work, &closing, 1_000), ["statement-1/lease/3"]);
     assert_eq!(calls(&work, &closing, 121_001), ["settle/lease/3"]);
+}
+
+#[test]
+fn plan__should_post_what_may_be_objected_to_as_it_grows() {
+    let work = LeaseWork::new(LeaseId(3));
+    let active = LeaseState::Active { since: TimestampMs(0), deadline: TimestampMs(600_000) };
+    let metered = |window_ms: u64, metered_ms: u64| {
+        let mut lease = lease(active);
+        lease.metering.objection_window = DurationMs(window_ms);
+        lease.metered = DurationMs(metered_ms);
+        calls(&work, &lease, 1_000)
+    };
+    assert!(metered(0, 300_000).is_empty(), "what is final at once is posted at the end");
+    for (window_ms, metered_ms, expect) in [
+        (60_000, 59_999, None),
+        (60_000, 60_000, Some(1)),
+        (60_000, 130_000, Some(2)),
+        (1_400_000, 199_999, None),
+        (1_400_000, 200_000, Some(1)),
+    ] {
+        let expect: Vec<String> = expect.map(|step: u32| format!("interim-{step}/lease/3")).into_iter().collect();
+        assert_eq!(metered(window_ms, metered_ms), expect, "a window of {window_ms} ms, {metered_ms} ms metered");
+    }
 }
 
 #[test]

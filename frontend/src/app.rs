@@ -1,7 +1,12 @@
 //! The frame: routes, rail, top line, and what every screen shares.
 
 use crate::{
-    api::{Failure, Outcome, chain, coordinator, pay::now, wallet},
+    api::{
+        Failure, Outcome, chain, coordinator,
+        pay::now,
+        tokens::{self, Tokens},
+        wallet,
+    },
     components::{
         icons::{Icon, Name},
         sign_in::SignIn,
@@ -25,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) away: RwSignal<Option<Failure>>,
     pub(crate) session: RwSignal<Option<SessionInfo>>,
     pub(crate) balance: RwSignal<Option<Amount>>,
+    pub(crate) tokens: RwSignal<Tokens>,
     pub(crate) clock: RwSignal<TimestampMs>,
     pub(crate) signing_in: RwSignal<bool>,
 }
@@ -59,6 +65,24 @@ impl Shared {
         });
     }
 
+    /// Reads which tokens billing takes.
+    fn refresh_tokens(self) {
+        let Some(network) = self.network.get_untracked() else { return };
+        spawn_local(async move {
+            let known = self.tokens.get_untracked();
+            if let Ok(tokens) = tokens::read(&network, &known).await
+                && tokens != known
+            {
+                self.tokens.set(tokens);
+            }
+        });
+    }
+
+    /// An amount of any asset in words, kept current as tokens become known.
+    pub(crate) fn words(self, asset: &Asset, amount: Amount) -> String {
+        self.tokens.with(|tokens| tokens::words(tokens, asset, amount))
+    }
+
     fn load(self) {
         spawn_local(async move {
             match coordinator::get::<NetworkInfo>(api_path::NETWORK).await {
@@ -68,6 +92,7 @@ impl Shared {
                         self.network.set(Some(network));
                     }
                     self.away.set(None);
+                    self.refresh_tokens();
                 }
                 Err(failure) => self.away.set(Some(failure)),
             }
@@ -93,6 +118,7 @@ pub(crate) fn App() -> impl IntoView {
         away: RwSignal::new(None),
         session: RwSignal::new(None),
         balance: RwSignal::new(None),
+        tokens: RwSignal::new(Tokens::new()),
         clock: RwSignal::new(now()),
         signing_in: RwSignal::new(false),
     };
@@ -116,6 +142,7 @@ pub(crate) fn App() -> impl IntoView {
                             <Route path=path!("/models/:publisher/:slug") view=pages::models::Model />
                             <Route path=path!("/compute") view=pages::compute::Compute />
                             <Route path=path!("/compute/rent/:offer") view=pages::rent::Rent />
+                            <Route path=path!("/provider") view=pages::provider::Provider />
                             <Route path=path!("/leases/:id") view=pages::lease::Lease />
                             <Route path=path!("/train") view=pages::train::Train />
                             <Route path=path!("/runs/:id") view=pages::run::Run />

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before } from "node:test";
 import { blake3 } from "@noble/hashes/blake3.js";
-import { screens } from "./screens.mjs";
-import { Person, System, flow, launch, until } from "./support.mjs";
+import { pictures, screens } from "./screens.mjs";
+import { Person, System, execute, flow, launch, until } from "./support.mjs";
 
 const NEAR = 10n ** 24n;
 const RUN_MS = 240_000;
@@ -130,6 +130,38 @@ scene("rent__should_generate_and_charge_only_the_time_that_both_signed", async (
   await cost.getByText("waits for you to accept the result").waitFor();
   await ada.approve(() => cost.getByRole("button", { name: "Accept the result" }).click());
   await cost.getByText("Settled: all of the escrow was paid or returned").waitFor();
+});
+
+scene("objection__should_bring_back_what_a_delegate_signed", async () => {
+  const { page } = ada;
+  const delegate = await system.startDelegate();
+  const taken = await until("an offer that takes delegates", async () => (await system.get("/api/v1/offers")).find(({ offer }) => offer.terms.objection_window > 0));
+  await ada.open(`/compute/rent/${taken.offer.id}?model=${trained.result.model}`);
+  await page.getByLabel("Text to continue").fill("pub fn ");
+  await page.getByLabel("New tokens, at most").fill("40");
+  await page.getByLabel("A service that you choose.").check();
+  await page.getByLabel("Account of the service").fill(delegate.account);
+  await page.getByLabel("Key that it signs with").fill(delegate.key);
+  assert.match(await ada.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click()), /Pay at most .* NEAR for renting offer/);
+  await page.waitForURL(/\/leases\/\d+$/);
+  const view = await closed(Number(page.url().split("/").at(-1)), 60_000);
+  const { escrow_id } = view.lease;
+  // Tenant and tab signed nothing: the service did, and the tenant may still say no.
+  await ada.open("/billing");
+  const card = page.getByRole("article", { name: `Escrow ${escrow_id}`, exact: true });
+  await card.getByText("was signed by your delegate, not by you, and is not final yet.").waitFor();
+  const before = await system.balance(ada.account);
+  assert.deepEqual(await pictures(browser, ada, { "billing-objection": "/billing" }), []);
+  const shown = await ada.approve(() => card.getByRole("button", { name: /^Object and get .* back$/ }).click());
+  assert.match(shown, /Object in escrow \d+: what your delegate signed and is not final returns to you/);
+  await card.waitFor({ state: "detached" });
+  const { refund, fee, credits } = await until("the events", async () => [await system.moved(escrow_id, ada)].find(({ refund }) => refund === BigInt(view.lease.deposit)));
+  assert.deepEqual([refund, fee, credits], [BigInt(view.lease.deposit), 0n, 0n], "all of it came back");
+  assert.ok((await system.balance(ada.account)) > before);
+  const saved = page.waitForEvent("download");
+  await region(ada, "History").getByRole("button", { name: `Receipt of escrow ${escrow_id}`, exact: true }).click();
+  const said = execute("starling", "--home", join(system.home, "nobody"), "verify", "--receipt", await (await saved).path());
+  assert.match(said, /every figure is right/);
 });
 
 let stopped;

@@ -6,19 +6,24 @@ const FOLDER = "target/screens";
 const WIDTHS = [360, 1440];
 const THEMES = ["light", "dark"];
 
-/** Gives what is wrong, one sentence each. */
+/** All screens of a system on which a person trained a run. Gives what is wrong, one sentence each. */
 export async function screens(browser, system, person, runId) {
-  const paths = { home: "/", models: "/models", model: `/models/${person.account}/small-rust`, publish: "/models/publish", compute: "/compute", rent: "/compute/rent/1", lease: "/leases/1", train: "/train", run: `/runs/${runId}`, market: "/market", tool: `/market/${person.account}/rust-probes`, "publish-tool": "/market/publish", billing: "/billing", network: "/network", missing: "/no-such-place" };
+  const paths = { home: "/", models: "/models", model: `/models/${person.account}/small-rust`, publish: "/models/publish", compute: "/compute", rent: "/compute/rent/1", lease: "/leases/1", train: "/train", run: `/runs/${runId}`, market: "/market", tool: `/market/${person.account}/rust-probes`, "publish-tool": "/market/publish", billing: "/billing", network: "/network", provider: "/provider", missing: "/no-such-place", wallet: system.wallet };
+  return pictures(browser, person, paths);
+}
+
+/** Pictures of these addresses as the person sees them, by name. Gives what is wrong, one sentence each. */
+export async function pictures(browser, person, paths) {
   await mkdir(FOLDER, { recursive: true });
   const found = [];
   const storageState = await person.context.storageState();
   const context = await browser.newContext({ storageState, reducedMotion: "reduce" });
   const page = await context.newPage();
-  for (const [name, path] of [...Object.entries(paths).map(([name, path]) => [name, `${system.dashboard}${path}`]), ["wallet", system.wallet]]) {
-    await page.goto(path);
+  for (const [name, path] of Object.entries(paths)) {
+    await page.goto(new URL(path, person.system.dashboard).href);
     await page.getByRole("heading").first().waitFor();
     // The first answers of chain and coordinator.
-    await page.waitForTimeout(500);
+    await page.waitForTimeout(900);
     for (const theme of THEMES) {
       for (const width of WIDTHS) {
         await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });

@@ -1,6 +1,6 @@
 // A whole Starling for the browser tests, and what a person does in front of it.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -38,10 +38,29 @@ export class System {
   }
 
   async stop() {
+    this.delegate?.kill("SIGTERM");
     if (this.process.exitCode === null) this.process.kill("SIGTERM");
     const status = await Promise.race([this.ended, late(15_000, "starling up did not end on SIGTERM").catch(() => this.process.kill("SIGKILL"))]);
     await rm(this.home, { recursive: true, force: true });
     return status;
+  }
+
+  /** The key file of an account of the chain's first block. */
+  key(account) {
+    return join(this.home, "state/keys", `${account}.json`);
+  }
+
+  /**
+   * Node 1 takes tenants whose meter is a delegate, who may object for an hour, and provider 2 serves as one. Gives the delegate's account and key.
+   */
+  async startDelegate() {
+    execute("gpu-node", "setup", "--coordinator", this.dashboard, "--rpc", this.rpc, "--provider-key", this.key("provider-1.starling"), "--home", join(this.home, "state/node-1"), "--threads", "1", "--objection-hours", "1");
+    const home = join(this.home, "delegate");
+    execute("starling", "--home", home, "login", "--coordinator", this.dashboard, "--key-file", this.key("provider-2.starling"));
+    this.delegate = spawn(program("starling"), ["--json", "--home", home, "meter", "--key-file", join(this.home, "delegate.json")], { stdio: ["ignore", "pipe", "inherit"] });
+    const { value } = await createInterface({ input: this.delegate.stdout })[Symbol.asyncIterator]().next();
+    const { account, key } = JSON.parse(value);
+    return { account, key };
   }
 
   /** A request to the coordinator as nobody. */
@@ -99,6 +118,18 @@ export class System {
     assert.equal(error ?? null, null, `${method}: ${JSON.stringify(error)}`);
     return result;
   }
+}
+
+/** Where a program of ours lies. */
+export function program(name) {
+  return resolve(process.env.STARLING_PROGRAM ?? "target/debug/starling", "..", name);
+}
+
+/** Runs a program of ours to its end; gives what it said. */
+export function execute(name, ...args) {
+  const done = spawnSync(program(name), args, { encoding: "utf8" });
+  assert.equal(done.status, 0, `${name} ${args.join(" ")}: ${done.error ?? done.stderr}`);
+  return done.stdout;
 }
 
 /** `target`, or a folder like it with the dashboard that STARLING_DASHBOARD names. */

@@ -1,8 +1,11 @@
-//! NEP-141 and NEP-145 by near-contract-standards.
+//! NEP-141, NEP-145 and NEP-148 by near-contract-standards.
 
 use crate::{Contract, ContractExt};
 use near_contract_standards::{
-    fungible_token::{FungibleTokenCore, FungibleTokenResolver},
+    fungible_token::{
+        FungibleTokenCore, FungibleTokenResolver,
+        metadata::{FT_METADATA_SPEC, FungibleTokenMetadata, FungibleTokenMetadataProvider},
+    },
     storage_management::{StorageBalance, StorageBalanceBounds, StorageManagement},
 };
 use near_sdk::{AccountId, NearToken, PromiseOrValue, json_types::U128, near};
@@ -25,6 +28,21 @@ impl FungibleTokenCore for Contract {
 
     fn ft_balance_of(&self, account_id: AccountId) -> U128 {
         self.coins.ft_balance_of(account_id)
+    }
+}
+
+#[near]
+impl FungibleTokenMetadataProvider for Contract {
+    fn ft_metadata(&self) -> FungibleTokenMetadata {
+        FungibleTokenMetadata {
+            spec: FT_METADATA_SPEC.to_owned(),
+            name: "Example coin".to_owned(),
+            symbol: "COIN".to_owned(),
+            icon: None,
+            reference: None,
+            reference_hash: None,
+            decimals: 6,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     db::{Db, DbError, Use, WorkKind},
 };
 use starling_contract_api::rpc::RpcError;
-use starling_primitives::{AccountId, AssetName, Hash32, LeaseId, NodeId, RunId};
+use starling_primitives::{AccountId, Amount, AssetName, Hash32, LeaseId, NodeId, RunId};
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
@@ -96,14 +96,14 @@ impl Access {
         self.may_read_listed(who, hash).await
     }
 
-    /// Brought it, or is the tenant of the work that made it.
+    /// Brought it, or is the tenant of the work that made it, or the delegate that the tenant named to look at it.
     async fn has_own_right(&self, who: &Who, hash: Hash32) -> Result<bool, AccessError> {
         let Some(owner) = who.owner() else { return Ok(false) };
         if self.db.owns_artifact(hash, &owner).await? {
             return Ok(true);
         }
         let Who::Account(account) = who else { return Ok(false) };
-        Ok(self.db.uses(hash).await?.iter().any(|used| used.made && self.tenant(used).as_ref() == Some(account)))
+        Ok(self.db.uses(hash).await?.iter().any(|used| used.made && self.is_party(used, account)))
     }
 
     /// By the chain: a listing that costs nothing, or a licence. The publisher must have had the right.
@@ -126,6 +126,30 @@ impl Access {
         Ok(false)
     }
 
+    /// Whether a lease may be given the artifact to work with: its tenant may read it, or by the chain may use it and has brought vouchers for one use more than went to other
+    /// leases. The use is counted to this lease. Its node is lent the file, its tenant never.
+    pub async fn may_work_with(&self, tenant: &AccountId, hash: Hash32, lease_id: LeaseId) -> Result<bool, AccessError> {
+        let who = Who::Account(tenant.clone());
+        if self.may_read(&who, hash).await? {
+            return Ok(true);
+        }
+        for (contract, name) in self.db.listings_of(hash).await? {
+            let (Ok(contract), Ok(name)) = (AccountId::new(contract), name.parse::<AssetName>()) else { continue };
+            if !self.has_own_right(&Who::Account(name.publisher().clone()), hash).await?
+                || !self.chain.may_use(&contract, tenant, &name).await?
+            {
+                continue;
+            }
+            let Some(metered) = self.chain.metered_use(&contract, tenant, &name).await? else { continue };
+            let posted = self.chain.escrow(metered.escrow_id).await?.map_or(Amount::ZERO, |view| view.posted);
+            let paid = posted.0.checked_div(metered.price_per_use.0).map_or(0, |uses| u64::try_from(uses).unwrap_or(u64::MAX));
+            if self.db.take_use(metered.escrow_id, lease_id, paid).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn works_on(&self, node: NodeId, used: &Use) -> bool {
         let facts = self.facts.borrow();
         match used.work {
@@ -134,11 +158,13 @@ impl Access {
         }
     }
 
-    fn tenant(&self, used: &Use) -> Option<AccountId> {
+    fn is_party(&self, used: &Use, account: &AccountId) -> bool {
         let facts = self.facts.borrow();
         match used.work {
-            WorkKind::Run => facts.runs.get(&RunId(used.id)).map(|run| run.tenant.clone()),
-            WorkKind::Lease => facts.leases.get(&LeaseId(used.id)).map(|lease| lease.tenant.clone()),
+            WorkKind::Run => facts.runs.get(&RunId(used.id)).is_some_and(|run| run.tenant == *account),
+            WorkKind::Lease => facts.leases.get(&LeaseId(used.id)).is_some_and(|lease| {
+                lease.tenant == *account || lease.terms.delegate.as_ref().is_some_and(|delegate| delegate.account == *account)
+            }),
         }
     }
 }

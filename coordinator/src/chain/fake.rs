@@ -5,12 +5,15 @@ use starling_contract_api::{
     Call,
     billing::EscrowView,
     compute::{Counts, Offer},
-    hub::{Licence, MAX_LISTINGS_PAGE},
+    hub::{Licence, MeteredUse},
     rpc::{BlockInfo, BlockRef, KeyInfo, Outcome, RpcError, SignedTx},
 };
 use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
 use starling_protocol::{lease::Lease, listing::Listing, node::Node, run::Run};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+
+/// Listings of a page: few, so that whoever reads all asks on.
+const PAGE: usize = 2;
 
 /// What the chain answers.
 #[derive(Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Answers {
     pub(crate) runs: Vec<Run>,
     pub(crate) listings: Vec<Listing>,
     pub(crate) licences: Vec<Licence>,
+    pub(crate) uses: Vec<MeteredUse>,
+    pub(crate) escrows: Vec<EscrowView>,
     pub(crate) height: u64,
 }
 
@@ -28,13 +33,13 @@ pub(crate) struct FakeChain(pub(crate) Mutex<Answers>);
 
 impl FakeChain {
     fn answer<'a, T: Send + 'a>(&self, read: impl FnOnce(&Answers) -> T) -> Answer<'a, T> {
-        let answer = read(&self.0.lock().unwrap());
+        let answer = read(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
         Box::pin(async move { Ok(answer) })
     }
 }
 
-fn page<T: Clone>(all: &[T], from: u64, limit: usize) -> Vec<T> {
-    all.iter().skip(usize::try_from(from).unwrap()).take(limit).cloned().collect()
+fn page<T: Clone>(all: &[T], from: u64) -> Vec<T> {
+    all.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).take(PAGE).cloned().collect()
 }
 
 impl Chain for FakeChain {
@@ -67,11 +72,15 @@ impl Chain for FakeChain {
     }
 
     fn fee(&self) -> Answer<'_, BasisPoints> {
-        self.answer(|_| BasisPoints::new(200).unwrap())
+        self.answer(|_| BasisPoints::ZERO)
     }
 
-    fn escrow(&self, _: EscrowId) -> Answer<'_, Option<EscrowView>> {
-        self.answer(|_| None)
+    fn tokens(&self) -> Answer<'_, Vec<AccountId>> {
+        self.answer(|_| Vec::new())
+    }
+
+    fn escrow(&self, escrow_id: EscrowId) -> Answer<'_, Option<EscrowView>> {
+        self.answer(|answers| answers.escrows.iter().find(|view| view.id == escrow_id).cloned())
     }
 
     fn node(&self, node_id: NodeId) -> Answer<'_, Option<Node>> {
@@ -112,12 +121,7 @@ impl Chain for FakeChain {
 
     fn listings<'a>(&'a self, contract: &'a AccountId, from: u64) -> Answer<'a, Vec<Listing>> {
         let hub = contract.as_str() == "hub.starling";
-        self.answer(|answers| if hub { page(&answers.listings, from, usize::try_from(MAX_LISTINGS_PAGE).unwrap()) } else { Vec::new() })
-    }
-
-    fn listings_count<'a>(&'a self, contract: &'a AccountId) -> Answer<'a, u64> {
-        let hub = contract.as_str() == "hub.starling";
-        self.answer(|answers| if hub { answers.listings.len() as u64 } else { 0 })
+        self.answer(|answers| if hub { page(&answers.listings, from) } else { Vec::new() })
     }
 
     fn listing<'a>(&'a self, _: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Listing>> {
@@ -126,6 +130,18 @@ impl Chain for FakeChain {
 
     fn licence<'a>(&'a self, _: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<Licence>> {
         self.answer(|answers| answers.licences.iter().find(|licence| licence.holder == *holder && licence.name == *name).cloned())
+    }
+
+    fn may_use<'a>(&'a self, _: &'a AccountId, account: &'a AccountId, name: &'a AssetName) -> Answer<'a, bool> {
+        let now = crate::clock::now();
+        self.answer(|answers| {
+            let licensed = answers.licences.iter().any(|licence| licence.holder == *account && licence.name == *name);
+            licensed || answers.uses.iter().any(|metered| metered.holder == *account && metered.name == *name && now <= metered.until)
+        })
+    }
+
+    fn metered_use<'a>(&'a self, _: &'a AccountId, holder: &'a AccountId, name: &'a AssetName) -> Answer<'a, Option<MeteredUse>> {
+        self.answer(|answers| answers.uses.iter().find(|metered| metered.holder == *holder && metered.name == *name).cloned())
     }
 
     fn sign<'a>(&'a self, _: &'a Call) -> Answer<'a, SignedTx> {

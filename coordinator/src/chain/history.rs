@@ -9,10 +9,14 @@ use starling_contract_api::{
     payment::PaymentMsg,
     rpc::{BlockRef, Event, RpcError},
 };
-use starling_http_api::network::{Change, HistoryEntry};
+use starling_http_api::network::{BalanceChange, Change, HistoryEntry};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId, TimestampMs};
 use starling_protocol::signing::Voucher;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 const CURSOR: &str = "history";
 /// A chain of fewer blocks is read from its first.
@@ -29,6 +33,8 @@ pub struct Historian {
     from: Option<u64>,
     /// Payer and purpose of escrows that were seen; rebuilt from events.
     escrows: BTreeMap<EscrowId, (AccountId, String)>,
+    /// Whose transactions may move money in `billing` besides our contracts': tokens come in by a call of their own contract. Nothing before they were first read.
+    tokens: Option<BTreeSet<String>>,
 }
 
 /// Why reading stopped; it goes on from the cursor.
@@ -45,7 +51,7 @@ pub enum HistoryError {
 impl Historian {
     /// Starts where it stopped, or at `from`.
     pub fn new(chain: Arc<dyn Chain>, db: Db, deployment: Deployment, from: Option<u64>) -> Self {
-        Self { chain, db, deployment, from, escrows: BTreeMap::new() }
+        Self { chain, db, deployment, from, escrows: BTreeMap::new(), tokens: None }
     }
 
     /// Reads for ever.
@@ -64,6 +70,9 @@ impl Historian {
 
     /// Reads up to the last final block.
     pub async fn catch_up(&mut self) -> Result<(), HistoryError> {
+        if self.tokens.is_none() {
+            self.tokens = Some(self.chain.tokens().await?.iter().map(ToString::to_string).collect());
+        }
         let head = self.chain.block(BlockRef::Final).await?.height;
         let start = self.from.unwrap_or(if head < YOUNG_CHAIN { 0 } else { head });
         let mut next = self.db.cursor(CURSOR).await?.map_or(start, |done| done + 1);
@@ -110,6 +119,7 @@ impl Historian {
     fn concerns(&self, receiver: &str) -> bool {
         let Deployment { billing, compute, hub, market, .. } = &self.deployment;
         [billing, compute, hub, market].into_iter().any(|contract| contract.as_str() == receiver)
+            || self.tokens.as_ref().is_some_and(|tokens| tokens.contains(receiver))
     }
 
     async fn read_transaction(&mut self, tx: &str, signer: &str, at: TimestampMs, events: &mut Vec<NewEvent>) -> Result<(), HistoryError> {
@@ -127,7 +137,16 @@ impl Historian {
         for (place, event) in outcome.events.iter().enumerate().filter(|(_, event)| event.contract == billing.as_str()) {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             events.extend(self.read_event(event).map(|(escrow_id, purpose, accounts)| NewEvent {
-                entry: HistoryEntry { seq: 0, at, event: event.event.clone(), change: None, escrow_id, purpose, tx: tx.to_owned() },
+                entry: HistoryEntry {
+                    seq: 0,
+                    at,
+                    event: event.event.clone(),
+                    changes: Vec::new(),
+                    escrow_id,
+                    purpose,
+                    tx: tx.to_owned(),
+                    signer: Some(signer.clone()),
+                },
                 place,
                 accounts,
             }));
@@ -142,56 +161,71 @@ impl Historian {
         if let BillingEvent::PaymentHeld { escrow_id, payer, msg, .. } = &event {
             self.escrows.insert(*escrow_id, (payer.clone(), purpose(msg)));
         }
+        if let BillingEvent::TokenSet { token, .. } = &event
+            && let Some(tokens) = &mut self.tokens
+        {
+            tokens.insert(token.to_string());
+        }
         Some(tell(event, &self.escrows))
     }
 }
 
 /// Escrow, purpose and changes.
-type Told = (Option<EscrowId>, Option<String>, Vec<(AccountId, Option<Change>)>);
+type Told = (Option<EscrowId>, Option<String>, Vec<(AccountId, Vec<BalanceChange>)>);
+
+fn plus(asset: Asset, amount: Amount) -> Vec<BalanceChange> {
+    vec![BalanceChange { asset, change: Change::Plus(amount) }]
+}
+
+fn minus(asset: Asset, amount: Amount) -> Vec<BalanceChange> {
+    vec![BalanceChange { asset, change: Change::Minus(amount) }]
+}
 
 fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) -> Told {
     use BillingEvent as E;
-    let one = |account: AccountId, change: Option<Change>| (None, None, vec![(account, change)]);
+    let one = |account: AccountId, changes: Vec<BalanceChange>| (None, None, vec![(account, changes)]);
     let of_escrow = |escrow_id: EscrowId, moved: Option<&Moved>| {
         let known = escrows.get(&escrow_id);
-        let mut accounts: BTreeMap<AccountId, Amount> = BTreeMap::new();
-        let mut add = |account: &AccountId, amount: Amount| {
-            let sum = accounts.entry(account.clone()).or_default();
+        let mut accounts: BTreeMap<AccountId, BTreeMap<Asset, Amount>> = BTreeMap::new();
+        let mut add = |account: &AccountId, asset: &Asset, amount: Amount| {
+            let sum = accounts.entry(account.clone()).or_default().entry(asset.clone()).or_default();
             *sum = sum.checked_add(amount).unwrap_or(*sum);
         };
-        let in_near = |moved: &Moved, amount: Amount| if moved.asset == Asset::Near { amount } else { Amount::ZERO };
         if let Some(moved) = moved {
             for (account, amount) in &moved.credits {
-                add(account, in_near(moved, *amount));
+                add(account, &moved.asset, *amount);
             }
         }
         if let Some((payer, _)) = known {
-            add(payer, Amount::ZERO);
+            add(payer, &Asset::Near, moved.map_or(Amount::ZERO, |moved| moved.storage));
             if let Some(moved) = moved {
-                add(payer, in_near(moved, moved.refund));
-                add(payer, moved.storage);
+                add(payer, &moved.asset, moved.refund);
             }
         }
-        let accounts = accounts.into_iter().map(|(account, sum)| (account, (!sum.is_zero()).then_some(Change::Plus(sum)))).collect();
+        let changes =
+            |sums: BTreeMap<Asset, Amount>| sums.into_iter().filter(|(_, sum)| !sum.is_zero()).flat_map(|(asset, sum)| plus(asset, sum));
+        let accounts = accounts.into_iter().map(|(account, sums)| (account, changes(sums).collect())).collect();
         (Some(escrow_id), known.map(|(_, purpose)| purpose.clone()), accounts)
     };
     match event {
-        E::Deposited { account, asset, amount } | E::TransferFailed { account, asset, amount } => {
-            one(account, (asset == Asset::Near).then_some(Change::Plus(amount)))
-        }
-        E::Withdrawn { account, asset, amount } => one(account, (asset == Asset::Near).then_some(Change::Minus(amount))),
+        E::Deposited { account, asset, amount } | E::TransferFailed { account, asset, amount } => one(account, plus(asset, amount)),
+        E::Withdrawn { account, asset, amount } => one(account, minus(asset, amount)),
         E::AccountRegistered { account, .. }
         | E::AccountUnregistered { account, .. }
         | E::StorageDeposited { account, .. }
         | E::StorageWithdrawn { account, .. }
         | E::SessionKeyAdded { account, .. }
-        | E::SessionKeyRemoved { account, .. } => one(account, None),
+        | E::SessionKeyRemoved { account, .. } => one(account, Vec::new()),
         E::PaymentHeld { escrow_id, payer, asset, amount, storage, forwarded, source, msg, .. } => {
-            let amount = if asset == Asset::Near { amount } else { Amount::ZERO };
-            let total = Amount::sum([amount, storage, forwarded]).unwrap_or(amount);
             // What was attached or sent as tokens never was on the balance.
             let from_balance = !matches!(source, Source::Attached | Source::Transferred);
-            (Some(escrow_id), Some(purpose(&msg)), vec![(payer, from_balance.then_some(Change::Minus(total)))])
+            let records = storage.checked_add(forwarded).unwrap_or(storage);
+            let changes = match asset {
+                _ if !from_balance => Vec::new(),
+                Asset::Near => minus(Asset::Near, amount.checked_add(records).unwrap_or(amount)),
+                token => [minus(token, amount), minus(Asset::Near, records)].concat(),
+            };
+            (Some(escrow_id), Some(purpose(&msg)), vec![(payer, changes)])
         }
         E::EscrowOpened { escrow_id, moved, .. }
         | E::EscrowRefused { escrow_id, moved, .. }
@@ -203,9 +237,9 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         | E::EscrowObjected { escrow_id, moved }
         | E::EscrowClosed { escrow_id, moved } => of_escrow(escrow_id, Some(&moved)),
         E::EarningsClaimed { escrow_id, moved, .. } => of_escrow(escrow_id, Some(&moved)),
-        E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, Some(Change::Plus(amount)))]),
+        E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, plus(Asset::Near, amount))]),
         E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
-        E::FeesWithdrawn { owner, .. } => one(owner, None),
+        E::FeesWithdrawn { owner, .. } => one(owner, Vec::new()),
         E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } => (None, None, Vec::new()),
     }
 }
@@ -252,7 +286,7 @@ mod tests {
         assert_eq!((escrow, purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
         assert_eq!(
             accounts,
-            vec![(account("alice.starling"), Some(Change::Plus(Amount(28)))), (account("bob.starling"), Some(Change::Plus(Amount(70))))]
+            vec![(account("alice.starling"), plus(Asset::Near, Amount(28))), (account("bob.starling"), plus(Asset::Near, Amount(70)))]
         );
     }
 
@@ -260,16 +294,17 @@ mod tests {
     fn history__should_show_money_that_left() {
         let told =
             tell(BillingEvent::Withdrawn { account: account("alice.starling"), asset: Asset::Near, amount: Amount(5) }, &BTreeMap::new());
-        assert_eq!(told.2, vec![(account("alice.starling"), Some(Change::Minus(Amount(5))))]);
+        assert_eq!(told.2, vec![(account("alice.starling"), minus(Asset::Near, Amount(5)))]);
     }
 
     #[test]
-    fn history__should_not_take_tokens_for_near() {
+    fn history__should_tell_tokens_from_near() {
         let asset = Asset::Nep141(account("usd.starling"));
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a payment".to_owned()))]);
         let (_, _, accounts) = tell(closed(asset.clone()), &escrows);
-        assert_eq!(accounts, vec![(account("alice.starling"), Some(Change::Plus(Amount(8)))), (account("bob.starling"), None)]);
-        let told = tell(BillingEvent::Deposited { account: account("alice.starling"), asset, amount: Amount(5) }, &escrows);
-        assert_eq!(told.2, vec![(account("alice.starling"), None)]);
+        let alices = [plus(Asset::Near, Amount(8)), plus(asset.clone(), Amount(20))].concat();
+        assert_eq!(accounts, vec![(account("alice.starling"), alices), (account("bob.starling"), plus(asset.clone(), Amount(70)))]);
+        let told = tell(BillingEvent::Deposited { account: account("alice.starling"), asset: asset.clone(), amount: Amount(5) }, &escrows);
+        assert_eq!(told.2, vec![(account("alice.starling"), plus(asset, Amount(5)))]);
     }
 }

@@ -7,7 +7,6 @@ use crate::{
 };
 use starling_contract_api::{
     compute::Counts,
-    hub::MAX_LISTINGS_PAGE,
     rpc::{BlockRef, RpcError},
 };
 use starling_primitives::{AccountId, Hash32, LeaseId, RunId, TimestampMs};
@@ -183,18 +182,20 @@ impl Observer {
     }
 }
 
-/// Reads which artifacts are files of listings.
+/// Reads which artifacts are files of listings, of delisted ones too: their licences stay valid.
 pub async fn read_listings(chain: &dyn Chain, db: &Db, contracts: &[AccountId]) -> Result<(), ObserveError> {
     for contract in contracts {
-        let (count, mut from) = (chain.listings_count(contract).await?, 0);
-        while from < count {
+        let mut from = 0;
+        loop {
             let page = chain.listings(contract, from).await?;
+            if page.is_empty() {
+                break;
+            }
+            from += page.len() as u64;
             for listing in &page {
                 let hashes: Vec<Hash32> = listing.versions.iter().flat_map(|version| &version.files).map(|file| file.hash).collect();
                 db.set_listing_files(contract.as_str(), &listing.name.to_string(), &hashes).await?;
             }
-            // Whatever is not on the list any more leaves a place.
-            from += u64::from(MAX_LISTINGS_PAGE);
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Who may read which artifact.
 
 use super::{Db, DbError, WorkKind, signed, unsigned};
-use starling_primitives::{Hash32, TimestampMs};
+use starling_primitives::{EscrowId, Hash32, LeaseId, TimestampMs};
 
 /// A run or lease that refers to an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,20 @@ impl Db {
             made: made == 1,
         };
         Ok(rows.into_iter().map(read).collect())
+    }
+
+    /// Counts a metered use to a lease, if fewer than `paid` went to others; the same lease again is the same use. Says whether it may go on.
+    pub async fn take_use(&self, escrow_id: EscrowId, lease_id: LeaseId, paid: u64) -> Result<bool, DbError> {
+        let taken = sqlx::query(
+            "INSERT OR IGNORE INTO metered_uses (escrow_id, lease_id) SELECT ?1, ?2 WHERE (SELECT COUNT(*) FROM metered_uses WHERE escrow_id = ?1) < ?3",
+        );
+        taken.bind(signed(escrow_id.0)).bind(signed(lease_id.0)).bind(signed(paid)).execute(&self.pool).await?;
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM metered_uses WHERE escrow_id = ? AND lease_id = ?")
+            .bind(signed(escrow_id.0))
+            .bind(signed(lease_id.0))
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Replaces the files of a listing.

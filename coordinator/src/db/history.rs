@@ -1,18 +1,18 @@
 //! History: events of final blocks and whom they concern.
 
 use super::{Db, DbError, from_json, signed, to_json, unsigned};
-use starling_http_api::network::{Change, HistoryEntry};
+use starling_http_api::network::{BalanceChange, HistoryEntry};
 use starling_primitives::AccountId;
 
 /// An event to be kept; `entry.seq` is given by the database.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// What is shown, without the change.
+    /// What is shown, without the changes.
     pub entry: HistoryEntry,
     /// Its place among the events of its transaction.
     pub place: u32,
-    /// Whom it concerns, and what it did to that balance.
-    pub accounts: Vec<(AccountId, Option<Change>)>,
+    /// Whom it concerns, and what it did to those balances.
+    pub accounts: Vec<(AccountId, Vec<BalanceChange>)>,
 }
 
 impl Db {
@@ -30,11 +30,11 @@ impl Db {
             if added.rows_affected() == 0 {
                 continue;
             }
-            for (account, change) in &event.accounts {
-                sqlx::query("INSERT OR IGNORE INTO history_accounts (account_id, seq, change) VALUES (?, ?, ?)")
+            for (account, changes) in &event.accounts {
+                sqlx::query("INSERT OR IGNORE INTO history_accounts (account_id, seq, changes) VALUES (?, ?, ?)")
                     .bind(account.as_str())
                     .bind(added.last_insert_rowid())
-                    .bind(change.as_ref().map(|change| to_json("change", change)).transpose()?)
+                    .bind(to_json("change", changes)?)
                     .execute(&mut *tx)
                     .await?;
             }
@@ -67,7 +67,7 @@ impl Db {
 
     /// An account's history, newest first.
     pub async fn history(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<HistoryEntry>, DbError> {
-        let sql = "SELECT a.seq, h.json, a.change FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = ? AND a.seq < ? ORDER BY a.seq DESC LIMIT ?";
+        let sql = "SELECT a.seq, h.json, a.changes FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = ? AND a.seq < ? ORDER BY a.seq DESC LIMIT ?";
         let rows: Vec<(i64, String, Option<String>)> = sqlx::query_as(sql)
             .bind(account.as_str())
             .bind(before.map_or(i64::MAX, signed))
@@ -75,10 +75,10 @@ impl Db {
             .fetch_all(&self.pool)
             .await?;
         rows.into_iter()
-            .map(|(seq, json, change)| {
+            .map(|(seq, json, changes)| {
                 let entry: HistoryEntry = from_json("event", &json)?;
-                let change = change.map(|change| from_json("change", &change)).transpose()?;
-                Ok(HistoryEntry { seq: unsigned(seq), change, ..entry })
+                let changes = changes.map_or(Ok(Vec::new()), |changes| from_json("change", &changes))?;
+                Ok(HistoryEntry { seq: unsigned(seq), changes, ..entry })
             })
             .collect()
     }

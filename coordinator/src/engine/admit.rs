@@ -91,8 +91,12 @@ async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobS
         JobSpec::Tool { tool, model } => vec![("tool", *tool), ("model", *model)],
     };
     for (what, hash) in &named {
-        if let Err(reason) = check_right(tools, &lease.tenant, what, *hash).await? {
-            return Ok(Err(reason));
+        let stored = tools.artifacts.bytes(*hash).await?.is_some();
+        if !stored || !tools.access.may_work_with(&lease.tenant, *hash, lease.id).await? {
+            return Ok(Err(format!(
+                "its {what} ({}) is not stored here, or the tenant may not use it. A metered use takes a voucher for each lease first.",
+                hash.short()
+            )));
         }
     }
     for hash in named.iter().map(|(_, hash)| *hash).chain([lease.terms.job]) {

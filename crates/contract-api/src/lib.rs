@@ -12,6 +12,7 @@ pub mod market;
 pub mod payment;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+pub mod settlement;
 pub mod token;
 pub mod upgrade;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use starling_contract_api::Deployment;
-use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, TimestampMs};
 
 /// What a dashboard or a program needs to talk to chain and coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +36,30 @@ pub struct HistoryEntry {
     pub at: TimestampMs,
     /// Name of the event, such as `deposited`, `escrow_held`, `posted`, `refunded`.
     pub event: String,
-    /// What it did to the account's free balance, if anything.
-    pub change: Option<Change>,
+    /// What it did to the account's free balances: a line for each asset that moved.
+    #[serde(default)]
+    pub changes: Vec<BalanceChange>,
     /// The escrow, if one is concerned.
     pub escrow_id: Option<EscrowId>,
     /// What it was for, in a few words, such as `run 3`.
     pub purpose: Option<String>,
     /// Hash of the transaction.
     pub tx: String,
+    /// Who signed it: the chain's RPC asks for it beside the hash. Nothing of what was read before this was kept.
+    #[serde(default)]
+    pub signer: Option<AccountId>,
 }
 
-/// A change of a balance.
+/// A change of one balance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceChange {
+    /// What it is counted in.
+    pub asset: Asset,
+    /// By how much.
+    pub change: Change,
+}
+
+/// More or less of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {

@@ -9,8 +9,8 @@ use starling_contract_api::{
     View,
     hub::{Listings, MAX_LISTINGS_PAGE},
 };
-use starling_primitives::{AccountId, Amount};
-use starling_protocol::listing::Listing;
+use starling_primitives::{AccountId, Amount, AssetName, TimestampMs};
+use starling_protocol::listing::{Listing, Version};
 
 async fn request(rpc_url: &str, method: &str, params: Value) -> Outcome<Value> {
     let away = |error: gloo_net::Error| {
@@ -40,21 +40,82 @@ pub(crate) async fn view<T: DeserializeOwned>(rpc_url: &str, view: &View<T>) -> 
     view.decode(&bytes).map_err(|error| Failure::new("view_not_understood", format!("{}: {error}", view.method)))
 }
 
-/// All listings of a shelf, page by page.
+/// All listings of a shelf that are on the list, page by page.
 pub(crate) async fn listings(rpc_url: &str, shelf: &Listings) -> Outcome<Vec<Listing>> {
-    let (count, mut from, mut all) = (view(rpc_url, &shelf.listings_count(None)).await?, 0, Vec::new());
-    while from < count {
-        all.extend(view(rpc_url, &shelf.listings(None, from, MAX_LISTINGS_PAGE)).await?);
-        from += u64::from(MAX_LISTINGS_PAGE);
+    let (mut from, mut all) = (0, Vec::new());
+    loop {
+        let page = view(rpc_url, &shelf.listings(None, from, MAX_LISTINGS_PAGE)).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        from += page.len() as u64;
+        all.extend(page.into_iter().filter(|listing| !listing.delisted));
     }
-    Ok(all)
 }
 
-/// The chain's own name and height.
-pub(crate) async fn status(rpc_url: &str) -> Outcome<(String, u64)> {
+/// All versions of a listing, the first published first.
+pub(crate) async fn versions(rpc_url: &str, shelf: &Listings, name: &AssetName) -> Outcome<Vec<Version>> {
+    let (mut from, mut all) = (0, Vec::new());
+    loop {
+        let page = view(rpc_url, &shelf.versions(name, from, u32::MAX)).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        from += u32::try_from(page.len()).unwrap_or(u32::MAX);
+        all.extend(page);
+    }
+}
+
+/// What one contract logged in a transaction, all its receipts included.
+pub(crate) struct Logged {
+    /// Hash of the block in which it was logged.
+    pub(crate) block: String,
+    /// The line.
+    pub(crate) line: String,
+}
+
+/// The lines that a contract logged in a transaction that has ended, in order.
+pub(crate) async fn logs(rpc_url: &str, tx: &str, signer: &AccountId, contract: &AccountId) -> Outcome<Vec<Logged>> {
+    let params = json!({"tx_hash": tx, "sender_account_id": signer, "wait_until": "FINAL"});
+    let answer = request(rpc_url, "tx", params).await?;
+    let receipts = answer["receipts_outcome"].as_array().into_iter().flatten();
+    let ours = receipts.filter(|receipt| receipt.pointer("/outcome/executor_id").and_then(Value::as_str) == Some(contract.as_str()));
+    let mut logged = Vec::new();
+    for receipt in ours {
+        let block = receipt["block_hash"].as_str().unwrap_or_default();
+        let lines = receipt.pointer("/outcome/logs").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        logged.extend(lines.map(|line| Logged { block: block.to_owned(), line: line.to_owned() }));
+    }
+    Ok(logged)
+}
+
+/// A block's height and time, by its hash.
+pub(crate) async fn block(rpc_url: &str, hash: &str) -> Outcome<(u64, TimestampMs)> {
+    block_of(&request(rpc_url, "block", json!({ "block_id": hash })).await?)
+}
+
+fn block_of(answer: &Value) -> Outcome<(u64, TimestampMs)> {
+    let header = |name: &str| answer["header"][name].as_u64();
+    let found = header("height").zip(header("timestamp"));
+    found
+        .map(|(height, nanoseconds)| (height, TimestampMs(nanoseconds / 1_000_000)))
+        .ok_or_else(|| Failure::new("view_not_understood", "The chain's answer about a block is not understood."))
+}
+
+/// The chain's own name, and its last final block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) chain_id: String,
+    pub(crate) height: u64,
+    pub(crate) at: TimestampMs,
+}
+
+/// Which chain answers, and how far it is.
+pub(crate) async fn status(rpc_url: &str) -> Outcome<Status> {
     let answer = request(rpc_url, "status", json!([])).await?;
     let chain_id = answer["chain_id"].as_str().unwrap_or_default().to_owned();
-    Ok((chain_id, answer.pointer("/sync_info/latest_block_height").and_then(Value::as_u64).unwrap_or(0)))
+    let (height, at) = block_of(&request(rpc_url, "block", json!({"finality": "final"})).await?)?;
+    Ok(Status { chain_id, height, at })
 }
 
 /// What an account holds on the chain itself, outside our contracts.

@@ -35,6 +35,11 @@ pub(crate) async fn get<T: DeserializeOwned>(path: &str) -> Outcome<T> {
     read(Request::get(path).send().await.map_err(away)?).await
 }
 
+/// Whether the coordinator answers and has read the chain up to now.
+pub(crate) async fn is_ready() -> bool {
+    Request::get(path::READY).send().await.is_ok_and(|answer| answer.ok())
+}
+
 /// As [`get`]; nothing on 404.
 pub(crate) async fn find<T: DeserializeOwned>(path: &str) -> Outcome<Option<T>> {
     let response = Request::get(path).send().await.map_err(away)?;

@@ -4,6 +4,8 @@ pub(crate) mod chain;
 pub(crate) mod coordinator;
 pub(crate) mod meter;
 pub(crate) mod pay;
+pub(crate) mod receipt;
+pub(crate) mod tokens;
 pub(crate) mod wallet;
 
 use starling_http_api::problem::Problem;

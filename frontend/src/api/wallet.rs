@@ -81,10 +81,20 @@ struct CallAction<'a> {
     deposit: String,
 }
 
+fn transaction(call: &Call) -> serde_json::Value {
+    let action = CallAction { method_name: &call.method, args: &call.args, gas: call.gas.to_string(), deposit: call.deposit.to_string() };
+    json!({"receiverId": call.contract, "actions": [action]})
+}
+
 /// Asks the wallet to sign and send one call.
 pub(crate) async fn send(call: &Call) -> Outcome<Sent> {
-    let action = CallAction { method_name: &call.method, args: &call.args, gas: call.gas.to_string(), deposit: call.deposit.to_string() };
-    read(&invoke("signAndSendTransaction", Some(&json!({"receiverId": call.contract, "actions": [action]}))).await?)
+    read(&invoke("signAndSendTransaction", Some(&transaction(call))).await?)
+}
+
+/// Asks the wallet once to sign several calls and send them one after the other.
+pub(crate) async fn send_all(calls: &[Call]) -> Outcome<Vec<Sent>> {
+    let transactions: Vec<_> = calls.iter().map(transaction).collect();
+    read(&invoke("signAndSendTransactions", Some(&json!({ "transactions": transactions }))).await?)
 }
 
 /// On the embedded chain: a new account with a key made in the development wallet.

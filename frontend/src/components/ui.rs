@@ -1,16 +1,28 @@
 //! Amounts, ages, ids, problems: small parts with one way of looking.
 
-use crate::{api::Failure, app::shared};
+use crate::{
+    api::{Failure, tokens},
+    app::shared,
+};
 use leptos::{prelude::*, task::spawn_local};
-use starling_primitives::{Amount, TimestampMs};
+use starling_primitives::{Amount, Asset, TimestampMs};
 use wasm_bindgen_futures::JsFuture;
 
 /// An amount of NEAR: four places, every digit one click away.
 #[component]
 pub(crate) fn Near(#[prop(into)] amount: Signal<Amount>) -> impl IntoView {
+    view! { <Money asset=Asset::Near amount /> }
+}
+
+/// An amount of any asset: four places, every digit and a token's contract one click away.
+#[component]
+pub(crate) fn Money(asset: Asset, #[prop(into)] amount: Signal<Amount>) -> impl IntoView {
+    let tokens = shared().tokens;
     let exact = RwSignal::new(false);
-    let text = move || if exact.get() { amount.get().exact_near() } else { amount.get().display_near() };
-    view! { <button type="button" class="num" title=move || amount.get().exact_near() on:click=move |_| exact.update(|exact| *exact = !*exact)>{text}</button> }
+    let asset = StoredValue::new(asset);
+    let all = move || tokens.with(|tokens| asset.with_value(|asset| tokens::exact(tokens, asset, amount.get())));
+    let words = move || tokens.with(|tokens| asset.with_value(|asset| tokens::words(tokens, asset, amount.get())));
+    view! { <button type="button" class="num" title=all on:click=move |_| exact.update(|exact| *exact = !*exact)>{move || if exact.get() { all() } else { words() }}</button> }
 }
 
 /// How long ago, kept current.
@@ -83,12 +95,18 @@ pub(crate) fn NeedsLogin(what: &'static str, children: ChildrenFn) -> impl IntoV
 
 /// A part of a whole as a bar with words.
 #[component]
-pub(crate) fn Ceiling(#[prop(into)] part: Signal<Amount>, whole: Amount) -> impl IntoView {
+pub(crate) fn Ceiling(
+    #[prop(into)] part: Signal<Amount>,
+    whole: Amount,
+    #[prop(default = Asset::Near)] asset: Asset,
+    #[prop(default = "Earned against the ceiling")] label: &'static str,
+) -> impl IntoView {
+    let shared = shared();
     let percent = move || part.get().0.saturating_mul(100).checked_div(whole.0).unwrap_or(0).min(100);
     view! {
         <div class="stack">
-            <p class="num">{move || part.get().display_near()}" of at most "{whole.display_near()}</p>
-            <div class="meter" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().to_string() aria-label="Earned against the ceiling"><div style:width=move || format!("{}%", percent())></div></div>
+            <p class="num">{move || format!("{} of at most {}", shared.words(&asset, part.get()), shared.words(&asset, whole))}</p>
+            <div class="meter" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().to_string() aria-label=label><div style:width=move || format!("{}%", percent())></div></div>
         </div>
     }
 }

@@ -4,7 +4,7 @@ use super::polled;
 use crate::{
     api::coordinator,
     app::shared,
-    components::ui::{Ago, Empty, MaybeProblem, Near},
+    components::ui::{Ago, Empty, MaybeProblem, Money},
 };
 use leptos::prelude::*;
 use leptos_router::{
@@ -63,7 +63,7 @@ pub(crate) fn Compute() -> impl IntoView {
         })
     };
     view! {
-        <header><div><h1>"Compute"</h1><p>"Machines that are connected now. Rented time is metered: paid by the minute that both sides signed, never more than the quote."</p></div></header>
+        <header><div><h1>"Compute"</h1><p>"Machines that are connected now. Rented time is metered: paid by the minute that both sides signed, never more than the quote."</p></div><A href="/provider" attr:class="button">"My nodes"</A></header>
         <div class="row">
             <label class="field">"Device"<select prop:value=move || value("kind") on:change:target=move |event| choose(event.target().value(), value("sort"))><option value="">"All"</option><option>"NVIDIA"</option><option>"AMD"</option><option>"CPU"</option></select></label>
             <label class="field">"Sort by"<select prop:value=move || value("sort") on:change:target=move |event| choose_sort(value("kind"), event.target().value())><option value="">"Price an hour"</option><option value="speed">"Matrix rate"</option></select></label>
@@ -82,7 +82,7 @@ pub(crate) fn Compute() -> impl IntoView {
         {move || leases.get().filter(|leases| !leases.is_empty()).map(|leases| view! {
             <section class="stack"><h2>"My leases"</h2><div class="cards">{leases.into_iter().map(|view| view! {
                 <article class="card"><div class="row between"><h3><A href=format!("/leases/{}", view.lease.id)>"Lease "{view.lease.id.0}</A></h3><span class="chip">{view.lease.state.name()}</span></div>
-                <p class="num soft">{view.earned.display_near()}" of at most "{view.lease.deposit.display_near()}</p></article>
+                <p class="num soft">{shared.words(&view.lease.asset, view.earned)}" of at most "{shared.words(&view.lease.asset, view.lease.deposit)}</p></article>
             }).collect_view()}</div></section>
         })}
     }
@@ -91,15 +91,15 @@ pub(crate) fn Compute() -> impl IntoView {
 #[component]
 fn OfferRow(offer: OfferView, carried: String) -> impl IntoView {
     let node = offer.node;
-    let idle = node.busy == "idle";
+    let (idle, asset) = (node.busy == "idle", offer.offer.terms.asset.clone());
     view! {
         <tr>
             <td data-label="Node" class="num"><div>{node.node.id.0}<br /><span class="faint">{offer.offer.provider.to_string()}</span></div></td>
             <td data-label="Device (declared)"><div>{kind_word(node.node.capability.kind)}<br /><span class="faint">{node.node.capability.device.to_string()}", "{node.node.capability.threads}" threads, "{node.node.capability.memory_bytes >> 30}" GiB"</span></div></td>
             <td data-label="Matrix rate (declared)" class="num"><div>{node.node.capability.matrix_gflops}" GFLOP/s"</div></td>
             <td data-label="Tokens/s (measured)" class="num">{node.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate:.0}"))}</td>
-            <td data-label="An hour" class="num"><Near amount=offer.offer.terms.price_per_hour /></td>
-            <td data-label="A million tokens" class="num"><Near amount=offer.offer.terms.price_per_million_tokens /></td>
+            <td data-label="An hour" class="num"><Money asset=asset.clone() amount=offer.offer.terms.price_per_hour /></td>
+            <td data-label="A million tokens" class="num"><Money asset amount=offer.offer.terms.price_per_million_tokens /></td>
             <td data-label="Now"><span class=if idle { "chip good" } else { "chip alive" }>{node.busy.clone()}</span></td>
             <td data-label="Heard"><Ago at=node.heard_at /></td>
             <td><A href=format!("/compute/rent/{}?{carried}", offer.offer.id) attr:class="button small">"Rent"</A></td>

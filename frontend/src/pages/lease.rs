@@ -22,7 +22,12 @@ fn sentence(view: &LeaseView) -> String {
     match view.lease.state {
         LeaseState::Unpaid => "The payment is held until the chain confirms it.".to_owned(),
         LeaseState::Pending { .. } => "Paid. The node has a minute to accept, or everything comes back.".to_owned(),
-        LeaseState::Active { .. } => "The node works. This tab co-signs the time it used: keep it open.".to_owned(),
+        LeaseState::Active { .. } => match &view.lease.terms.delegate {
+            None => "The node works. This tab co-signs the time it used: keep it open.".to_owned(),
+            Some(delegate) => {
+                format!("The node works, and {} co-signs for you. What it signs waits in Billing, where you may object.", delegate.account)
+            }
+        },
         LeaseState::Closing { cause, .. } => {
             format!("{} The last signed time may be posted for two minutes, then the rest comes back.", cause_words(cause))
         }
@@ -100,7 +105,7 @@ pub(crate) fn Lease() -> impl IntoView {
                         <Output view=view.clone() />
                     </section>
                     <section class="card" aria-label="Cost"><h2>"Cost against its cap"</h2>
-                        <Ceiling part=view.earned whole=view.lease.deposit />
+                        <Ceiling part=view.earned whole=view.lease.deposit asset=view.lease.asset.clone() />
                         {(mine && running).then(|| view! { <button class="button danger" on:click=stop>"Stop and get the rest back"</button> })}
                         {(mine && closed).then(|| view! { <Accept escrow=view.lease.escrow_id /> })}
                     </section>

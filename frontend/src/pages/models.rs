@@ -10,7 +10,7 @@ use crate::{
     app::{Shared, shared},
     components::{
         quote::QuoteCard,
-        ui::{Empty, Id, MaybeProblem},
+        ui::{Empty, Id, MaybeProblem, Money},
     },
     pages::{ratings::Reviews, run::Download},
 };
@@ -24,7 +24,7 @@ use starling_contract_api::{
     payment::PaymentMsg,
 };
 use starling_http_api::network::NetworkInfo;
-use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs};
 use starling_protocol::{
     listing::{Category, Kind, Listing, split},
     price::quote_purchase,
@@ -143,7 +143,7 @@ pub(crate) fn needs_sign_in(shared: Shared) -> bool {
 }
 
 fn price_word(listing: &Listing) -> String {
-    if listing.price.is_zero() { "Free".to_owned() } else { listing.price_words() }
+    if listing.price.is_zero() { "Free".to_owned() } else { shared().words(&listing.asset, listing.price) }
 }
 
 #[component]
@@ -164,7 +164,10 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
         async move {
             let Some(network) = network else { return Ok(None) };
             let contract = listings(&network, kind);
-            let listing = chain::view(&network.rpc_url, &contract.listing(&name)).await?;
+            let mut listing = chain::view(&network.rpc_url, &contract.listing(&name)).await?;
+            if let Some(listing) = &mut listing {
+                listing.versions = chain::versions(&network.rpc_url, &contract, &name).await?;
+            }
             let licence = match account {
                 Some(account) => chain::view(&network.rpc_url, &contract.licence(&account, &name)).await?,
                 None => None,
@@ -225,12 +228,10 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                         {model.map(|hash| view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> })}
                         {tool.map(|hash| view! { <A href=format!("/compute?tool={hash}") attr:class="button primary">"Use it on a model"</A> })}
                     </section> }.into_any()
-                } else if listing.asset == Asset::Near {
-                    view! { <Buy listing=listing.clone() /> }.into_any()
                 } else {
-                    view! { <section class="card"><p class="note">{format!("Its licence is paid in {}: {}. This page pays in NEAR only; a wallet that knows the token pays it by ft_transfer_call to billing, with the payment's terms as message.", listing.asset, listing.price_words())}</p></section> }.into_any()
+                    view! { <Buy listing=listing.clone() /> }.into_any()
                 }}
-                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd>{listing.use_words().map(|price| view! { <dt>"Price of a use"</dt><dd>{price}</dd> })}<dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
+                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd>{listing.price_per_use.map(|price| view! { <dt>"Price of a use"</dt><dd><Money asset=listing.asset.clone() amount=price /></dd> })}<dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
             </div>
         </div>
     }
@@ -241,11 +242,13 @@ async fn buy(shared: Shared, listing: Listing) -> Outcome<()> {
     let contract = listings(&network, listing.kind);
     let payment = Payment {
         target: contract.0,
+        asset: listing.asset,
         amount: listing.price,
         msg: PaymentMsg::Licence { name: listing.name },
         expires_by: now().after(DurationMs::from_days(1)),
         holdback: BasisPoints::ZERO,
         post_at_once: listing.price,
+        objection_window: DurationMs(0),
     };
     pay(&network, &account, payment).await.map(|_| ())
 }
@@ -256,15 +259,17 @@ fn Buy(listing: Listing) -> impl IntoView {
     let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
     let fee = move || shared.network.get().map_or(BasisPoints::ZERO, |network| network.fee);
     let shares: Vec<(AccountId, Amount)> = split(&listing, listing.price);
-    let to = shares.iter().map(|(account, amount)| format!("{account} {}", amount.display_near())).collect::<Vec<_>>().join(", ");
+    let asset = StoredValue::new(listing.asset.clone());
+    let words = move |amount: Amount| asset.with_value(|asset| shared.words(asset, amount));
+    let to = move || shares.iter().map(|(account, amount)| format!("{account} {}", words(*amount))).collect::<Vec<_>>().join(", ");
     let storage = RwSignal::new(Amount::ZERO);
     let (price, name) = (listing.price, listing.name.clone());
     Effect::new(move |_| {
         if let Some((network, session)) = shared.network.get().zip(shared.session.get()) {
             let msg = PaymentMsg::Licence { name: name.clone() };
             spawn_local(async move {
-                if let Ok(total) = deposit(&network, &session.account_id, price, &msg).await {
-                    storage.try_set(Amount(total.0.saturating_sub(price.0)));
+                if let Ok(near) = deposit(&network, &session.account_id, Amount::ZERO, &msg).await {
+                    storage.try_set(near);
                 }
             });
         }
@@ -282,8 +287,8 @@ fn Buy(listing: Listing) -> impl IntoView {
         });
     };
     view! {
-        {move || view! { <QuoteCard quote=quote_purchase(price, fee()) what="a licence, for good".to_owned() paid="at once; purchases are final" to=to.clone() back="nothing of the price: purchases are final" storage=storage.get() /> }}
-        <button class="button primary" disabled=move || busy.get() on:click=start>{move || if busy.get() { "Waiting for your wallet".to_owned() } else { format!("Buy licence for at most {}", price.display_near()) }}</button>
+        {move || view! { <QuoteCard quote=quote_purchase(price, fee()) what="a licence, for good".to_owned() paid="at once; purchases are final" to=to() back="nothing of the price: purchases are final" storage=storage.get() asset=asset.get_value() /> }}
+        <button class="button primary" disabled=move || busy.get() on:click=start>{move || if busy.get() { "Waiting for your wallet".to_owned() } else { format!("Buy licence for at most {}", words(price)) }}</button>
         <MaybeProblem failure />
     }
 }

@@ -24,10 +24,11 @@ use starling_http_api::{
     path,
     run::RunView,
 };
-use starling_primitives::{Amount, DurationMs, Hash32, OfferId};
+use starling_primitives::{Amount, BasisPoints, DurationMs, Hash32, OfferId, PublicKey};
 use starling_protocol::{
     lease::LeaseTerms,
     listing::{Kind, Listing},
+    meter::{Delegate, MAX_SHARE},
     price::{HOLDBACK, quote_lease},
 };
 use std::time::Duration;
@@ -58,6 +59,11 @@ struct Fields {
     prompt: RwSignal<String>,
     tokens: RwSignal<String>,
     minutes: RwSignal<String>,
+    /// Whether a service signs instead of this tab, and which.
+    by_service: RwSignal<bool>,
+    service: RwSignal<String>,
+    service_key: RwSignal<String>,
+    service_share: RwSignal<String>,
 }
 
 impl Fields {
@@ -85,6 +91,26 @@ impl Fields {
         }))
     }
 
+    /// What the service gets of what the node earns; nothing if this tab signs.
+    fn share(self) -> Option<BasisPoints> {
+        let percent: f64 = self.service_share.get().trim().parse().ok()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0 to 100")]
+        let hundredths = (0.0..=100.0).contains(&percent).then_some((percent * 100.0).round() as u16)?;
+        BasisPoints::new(hundredths).ok().filter(|share| *share <= MAX_SHARE)
+    }
+
+    /// The delegate and its key; nothing if this tab signs.
+    fn signer(self) -> Outcome<Option<(Delegate, PublicKey)>> {
+        if !self.by_service.get_untracked() {
+            return Ok(None);
+        }
+        let wrong = |what: String| Failure::new("service", what);
+        let account = self.service.get_untracked().trim().parse().map_err(|error| wrong(format!("The service's account: {error}.")))?;
+        let key = self.service_key.get_untracked().trim().parse().map_err(|error| wrong(format!("The service's key: {error}.")))?;
+        let share = untrack(|| self.share()).ok_or_else(|| wrong(format!("The service's share: 0 to {MAX_SHARE}.")))?;
+        Ok(Some((Delegate { account, share }, key)))
+    }
+
     fn duration(self) -> Option<DurationMs> {
         let minutes: u64 = self.minutes.get().trim().parse().ok()?;
         Some(DurationMs::from_secs(minutes.checked_mul(60)?))
@@ -102,6 +128,10 @@ fn Form(offer: Offer) -> impl IntoView {
         prompt: RwSignal::new("fn main() {\n".to_owned()),
         tokens: RwSignal::new("200".to_owned()),
         minutes: RwSignal::new("2".to_owned()),
+        by_service: RwSignal::new(false),
+        service: RwSignal::new(String::new()),
+        service_key: RwSignal::new(String::new()),
+        service_share: RwSignal::new("5".to_owned()),
     };
     let (runs, _) = polled(Duration::from_secs(10), move || {
         let account = shared.account();
@@ -130,12 +160,17 @@ fn Form(offer: Offer) -> impl IntoView {
         mine.chain(published).collect::<Vec<_>>()
     };
     let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
-    let price = offer.terms.price_per_hour;
+    let (price, asset) = (offer.terms.price_per_hour, StoredValue::new(offer.terms.asset.clone()));
     let (least, most) = (offer.terms.min_lease, offer.terms.max_lease);
+    // The quote depends on the share alone, not on whose it is.
+    let provider_account = StoredValue::new(offer.provider.clone());
+    let window = offer.terms.objection_window;
     let quote = move || {
         let fee = shared.network.get()?.fee;
         let duration = fields.duration().filter(|duration| (least..=most).contains(duration))?;
-        quote_lease(price, duration, None, fee).ok()
+        let delegate =
+            if fields.by_service.get() { Some(Delegate { account: provider_account.get_value(), share: fields.share()? }) } else { None };
+        quote_lease(price, duration, delegate.as_ref(), fee).ok()
     };
     let navigate = use_navigate();
     let provider = offer.provider.to_string();
@@ -169,12 +204,23 @@ fn Form(offer: Offer) -> impl IntoView {
                     <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>
                 }.into_any() } else { view! { <p class="note">"Runs the research tool "<span class="mono">{fields.tool.get()}</span></p> }.into_any() }}
                 <label class="field">"Minutes, at most"<input type="number" min="1" required prop:value=move || fields.minutes.get() on:input:target=move |event| fields.minutes.set(event.target().value()) /><span class="hint">{format!("This offer takes {least} to {most}. Time that is not used comes back.")}</span></label>
+                {(window > DurationMs(0)).then(|| view! {
+                    <fieldset class="stack"><legend class="field">"Who signs the time that is used"</legend>
+                        <label class="row"><input type="radio" name="signer" checked=true on:change=move |_| fields.by_service.set(false) />"This tab. Keep it open; what it signs is final."</label>
+                        <label class="row"><input type="radio" name="signer" on:change=move |_| fields.by_service.set(true) />{format!("A service that you choose. You may object to what it signed for {window}.")}</label>
+                        {move || fields.by_service.get().then(|| view! {
+                            <label class="field">"Account of the service"<input autocomplete="off" required prop:value=move || fields.service.get() on:input:target=move |event| fields.service.set(event.target().value()) /></label>
+                            <label class="field">"Key that it signs with"<input autocomplete="off" required placeholder="ed25519:…" prop:value=move || fields.service_key.get() on:input:target=move |event| fields.service_key.set(event.target().value()) /></label>
+                            <label class="field">"Its share of what the node earns, percent"<input inputmode="decimal" required prop:value=move || fields.service_share.get() on:input:target=move |event| fields.service_share.set(event.target().value()) /><span class="hint">{format!("On top of the node's price and inside the quote; {MAX_SHARE} at most. `starling meter` runs such a service.")}</span></label>
+                        })}
+                    </fieldset>
+                })}
                 <p class="faint">"The provider can read the prompt and the model."</p>
             </div>
             <div class="stack" style="gap: 16px">
-                {move || quote().map(|quote| view! { <QuoteCard quote what=format!("{} of one node", fields.duration().unwrap_or_default()) paid="by the time that you and the node both signed" to=provider.clone() back="what was not used, when it ends or you stop" storage=storage_of() /> })}
+                {move || quote().map(|quote| view! { <QuoteCard quote what=format!("{} of one node", fields.duration().unwrap_or_default()) paid=if fields.by_service.get() { "by the time that the service and the node both signed, once you could object" } else { "by the time that you and the node both signed" } to=provider.clone() back="what was not used, when it ends or you stop" storage=storage_of() asset=asset.get_value() /> })}
                 <MaybeProblem failure />
-                <button class="button primary" disabled=move || busy.get()>{move || match (busy.get(), quote()) { (true, _) => "Waiting for your wallet".to_owned(), (false, Some(quote)) => format!("Rent for at most {}", quote.at_most.display_near()), (false, None) => "Choose a time that the offer takes".to_owned() }}</button>
+                <button class="button primary" disabled=move || busy.get()>{move || match (busy.get(), quote()) { (true, _) => "Waiting for your wallet".to_owned(), (false, Some(quote)) => format!("Rent for at most {}", asset.with_value(|asset| shared.words(asset, quote.at_most))), (false, None) => "Choose a time that the offer takes".to_owned() }}</button>
             </div>
         </form>
     }
@@ -190,23 +236,29 @@ async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) ->
     let (network, account) = shared.signed_in()?;
     let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
     let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
+    let signer = fields.signer()?;
     let stored = coordinator::upload(&job).await?;
     let terms = LeaseTerms {
         offer_id: offer.id,
         duration,
         job: stored.hash,
-        meter: meter::make_key()?,
+        meter: match &signer {
+            Some((_, key)) => *key,
+            None => meter::make_key()?,
+        },
         availability: DurationMs::from_hours(24),
-        delegate: None,
+        delegate: signer.as_ref().map(|(delegate, _)| delegate.clone()),
     };
     let msg = PaymentMsg::Lease(terms);
     let payment = Payment {
         target: network.deployment.compute.clone(),
+        asset: offer.terms.asset.clone(),
         amount: at_most,
         msg,
         expires_by: now().after(duration).after(DurationMs::from_hours(48)),
         holdback: HOLDBACK,
         post_at_once: Amount::ZERO,
+        objection_window: if signer.is_some() { offer.terms.objection_window } else { DurationMs(0) },
     };
     let escrow = pay(&network, &account, payment).await?;
     shared.refresh_balance();

@@ -6,7 +6,7 @@ use crate::{
     app::shared,
     components::{
         chart::LossCurve,
-        ui::{Ago, Ceiling, Id, MaybeProblem, Near, save},
+        ui::{Ago, Ceiling, Id, MaybeProblem, Money, save},
     },
 };
 use leptos::{prelude::*, task::spawn_local};
@@ -40,7 +40,7 @@ pub(crate) fn RunCard(view: RunView) -> impl IntoView {
             <div class="row between"><h2><A href=format!("/runs/{id}")>"Run "{id.0}</A></h2><span class=class>{word}</span></div>
             <p class="soft">{view.sentence.clone()}</p>
             <p class="num">"Round "{view.run.rounds_done}" of "{view.run.terms.rounds}</p>
-            <Ceiling part=view.earned whole=view.run.deposit />
+            <Ceiling part=view.earned whole=view.run.deposit asset=view.run.terms.asset.clone() />
         </article>
     }
 }
@@ -133,7 +133,7 @@ fn Side(view: RunView, owner: Option<starling_primitives::AccountId>) -> impl In
     view! {
         <section class="card" aria-label="Cost">
             <h2>"Cost against its cap"</h2>
-            <Ceiling part=view.earned whole=run.deposit />
+            <Ceiling part=view.earned whole=run.deposit asset=run.terms.asset.clone() />
             <p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p>
             {(mine && !ended).then(|| view! { <Stop id=run.id /> })}
             {(mine && ended).then(|| view! { <Accept escrow=run.escrow_id /> })}
@@ -148,7 +148,7 @@ fn Side(view: RunView, owner: Option<starling_primitives::AccountId>) -> impl In
             <section class="card"><h2>"Last paid checkpoint"</h2><p class="soft">"The outer state after the last round that counted."</p><Download hash name=format!("checkpoint-{}.bin", run.id) label="Download checkpoint" /></section>
         }))}
         <section class="card" aria-label="Identifiers">
-            <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Near amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl>
+            <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Money asset=run.terms.asset.clone() amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl>
         </section>
     }
 }
@@ -272,11 +272,11 @@ pub(crate) fn Accept(escrow: starling_primitives::EscrowId) -> impl IntoView {
     };
     view! {
         {move || match state.get() {
-            Some(Some(view)) if !view.pending.is_zero() => view! {
-                <p>{view.pending.display_near()}" waits for you to accept the result; "{view.escrow.refunded.display_near()}" was returned to your balance."</p>
+            Some(Some(view)) if view.escrow.state.opened().is_some_and(|opened| !opened.held_back().is_zero()) => view! {
+                <p>{shared.words(&view.escrow.asset, view.escrow.state.opened().map(|opened| opened.held_back()).unwrap_or_default())}" waits for you to accept the result; "{shared.words(&view.escrow.asset, view.escrow.refunded)}" was returned to your balance."</p>
                 <div class="row"><button class="button primary" on:click=move |_| decide(true)>"Accept the result"</button><button class="button danger" on:click=move |_| decide(false)>"Refuse it"</button></div>
             }.into_any(),
-            Some(Some(view)) => view! { <p class="soft">{view.escrow.refunded.display_near()}" was returned to your balance."</p> }.into_any(),
+            Some(Some(view)) => view! { <p class="soft">{shared.words(&view.escrow.asset, view.escrow.refunded)}" was returned to your balance."</p> }.into_any(),
             Some(None) => view! { <p class="note good" role="status">"Settled: all of the escrow was paid or returned. See Billing for the figures."</p> }.into_any(),
             None => ().into_any(),
         }}

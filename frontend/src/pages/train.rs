@@ -170,11 +170,13 @@ async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
     let (network, account) = shared.signed_in()?;
     let payment = Payment {
         target: network.deployment.compute.clone(),
+        asset: run.terms.asset.clone(),
         amount: run.quote.at_most,
         expires_by: run.terms.expires_at(now()).after(DurationMs::from_hours(1)),
         msg: PaymentMsg::Run(run.terms),
         holdback: HOLDBACK,
         post_at_once: Amount::ZERO,
+        objection_window: DurationMs(0),
     };
     let escrow = pay(&network, &account, payment).await?;
     shared.refresh_balance();

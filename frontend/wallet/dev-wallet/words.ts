@@ -64,7 +64,26 @@ function call(receiver: string, method: string, args: Arguments): string {
       return `Pay at most ${amount("amount")} from your balance for ${purpose(args)}.`;
     case "deposit":
       return "Put the attached NEAR on your balance.";
+    case "object":
+      return `Object in escrow ${String(args["escrow_id"])}: what your delegate signed and is not final returns to you, the work ends, and the objection is public.`;
+    case "void":
+      return `Send escrow ${String(args["escrow_id"])} back: its contract never answered.`;
+    case "close":
+      return `Close escrow ${String(args["escrow_id"])}, whose time is over: what is not earned returns to its payer.`;
+    case "remove_session_key":
+      return `End the session key ${String(args["public_key"])}: it spends nothing any more.`;
+    case "storage_deposit":
+      return `Put the attached NEAR down at ${receiver} as a storage deposit. It comes back with the records that it pays for.`;
+    case "ft_transfer_call":
+      return tokens(receiver, args);
+    case "close_offer":
+      return `Take offer ${String(args["offer_id"])} back. Work under way goes on.`;
+    case "create_offer":
+      return `Offer node ${String(args["node_id"])} at ${String((args["terms"] as Arguments | undefined)?.["price_per_hour"] ?? "an unknown price")} units an hour.`;
+    case "retire_node":
+      return `Take node ${String(args["node_id"])} out of service for good. Work under way goes on.`;
     case "withdraw":
+      if (typeof args["asset"] === "string" && args["asset"] !== "near") return `Take ${String(args["amount"] ?? "all")} units of the token ${args["asset"].replace(/^nep141:/, "")} out of your balance, to your account.`;
       return args["amount"] === null || args["amount"] === undefined ? "Take all of your balance out, to your account." : `Take ${amount("amount")} of your balance out, to your account.`;
     case "acknowledge":
       return `Accept the result of escrow ${String(args["escrow_id"])}: what was held back is paid.`;
@@ -88,6 +107,18 @@ function call(receiver: string, method: string, args: Arguments): string {
       return `Take ${String(args["name"])} off the list.`;
     default:
       return `Call ${method} of ${receiver}.`;
+  }
+}
+
+/** Tokens in their smallest units: what a token says of its decimals is not asked here. */
+function tokens(token: string, args: Arguments): string {
+  const units = `${String(args["amount"])} units of the token ${token}`;
+  if (args["msg"] === "" || typeof args["msg"] !== "string") return `Send ${units} to your balance at ${String(args["receiver_id"])}.`;
+  try {
+    const payment = JSON.parse(args["msg"]) as Arguments;
+    return `Pay at most ${units} for ${purpose(payment)}.`;
+  } catch {
+    return `Send ${units} to ${String(args["receiver_id"])} with a message that is not understood.`;
   }
 }
 
