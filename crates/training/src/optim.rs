@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use rayon::prelude::*;
 
 use crate::error::{Result, TrainingError};
-use crate::ops::host::{Host, is_fused, vectorized};
+use crate::ops::host::{Host, is_fused, map_indices, vectorized};
 use crate::ops::math::{nearest_f32, sum};
 use crate::parameters::{Array, Parameters};
 use crate::schedule::Schedule;
@@ -30,12 +31,16 @@ pub fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     for gradient in gradients.values() {
         if is_fused(gradient) {
             let gradient = gradient.contiguous()?;
-            for chunk in Host::of(&gradient)?.chunks(CHUNK) {
-                squares += f64::from(vectorized(
+            let values = Host::of(&gradient)?;
+            let values: &[f32] = &values;
+            let parts = map_indices(values.len().div_ceil(CHUNK), |part| {
+                let chunk = &values[part * CHUNK..values.len().min((part + 1) * CHUNK)];
+                vectorized(
                     #[inline(always)]
                     || sum(chunk, |g| g * g),
-                ));
-            }
+                )
+            });
+            parts.into_iter().for_each(|part| squares += f64::from(part));
         } else {
             squares += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
         }
@@ -199,10 +204,37 @@ impl Step {
     }
 }
 
+impl Step {
+    /// One pass over slices of equal length: no value depends on its neighbours.
+    fn of_slices(self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Self { beta1, beta2, epsilon, gradient_scale, keep, rate, root_correction } = self;
+        let [b1, b2, c1, c2] = [beta1, beta2, 1.0 - beta1, 1.0 - beta2].map(nearest_f32);
+        let [scale, epsilon, keep] = [gradient_scale, epsilon, keep].map(nearest_f32);
+        let [rate, correction] = [rate, root_correction].map(nearest_f32);
+        vectorized(
+            #[inline(always)]
+            || {
+                let state = first.iter_mut().zip(second.iter_mut());
+                for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(state) {
+                    let gradient = gradient * scale;
+                    *first = b1 * *first + c1 * gradient;
+                    *second = b2 * *second + c2 * gradient * gradient;
+                    *weight = *weight * keep - rate * *first / (second.sqrt() * correction + epsilon);
+                }
+            },
+        );
+    }
+}
+
 /// Weights and both moments in one pass over memory.
 struct OnePass<'a> {
     step: Step,
     moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
+}
+
+impl OnePass<'_> {
+    /// Values that one thread takes at a time.
+    const CHUNK: usize = 65_536;
 }
 
 impl InplaceOp2 for OnePass<'_> {
@@ -218,23 +250,15 @@ impl InplaceOp2 for OnePass<'_> {
             candle_core::bail!("adamw needs contiguous tensors");
         };
         let (first, second) = &mut *self.moments.borrow_mut();
-        let Step { beta1, beta2, epsilon, gradient_scale, keep, rate, root_correction } = self.step;
-        let [b1, b2, c1, c2] = [beta1, beta2, 1.0 - beta1, 1.0 - beta2].map(nearest_f32);
-        let [scale, epsilon, keep] = [gradient_scale, epsilon, keep].map(nearest_f32);
-        let [rate, correction] = [rate, root_correction].map(nearest_f32);
         let (weights, gradient) = (&mut weights[w1..w2], &gradient[g1..g2]);
-        vectorized(
-            #[inline(always)]
-            || {
-                let state = first.iter_mut().zip(second.iter_mut());
-                for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(state) {
-                    let gradient = gradient * scale;
-                    *first = b1 * *first + c1 * gradient;
-                    *second = b2 * *second + c2 * gradient * gradient;
-                    *weight = *weight * keep - rate * *first / (second.sqrt() * correction + epsilon);
-                }
-            },
-        );
+        if rayon::current_num_threads() == 1 || weights.len() <= Self::CHUNK {
+            self.step.of_slices(weights, gradient, first, second);
+        } else {
+            let moments = first.par_chunks_mut(Self::CHUNK).zip(second.par_chunks_mut(Self::CHUNK));
+            let weights = weights.par_chunks_mut(Self::CHUNK).zip(gradient.par_chunks(Self::CHUNK));
+            let step = self.step;
+            weights.zip(moments).for_each(|((weights, gradient), (first, second))| step.of_slices(weights, gradient, first, second));
+        }
         Ok(())
     }
 }
