@@ -15,7 +15,7 @@ use starling_contract_api::{
 use starling_http_api::{network::NetworkInfo, path};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, NodeId, TimestampMs};
 use starling_protocol::{
-    escrow::Bounds,
+    escrow::{Bounds, MAX_OBJECTION_WINDOW},
     node::{Node, OfferTerms},
 };
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ const KEY_ALLOWANCE: Amount = Amount::from_millinear(2_000);
 const STAKE_TIME: DurationMs = DurationMs::from_days(365);
 /// The shortest and longest lease that is offered.
 const LEASE_TIMES: (DurationMs, DurationMs) = (DurationMs::from_secs(60), DurationMs::from_hours(24));
+
+/// The longest objection window, in hours.
+pub(crate) const MAX_OBJECTION_HOURS: u64 = MAX_OBJECTION_WINDOW.0 / 3_600_000;
 
 /// What a provider chooses.
 pub(crate) struct Setup {
@@ -47,8 +50,24 @@ pub(crate) struct Setup {
     pub(crate) price_per_million_tokens: Amount,
     /// What an hour costs.
     pub(crate) price_per_hour: Amount,
+    /// How long a tenant may object to what its delegate signed; nothing takes no delegates.
+    pub(crate) objection_window: DurationMs,
     /// The stake; the least that is asked for when left out.
     pub(crate) stake: Option<Amount>,
+}
+
+impl Setup {
+    /// What is offered.
+    fn offer_terms(&self) -> OfferTerms {
+        OfferTerms {
+            price_per_million_tokens: self.price_per_million_tokens,
+            price_per_hour: self.price_per_hour,
+            min_lease: LEASE_TIMES.0,
+            max_lease: LEASE_TIMES.1,
+            objection_window: self.objection_window,
+            asset: Asset::Near,
+        }
+    }
 }
 
 /// Why a machine could not be set up. What was done so far stays, and the next try goes on from there.
@@ -283,14 +302,7 @@ impl Provider {
     /// One open offer at the chosen prices; others of the node are taken back.
     async fn offer(&self, node_id: NodeId, setup: &Setup) -> Result<(), SetupError> {
         let what = "the offer could not be made";
-        let terms = OfferTerms {
-            price_per_million_tokens: setup.price_per_million_tokens,
-            price_per_hour: setup.price_per_hour,
-            min_lease: LEASE_TIMES.0,
-            max_lease: LEASE_TIMES.1,
-            objection_window: DurationMs(0),
-            asset: Asset::Near,
-        };
+        let terms = setup.offer_terms();
         let mut there = false;
         let (count, mut from) = (self.rpc.view(&self.compute.counts()).await.map_err(|source| failed(what, source))?.offers, 1);
         while from <= count {
@@ -354,23 +366,38 @@ mod tests {
         assert!(matches!(node_key(&path, &other), Err(SetupError::KeyOfAnother(_))));
     }
 
-    #[tokio::test]
-    async fn set_up__should_say_when_nobody_answers() {
-        let folder = tempfile::tempdir().unwrap();
-        let provider_key = folder.path().join("provider.json");
-        Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&provider_key).unwrap();
-        let setup = Setup {
+    fn choices(folder: &Path) -> Setup {
+        Setup {
             coordinator: "http://127.0.0.1:9".to_owned(),
             rpc_url: "http://127.0.0.1:9".to_owned(),
-            provider_key,
+            provider_key: folder.join("provider.json"),
             payout: None,
-            home: folder.path().join("home"),
+            home: folder.join("home"),
             threads: 1,
             memory_limit_bytes: None,
             price_per_million_tokens: Amount(1),
             price_per_hour: Amount(1),
+            objection_window: DurationMs(0),
             stake: None,
-        };
+        }
+    }
+
+    #[test]
+    fn offer__should_take_delegates_only_with_a_window_and_never_a_longer_one_than_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = choices(folder.path());
+        assert_eq!(setup.offer_terms().objection_window, DurationMs(0));
+        let longest = Setup { objection_window: DurationMs::from_hours(MAX_OBJECTION_HOURS), ..choices(folder.path()) };
+        assert_eq!(longest.offer_terms().check(), Ok(()));
+        let longer = Setup { objection_window: DurationMs::from_hours(MAX_OBJECTION_HOURS + 1), ..setup };
+        assert!(longer.offer_terms().check().is_err());
+    }
+
+    #[tokio::test]
+    async fn set_up__should_say_when_nobody_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = choices(folder.path());
+        Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&setup.provider_key).unwrap();
         let error = set_up(&setup).await.unwrap_err().to_string();
         assert!(error.contains("does not answer") && error.contains("is it running"), "{error}");
         assert!(!folder.path().join("home/key.json").exists(), "no key is made for nobody");

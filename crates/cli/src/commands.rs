@@ -5,7 +5,7 @@ use crate::{
     corpus::corpus_from_path,
     home::{Home, write_atomically},
     output::Output,
-    pay::pay,
+    pay::{self, Payment, pay},
     profile::{Context, Profile},
     train::{TrainOptions, acknowledge, now, start, watch},
     verify::{Artifacts as _, Folder},
@@ -22,9 +22,10 @@ use starling_http_api::{
     path,
     run::{Base, RoundView, RunEvent, RunView},
 };
-use starling_primitives::{Amount, AssetName, DurationMs, Hash32, LeaseId, RunId};
+use starling_primitives::{Amount, Asset, AssetName, DurationMs, Hash32, LeaseId, RunId};
 use starling_protocol::{
     lease::{LeaseState, LeaseTerms},
+    listing::{Listing, Version},
     price::{HOLDBACK, quote_lease},
     run::RunState,
     signing::Role,
@@ -106,6 +107,9 @@ pub(crate) struct GenerateArgs {
     /// The longest time that is paid, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Only offers that are paid in this: near, or nep141:ACCOUNT.
+    #[arg(long, default_value = "near")]
+    pay_in: Asset,
 }
 
 pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<()> {
@@ -139,15 +143,7 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
                 .await?
                 .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?,
         ],
-        None => {
-            let (hub, mut listings) = (context.hub(), Vec::new());
-            let (count, mut from) = (context.rpc.view(&hub.listings_count(None)).await?, 0);
-            while from < count {
-                listings.extend(context.rpc.view(&hub.listings(None, from, MAX_LISTINGS_PAGE)).await?);
-                from += u64::from(MAX_LISTINGS_PAGE);
-            }
-            listings
-        }
+        None => listed(context).await?,
     };
     if listings.is_empty() {
         out.say("empty", &json!({}), "No model is published yet. Train one, then publish it from its run's page.");
@@ -159,12 +155,45 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
             &format!("{:<48} {:<12} {}  {}", listing.name.to_string(), listing.licence, listing.price_words(), listing.title),
         );
         if name.is_some() {
-            for file in listing.versions.iter().flat_map(|version| &version.files) {
-                out.note(&format!("  {:<24} {} bytes  {}", file.name, file.bytes, file.hash));
+            for (index, version) in versions(context, &listing.name).await?.iter().enumerate() {
+                out.note(&format!(
+                    "  version {}{}",
+                    index + 1,
+                    if version.note.as_str().is_empty() { String::new() } else { format!(": {}", version.note) }
+                ));
+                for file in &version.files {
+                    out.note(&format!("    {:<24} {} bytes  {}", file.name, file.bytes, file.hash));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// All models that are on the list, page by page.
+async fn listed(context: &Context) -> Result<Vec<Listing>> {
+    let (mut from, mut all) = (0, Vec::new());
+    loop {
+        let page = context.rpc.view(&context.hub().listings(None, from, MAX_LISTINGS_PAGE)).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        from += u64::try_from(page.len())?;
+        all.extend(page.into_iter().filter(|listing| !listing.delisted));
+    }
+}
+
+/// All versions of a model, page by page.
+async fn versions(context: &Context, name: &AssetName) -> Result<Vec<Version>> {
+    let (mut from, mut all) = (0, Vec::new());
+    loop {
+        let page = context.rpc.view(&context.hub().versions(name, from, u32::MAX)).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        from += u32::try_from(page.len())?;
+        all.extend(page);
+    }
 }
 
 pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
@@ -348,12 +377,18 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
     let idle = offers.into_iter().filter(|offer| {
         offer.node.busy == "idle"
             && !offer.offer.closed
+            && offer.offer.terms.asset == args.pay_in
             && duration >= offer.offer.terms.min_lease
             && duration <= offer.offer.terms.max_lease
     });
     let offer = idle
         .min_by_key(|offer| offer.offer.terms.price_per_hour)
-        .context("no idle node offers that long now: `--seconds` changes the time, or try again later")?
+        .with_context(|| {
+            format!(
+                "no idle node offers that long now for {}: `--seconds` changes the time, `--pay-in` the money, or try again later",
+                args.pay_in
+            )
+        })?
         .offer;
     let meter = Signer::generate(context.signer.account().clone())?;
     let terms = LeaseTerms {
@@ -365,10 +400,17 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         delegate: None,
     };
     let quote = quote_lease(offer.terms.price_per_hour, duration, None, context.rpc.view(&context.billing().config()).await?.fee)?;
-    out.say("quote", &json!(quote), &format!("At most {} for {duration} on node {}.", quote.at_most.display_near(), offer.node_id));
+    out.say(
+        "quote",
+        &json!(quote),
+        &format!("At most {} for {duration} on node {}.", pay::words(&offer.terms.asset, quote.at_most), offer.node_id),
+    );
     let target = context.profile.deployment.compute.clone();
     let expires_by = now().after(duration).after(DurationMs::from_hours(48));
-    let escrow_id = pay(context, &target, quote.at_most, PaymentMsg::Lease(terms), expires_by, HOLDBACK, Amount::ZERO).await?;
+    let msg = PaymentMsg::Lease(terms);
+    let payment =
+        Payment { target, asset: offer.terms.asset.clone(), amount: quote.at_most, msg, expires_by, holdback: HOLDBACK, voucher: None };
+    let escrow_id = pay(context, payment).await?;
     let Some(Purpose::Lease(lease_id)) = context.rpc.view(&context.compute().purpose(escrow_id)).await? else {
         bail!("escrow {escrow_id} is open but no lease belongs to it: run `starling reclaim {escrow_id}`");
     };
@@ -405,7 +447,7 @@ async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: Le
 }
 
 /// Signs what the node claims, if the store really has the output and no more time is claimed than passed.
-async fn co_sign(context: &Context, api: &Api, meter: &Signer, pending: &PendingLeaseStatement) -> Result<()> {
+pub(crate) async fn co_sign(context: &Context, api: &Api, meter: &Signer, pending: &PendingLeaseStatement) -> Result<()> {
     let statement = &pending.statement;
     api.download(statement.output).await.context("the output that the node claims is not in the store")?;
     let lease = context.rpc.view(&context.compute().lease(statement.lease_id)).await?.context("the lease is not on chain")?;

@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod corpus;
+mod delegate;
 mod deploy;
 mod here;
 mod home;
@@ -10,12 +11,14 @@ mod meter;
 mod output;
 mod pay;
 mod profile;
+mod receipt;
 mod reclaim;
 mod standalone;
 mod story;
 mod train;
 mod up;
 mod upgrade;
+mod uses;
 mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -94,14 +97,25 @@ enum Command {
     },
     /// Rent a node to continue a text.
     Generate(commands::GenerateArgs),
-    /// Recompute a run from the chain and its artifacts: state roots, shares, fee, refund.
+    /// Recompute a run from the chain and its artifacts (state roots, shares, fee, refund), or check a saved receipt without a network.
     Verify {
         /// The run's number.
-        run: RunId,
+        #[arg(required_unless_present = "receipt")]
+        run: Option<RunId>,
         /// Folder that `pull --proof` wrote, instead of the coordinator.
-        #[arg(long)]
+        #[arg(long, requires = "run")]
         artifacts: Option<PathBuf>,
+        /// A receipt that the dashboard saved, instead of a run.
+        #[arg(long, conflicts_with = "run")]
+        receipt: Option<PathBuf>,
+        /// Also ask the chain whether it told what is in the receipt.
+        #[arg(long, requires = "receipt")]
+        on_chain: bool,
     },
+    /// Pay for metered uses of a model or tool, each good for one lease.
+    Use(uses::UseArgs),
+    /// Co-sign as a delegate for the leases whose payments name your key: a service for tenants who cannot keep a program open.
+    Meter(delegate::MeterArgs),
     /// Free escrows over the chain alone, coordinator and nodes gone.
     Reclaim {
         /// The escrow's number; all of yours when left out.
@@ -186,7 +200,14 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Stop { run } => commands::stop(&open()?, run, out).await,
         Command::Pull { run, output, proof } => commands::pull(&open()?, run, &output, proof, out).await.map(|_: Hash32| ()),
         Command::Generate(args) => commands::generate(&open()?, &args, out).await,
-        Command::Verify { run, artifacts } => commands::verify(&open()?, run, artifacts, out).await,
+        Command::Verify { receipt: Some(path), on_chain, .. } => {
+            let chain = if on_chain { Some(open()?) } else { None };
+            receipt::verify(&path, chain.as_ref(), out).await.map(|_| ())
+        }
+        Command::Verify { run: Some(run), artifacts, .. } => commands::verify(&open()?, run, artifacts, out).await,
+        Command::Verify { .. } => anyhow::bail!("name a run, or a --receipt"),
+        Command::Use(args) => uses::buy(&open()?, &args, out).await,
+        Command::Meter(args) => delegate::meter(&open()?, &args, out).await,
         Command::Reclaim { escrow, acknowledge } => reclaim::reclaim(&open()?, escrow, acknowledge, out).await,
         Command::Withdraw { near } => reclaim::withdraw(&open()?, near, out).await,
         Command::Deploy { network, contracts, yes } => deploy::deploy_to_network(&network, &contracts, yes, out).await.map(|_| ()),

@@ -1,37 +1,103 @@
-//! Paying: bounds, storage, a check of the balance before anything is signed.
+//! Paying in NEAR or in a token: bounds, storage, a check of the balance before anything is signed.
 
 use crate::profile::Context;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use starling_contract_api::{
-    billing::Billing,
-    payment::{PayArgs, PayResult, PaymentMsg},
+    billing::{Billing, TOKEN_BALANCE_BYTES},
+    events::{BILLING_STANDARD, BillingEvent, parse},
+    payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
+    rpc::Outcome,
+    token::Token,
 };
-use starling_primitives::{AccountId, Amount, BasisPoints, DurationMs, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, PublicKey, TimestampMs};
 use starling_protocol::escrow::Bounds;
 
 /// What gas of a payment may lock until it is refunded: 100 Tgas at the price that the protocol charges at least.
 const GAS_RESERVE: Amount = Amount::from_millinear(150);
 
-/// Pays `amount` to `target` for `msg`, never more, and gives the escrow. The target's refusal is an error in its own words; the money is then on the balance.
-pub(crate) async fn pay(
-    context: &Context,
-    target: &AccountId,
-    amount: Amount,
-    msg: PaymentMsg,
-    expires_by: TimestampMs,
-    holdback: BasisPoints,
-    post_at_once: Amount,
-) -> Result<EscrowId> {
+/// What is paid, to whom, within which bounds.
+pub(crate) struct Payment {
+    pub(crate) target: AccountId,
+    pub(crate) asset: Asset,
+    pub(crate) amount: Amount,
+    pub(crate) msg: PaymentMsg,
+    pub(crate) expires_by: TimestampMs,
+    pub(crate) holdback: BasisPoints,
+    /// Whose vouchers post, instead of the target.
+    pub(crate) voucher: Option<PublicKey>,
+}
+
+/// An amount of any asset in words; of a token its smallest units.
+pub(crate) fn words(asset: &Asset, amount: Amount) -> String {
+    match asset {
+        Asset::Near => amount.display_near(),
+        Asset::Nep141(token) => format!("{amount} units of {token}"),
+    }
+}
+
+/// Pays, never more than the amount, and gives the escrow. The target's refusal is an error in its own words; the money is then on the balance.
+pub(crate) async fn pay(context: &Context, payment: Payment) -> Result<EscrowId> {
+    let config = context.rpc.view(&context.billing().config()).await?;
+    let Payment { target, asset, amount, msg, expires_by, holdback, voucher } = payment;
+    let bounds = Bounds { expires_by, post_at_once: Amount::ZERO, fee: config.fee, holdback, voucher, objection_window: DurationMs(0) };
+    let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
+    match asset {
+        Asset::Near => pay_near(context, &args).await,
+        Asset::Nep141(token) => pay_tokens(context, &Token(token), &args).await,
+    }
+}
+
+async fn pay_near(context: &Context, args: &PayArgs) -> Result<EscrowId> {
     let billing = context.billing();
-    let config = context.rpc.view(&billing.config()).await?;
-    let storage = msg.storage();
-    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher: None, objection_window: DurationMs(0) };
-    let args = PayArgs { target: target.clone(), amount, storage, bounds, msg };
     let registered = context.rpc.view(&billing.storage_balance_of(context.signer.account())).await?.is_some();
-    let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;
+    let mut deposit = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
     if !registered {
         deposit = deposit.checked_add(context.rpc.view(&billing.storage_balance_bounds()).await?.min)?;
     }
+    require_near(context, deposit, &format!("{} for the work at most, the rest for storage and gas", args.amount.display_near())).await?;
+    let outcome = context.rpc.call(&context.signer, &billing.pay(args, deposit)).await?;
+    let result: PayResult = outcome.json()?;
+    if result.opened { Ok(result.escrow_id) } else { refused(&billing, args, &outcome, result.reason) }
+}
+
+/// Puts down what storage asks for in NEAR, then sends the tokens with the payment's terms.
+async fn pay_tokens(context: &Context, token: &Token, args: &PayArgs) -> Result<EscrowId> {
+    let (billing, account) = (context.billing(), context.signer.account());
+    let held = context.rpc.view(&token.balance_of(account)).await.with_context(|| format!("the token {} does not answer", token.0))?;
+    ensure!(held >= args.amount, "this costs {} units of {}, and {account} has {held}: nothing was sent", args.amount, token.0);
+    let record = context.rpc.view(&billing.account(account)).await?;
+    let place = Asset::Nep141(token.0.clone());
+    let has_place = record.as_ref().is_some_and(|record| record.balances.iter().any(|(asset, _)| *asset == place));
+    let registration = if record.is_some() { Amount::ZERO } else { context.rpc.view(&billing.storage_balance_bounds()).await?.min };
+    let for_place = if has_place { Amount::ZERO } else { storage_cost(TOKEN_BALANCE_BYTES) };
+    let needed = Amount::sum([registration, for_place, args.storage, Billing::pay_storage()])?;
+    let lacking = Amount(needed.0.saturating_sub(record.map_or(0, |record| record.storage.available.0)));
+    if !lacking.is_zero() {
+        require_near(context, lacking, "for storage and gas").await?;
+        context.rpc.call(&context.signer, &billing.storage_deposit(None, false, lacking)).await?;
+    }
+    let outcome = context.rpc.call(&context.signer, &token.pay(&billing, args.amount, args)).await?;
+    let mut held = None;
+    for event in outcome.logs.iter().filter_map(|log| parse::<BillingEvent>(log, BILLING_STANDARD)) {
+        match event {
+            BillingEvent::PaymentHeld { escrow_id, .. } => held = Some(escrow_id),
+            BillingEvent::EscrowOpened { escrow_id, .. } => return Ok(escrow_id),
+            BillingEvent::EscrowRefused { reason, .. } => return refused(&billing, args, &outcome, Some(reason)),
+            _ => {}
+        }
+    }
+    match held {
+        Some(escrow_id) => {
+            bail!("escrow {escrow_id} was not answered yet: run `starling reclaim {escrow_id}` in ten minutes if it stays so")
+        }
+        None => {
+            let why = outcome.logs.iter().find(|log| !log.starts_with("EVENT_JSON")).map_or("it gave no reason", String::as_str);
+            bail!("{} did not take the tokens: {why}. All of them are on {account}", billing.0)
+        }
+    }
+}
+
+async fn require_near(context: &Context, deposit: Amount, what_for: &str) -> Result<()> {
     let account = context.signer.account();
     let Some(state) = context.rpc.account(account).await? else {
         bail!(
@@ -39,22 +105,18 @@ pub(crate) async fn pay(
             context.profile.deployment.chain_id
         );
     };
-    let locked = starling_contract_api::payment::storage_cost(state.storage_bytes);
-    let free = Amount(state.balance.0.saturating_sub(locked.0));
+    let free = Amount(state.balance.0.saturating_sub(storage_cost(state.storage_bytes).0));
     let needed = Amount::sum([deposit, GAS_RESERVE])?;
-    if free < needed {
-        bail!(
-            "the price is over the balance: this needs {} ({} for the work at most, the rest for storage and gas, most of which comes back), and {account} has {}. Nothing was sent. Add NEAR to the account or choose a smaller job",
-            needed.display_near(),
-            amount.display_near(),
-            free.display_near()
-        );
-    }
-    let outcome = context.rpc.call(&context.signer, &billing.pay(&args, deposit)).await?;
-    let result: PayResult = outcome.json()?;
-    if !result.opened {
-        let words = outcome.receipt_failures.first().cloned().or(result.reason).unwrap_or_else(|| "no reason was given".to_owned());
-        bail!("{target} refused the payment: {words}. Your money is on your balance in {}; withdraw it or pay again", billing.0);
-    }
-    Ok(result.escrow_id)
+    ensure!(
+        free >= needed,
+        "the price is over the balance: this needs {} ({what_for}, most of which comes back), and {account} has {}. Nothing was sent. Add NEAR to the account or choose a smaller job",
+        needed.display_near(),
+        free.display_near()
+    );
+    Ok(())
+}
+
+fn refused(billing: &Billing, args: &PayArgs, outcome: &Outcome, reason: Option<String>) -> Result<EscrowId> {
+    let words = outcome.receipt_failures.first().cloned().or(reason).unwrap_or_else(|| "no reason was given".to_owned());
+    bail!("{} refused the payment: {words}. Your money is on your balance in {}; withdraw it or pay again", args.target, billing.0)
 }

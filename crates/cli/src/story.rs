@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use starling_contract_api::{
     Deployment,
+    billing::Billing,
     events::{BILLING_STANDARD, BillingEvent, COMPUTE_STANDARD, ComputeEvent, Decision, Moved, parse},
     rpc::{BlockRef, RpcClient},
 };
@@ -31,6 +32,10 @@ impl Story {
     /// Reads the blocks from the last one back to `since`.
     pub(crate) async fn read(rpc: &RpcClient, deployment: &Deployment, since: TimestampMs) -> Result<Self> {
         let ours = [&deployment.billing, &deployment.compute, &deployment.hub, &deployment.market].map(AccountId::as_str);
+        // Tokens come in by a call of their own contract.
+        let tokens =
+            rpc.view(&Billing(deployment.billing.clone()).tokens()).await.context("the tokens that billing takes cannot be read")?;
+        let concerns = |receiver: &str| ours.contains(&receiver) || tokens.iter().any(|totals| totals.token.as_str() == receiver);
         let mut found = Vec::new();
         let mut which = BlockRef::Final;
         loop {
@@ -38,7 +43,7 @@ impl Story {
             if TimestampMs(block.timestamp_ms) < since {
                 break;
             }
-            for transaction in block.transactions.iter().rev().filter(|transaction| ours.contains(&transaction.receiver.as_str())) {
+            for transaction in block.transactions.iter().rev().filter(|transaction| concerns(&transaction.receiver)) {
                 let outcome = rpc.outcome(&transaction.hash, &AccountId::new(transaction.signer.clone())?).await?;
                 found.extend(outcome);
             }

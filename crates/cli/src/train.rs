@@ -5,7 +5,7 @@ use crate::{
     corpus::Corpus,
     meter::{Meter, RoundChecker},
     output::Output,
-    pay::pay,
+    pay::{Payment, pay},
     profile::Context,
 };
 use anyhow::{Context as _, Result, bail};
@@ -89,8 +89,8 @@ pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, 
     );
     let expires_by = prepared.terms.expires_at(now()).after(starling_primitives::DurationMs::from_hours(1));
     let target = context.profile.deployment.compute.clone();
-    let escrow_id =
-        pay(context, &target, prepared.quote.at_most, PaymentMsg::Run(prepared.terms), expires_by, HOLDBACK, Amount::ZERO).await?;
+    let (asset, amount, msg) = (prepared.terms.asset.clone(), prepared.quote.at_most, PaymentMsg::Run(prepared.terms));
+    let escrow_id = pay(context, Payment { target, asset, amount, msg, expires_by, holdback: HOLDBACK, voucher: None }).await?;
     match context.rpc.view(&context.compute().purpose(escrow_id)).await? {
         Some(Purpose::Run(run_id)) => {
             out.say(
