@@ -9,6 +9,7 @@ mod dashboard;
 mod freshness;
 mod paths;
 mod prove;
+mod simulate;
 mod tidy;
 mod toolchain;
 mod tools;
@@ -26,6 +27,7 @@ cargo xtask COMMAND
   check-cuda            type-check and lint what builds with CUDA only; needs neither a GPU nor its toolkit
   tidy                  the rules of this repository that no compiler knows
   bench [NAME]          build and run a benchmark, and print its table: gas, localnet, training
+  simulate [ARGS]       whole training runs in one process and in virtual time; without ARGS it says which
   prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts
   dashboard             build the dashboard (target/dashboard) and the development wallet (target/wallet)
@@ -64,6 +66,7 @@ fn run(mut args: Vec<String>) -> Result<()> {
         "check-cuda" => cuda::check(),
         "tidy" => tidy::tidy(),
         "bench" => bench::bench(&args),
+        "simulate" => simulate::simulate(&args),
         "prove" => prove::prove(&args),
         "dashboard" => dashboard::build(),
         "assets" => dashboard::assets(),

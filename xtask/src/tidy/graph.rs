@@ -29,6 +29,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("contract-api", &["primitives", "protocol"]),
     ("http-api", &["primitives", "protocol", "contract-api"]),
     ("training", &["primitives", "rounds"]),
+    ("simulator", &["primitives", "protocol", "rounds", "http-api", "training"]),
     ("localnet", &["primitives"]),
     ("contract-common", &["primitives", "protocol", "contract-api", "json"]),
     ("billing", CONTRACT),

@@ -1,0 +1,91 @@
+//! Blocking against fragments that overlap with training: time in a large model, loss in a small one.
+
+use std::time::Instant;
+
+use starling_rounds::{
+    Codec, Plan,
+    recipe::{GptShape, ModelRecipe},
+};
+use starling_training::TrainingError;
+
+use super::{Figure, Report, communication::gpt, percent, run, small_recipe};
+use crate::{Idle, Learning, Micros, Overlap, Reading, Scenario, SimulationError, Work, simulate, text::synthetic};
+
+const FRAGMENTS: usize = 4;
+const INNER_STEPS: u32 = 30;
+/// Of each step: sixteen windows of 128.
+const WINDOWS: u32 = 16;
+
+/// Median of a step of 2,048 tokens of the model of [`time`], on the cores of this machine.
+///
+/// # Errors
+/// The training engine's.
+pub fn measured_step(steps: usize) -> Result<Micros, SimulationError> {
+    let mut recipe = small_recipe(1, 10)?;
+    recipe.batch = WINDOWS;
+    recipe.model = ModelRecipe::Gpt(GptShape { layers: 6, heads: 8, width: 368, context: 128, vocab: 256 });
+    let mut work = Learning::new(recipe.validated().map_err(TrainingError::from)?, &synthetic(1, 1 << 16), &[Reading::Assigned])?;
+    work.start(0, None)?;
+    let mut times = Vec::new();
+    for step in 0..steps as u64 {
+        let began = Instant::now();
+        work.train(0, step..step + 1)?;
+        times.push(began.elapsed().as_micros());
+    }
+    times.sort_unstable();
+    Ok(times.get(steps / 2).and_then(|median| Micros::try_from(*median).ok()).unwrap_or(0))
+}
+
+/// Eight nodes of a GPT of ten million parameters on lines of 100 Mbit/s with a delay of 100 ms, the coordinator's too.
+///
+/// `step_us` is a lone node's median of a step of 2,048 tokens.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn time(step_us: Micros, rounds: u32) -> Result<Report, SimulationError> {
+    let layout = gpt(6, 8, 368);
+    let mut report = Report::default();
+    let mut scenario = Scenario { hub_bits_per_second: 100_000_000, codec: Codec::Int4, ..Scenario::new("blocking", rounds, 8) };
+    scenario.participants.iter_mut().for_each(|participant| participant.step_us = step_us);
+    let plan = Plan::new(INNER_STEPS, WINDOWS, 128).expect("within bounds");
+    let overlap = Overlap { fragments: FRAGMENTS, merge_after_steps: INNER_STEPS - 10, own_share: 0.5 };
+    for (name, overlap, least) in [("blocking", None, 0.0), ("four fragments, overlapped", Some(overlap), 0.95)] {
+        let scenario = Scenario { name: name.to_owned(), overlap, ..scenario.clone() };
+        let outcome = simulate(&scenario, &mut Idle::new(layout.clone(), plan, 8, 1))?;
+        let share = outcome.computing.iter().copied().fold(f64::INFINITY, f64::min);
+        let round = (outcome.elapsed_us / u64::from(rounds)) as f64 / 1e6;
+        let sent = outcome.hub_bytes.0 / u64::from(rounds);
+        report.figures.push(Figure::bound(
+            format!("{name}: share of time computing, the least of eight nodes"),
+            format!(
+                "{:.1} %; {} parameters, a step {:.2} s, H = {INNER_STEPS}, {round:.1} s a round, the coordinator sends {sent} bytes a round: all accepted updates to all, who each check, average and sign",
+                100.0 * share,
+                outcome.parameters,
+                step_us as f64 / 1e6,
+            ),
+            share >= least,
+        ));
+    }
+    Ok(report)
+}
+
+/// What overlapping costs in loss: four nodes of a small model, as many rounds of each.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn loss(rounds: u32, text: &[u8]) -> Result<Vec<Figure>, SimulationError> {
+    let recipe = small_recipe(rounds, 12)?;
+    let blocking = Scenario { evaluate_every: rounds, ..Scenario::new("blocking", rounds, 4) };
+    let overlap = Overlap { fragments: FRAGMENTS, merge_after_steps: 6, own_share: 0.5 };
+    let overlapped = Scenario { name: "overlapped".to_owned(), overlap: Some(overlap), ..blocking.clone() };
+    let (reference, outcome) = (run(&blocking, &recipe, text)?, run(&overlapped, &recipe, text)?);
+    Ok(vec![Figure::new(
+        "four fragments, overlapped: loss of a small model against blocking, equal tokens",
+        format!(
+            "{:+.2} % ({:.4} against {:.4}), {rounds} rounds of 12 steps",
+            percent(outcome.held_out_loss, reference.held_out_loss),
+            outcome.held_out_loss,
+            reference.held_out_loss
+        ),
+    )])
+}

@@ -1,0 +1,39 @@
+//! The simulator's figures: the round protocol with real training of small models, in virtual time.
+
+use anyhow::{Result, bail};
+
+use super::Figure;
+use crate::command::{command, output};
+
+pub(super) fn communication() -> Result<Vec<Figure>> {
+    simulated("communication", &[])
+}
+
+pub(super) fn absence() -> Result<Vec<Figure>> {
+    simulated("absence", &["--seeds", "5"])
+}
+
+pub(super) fn attackers() -> Result<Vec<Figure>> {
+    simulated("attackers", &["--seeds", "3"])
+}
+
+pub(super) fn detection() -> Result<Vec<Figure>> {
+    simulated("detection", &[])
+}
+
+pub(super) fn overlap() -> Result<Vec<Figure>> {
+    simulated("overlap", &[])
+}
+
+/// Lines `figure WHAT: VALUE` of the simulator, which fails where a figure is beyond its bound. It trains on this repository's sources.
+fn simulated(figures: &str, args: &[&str]) -> Result<Vec<Figure>> {
+    let mut cargo = command("cargo");
+    cargo.args(["run", "--quiet", "--bin", "simulate", "--", figures, "--text", "crates"]).args(args);
+    let said = output(&mut cargo)?;
+    let line = |line: &str| line.strip_prefix("figure ")?.rsplit_once(": ").map(|(what, value)| Figure::new(what, value));
+    let figures: Vec<Figure> = said.lines().filter_map(line).collect();
+    if figures.is_empty() {
+        bail!("the simulator gave no figures");
+    }
+    Ok(figures)
+}
