@@ -52,9 +52,9 @@ mod trainer;
 /// Where tensors live.
 pub use candle_core::Device;
 pub use data::{
-    ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles, Split, Splits,
-    Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split, without_near_duplicates,
-    write_shards, write_tar,
+    ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles,
+    Split, Splits, Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split,
+    without_near_duplicates, write_shards, write_tar,
 };
 pub use device::open_device;
 pub use error::{Result, TrainingError};

@@ -310,7 +310,12 @@ fn text(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
         commitment: Commitment::to(&hidden, salt),
         tokenizer,
         synthetic: file.synthetic,
-        what: format!("{} bytes of text for training, {} hidden, in blocks of the same sources; {}", train.len(), hidden.len(), said(&splits)),
+        what: format!(
+            "{} bytes of text for training, {} hidden, in blocks of the same sources; {}",
+            train.len(),
+            hidden.len(),
+            said(&splits)
+        ),
         texts: Some((train, hidden)),
     })
 }

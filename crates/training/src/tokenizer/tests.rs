@@ -105,6 +105,7 @@ fn file__should_give_the_same_tokens_in_hugging_faces_tokenizers() {
         std::fs::write(folder.join("tokenizer.json"), tokenizer.to_json(false)).expect("written");
         std::fs::write(folder.join("text.txt"), &text).expect("written");
     }
-    let theirs: Vec<u32> = include_str!("../../reference/tokenizer.txt").split_whitespace().map(|id| id.parse().expect("a token")).collect();
+    let theirs: Vec<u32> =
+        include_str!("../../reference/tokenizer.txt").split_whitespace().map(|id| id.parse().expect("a token")).collect();
     assert_eq!(tokenizer.encode(text.as_bytes()), theirs);
 }

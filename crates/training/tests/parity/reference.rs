@@ -7,8 +7,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use safetensors::{Dtype, SafeTensors};
 use starling_training::{
-    AdamW, Array, Device, Leaves, Muon, OptimizerKind, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters, global_norm,
-    model_files, ops,
+    AdamW, Array, Device, Leaves, Muon, OptimizerKind, OptimizerRecipe, Parameters, Result, Tape, Value, Weights, check_parameters,
+    global_norm, model_files, ops,
 };
 
 /// As in `reference.py`.
