@@ -155,6 +155,7 @@ pub fn refusal_words(reason: Refusal) -> &'static str {
         Refusal::GateRefused => "it does not lower the loss as work does",
         Refusal::Copied => "it is a copy, or was not made from the assigned data",
         Refusal::LossSpike => "it raises the loss by much",
+        Refusal::TooLong => "it is longer than work can make it",
     }
 }
 

@@ -18,6 +18,8 @@ pub const MAX_TOKENS_PER_ROUND: u32 = 1 << 22;
 pub const CLIP_ONE: u16 = 256;
 /// An update is shortened to this many median norms.
 pub const CLIP_MULTIPLE: u64 = 2;
+/// An update of more median norms than this is no work.
+const LONG_MULTIPLE: u64 = 5;
 /// Units of a value per one: 2^24.
 pub const UNITS_PER_ONE: u32 = 1 << 24;
 
@@ -144,6 +146,32 @@ pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
+/// Which of `works`, each a norm and the tokens assigned for it, are more than five times the median by the token.
+///
+/// A clip bounds what a long update does, but says nothing of it: near a run's initial weights the loss falls along an update
+/// and against it, so that ten times an update turned round passed the loss gate there. Honest norms lie within a factor of two.
+pub fn too_long(works: &[(u64, u32)]) -> Vec<bool> {
+    let median = median_by_token(works);
+    let is_long = |(norm, tokens): &(u64, u32)| {
+        median.is_some_and(|(usual, usual_tokens)| {
+            by_token(*norm, usual_tokens) > by_token(usual, *tokens).saturating_mul(u128::from(LONG_MULTIPLE)) && usual > 0
+        })
+    };
+    works.iter().map(is_long).collect()
+}
+
+/// A norm times the tokens of another: whichever of two such products is greater has the greater norm by the token.
+fn by_token(norm: u64, of_the_other: u32) -> u128 {
+    u128::from(norm) * u128::from(of_the_other)
+}
+
+/// The middle one by its norm for each token; of an even number the lower of the two in the middle.
+fn median_by_token(works: &[(u64, u32)]) -> Option<(u64, u32)> {
+    let mut sorted = works.to_vec();
+    sorted.sort_by(|a, b| by_token(a.0, b.1).cmp(&by_token(b.0, a.1)));
+    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
+}
+
 /// Clip factors in 256ths, in the order of `works`, each a norm and the tokens assigned for it:
 /// `min(1, 2 * median / norm)`, rounded down, where norms are taken per token.
 ///
@@ -151,16 +179,12 @@ pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
 /// a third as far. A norm of zero keeps the factor one; a median of zero takes everything that is longer to zero.
 /// `tokens` are not zero.
 pub fn clip_factors(works: &[(u64, u32)]) -> Vec<u16> {
-    let per_token = |norm: u64, of: u32| u128::from(norm) * u128::from(of);
-    let mut sorted = works.to_vec();
-    sorted.sort_by(|a, b| per_token(a.0, b.1).cmp(&per_token(b.0, a.1)));
-    let middle = sorted.len().checked_sub(1).and_then(|last| sorted.get(last / 2));
-    let Some((median, median_tokens)) = middle.copied() else {
+    let Some((median, median_tokens)) = median_by_token(works) else {
         return Vec::new();
     };
     // At most 2^64 * 2^22 * 2^9.
-    let bound = |tokens| per_token(median, tokens) * u128::from(CLIP_MULTIPLE) * u128::from(CLIP_ONE);
-    let factor = |(norm, tokens): &(u64, u32)| match bound(*tokens).checked_div(per_token(*norm, median_tokens)) {
+    let bound = |tokens| by_token(median, tokens) * u128::from(CLIP_MULTIPLE) * u128::from(CLIP_ONE);
+    let factor = |(norm, tokens): &(u64, u32)| match bound(*tokens).checked_div(by_token(*norm, median_tokens)) {
         Some(quotient) => u16::try_from(quotient).unwrap_or(CLIP_ONE).min(CLIP_ONE),
         None => CLIP_ONE,
     };

@@ -104,6 +104,21 @@ fn clip_factors__should_bound_norms_by_twice_the_median() {
 }
 
 #[test]
+fn too_long__should_find_what_no_work_is() {
+    for (works, expected) in [
+        (vec![], vec![]),
+        (vec![(u64::MAX, 1)], vec![false]),
+        (vec![(100, 8), (120, 8), (90, 8), (501, 8), (500, 8)], vec![false, false, false, false, false]),
+        (vec![(100, 8), (100, 8), (90, 8), (501, 8), (500, 8)], vec![false, false, false, true, false]),
+        // A quarter of the tokens: a quarter of the length.
+        (vec![(100, 8), (100, 8), (100, 8), (126, 2)], vec![false, false, false, true]),
+        (vec![(0, 8), (0, 8), (7, 8)], vec![false, false, false]),
+    ] {
+        assert_eq!(too_long(&works), expected, "{works:?}");
+    }
+}
+
+#[test]
 fn clip_factors__should_take_norms_by_their_tokens() {
     // A quarter of the tokens and of the length is as usual; the whole length for a quarter is twice too long.
     assert_eq!(clip_factors(&[(400, 400), (400, 400), (100, 100), (400, 100)]), [256, 256, 256, 128]);

@@ -203,8 +203,8 @@ impl RoundRecord {
 /// A refusal by the gate must be the gate's; one before it has no score. A copy is found either way.
 fn refusal_follows(reason: Refusal, verdict: Option<Verdict>) -> bool {
     match (reason, verdict) {
-        (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape | Refusal::Copied, None) => true,
-        (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape, Some(_)) => false,
+        (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape | Refusal::Copied | Refusal::TooLong, None) => true,
+        (Refusal::Late | Refusal::NotFinite | Refusal::WrongShape | Refusal::TooLong, Some(_)) => false,
         (Refusal::GateRefused | Refusal::LossSpike, None) => false,
         (Refusal::GateRefused | Refusal::Copied | Refusal::LossSpike, Some(verdict)) => verdict == Verdict::Refuse(reason),
     }

@@ -251,6 +251,7 @@ fn check__should_take_refusals_that_need_no_score() {
         (Some(Hash32([2; 32])), Refusal::NotFinite),
         (Some(Hash32([2; 32])), Refusal::WrongShape),
         (Some(Hash32([2; 32])), Refusal::Copied),
+        (Some(Hash32([2; 32])), Refusal::TooLong),
     ] {
         let mut round = round();
         *outcome_of(&mut round, 2) = Outcome::Refused { update_hash, score: None, reason };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::aggregate::{CLIP_ONE, clip_factors, norm};
+use crate::aggregate::{CLIP_ONE, clip_factors, norm, too_long};
 use crate::apply::Updates;
 use crate::assignment::Plan;
 use crate::check::Previous;
@@ -69,7 +69,7 @@ pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)])
     (usable, refused)
 }
 
-/// Proposes the record that continues `previous`: finds copies, applies the gate, computes clip factors, draws.
+/// Proposes the record that continues `previous`: finds copies and what is too long, applies the gate, computes clip factors, draws.
 ///
 /// `candidates` come in the order in which they committed: of two that share their update the later is the copy. Each
 /// participant appears once. Accepted work counts for the tokens assigned. `seed` and `skipped` are those
@@ -90,6 +90,7 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
         judged.push((candidate, judgement));
     }
     judged.sort_by_key(|(candidate, _)| candidate.participant);
+    refuse_too_long(&mut judged);
     apply_gate(plan, &mut judged);
     let works: Vec<(u64, u32)> =
         judged.iter().filter_map(|(candidate, judgement)| Some((norm(judgement.update()?), candidate.assigned_tokens))).collect();
@@ -131,6 +132,17 @@ impl<'a> Judgement<'a> {
         match self {
             Self::Usable(update, _) => Some(update),
             Self::Refused(..) => None,
+        }
+    }
+}
+
+fn refuse_too_long(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
+    let works: Vec<(u64, u32)> =
+        judged.iter().filter_map(|(candidate, judgement)| Some((norm(judgement.update()?), candidate.assigned_tokens))).collect();
+    let mut long = too_long(&works).into_iter();
+    for (_, judgement) in judged.iter_mut().filter(|(_, judgement)| judgement.update().is_some()) {
+        if long.next() == Some(true) {
+            *judgement = Judgement::Refused(None, Refusal::TooLong);
         }
     }
 }

@@ -101,6 +101,8 @@ pub enum Refusal {
     Copied,
     /// The loss on unseen data rises by much.
     LossSpike,
+    /// It is longer than work of so many tokens can make it ([`crate::too_long`]).
+    TooLong,
 }
 
 impl Entry {

@@ -31,8 +31,8 @@ fn honest_refused(outcome: &Outcome) -> usize {
     (0..NODES - ATTACKERS).map(|place| outcome.verdicts(u16::try_from(place).unwrap_or(u16::MAX)).1).sum()
 }
 
-/// Each attack over some seeds. The reference is the six honest nodes with the same data and rounds and nobody beside them:
-/// what attackers add can only be loss.
+/// Each attack over some seeds, against a run without attackers of as many accepted updates: where most of theirs are refused,
+/// the six honest nodes alone, with the same data and rounds; where most are accepted, eight honest ones at equal accepted tokens.
 ///
 /// # Errors
 /// As [`crate::simulate`].
@@ -61,13 +61,21 @@ pub fn figures(rounds: u32, seeds: u64, text: &[u8], attacks: &[Behaviour]) -> R
         refused * 100 <= 8 * rounds as usize * references.len(),
     ));
     for attack in attacks {
-        let (mut gaps, mut gaps_of_eight, mut passed, mut innocent, mut trigger) = (Vec::new(), Vec::new(), (0, 0), 0, Vec::new());
+        let (mut gaps, mut others, mut passed, mut innocent, mut trigger) = (Vec::new(), Vec::new(), (0, 0), 0, Vec::new());
         for (seed, (recipe, six, all)) in (1..).zip(&references) {
             let scenario = Scenario { seed, evaluate_every: (rounds / 20).max(1), ..Scenario::new("", rounds, NODES) };
             let outcome = run(&scenario.attacked(ATTACKERS, *attack), recipe, text)?;
-            gaps.push(percent(outcome.held_out_loss, six.held_out_loss));
-            gaps_of_eight.push(all.loss_at(outcome.tokens()).map_or(f64::NAN, |loss| percent(outcome.held_out_loss, loss)));
             let one = verdicts(&outcome);
+            let tokens = outcome.tokens();
+            let (reference, other) = if one.0 > one.1 { (all, six) } else { (six, all) };
+            let against = |other: &Outcome| {
+                percent(
+                    outcome.loss_at(other.tokens()).unwrap_or(outcome.held_out_loss),
+                    other.loss_at(tokens).unwrap_or(other.held_out_loss),
+                )
+            };
+            gaps.push(against(reference));
+            others.push(against(other));
             passed = (passed.0 + one.0, passed.1 + one.1);
             innocent += honest_refused(&outcome);
             trigger.push(percent(outcome.trigger_loss, six.trigger_loss));
@@ -83,10 +91,12 @@ pub fn figures(rounds: u32, seeds: u64, text: &[u8], attacks: &[Behaviour]) -> R
         report.figures.push(Figure::bound(
             format!("two of eight: {}", attack.name()),
             format!(
-                "loss {:+.2} % on the mean ({}) against the six alone, {:+.2} % against eight honest at equal accepted tokens; {} of {} of their updates refused, {innocent} honest ones{backdoor}",
+                "loss {:+.2} % on the mean ({}) against {}, {:+.2} % against {}; {} of {} of their updates refused, {innocent} honest ones{backdoor}",
                 mean(&gaps),
                 list(&gaps),
-                mean(&gaps_of_eight),
+                if passed.0 > passed.1 { "eight honest" } else { "the six alone" },
+                mean(&others),
+                if passed.0 > passed.1 { "the six alone" } else { "eight honest" },
                 passed.1,
                 passed.0 + passed.1,
             ),
