@@ -319,7 +319,7 @@ fn use_of_bob(posted: u128, until: TimestampMs) -> (MeteredUse, EscrowView) {
     let expires_at = bounds.expires_by;
     let held = Escrow::hold(bob.clone(), shop, Asset::Near, deposit, bounds, BasisPoints::ZERO, now).unwrap();
     let terms = OpenTerms {
-        authority: authority.clone(),
+        authority,
         expires_at,
         grace: DurationMs::from_days(1),
         holdback: BasisPoints::ZERO,

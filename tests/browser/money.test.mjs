@@ -118,6 +118,27 @@ scene("item__should_be_paid_in_the_token_that_it_is_priced_in", async () => {
   assert.equal(await tokens(ada.account), 68n * COIN - 1n);
 });
 
+scene("use__should_be_paid_by_vouchers_of_a_key_of_its_own", async () => {
+  const { deployment } = await system.network();
+  const file = { name: "tool.json", hash: "22".repeat(32), bytes: 10 };
+  const use = BigInt(nearToYocto("0.01"));
+  await call(await actor("tenant.starling"), deployment.market, "publish", { slug: "used-tool", kind: "tool", category: "evaluation", title: "A tool by use", summary: "A hundredth for each use.", licence: "MIT", asset: "near", price: nearToYocto("1").toString(), price_per_use: use.toString(), parents: [], royalty: 0, files: [file], run_id: null }, nearToYocto("0.1"));
+  const home = join(system.home, "user");
+  execute("starling", "--home", home, "login", "--coordinator", system.dashboard, "--key-file", system.key("provider-3.starling"));
+  const name = "tenant.starling/used-tool";
+  const paid = async (uses) => {
+    assert.match(execute("starling", "--home", home, "use", name, "--uses", String(uses)), new RegExp(`for ${uses} uses of ${name}`));
+    const { escrow_id } = await system.view(deployment.market, "metered_use", { holder: "provider-3.starling", name });
+    return { escrow_id, ...(await system.view(deployment.billing, "escrow", { escrow_id })) };
+  };
+  const first = await paid(3);
+  assert.deepEqual([first.posted, first.available].map(BigInt), [3n * use, 0n]);
+  const second = await paid(2);
+  assert.notEqual(second.escrow_id, first.escrow_id, "the first deposit was used up");
+  assert.equal(BigInt(second.posted), 2n * use);
+  assert.equal(await system.view(deployment.market, "may_use", { account: "provider-3.starling", name }), true);
+});
+
 scene("receipt__should_be_saved_and_hold_offline", async () => {
   await ada.open("/billing?kind=payments");
   const history = region(ada, "History");

@@ -1,6 +1,7 @@
 // The road of a person: train, rent, publish and buy a licence, publish and use a tool; each screen looked at on the way.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before } from "node:test";
 import { blake3 } from "@noble/hashes/blake3.js";
 import { pictures, screens } from "./screens.mjs";
@@ -151,7 +152,7 @@ scene("objection__should_bring_back_what_a_delegate_signed", async () => {
   const card = page.getByRole("article", { name: `Escrow ${escrow_id}`, exact: true });
   await card.getByText("was signed by your delegate, not by you, and is not final yet.").waitFor();
   const before = await system.balance(ada.account);
-  assert.deepEqual(await pictures(browser, ada, { "billing-objection": "/billing" }), []);
+  assert.deepEqual(await pictures(browser, ada, { "billing-objection": "/billing", "rent-delegate": `/compute/rent/${taken.offer.id}` }), []);
   const shown = await ada.approve(() => card.getByRole("button", { name: /^Object and get .* back$/ }).click());
   assert.match(shown, /Object in escrow \d+: what your delegate signed and is not final returns to you/);
   await card.waitFor({ state: "detached" });

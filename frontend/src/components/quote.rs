@@ -20,7 +20,7 @@ pub(crate) fn QuoteCard(
     #[prop(default = Asset::Near)] asset: Asset,
 ) -> impl IntoView {
     let shared = shared();
-    let (counted, fee, held) = (asset.clone(), asset.clone(), asset);
+    let (counted, fee, held, service) = (asset.clone(), asset.clone(), asset.clone(), asset);
     view! {
         <section class="card quote" aria-label="Quote">
             <p class="soft">"You pay at most"</p>
@@ -29,6 +29,7 @@ pub(crate) fn QuoteCard(
                 <dt>"For"</dt><dd>{what}</dd>
                 <dt>"Paid"</dt><dd>{paid}</dd>
                 <dt>"To"</dt><dd>{to}</dd>
+                {(!quote.delegate_at_most.is_zero()).then(|| view! { <dt>"To the service"</dt><dd>"at most "<Money asset=service.clone() amount=quote.delegate_at_most />", inside it"</dd> })}
                 <dt>"Fee, inside it"</dt><dd>"at most "<Money asset=fee amount=quote.fee_at_most /></dd>
                 {(!quote.held_back_at_most.is_zero()).then(|| view! { <dt>"Held back"</dt><dd>"at most "<Money asset=held.clone() amount=quote.held_back_at_most />" until you accept the result"</dd> })}
                 <dt>"Comes back"</dt><dd>{back}</dd>

@@ -9,12 +9,15 @@ use crate::{
     app::{Shared, shared},
     components::{
         quote::QuoteCard,
-        ui::{MaybeProblem, NeedsLogin},
+        ui::{Empty, MaybeProblem, NeedsLogin},
     },
     pages::models::listings,
 };
 use leptos::{prelude::*, task::spawn_local};
-use leptos_router::hooks::{use_navigate, use_query_map};
+use leptos_router::{
+    components::A,
+    hooks::{use_navigate, use_query_map},
+};
 use starling_contract_api::{
     compute::{Compute, Offer, Purpose},
     payment::PaymentMsg,
@@ -41,13 +44,17 @@ pub(crate) fn Rent() -> impl IntoView {
         let network = shared.network.get();
         async move {
             let Some(network) = network else { return Ok(None) };
-            chain::view(&network.rpc_url, &Compute(network.deployment.compute).offer(id)).await
+            chain::view(&network.rpc_url, &Compute(network.deployment.compute).offer(id)).await.map(Some)
         }
     });
     view! {
         <header><div><h1>"Rent a node"</h1><p>"The node works on one job of yours. You can stop at any time; what was not used comes back."</p></div></header>
         <MaybeProblem failure />
-        <NeedsLogin what="rent a node">{move || offer.get().flatten().map(|offer| view! { <Form offer /> })}</NeedsLogin>
+        <NeedsLogin what="rent a node">{move || match offer.get().flatten() {
+            None => view! { <div class="skeleton" style="height: 300px" aria-hidden="true"></div> }.into_any(),
+            Some(Some(offer)) if !offer.closed => view! { <Form offer /> }.into_any(),
+            Some(found) => view! { <Empty><p>{if found.is_some() { "Its provider took this offer back. Nothing was charged; other offers are open." } else { "There is no offer with this number." }}</p><A href="/compute" attr:class="button">"All offers"</A></Empty> }.into_any(),
+        }}</NeedsLogin>
     }
     .into_any()
 }
