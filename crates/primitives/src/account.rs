@@ -11,7 +11,7 @@ pub struct AccountId(String);
 
 /// Why a text is no account name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a NEAR account name: use 2 to 64 of a-z 0-9 - _ . with no separator doubled or at an end")]
+#[error("`{text}` is not a NEAR account name: use 2 to 64 of a-z 0-9 - _ . with no separator doubled or at an end")]
 pub struct AccountIdError {
     /// What was given, cut at 80 characters.
     pub text: String,

@@ -86,14 +86,25 @@ impl Amount {
 
     /// The fraction of this amount, rounded down. Never overflows.
     pub fn fraction_floor(self, fraction: BasisPoints) -> Self {
-        let (whole, rest, bps) = (self.0 / 10_000, self.0 % 10_000, u128::from(fraction.get()));
-        Self(whole * bps + rest * bps / 10_000)
+        let (whole, rest) = self.cut(fraction);
+        Self(whole + u128::from(rest / 10_000))
     }
 
     /// The fraction of this amount, rounded up. Never overflows.
     pub fn fraction_ceil(self, fraction: BasisPoints) -> Self {
-        let (whole, rest, bps) = (self.0 / 10_000, self.0 % 10_000, u128::from(fraction.get()));
-        Self(whole * bps + (rest * bps).div_ceil(10_000))
+        let (whole, rest) = self.cut(fraction);
+        Self(whole + u128::from(rest.div_ceil(10_000)))
+    }
+
+    /// The fraction in whole units, and what is left of it in ten thousandths. A chain pays for each division of 128 bits: there is one.
+    fn cut(self, fraction: BasisPoints) -> (u128, u64) {
+        let bps = fraction.get();
+        if bps == 0 {
+            return (0, 0);
+        }
+        let whole = self.0 / 10_000;
+        let rest = u64::try_from(self.0 - whole * 10_000).unwrap_or_default();
+        (whole * u128::from(bps), rest * u64::from(bps))
     }
 
     /// Whether this is nothing.

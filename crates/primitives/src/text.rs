@@ -79,7 +79,7 @@ pub struct AssetName {
 
 /// Why a text names no asset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no asset name: write PUBLISHER/NAME, the name 2 to 48 of a-z 0-9 -")]
+#[error("`{text}` is no asset name: write PUBLISHER/NAME, the name 2 to 48 of a-z 0-9 -")]
 pub struct AssetNameError {
     /// What was given, cut at 130 characters.
     pub text: String,
