@@ -69,6 +69,11 @@ const PROOFS: &[Proof] = &[
         run: presets::presets,
     },
     Proof {
+        name: "kills",
+        claim: "A training that is killed at 100 steps resumes each time, and ends with the bits of one that never was.",
+        run: presets::kills,
+    },
+    Proof {
         name: "bits",
         claim: "The state after 200 steps has the same bits on 1, 2, 3 and 7 threads, with AVX2 and with AVX-512.",
         run: training::bits,

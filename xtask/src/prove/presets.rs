@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Figure;
 use crate::{
-    command::{command, run},
+    command::{command, output, run},
     paths,
 };
 
@@ -43,6 +43,17 @@ pub(super) fn presets() -> Result<Vec<Figure>> {
         figures.push(Figure::new(format!("preset {name}"), words(&report, seconds)));
     }
     Ok(figures)
+}
+
+/// A training that is killed a hundred times.
+pub(super) fn kills() -> Result<Vec<Figure>> {
+    let mut cargo = command("cargo");
+    cargo.args(["test", "--quiet", "--package", "starling-training", "--test", "kill", "--", "--nocapture"]);
+    let said = output(cargo.env("STARLING_KILLS", "100"))?;
+    let line = said.lines().find_map(|line| line.split_once("kills ").map(|(_, rest)| rest)).context("the test reports no kills")?;
+    let (count, rest) = line.split_once(": ").context("the test reports no outcome")?;
+    ensure!(count == "100", "{count} kills instead of 100");
+    Ok(vec![Figure::new("kills by a signal that no program can catch", format!("{count}, {rest}"))])
 }
 
 fn words(report: &Value, seconds: f64) -> String {

@@ -1,6 +1,8 @@
 //! Training, validation and hidden parts of a collection. The hidden part is committed to by a salted hash before the run
 //! and revealed after it, so that nobody can have trained on it and nobody can change it.
 
+use std::collections::BTreeSet;
+
 use super::without_near_duplicates;
 use crate::error::{Result, TrainingError};
 
@@ -35,7 +37,7 @@ pub enum Sameness {
     Bytes,
 }
 
-/// Splits `items`: about one in `part` for validation, one in `part` hidden, the rest for training, which of them by the
+/// Splits `items`: one in `part` and at least one for validation, as many hidden, the rest for training, which of them by the
 /// seed and their own bytes, so that equal items stay together.
 ///
 /// Of validation and hidden items those that are the same as one of the training items are dropped.
@@ -46,12 +48,17 @@ pub fn split(items: &[&[u8]], seed: u64, part: u64, sameness: Sameness) -> Resul
     if part < 3 {
         return Err(TrainingError::BadRequest(format!("one in {part} for each of two parts leaves nothing to train on")));
     }
-    let (mut train, mut validation, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, item) in items.iter().enumerate() {
+    let draw = |item: &&[u8]| {
         let mut hasher = blake3::Hasher::new_derive_key("starling 2026 splits v1");
-        let hash = hasher.update(&seed.to_le_bytes()).update(item).finalize();
-        let draw = u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap_or_default()) % part;
-        [&mut validation, &mut hidden, &mut train][usize::try_from(draw.min(2)).unwrap_or(2)].push(index);
+        *hasher.update(&seed.to_le_bytes()).update(item).finalize().as_bytes()
+    };
+    let draws: Vec<[u8; 32]> = items.iter().map(draw).collect();
+    let distinct: Vec<[u8; 32]> = draws.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let held = distinct.len().div_ceil(usize::try_from(part).unwrap_or(usize::MAX));
+    let (mut train, mut validation, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, draw) in draws.iter().enumerate() {
+        let rank = distinct.binary_search(draw).unwrap_or_default();
+        [&mut validation, &mut hidden, &mut train][(rank / held.max(1)).min(2)].push(index);
     }
     let of = |places: &[usize]| places.iter().map(|place| items[*place]).collect::<Vec<_>>();
     let training = of(&train);
@@ -112,7 +119,9 @@ mod tests {
         for places in [&splits.train, &splits.validation, &splits.hidden] {
             assert!(places.iter().all(|place| places.contains(&((place + 200) % 400))), "equal texts stay together");
         }
-        assert!((15..70).contains(&splits.hidden.len()), "{}", splits.hidden.len());
+        assert_eq!((splits.train.len(), splits.validation.len(), splits.hidden.len()), (320, 40, 40));
+        let three = split(&items[..3], 1, 10, Sameness::Words).expect("one for each part");
+        assert_eq!([three.train.len(), three.validation.len(), three.hidden.len()], [1; 3]);
     }
 
     #[test]

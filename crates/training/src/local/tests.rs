@@ -64,16 +64,32 @@ fn triage__should_be_learned_from_texts() {
 }
 
 #[test]
-fn text__should_be_learned_in_byte_pairs_and_by_adapters() {
-    let file = DataFile { name: "source.rs".to_owned(), bytes: SOURCE.repeat(3).into_bytes(), synthetic: false };
+fn text__should_be_learned_in_byte_pairs_by_masks_and_by_adapters() {
     let shape = GptShape { layers: 1, heads: 2, width: 32, context: 16, vocab: 300 };
     let recipe = Recipe { model: ModelRecipe::Gpt(shape), rounds: 6, ..Recipe::preset("tiny").expect("valid") };
-    // Blocks that repeat are the same to the byte or nearly so: three copies of one text leave little to hide.
-    let one = DataFile { bytes: format!("{SOURCE}{}", include_str!("../data/archive.rs")).into_bytes(), ..file };
+    let source = format!("{SOURCE}{}", include_str!("../data/archive.rs")).into_bytes();
+    let one = DataFile { name: "source.rs".to_owned(), bytes: source, synthetic: false };
     let (whole, _) = trained(&recipe, &one);
     let Outcome::Text { bits_per_byte, sample, .. } = &whole.report.outcome else { panic!("text") };
     assert!(bits_per_byte.value < 6.0 && sample.len() > 64, "{bits_per_byte}");
     assert!(whole.adapter.is_none() && whole.tokenizer.is_some());
+
+    let shape = BertShape {
+        layers: 1,
+        heads: 2,
+        width: 32,
+        hidden: 64,
+        context: 16,
+        vocab: 303,
+        segments: 2,
+        epsilon: 1e-12,
+        head: BertHead::MaskedTokens,
+    };
+    let masked = Recipe { model: ModelRecipe::Bert(shape), ..recipe.clone() };
+    let (filled, _) = trained(&masked, &one);
+    let Outcome::Masked { bits_per_token } = filled.report.outcome else { panic!("masked tokens") };
+    assert!(bits_per_token.high < 300f64.log2(), "better than all tokens alike: {bits_per_token}");
+    assert!(filled.model.config_json.contains("BertForMaskedLM") && filled.tokenizer.expect("there").contains("<mask>"));
 
     let adapter = AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["c_attn".to_owned()], whole: Vec::new() };
     let adapted = Recipe { adapter: Some(adapter), ..recipe };
