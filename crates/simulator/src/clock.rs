@@ -78,14 +78,14 @@ impl Network {
     }
 
     /// When bytes that a node sends at `now` have arrived at the coordinator.
-    pub(crate) fn to_hub(&mut self, now: Micros, node: usize, bytes: u64) -> Micros {
+    pub(crate) fn node_sends(&mut self, now: Micros, node: usize, bytes: u64) -> Micros {
         let sent = UP(&mut self.nodes[node]).carry(now, bytes);
         // The far end takes them in while they are sent, if it is free.
         DOWN(&mut self.hub).carry(now, bytes).max(sent) + self.delay
     }
 
     /// When bytes that the coordinator sends at `now` have arrived at a node.
-    pub(crate) fn to_node(&mut self, now: Micros, node: usize, bytes: u64) -> Micros {
+    pub(crate) fn hub_sends(&mut self, now: Micros, node: usize, bytes: u64) -> Micros {
         let sent = UP(&mut self.hub).carry(now, bytes);
         DOWN(&mut self.nodes[node]).carry(now, bytes).max(sent) + self.delay
     }
@@ -121,9 +121,9 @@ mod tests {
     fn network__should_share_the_coordinators_line() {
         // 8 Mbit/s at nodes, 16 at the coordinator: a megabyte takes a second, two at once as well, four take two.
         let mut network = Network::new(4, 8_000_000, 16_000_000, 100_000);
-        let arrivals: Vec<Micros> = (0..4).map(|node| network.to_hub(0, node, 1_000_000)).collect();
+        let arrivals: Vec<Micros> = (0..4).map(|node| network.node_sends(0, node, 1_000_000)).collect();
         assert_eq!(arrivals, [1_100_000, 1_100_000, 1_600_000, 2_100_000]);
-        assert_eq!(network.to_node(0, 0, 1_000_000), 1_100_000);
+        assert_eq!(network.hub_sends(0, 0, 1_000_000), 1_100_000);
         assert_eq!((network.of_node(0), network.of_hub()), ((1_000_000, 1_000_000), (1_000_000, 4_000_000)));
     }
 }

@@ -6,7 +6,7 @@ pub mod communication;
 pub mod detection;
 pub mod overlap;
 
-use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, Recipe, ScheduleRecipe};
+use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, OuterRecipe, Recipe, ScheduleRecipe};
 use starling_training::TrainingError;
 
 use crate::{Behaviour, Learning, Outcome, Reading, Scenario, SimulationError, simulate};
@@ -56,11 +56,19 @@ pub fn small_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, T
     Ok(recipe.validated()?)
 }
 
+/// The same for a federated run: FedAvg (arXiv:1602.05629) is this loop without outer momentum and with an outer rate of one.
+pub fn federated_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, TrainingError> {
+    let mut recipe = small_recipe(rounds, inner_steps_per_round)?;
+    recipe.outer = OuterRecipe { momentum: 0.0, learning_rate: 1.0 };
+    Ok(recipe.validated()?)
+}
+
 /// What each participant reads in a scenario.
 pub fn readings(scenario: &Scenario) -> Vec<Reading> {
     let reading = |behaviour| match behaviour {
         Behaviour::WrongData => Reading::Other,
         Behaviour::Backdoor => Reading::Poisoned,
+        _ if scenario.own_data => Reading::OwnPart,
         _ => Reading::Assigned,
     };
     scenario.participants.iter().map(|participant| reading(participant.behaviour)).collect()

@@ -9,7 +9,7 @@ use std::{
 
 use starling_simulator::{
     Behaviour, Scenario,
-    figures::{Report, absence, attackers, communication, detection, overlap, run, small_recipe},
+    figures::{Report, absence, attackers, communication, detection, federated_recipe, overlap, run, small_recipe},
     plot, text,
 };
 
@@ -19,6 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "\
 simulate SCENARIO [--rounds N] [--nodes N] [--seed N] [--seeds N] [--text FOLDER] [--out FOLDER] [--step-us N]
   honest            all do their work
+  federated         each has its own data; FedAvg
   churn             three of ten absent in each round, and crashes
   ATTACK            the last quarter attacks: sign-flip, scale-minus-ten, noise, alie, min-max, inner-product, backdoor,
                     inflated-tokens, copied, lazy, wrong-data
@@ -112,11 +113,12 @@ fn scenario(options: &Options, bytes: &[u8]) -> Result<bool, Box<dyn Error>> {
     let mut scenario = Scenario { seed: options.seed, ..Scenario::new(options.name.clone(), rounds, nodes) };
     match (options.name.as_str(), attack) {
         ("honest", _) => {}
+        ("federated", _) => scenario.own_data = true,
         ("churn", _) => (scenario.absent, scenario.crash_chance) = (nodes * 3 / 10, 0.02),
         (_, Some(attack)) => scenario = scenario.attacked(nodes / 4, attack),
         _ => return Err(format!("there is no scenario `{}`\n{USAGE}", options.name).into()),
     }
-    let mut recipe = small_recipe(rounds, 10)?;
+    let mut recipe = if scenario.own_data { federated_recipe(rounds, 10)? } else { small_recipe(rounds, 10)? };
     recipe.seed = options.seed;
     let outcome = run(&scenario, &recipe, bytes)?;
     print!("{}", outcome.table());

@@ -132,6 +132,8 @@ pub struct Scenario {
     pub rounds: u32,
     /// By place in the roster.
     pub participants: Vec<Participant>,
+    /// Each trains on a part of the text that only it has.
+    pub own_data: bool,
     /// How updates are written.
     pub codec: Codec,
     /// Whether slow ones get fewer steps.
@@ -164,6 +166,7 @@ impl Scenario {
             seed: 1,
             rounds,
             participants: vec![Participant::honest(1_000_000); nodes],
+            own_data: false,
             codec: Codec::Int4,
             paced: false,
             absent: 0,

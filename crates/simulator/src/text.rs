@@ -17,7 +17,7 @@ pub fn synthetic(seed: u64, bytes: usize) -> Vec<u8> {
     let words: Vec<Vec<u8>> = (0..WORDS).map(word).collect();
     let (mut text, mut now) = (Vec::with_capacity(bytes + 8), 0);
     for place in 0.. {
-        text.extend_from_slice(&words[now as usize]);
+        text.extend_from_slice(usize::try_from(now).ok().and_then(|now| words.get(now)).map_or(b"", Vec::as_slice));
         text.push(b' ');
         if text.len() >= bytes {
             break;

@@ -192,13 +192,13 @@ impl World<'_> {
     }
 
     pub(crate) fn tell(&mut self, node: usize, bytes: u64, message: ToNode) {
-        let at = self.network.to_node(self.now, node, bytes);
+        let at = self.network.hub_sends(self.now, node, bytes);
         self.agenda.note(at, Event::Told(node, message));
     }
 
     /// Says something once `after` has passed.
     pub(crate) fn say(&mut self, node: usize, after: Micros, bytes: u64, message: ToHub) {
-        let at = self.network.to_hub(self.now + after, node, bytes);
+        let at = self.network.node_sends(self.now + after, node, bytes);
         self.agenda.note(at, Event::Heard(node, message));
     }
 

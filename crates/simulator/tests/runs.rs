@@ -5,7 +5,7 @@
 use starling_rounds::Codec;
 use starling_simulator::{
     Behaviour, Outcome, Overlap, Participant, Scenario,
-    figures::{run, small_recipe},
+    figures::{federated_recipe, run, small_recipe},
     text::synthetic,
 };
 
@@ -47,6 +47,14 @@ fn overlap__should_hide_the_exchange_and_learn() {
     assert!(least(&blocking) < 0.6 && least(&overlapped) > 1.3 * least(&blocking), "{:?} {:?}", blocking.computing, overlapped.computing);
     assert!(overlapped.held_out_loss < 3.5, "{}", overlapped.held_out_loss);
     assert!(overlapped.rows.iter().all(|row| row.accepted.len() == 4));
+}
+
+#[test]
+fn federated__should_learn_from_data_that_stays_where_it_is() {
+    let scenario = Scenario { own_data: true, evaluate_every: 6, ..Scenario::new("federated", 6, 4) };
+    let outcome = run(&scenario, &federated_recipe(6, 8).unwrap(), &synthetic(1, 1 << 18)).unwrap();
+    assert!(outcome.held_out_loss < 3.5, "{}", outcome.held_out_loss);
+    assert!((0..4).all(|place| outcome.verdicts(place).0 >= 5));
 }
 
 #[test]
