@@ -22,8 +22,8 @@ const WORD_BYTES: usize = 64;
 
 /// Bytes as tokens and back.
 ///
-/// Tokens below 256 are the bytes; each further one is two earlier ones put together. Merges do not cross words: see
-/// [`words`].
+/// Tokens below 256 are the bytes; each further one is two earlier ones put together. Merges do not cross words: runs
+/// of letters, of digits, of white space or of other marks.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     merges: Vec<(u32, u32)>,
