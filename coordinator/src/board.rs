@@ -188,6 +188,7 @@ fn sentence(run: &Run, work: Option<&RunWork>) -> String {
                 Ending::Failed(FailReason::TooFewNodes) => "Too few nodes joined in time.",
                 Ending::Failed(FailReason::RoundTimedOut) => "A round had no quorum in time.",
                 Ending::Failed(FailReason::RosterTooSmall) => "Too many nodes left.",
+                Ending::Failed(FailReason::Objected) => "The tenant objected to what the meter had signed.",
             };
             let money = if settled { "What was not earned is back on your balance." } else { "The last figures are being settled." };
             format!("{how} {} of {rounds} rounds counted. {money}", run.rounds_done)

@@ -48,6 +48,8 @@ fn run_of(state: RunState) -> Run {
         availability: DurationMs::from_hours(1),
         invited: Vec::new(),
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     };
     let member = |id: u8| Member {
         node_id: NodeId(u64::from(id)),

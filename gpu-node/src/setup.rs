@@ -66,6 +66,7 @@ impl Setup {
             max_lease: LEASE_TIMES.1,
             objection_window: self.objection_window,
             asset: Asset::Near,
+            sla: None,
         }
     }
 }

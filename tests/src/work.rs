@@ -156,6 +156,8 @@ pub fn run_terms(meter: PublicKey, rounds: u32, nodes: u16) -> RunTerms {
         availability: DurationMs::from_days(3),
         invited: Vec::new(),
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     }
 }
 
@@ -181,5 +183,6 @@ pub fn offer_terms() -> OfferTerms {
         max_lease: DurationMs::from_hours(24),
         objection_window: DurationMs::from_hours(1),
         asset: Asset::Near,
+        sla: None,
     }
 }

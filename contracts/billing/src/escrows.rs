@@ -69,7 +69,7 @@ impl Contract {
 
     /// Objects to what has not vested: it is returned, and nothing is posted any more. The target hears of it, and it counts publicly. What vested keeps its holdback.
     ///
-    /// Access: the payer, or the session key of the payer that opened the escrow. Deposit: 1 yocto, or none by the session key. Gas: 40 T. State change: the escrow closes.
+    /// Access: the payer, or the session key of the payer that opened the escrow. Deposit: 1 yocto, or none by the session key. Gas: 60 T. State change: the escrow closes.
     /// Events: `escrow_objected`. Refund: what has not vested and what is available, to the payer's balance.
     #[payable]
     pub fn object(&mut self, escrow_id: EscrowId) {
@@ -112,7 +112,7 @@ impl Contract {
         log(&BillingEvent::EscrowClosed { escrow_id, moved });
     }
 
-    /// Credits what an account earned before it was registered, or before it had storage credit for the token.
+    /// Credits what an account earned before it was registered, or before it had storage credit for the token, or has by a fixed part of all that is posted.
     ///
     /// Access: anyone. Deposit: none. Gas: 20 T. State change: the account's balance rises. Events: `earnings_claimed`. Refund: none.
     pub fn claim(&mut self, escrow_id: EscrowId, account_id: AccountId) {
@@ -179,7 +179,10 @@ impl Contract {
             self.escrows.remove(&escrow_id);
             self.unlist_escrow(&escrow.payer, escrow_id);
         } else {
-            self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage: storage_kept, opened_by: before.opened_by });
+            self.escrows.insert(
+                &escrow_id,
+                &EscrowRecord { escrow, storage: storage_kept, opened_by: before.opened_by, forwarded: before.forwarded },
+            );
         }
         Ok(moved)
     }

@@ -7,17 +7,19 @@ use starling_primitives::DurationMs;
 use starling_protocol::escrow::{Bounds, Escrow, Opened, State};
 use std::io;
 
-/// An escrow's forms: release 1 knew no objection windows, and not by which session key an escrow was paid.
+/// An escrow's forms: the second brought objection windows and by which session key an escrow was paid, the third what was forwarded.
 pub(crate) struct EscrowForms;
 
 impl Forms<EscrowRecord> for EscrowForms {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn from_version(version: u8, mut bytes: &[u8]) -> Option<EscrowRecord> {
-        if version != 1 {
-            return None;
-        }
-        let record = EscrowRecord { escrow: escrow(&mut bytes).ok()?, storage: read(&mut bytes).ok()?, opened_by: None };
+        let from = &mut bytes;
+        let record = match version {
+            1 => EscrowRecord { escrow: escrow(from).ok()?, storage: read(from).ok()?, opened_by: None, forwarded: None },
+            2 => EscrowRecord { escrow: read(from).ok()?, storage: read(from).ok()?, opened_by: read(from).ok()?, forwarded: None },
+            _ => return None,
+        };
         bytes.is_empty().then_some(record)
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct EscrowRecord {
     storage: Amount,
     /// The session key that paid, if one did.
     opened_by: Option<PublicKey>,
+    /// Forwarded to the target with the question, while nobody knows what became of it.
+    forwarded: Option<Amount>,
 }
 
 #[near]

@@ -3,13 +3,15 @@
 //! The escrow is stored as held before the question leaves. The callback only opens or returns it; if it was lost, `confirm` asks again and `void` returns the money.
 
 use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
-use near_sdk::{Gas, Promise, PromiseOrValue, env, near, serde_json::Value};
+use near_sdk::{Gas, Promise, env, near, serde_json::Value};
 use starling_contract_api::{
     billing::{Billing, MAX_ESCROWS},
     events::{BillingEvent, Source},
     payment::{ON_OPENED_TGAS, ON_PAYMENT_TGAS, PayArgs, PayResult, PaymentOffered, opened_notice, question_again},
 };
-use starling_contract_common::{OrPanic, answer, ask, attached, current, next, now, predecessor, require, require_one_yocto, succeeded};
+use starling_contract_common::{
+    OrPanic, answer, answer_with, ask, attached, current, next, now, predecessor, require, require_one_yocto, succeeded,
+};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId};
 use starling_protocol::escrow::{Bounds, Escrow, Event, OpenTerms, State};
 
@@ -37,7 +39,7 @@ impl Contract {
     /// Gas: 100 T. State change: a held escrow; with the target's answer it opens or goes. Events: `account_registered`, `deposited`, `payment_held`, then `escrow_opened` or
     /// `escrow_refused`. Refund: on a refusal everything, to the caller's balance. Answers a [`PayResult`].
     #[payable]
-    pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) -> Promise {
+    pub fn pay(&mut self, target: AccountId, amount: Amount, storage: Amount, bounds: Bounds, msg: Value) {
         let payer = predecessor();
         let payment = Payment::new(payer.clone(), Asset::Near, PayArgs { target, amount, storage, bounds, msg });
         let escrow = self.check_payment(&payment).or_panic();
@@ -48,7 +50,7 @@ impl Contract {
             self.credit(&payer, &Asset::Near, excess).or_panic();
             log(&BillingEvent::Deposited { account: payer, asset: Asset::Near, amount: excess });
         }
-        self.hold(payment, escrow, Source::Attached).or_panic()
+        self.hold(payment, escrow, Source::Attached).or_panic().answers();
     }
 
     /// Pays from the caller's balance in NEAR or a token on the list; storage from its NEAR.
@@ -64,7 +66,7 @@ impl Contract {
         storage: Amount,
         bounds: Bounds,
         msg: Value,
-    ) -> Promise {
+    ) {
         let payer = predecessor();
         let payment = Payment::new(payer.clone(), asset.unwrap_or(Asset::Near), PayArgs { target, amount, storage, bounds, msg });
         let escrow = self.check_payment(&payment).or_panic();
@@ -77,14 +79,14 @@ impl Contract {
             Source::Balance
         };
         self.debit(&payer, &Asset::Near, near).or_panic();
-        self.hold(payment, escrow, source).or_panic()
+        self.hold(payment, escrow, source).or_panic().answers();
     }
 
     /// Asks the target again for its answer, when the first callback was lost; of an open escrow it repeats the notice to the target.
     ///
     /// Access: anyone, until the hold deadline. Deposit: none. Gas: 80 T. State change: a held escrow opens if the target has accepted it, else nothing. Events: `escrow_opened` or
     /// `escrow_refused`. Refund: as `pay`. Answers a [`PayResult`].
-    pub fn confirm(&mut self, escrow_id: EscrowId) -> PromiseOrValue<PayResult> {
+    pub fn confirm(&mut self, escrow_id: EscrowId) {
         require_gas(ON_OPENED_TGAS).or_panic();
         let record = self.escrow_record(escrow_id).or_panic();
         match record.escrow.state {
@@ -92,19 +94,21 @@ impl Contract {
                 require(now() < hold_deadline, "the hold deadline has passed: void the escrow");
                 let callback =
                     Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_confirm(escrow_id);
-                ask(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).into()
+                ask(&question_again(&record.escrow.arbiter, escrow_id)).then(callback).answers();
             }
             _ => {
                 ask(&opened_notice(&record.escrow.arbiter, escrow_id)).detach();
-                PromiseOrValue::Value(PayResult { escrow_id, opened: true, reason: None })
+                answer_with(&PayResult { escrow_id, opened: true, reason: None });
             }
         }
     }
 
     /// Returns a held escrow whose target never answered.
     ///
-    /// Access: anyone, from the hold deadline on. Deposit: none. Gas: 30 T. State change: the escrow goes. Events: `escrow_voided`. Refund: all of it, to the payer's balance.
+    /// Access: anyone, from the hold deadline on. Deposit: none. Gas: 30 T. State change: the escrow goes. Events: `escrow_voided`. Refund: all of it, to the payer's balance; what was
+    /// forwarded with the question comes from the target, which has it.
     pub fn void(&mut self, escrow_id: EscrowId) {
+        self.land_forwarded(escrow_id).or_panic();
         let moved = self.change(escrow_id, Event::Void).or_panic();
         log(&BillingEvent::EscrowVoided { escrow_id, moved });
     }
@@ -114,7 +118,13 @@ impl Contract {
     /// Access: this contract. State change: the escrow opens or goes. Events: `escrow_opened` or `escrow_refused`, `forwarded_returned`.
     #[private]
     pub fn resolve_payment(&mut self, escrow_id: EscrowId, payer: AccountId, forwarded: Amount) -> PayResult {
-        self.books.in_flight = self.books.in_flight.checked_sub(forwarded).or_panic();
+        match self.escrows.get(&escrow_id) {
+            // Stored before records told what was forwarded.
+            Some(EscrowRecord { forwarded: None, escrow: Escrow { state: State::Held { .. }, .. }, .. }) => {
+                self.books.in_flight = self.books.in_flight.checked_sub(forwarded).or_panic();
+            }
+            _ => self.land_forwarded(escrow_id).or_panic(),
+        }
         let accepted = succeeded();
         // A call that failed brings its deposit back; without a record to credit it stays as surplus.
         if !accepted && !forwarded.is_zero() && self.credit(&payer, &Asset::Near, forwarded).is_ok() {
@@ -134,7 +144,11 @@ impl Contract {
     #[private]
     pub fn resolve_confirm(&mut self, escrow_id: EscrowId) -> PayResult {
         match answer::<Option<OpenTerms>>() {
-            Some(Some(terms)) => self.decide(escrow_id, Ok(terms)),
+            Some(Some(terms)) => {
+                // It has what was forwarded.
+                self.land_forwarded(escrow_id).or_panic();
+                self.decide(escrow_id, Ok(terms))
+            }
             _ => PayResult { escrow_id, opened: false, reason: Some("the target has not accepted so far".to_owned()) },
         }
     }
@@ -188,7 +202,7 @@ impl Contract {
         self.storage = self.storage.checked_add(storage)?;
         self.books.in_flight = self.books.in_flight.checked_add(forwarded)?;
         let opened_by = if let Source::SessionKey(key) = source { Some(key) } else { None };
-        self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage, opened_by });
+        self.escrows.insert(&escrow_id, &EscrowRecord { escrow, storage, opened_by, forwarded: Some(forwarded) });
         let mut ids = self.escrows_of.get(&payer).unwrap_or_default();
         ids.push(escrow_id);
         self.escrows_of.insert(&payer, &ids);
@@ -210,6 +224,17 @@ impl Contract {
         let callback =
             Self::ext(env::current_account_id()).with_static_gas(Gas::from_tgas(RESOLVE_TGAS)).resolve_payment(escrow_id, payer, forwarded);
         Ok(ask(&question).then(callback))
+    }
+
+    /// What was forwarded with an escrow's question is not under way any more, wherever it is. Once for an escrow.
+    fn land_forwarded(&mut self, escrow_id: EscrowId) -> Result<(), BillingError> {
+        if let Some(mut record) = self.escrows.get(&escrow_id)
+            && let Some(forwarded) = record.forwarded.take()
+        {
+            self.books.in_flight = self.books.in_flight.checked_sub(forwarded)?;
+            self.escrows.insert(&escrow_id, &record);
+        }
+        Ok(())
     }
 
     /// Opens a held escrow by the target's terms, or returns it with the reason why not. An escrow that is decided stays as it is.

@@ -68,6 +68,6 @@ impl Contract {
 }
 
 fn view(id: EscrowId, record: EscrowRecord) -> EscrowView {
-    let EscrowRecord { escrow, storage, opened_by: _ } = record;
+    let EscrowRecord { escrow, storage, .. } = record;
     EscrowView { id, available: escrow.available(), pending: escrow.pending(), posted: escrow.posted(), storage, escrow }
 }

@@ -16,7 +16,7 @@ impl Contract {
     /// Access: the account's full-access key; a session key cannot. Deposit: 1 yocto, which a token gets. Gas: 20 T, for a token 40 T. State change: the balance falls before the transfer leaves.
     /// Events: `withdrawn`; `transfer_failed` if the transfer fails, which restores the balance. Refund: none. Answers whether the transfer arrived.
     #[payable]
-    pub fn withdraw(&mut self, amount: Option<Amount>, asset: Option<Asset>) -> Promise {
+    pub fn withdraw(&mut self, amount: Option<Amount>, asset: Option<Asset>) {
         require_one_yocto();
         let (account, asset) = (predecessor(), asset.unwrap_or(Asset::Near));
         let amount = match amount {
@@ -28,7 +28,7 @@ impl Contract {
         }
         self.debit(&account, &asset, amount).or_panic();
         log(&BillingEvent::Withdrawn { account: account.clone(), asset: asset.clone(), amount });
-        self.send(&account, asset, amount).or_panic()
+        self.send(&account, asset, amount).or_panic().answers();
     }
 
     /// Sends all fees in NEAR, or in the token that is named, to the owner.
@@ -36,7 +36,7 @@ impl Contract {
     /// Access: owner. Deposit: 1 yocto, which a token gets. Gas: 20 T, for a token 40 T. State change: the fee account is empty before the transfer leaves. Events: `fees_withdrawn`; `fees_returned` if the transfer
     /// fails. Refund: none. Answers whether the transfer arrived.
     #[payable]
-    pub fn withdraw_fees(&mut self, asset: Option<Asset>) -> Promise {
+    pub fn withdraw_fees(&mut self, asset: Option<Asset>) {
         self.setup.require_owner();
         let asset = asset.unwrap_or(Asset::Near);
         let amount = self.books(&asset).or_panic().fees;
@@ -52,7 +52,7 @@ impl Contract {
         let owner = self.setup.owner.clone();
         log(&BillingEvent::FeesWithdrawn { owner: owner.clone(), asset: asset.clone(), amount });
         let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS);
-        transfer(&owner, &asset, amount).then(callback.on_fees_sent(asset, amount))
+        transfer(&owner, &asset, amount).then(callback.on_fees_sent(asset, amount)).answers();
     }
 
     /// After a transfer to an account.

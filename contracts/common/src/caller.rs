@@ -7,12 +7,12 @@ use starling_primitives::{AccountId, Amount, TimestampMs};
 
 /// The account that calls: the signer of a transaction, or the contract that made a promise.
 pub fn predecessor() -> AccountId {
-    AccountId::new(env::predecessor_account_id().to_string()).or_panic()
+    AccountId::new(env::predecessor_account_id()).or_panic()
 }
 
 /// This contract's own account.
 pub fn current() -> AccountId {
-    AccountId::new(env::current_account_id().to_string()).or_panic()
+    AccountId::new(env::current_account_id()).or_panic()
 }
 
 /// The block's time.

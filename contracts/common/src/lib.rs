@@ -11,6 +11,8 @@ mod event;
 mod forms;
 mod json;
 pub mod listings;
+#[cfg(target_arch = "wasm32")]
+mod memory;
 mod outgoing;
 mod setup;
 mod signature;
@@ -25,7 +27,7 @@ pub use caller::{attached, current, input, now, predecessor, require_deposit, re
 pub use edge::{OrPanic, require};
 pub use event::emit;
 pub use forms::{FirstForm, Forms};
-pub use outgoing::{answer, ask, call, refund, send, succeeded, to_near};
+pub use outgoing::{Promise, PromiseOrValue, answer, answer_with, ask, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};
 pub use storage::{bytes_cost, charge_change, charge_growth, left_of, next};

@@ -7,7 +7,7 @@ use crate::{
     forms::{self, FirstForm},
     now,
 };
-use near_sdk::{AccountContract, Gas, GasWeight, NearToken, Promise, env};
+use near_sdk::{AccountContract, Gas, GasWeight, NearToken, env};
 use starling_contract_api::events::UpgradeEvent;
 use starling_primitives::{Amount, Hash32};
 use starling_protocol::upgrade::{Approval, UpgradeError};
@@ -38,17 +38,14 @@ pub fn approved() -> Option<Approval> {
 }
 
 /// Deploys the code that is the call's input and lets it take the state over, in one receipt: both happen or neither.
-pub fn run() -> Promise {
+pub fn run() {
     let approval = approved().ok_or(UpgradeError::NotApproved).or_panic();
     let code = env::input().or_panic_with("the input of an upgrade is the code");
     approval.check(running(), Hash32(env::sha256_array(&code)), now()).or_panic();
-    Promise::new(env::current_account_id()).deploy_contract(code).function_call_weight(
-        "migrate",
-        Vec::new(),
-        NearToken::from_yoctonear(0),
-        MIGRATE_GAS,
-        GasWeight(1),
-    )
+    let receipt = env::promise_batch_create(&env::current_account_id());
+    env::promise_batch_action_deploy_contract(receipt, &code);
+    env::promise_batch_action_function_call_weight(receipt, "migrate", &[], NearToken::from_yoctonear(0), MIGRATE_GAS, GasWeight(1));
+    env::promise_return(receipt);
 }
 
 /// In the new code: what was approved is done. `owed` of what the account holds is others' money: it must not be locked as the stake for a larger code.
@@ -113,8 +110,8 @@ macro_rules! upgrade_methods {
             ///
             /// Access: anyone, from the approval's time on. Deposit: none. Gas: 300 T. State change: new code, which takes the state over in the same receipt; if it cannot, nothing
             /// has changed and the approval stays. Events: `upgraded`. Refund: none.
-            pub fn upgrade(&mut self) -> ::near_sdk::Promise {
-                $crate::upgrade::run()
+            pub fn upgrade(&mut self) {
+                $crate::upgrade::run();
             }
 
             /// Takes the state over from the code before: it is read in whatever form it has, and written in the last. Records follow one by one, when they are written.

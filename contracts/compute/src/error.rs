@@ -1,7 +1,8 @@
 //! Why `compute` refuses.
 
+use starling_contract_api::compute::PING_PRICE;
 use starling_primitives::{Amount, AmountError, Asset, EscrowId, LeaseId, NodeId, OfferId, RunId};
-use starling_protocol::{lease::LeaseError, node::NodeError, run::RunError};
+use starling_protocol::{bond::BondError, lease::LeaseError, node::NodeError, run::RunError};
 
 /// Why a call was refused. The transaction fails, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,12 @@ pub enum ComputeError {
     /// No such lease.
     #[error("there is no lease {0}")]
     NoSuchLease(LeaseId),
+    /// No such bond.
+    #[error("there is no bond {0}")]
+    NoSuchBond(EscrowId),
+    /// The ping's price is not attached.
+    #[error("attach {PING_PRICE} yoctoNEAR: it goes to the node's provider")]
+    PingPrice,
     /// Nothing is known of the escrow.
     #[error("escrow {0} pays nothing here")]
     NoSuchPayment(EscrowId),
@@ -56,7 +63,7 @@ pub enum ComputeError {
     #[error("a node has at most {} open offers", crate::offers::MAX_OPEN_OFFERS)]
     TooManyOffers,
     /// A payment for another contract.
-    #[error("compute is paid for runs, leases and stakes only")]
+    #[error("compute is paid for runs, leases, stakes and bonds only")]
     NotTaken,
     /// Paid in another asset than it is priced in.
     #[error("this is paid in {0}")]
@@ -82,6 +89,9 @@ pub enum ComputeError {
     /// The rule of leases refused.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The rule of bonds refused.
+    #[error(transparent)]
+    Bond(#[from] BondError),
     /// The rule of nodes refused.
     #[error(transparent)]
     Node(#[from] NodeError),

@@ -12,17 +12,20 @@ use starling_protocol::{
 };
 use std::io;
 
-/// A run's forms: release 1 knew no tokens.
+/// The form of what is written here.
+const VERSION: u8 = 3;
+
+/// A run's forms: the second brought tokens, the third delegates.
 pub(crate) struct RunForms;
 
-/// A lease's forms: release 1 knew no delegates and no tokens.
+/// A lease's forms: the second brought delegates and tokens, the third bonds.
 pub(crate) struct LeaseForms;
 
-/// An offer's forms: release 1 knew no objection windows and no tokens.
+/// An offer's forms: the second brought objection windows and tokens, the third bonds.
 pub(crate) struct OfferForms;
 
 impl Forms<Lease> for LeaseForms {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = VERSION;
 
     fn read(version: u8, bytes: &[u8]) -> Option<Lease> {
         whole(version, bytes, lease)
@@ -30,7 +33,7 @@ impl Forms<Lease> for LeaseForms {
 }
 
 impl Forms<Run> for RunForms {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = VERSION;
 
     fn read(version: u8, bytes: &[u8]) -> Option<Run> {
         whole(version, bytes, run)
@@ -38,16 +41,16 @@ impl Forms<Run> for RunForms {
 }
 
 impl Forms<Offer> for OfferForms {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = VERSION;
 
     fn read(version: u8, bytes: &[u8]) -> Option<Offer> {
         whole(version, bytes, offer)
     }
 }
 
-/// A record in one of its two forms, which both are read by the same code: derived besides, the last one would be in the contract twice.
+/// A record in one of its forms, which all are read by the same code: derived besides, the last one would be in the contract twice.
 fn whole<T>(version: u8, mut bytes: &[u8], record: fn(u8, &mut &[u8]) -> io::Result<T>) -> Option<T> {
-    if !(1..=2).contains(&version) {
+    if !(1..=VERSION).contains(&version) {
         return None;
     }
     let record = record(version, &mut bytes).ok()?;
@@ -58,9 +61,9 @@ fn read<T: BorshDeserialize>(from: &mut &[u8]) -> io::Result<T> {
     T::deserialize(from)
 }
 
-/// A field that the second form brought.
-fn second<T: BorshDeserialize>(version: u8, from: &mut &[u8], before: T) -> io::Result<T> {
-    if version == 1 { Ok(before) } else { read(from) }
+/// A field that a later form than the first brought.
+fn since<T: BorshDeserialize>(form: u8, version: u8, from: &mut &[u8], before: T) -> io::Result<T> {
+    if version < form { Ok(before) } else { read(from) }
 }
 
 fn lease(version: u8, from: &mut &[u8]) -> io::Result<Lease> {
@@ -79,7 +82,7 @@ fn lease(version: u8, from: &mut &[u8]) -> io::Result<Lease> {
             job: read(from)?,
             meter: read(from)?,
             availability: read(from)?,
-            delegate: second(version, from, None)?,
+            delegate: since(2, version, from, None)?,
         },
         seq: read(from)?,
         metered: read(from)?,
@@ -87,8 +90,9 @@ fn lease(version: u8, from: &mut &[u8]) -> io::Result<Lease> {
         output: read(from)?,
         created_at: read(from)?,
         state: read(from)?,
-        metering: second(version, from, Metering::default())?,
-        asset: second(version, from, Asset::Near)?,
+        metering: since(2, version, from, Metering::default())?,
+        asset: since(2, version, from, Asset::Near)?,
+        cover: since(3, version, from, None)?,
     })
 }
 
@@ -114,7 +118,9 @@ fn run(version: u8, from: &mut &[u8]) -> io::Result<Run> {
             meter: read(from)?,
             availability: read(from)?,
             invited: read(from)?,
-            asset: second(version, from, Asset::Near)?,
+            asset: since(2, version, from, Asset::Near)?,
+            delegate: since(3, version, from, None)?,
+            objection_window: since(3, version, from, DurationMs(0))?,
         },
         roster: read(from)?,
         rounds_done: read(from)?,
@@ -136,8 +142,9 @@ fn offer(version: u8, from: &mut &[u8]) -> io::Result<Offer> {
             price_per_hour: read(from)?,
             min_lease: read(from)?,
             max_lease: read(from)?,
-            objection_window: second(version, from, DurationMs(0))?,
-            asset: second(version, from, Asset::Near)?,
+            objection_window: since(2, version, from, DurationMs(0))?,
+            asset: since(2, version, from, Asset::Near)?,
+            sla: since(3, version, from, None)?,
         },
         created_at: read(from)?,
         closed: read(from)?,

@@ -1,7 +1,7 @@
 //! Leases: one node for one tenant, paid by metered time.
 
-use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log, reputation::count_lease};
-use near_sdk::{Gas, Promise, env, near};
+use crate::{ComputeError, Contract, ContractExt, bonds, escrow_read::EscrowRead, log, reputation::count_lease};
+use near_sdk::{Gas, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
 use starling_contract_common::{OrPanic, answer, ask, is_signed, next, now, predecessor, require_one_yocto, require_strong_key};
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, LeaseId, NodeId, Signature, TimestampMs};
@@ -9,22 +9,27 @@ use starling_protocol::{
     escrow::HOLD_PERIOD,
     lease::{Event, Lease, LeaseError, LeaseState, LeaseTerms},
     meter::{Meter, Metering},
+    node::LEASE_MARGIN,
     price::quote_lease,
     signing::{LeaseStatement, Role},
 };
 
-const READ_TGAS: u64 = 10;
-const CALLBACK_GAS: Gas = Gas::from_tgas(10);
+pub(crate) const READ_TGAS: u64 = 10;
+pub(crate) const CALLBACK_GAS: Gas = Gas::from_tgas(10);
 
 #[near]
 impl Contract {
-    /// Accepts a lease within a minute of its payment.
+    /// Accepts a lease within a minute of its payment. Where a bond stands behind it, `billing` is asked first whether that is there and stays: its provider may have asked for closing.
     ///
-    /// Access: the node's key. Deposit: none. Gas: 20 T. State change: the lease is active, its time runs. Events: `lease_changed`. Refund: none.
+    /// Access: the node's key. Deposit: none. Gas: 20 T, 40 T with a bond. State change: the lease is active, its time runs. Events: `lease_changed`. Refund: none. With a bond, answers
+    /// whether it was accepted.
     pub fn accept_lease(&mut self, lease_id: LeaseId) {
         let lease = self.lease_record(lease_id).or_panic();
         self.own_node(lease.node_id).or_panic();
-        self.step_lease(lease_id, Event::Accept).or_panic();
+        match &lease.cover {
+            None => self.step_lease(lease_id, Event::Accept).or_panic(),
+            Some(cover) => self.accept_covered(lease_id, cover).answers(),
+        }
     }
 
     /// Brings a statement that node and meter signed. Cumulative: only a later one counts. A meter that was replaced counts for two minutes more.
@@ -57,9 +62,7 @@ impl Contract {
     pub fn replace_meter(&mut self, lease_id: LeaseId, meter: Meter) {
         require_one_yocto();
         require_strong_key(&meter.key);
-        if self.lease_record(lease_id).or_panic().tenant != predecessor() {
-            env::panic_str(&ComputeError::NotYours("lease's tenant").to_string());
-        }
+        self.own_lease(lease_id).or_panic();
         self.change_lease(lease_id, Event::ReplaceMeter(meter.clone())).or_panic();
         log(&ComputeEvent::MeterReplaced { lease_id, meter });
     }
@@ -81,11 +84,11 @@ impl Contract {
     /// Reads a lease's escrow from `billing`, and closes the lease here if it is closed there: what the notice of an objection does, and what no notice tells of.
     ///
     /// Access: anyone. Deposit: none. Gas: 40 T. State change: the lease may close. Events: `lease_changed`. Refund: none. Answers whether the escrow is open.
-    pub fn check_lease(&self, lease_id: LeaseId) -> Promise {
+    pub fn check_lease(&self, lease_id: LeaseId) {
         let escrow_id = self.lease_record(lease_id).or_panic().escrow_id;
         let question = Billing(self.setup.deployment.billing.clone()).ask_escrow(escrow_id, READ_TGAS);
         let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_read(lease_id);
-        ask(&question).then(callback)
+        ask(&question).then(callback).answers();
     }
 
     /// After `billing` told of a lease's escrow. An answer that cannot be read changes nothing.
@@ -119,10 +122,23 @@ impl Contract {
         self.leases.get(&lease_id).ok_or(ComputeError::NoSuchLease(lease_id))
     }
 
+    /// A lease whose tenant calls.
+    pub(crate) fn own_lease(&self, lease_id: LeaseId) -> Result<Lease, ComputeError> {
+        let lease = self.lease_record(lease_id)?;
+        if lease.tenant == predecessor() { Ok(lease) } else { Err(ComputeError::NotYours("lease's tenant")) }
+    }
+
     pub(crate) fn change_lease(&mut self, lease_id: LeaseId, event: Event) -> Result<Lease, ComputeError> {
-        let lease = self.lease_record(lease_id)?.apply(event, now())?;
-        self.leases.insert(&lease_id, &lease);
+        let before = self.lease_record(lease_id)?;
+        let lease = before.apply(event, now())?;
+        self.keep_lease(&before, &lease)?;
         Ok(lease)
+    }
+
+    /// Stores a lease that has changed, and moves the bond behind it.
+    pub(crate) fn keep_lease(&mut self, before: &Lease, lease: &Lease) -> Result<(), ComputeError> {
+        self.leases.insert(&lease.id, lease);
+        bonds::follow(before, lease)
     }
 
     /// A lease of an open offer that the deposit covers, unpaid so far.
@@ -151,6 +167,7 @@ impl Contract {
         if deposit < needed {
             return Err(LeaseError::DepositTooSmall(needed).into());
         }
+        let cover = bonds::cover(offer.terms.sla, now().after(terms.duration).after(LEASE_MARGIN))?;
         let lease = Lease {
             id: LeaseId(next(&mut self.last_lease_id)),
             tenant,
@@ -169,6 +186,7 @@ impl Contract {
             state: LeaseState::Unpaid,
             metering,
             asset: offer.terms.asset,
+            cover,
         };
         self.leases.insert(&lease.id, &lease);
         self.last_lease.insert(&lease.node_id, &lease.id);

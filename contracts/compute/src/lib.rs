@@ -5,6 +5,7 @@
 // What `#[near]` writes finds our JSON and state by this name.
 extern crate starling_contract_common as near_sdk;
 
+mod bonds;
 mod error;
 mod escrow_read;
 mod forms;
@@ -46,6 +47,7 @@ enum StorageKey {
     /// Who alone may take an offer.
     Allowed = 8,
     Reputation = 9,
+    Bonds = 10,
 }
 
 /// The state.

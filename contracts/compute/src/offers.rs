@@ -1,9 +1,9 @@
 //! Offers: a provider's standing ask for one node.
 
-use crate::{ComputeError, Contract, ContractExt, StorageKey, log};
+use crate::{ComputeError, Contract, ContractExt, StorageKey, bonds, log};
 use near_sdk::{env, near};
 use starling_contract_api::{compute::Offer, events::ComputeEvent};
-use starling_contract_common::{OrPanic, Table, attached, bytes_cost, charge_growth, next, now, require, require_one_yocto, send};
+use starling_contract_common::{OrPanic, Table, bytes_cost, charge_growth, next, now, require_deposit, require_one_yocto, send};
 use starling_primitives::{AccountId, NodeId, OfferId};
 use starling_protocol::node::{OfferTerms, check_allow_list};
 
@@ -22,6 +22,9 @@ impl Contract {
         terms.check().or_panic();
         let node = self.own_node(node_id).or_panic();
         self.require_ready(&node).or_panic();
+        if let Some(sla) = &terms.sla {
+            bonds::require(sla, &node.provider).or_panic();
+        }
         let before = env::storage_usage();
         let id = OfferId(next(&mut self.last_offer));
         let offer = Offer { id, node_id, provider: node.provider, terms, created_at: now(), closed: false };
@@ -41,7 +44,7 @@ impl Contract {
     /// storage does not need, and what it does not need any more.
     #[payable]
     pub fn set_offer_tenants(&mut self, offer_id: OfferId, tenants: Vec<AccountId>) {
-        require(!attached().is_zero(), "attach at least 1 yoctoNEAR: this needs a full-access key");
+        require_deposit();
         let offer = self.offer_record(offer_id).or_panic();
         self.own_node(offer.node_id).or_panic();
         if offer.closed {

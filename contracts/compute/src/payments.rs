@@ -1,18 +1,20 @@
 //! Payments that `billing` offers: accepted here, opened there, and from then on a run, a lease or a stake.
 
-use crate::{ComputeError, Contract, ContractExt, log, reputation::count};
+use crate::{ComputeError, Contract, ContractExt, bonds, log, reputation::count};
 use borsh::{BorshDeserialize, BorshSerialize};
-use near_sdk::{NearToken, Promise, near};
+use near_sdk::near;
 use starling_contract_api::{
     compute::Purpose,
     events::ComputeEvent,
     payment::{PaymentMsg, PaymentOffered},
 };
-use starling_contract_common::{OrPanic, attached, next, now, predecessor, require_strong_key, to_near};
+use starling_contract_common::{OrPanic, attached, next, now, predecessor, require_strong_key, send};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, LeaseId, NodeId, RunId, TimestampMs};
 use starling_protocol::{
+    bond::{self, Cover, MAX_OWED},
     escrow::{Authority, Bounds, HOLD_PERIOD, OpenTerms},
     lease::{self, LeaseTerms},
+    node::LEASE_MARGIN,
     price::HOLDBACK,
     reputation::Deed,
     run::{self, Run, RunTerms},
@@ -20,8 +22,6 @@ use starling_protocol::{
 
 /// How long after expiry a run's or a lease's escrow takes posts.
 const GRACE: DurationMs = DurationMs::from_hours(1);
-/// How long a lease's escrow lives beyond the lease itself: acceptance, the last statement, settlement.
-const LEASE_MARGIN: DurationMs = DurationMs::from_hours(1);
 /// After the hold deadline, how long a notice of `billing` may be under way.
 const NOTICE_MARGIN: DurationMs = DurationMs::from_hours(1);
 
@@ -41,14 +41,15 @@ pub(crate) enum PurposeRecord {
     Run(RunId),
     Lease(LeaseId),
     Stake(NodeId),
+    Bond,
 }
 
 #[near]
 impl Contract {
     /// Accepts a payment or refuses it by failing.
     ///
-    /// Access: `billing`. Deposit: the storage of the payment's record, forwarded from the payer. Gas: 30 T. State change: a run, a lease or a stake that waits for `on_opened`.
-    /// Events: `run_paid`, `lease_paid` or `stake_paid`. Refund: what storage does not need, to the payer's account. Answers the escrow's terms.
+    /// Access: `billing`. Deposit: the storage of the payment's record, forwarded from the payer. Gas: 30 T. State change: a run, a lease, a stake or a bond that waits for `on_opened`.
+    /// Events: `run_paid`, `lease_paid`, `stake_paid` or `bond_changed`. Refund: what storage does not need, to the payer's account. Answers the escrow's terms.
     #[payable]
     pub fn on_payment(
         &mut self,
@@ -66,8 +67,8 @@ impl Contract {
 
     /// Hears that an escrow is open. A repeated notice changes nothing.
     ///
-    /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the run enrolls, the lease waits for its node, the stake counts. Events: `run_opened`, `lease_changed` or
-    /// `stake_confirmed`. Refund: none.
+    /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the run enrolls, the lease waits for its node, the stake or the bond counts. Events: `run_opened`, `lease_changed`,
+    /// `stake_confirmed` or `bond_changed`. Refund: none.
     pub fn on_opened(&mut self, escrow_id: EscrowId) {
         self.setup.require_billing();
         let mut payment = self.payment(escrow_id).or_panic();
@@ -85,18 +86,26 @@ impl Contract {
                 log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
             }
             PurposeRecord::Stake(node_id) => self.confirm_stake(node_id, escrow_id).or_panic(),
+            PurposeRecord::Bond => {
+                bonds::change(escrow_id, bond::Event::Opened).or_panic();
+            }
         }
         self.payments.insert(&escrow_id, &payment);
     }
 
     /// Hears that a payer objected: nothing is posted to the escrow any more. A repeated notice changes nothing.
     ///
-    /// Access: `billing`. Deposit: none. Gas: 10 T. State change: the lease closes. Events: `lease_changed`. Refund: none.
+    /// Access: `billing`. Deposit: none. Gas: 20 T. State change: the lease or the run ends, and it counts. Events: `lease_changed` or `run_changed`. Refund: none.
     pub fn on_objected(&mut self, escrow_id: EscrowId) {
         self.setup.require_billing();
         match self.payment(escrow_id).or_panic().purpose {
             PurposeRecord::Lease(lease_id) => self.step_lease(lease_id, lease::Event::Objected).or_panic(),
-            PurposeRecord::Run(_) | PurposeRecord::Stake(_) => {}
+            PurposeRecord::Run(run_id) => {
+                let run = self.change_run(run_id, run::Event::Objected).or_panic();
+                contributors(&run).for_each(|node_id| count(node_id, Deed::Objection));
+                log(&ComputeEvent::RunChanged { run_id, state: run.state });
+            }
+            PurposeRecord::Stake(_) | PurposeRecord::Bond => {}
         }
     }
 
@@ -107,11 +116,8 @@ impl Contract {
         self.setup.require_billing();
         let nodes: Vec<NodeId> = match self.payment(escrow_id).or_panic().purpose {
             PurposeRecord::Lease(lease_id) => vec![self.lease_record(lease_id).or_panic().node_id],
-            PurposeRecord::Run(run_id) => {
-                let roster = self.run_record(run_id).or_panic().roster;
-                roster.into_iter().filter(|member| member.tokens > 0).map(|member| member.node_id).collect()
-            }
-            PurposeRecord::Stake(_) => Vec::new(),
+            PurposeRecord::Run(run_id) => contributors(&self.run_record(run_id).or_panic()).collect(),
+            PurposeRecord::Stake(_) | PurposeRecord::Bond => Vec::new(),
         };
         for node_id in &nodes {
             count(*node_id, Deed::Refusal);
@@ -126,7 +132,7 @@ impl Contract {
         let payment = self.payment(escrow_id).or_panic();
         let storage = self.forget(escrow_id, &payment).or_panic();
         log(&ComputeEvent::PaymentForgotten { escrow_id });
-        send(&payment.payer, storage);
+        give(&payment.payer, storage);
     }
 
     /// What was answered to a payment that is still pending; nothing else.
@@ -147,6 +153,7 @@ impl From<PurposeRecord> for Purpose {
             PurposeRecord::Run(id) => Self::Run(id),
             PurposeRecord::Lease(id) => Self::Lease(id),
             PurposeRecord::Stake(id) => Self::Stake(id),
+            PurposeRecord::Bond => Self::Bond,
         }
     }
 }
@@ -176,11 +183,12 @@ impl Contract {
                 accepted_at.after(terms.duration).after(LEASE_MARGIN),
             ),
             PaymentMsg::Stake { node_id } => (self.accept_stake(escrow_id, &payer, amount, node_id)?, bounds.expires_by),
+            PaymentMsg::Bond => (bonds::accept(escrow_id, &payer, amount, bounds.expires_by), bounds.expires_by),
             PaymentMsg::Licence { .. } | PaymentMsg::Use { .. } => return Err(ComputeError::NotTaken),
         };
         let payment = Payment { purpose, payer, accepted_at, expires_at, opened: false };
         self.payments.insert(&escrow_id, &payment);
-        send(&payment.payer, rest);
+        give(&payment.payer, rest);
         self.open_terms(&payment)
     }
 
@@ -230,7 +238,8 @@ impl Contract {
         Ok(match payment.purpose {
             PurposeRecord::Run(run_id) => {
                 let run = self.run_record(run_id)?;
-                OpenTerms { availability: run.terms.availability, max_payees: run.terms.max_nodes, ..terms }
+                let (availability, objection_window) = (run.terms.availability, run.terms.objection_window);
+                OpenTerms { availability, max_payees: run.terms.max_payees(), objection_window, ..terms }
             }
             PurposeRecord::Lease(lease_id) => {
                 let lease = self.lease_record(lease_id)?;
@@ -238,6 +247,7 @@ impl Contract {
                 OpenTerms { availability: lease.terms.availability, max_payees, objection_window, ..terms }
             }
             PurposeRecord::Stake(_) => OpenTerms { holdback: BasisPoints::ZERO, grace: DurationMs(0), ..terms },
+            PurposeRecord::Bond => OpenTerms { holdback: BasisPoints::ZERO, grace: DurationMs(0), max_payees: MAX_OWED, ..terms },
         })
     }
 
@@ -254,11 +264,18 @@ impl Contract {
             PurposeRecord::Lease(lease_id) => {
                 let lease = self.lease_record(lease_id)?;
                 self.leases.remove(&lease_id);
+                if let Some(Cover { sla, .. }) = &lease.cover {
+                    bonds::change(sla.bond, bond::Event::Free { pays: sla.pays })?;
+                }
                 PaymentMsg::Lease(lease.terms)
             }
             PurposeRecord::Stake(node_id) => {
                 self.remove_stake(node_id, escrow_id)?;
                 PaymentMsg::Stake { node_id }
+            }
+            PurposeRecord::Bond => {
+                bonds::forget(escrow_id);
+                PaymentMsg::Bond
             }
         };
         self.payments.remove(&escrow_id);
@@ -266,9 +283,14 @@ impl Contract {
     }
 }
 
-/// Sends what was not needed to an account; detached. If the account is gone it stays here, as surplus.
-fn send(account: &AccountId, amount: Amount) {
-    if !amount.is_zero() && *account != predecessor() {
-        Promise::new(to_near(account)).transfer(NearToken::from_yoctonear(amount.0)).detach();
+/// The nodes that had tokens accepted in a run.
+fn contributors(run: &Run) -> impl Iterator<Item = NodeId> {
+    run.roster.iter().filter(|member| member.tokens > 0).map(|member| member.node_id)
+}
+
+/// Sends what was not needed to an account. If the account is gone it stays here, as surplus.
+fn give(account: &AccountId, amount: Amount) {
+    if *account != predecessor() {
+        send(account, amount);
     }
 }

@@ -1,10 +1,10 @@
 //! Rounds: a statement counts once a quorum of the roster and the meter signed it.
 
 use crate::{ComputeError, Contract, ContractExt, log, reputation::count_round};
-use near_sdk::near;
+use near_sdk::{env, near};
 use starling_contract_api::{compute::RosterSignature, events::ComputeEvent};
 use starling_contract_common::{OrPanic, is_signed};
-use starling_primitives::Signature;
+use starling_primitives::{Hash32, Signature};
 use starling_protocol::{
     run::{Event, MAX_ROSTER, Run},
     signing::{Domain, Role, RoundStatement},
@@ -18,9 +18,11 @@ impl Contract {
     /// Refund: none.
     pub fn post_round(&mut self, statement: RoundStatement, signatures: Vec<RosterSignature>, meter: Signature) {
         let run = self.run_record(statement.run_id).or_panic();
-        let signers = check_signatures(&run, &self.setup.domain(), &statement, &signatures, &meter).or_panic();
+        let domain = self.setup.domain();
+        let signers = check_signatures(&run, &domain, &statement, &signatures, &meter).or_panic();
+        let chain = Hash32(env::sha256_array(statement.chain_bytes(&domain)));
         let before = run;
-        let run = self.change_run(statement.run_id, Event::Round { statement: statement.clone(), signers }).or_panic();
+        let run = self.change_run(statement.run_id, Event::Round { statement: statement.clone(), signers, chain }).or_panic();
         count_round(&before, &statement, signers);
         log(&ComputeEvent::RoundAccepted { statement, signers: format!("{signers:016x}"), chain: run.chain, state: run.state });
     }

@@ -1,7 +1,7 @@
 //! Runs: who joins, who leaves, what time and the tenant demand.
 
 use crate::{ComputeError, Contract, ContractExt, log};
-use near_sdk::{Promise, near};
+use near_sdk::near;
 use starling_contract_api::events::ComputeEvent;
 use starling_contract_common::{OrPanic, now, predecessor};
 use starling_primitives::{NodeId, RunId};
@@ -33,13 +33,13 @@ impl Contract {
     ///
     /// Access: the tenant. Deposit: none. Gas: 110 T. State change: the run ends and is settled at once. Events: `run_changed`, `run_posted`, then `run_settled`. Refund: by `billing`.
     /// Answers whether `billing` took the post; if not, `settle_run` repeats it.
-    pub fn stop_run(&mut self, run_id: RunId) -> Promise {
+    pub fn stop_run(&mut self, run_id: RunId) {
         if self.run_record(run_id).or_panic().tenant != predecessor() {
             near_sdk::env::panic_str(&ComputeError::NotYours("run's tenant").to_string());
         }
         let run = self.change_run(run_id, Event::Stop).or_panic();
         log(&ComputeEvent::RunChanged { run_id, state: run.state });
-        self.post_run(run).or_panic()
+        self.post_run(run).or_panic().answers();
     }
 
     /// Does what time demands: starts a run whose enrolling is over, fails one whose round had no quorum in time.
@@ -57,7 +57,7 @@ impl Contract {
     }
 
     pub(crate) fn change_run(&mut self, run_id: RunId, event: Event) -> Result<Run, ComputeError> {
-        let run = self.run_record(run_id)?.apply(event, now(), &self.setup.domain())?;
+        let run = self.run_record(run_id)?.apply(event, now())?;
         self.runs.insert(&run_id, &run);
         Ok(run)
     }

@@ -19,9 +19,9 @@ impl Contract {
     ///
     /// Access: anyone. Deposit: none. Gas: 100 T. State change: the number of the post; settled once `billing` took the last one. Events: `run_posted`, then `run_settled`.
     /// Refund: by `billing`. Answers whether `billing` took it; if not, call again.
-    pub fn settle_run(&mut self, run_id: RunId) -> Promise {
+    pub fn settle_run(&mut self, run_id: RunId) {
         let run = self.run_record(run_id).or_panic();
-        self.post_run(run).or_panic()
+        self.post_run(run).or_panic().answers();
     }
 
     /// Posts the final figures of an ended lease and closes its escrow, once statements are no longer taken. It ends one whose time is over first. Where posts vest, it posts
@@ -29,8 +29,8 @@ impl Contract {
     ///
     /// Access: anyone. Deposit: none. Gas: 100 T. State change: closed once `billing` took the last post. Events: `lease_changed`, `lease_posted`, then `lease_settled`. Refund: by `billing`.
     /// Answers whether `billing` took it; if not, call again.
-    pub fn settle_lease(&mut self, lease_id: LeaseId) -> Promise {
-        self.post_lease(lease_id).or_panic()
+    pub fn settle_lease(&mut self, lease_id: LeaseId) {
+        self.post_lease(lease_id).or_panic().answers();
     }
 
     /// After a run's post.
@@ -71,7 +71,7 @@ impl Contract {
             RunState::Ended { settled: false, .. } => true,
             RunState::Pending | RunState::Enrolling { .. } | RunState::Training { .. } => false,
         };
-        let postings: Vec<Posting> = run.earned()?.into_iter().map(|(payee, total)| Posting { payee, total }).collect();
+        let postings = run.postings()?;
         if postings.is_empty() && !close {
             return Err(ComputeError::NothingToSettle);
         }
@@ -88,8 +88,8 @@ impl Contract {
             return Err(ComputeError::Settled);
         }
         let lease = stored.at(now());
+        self.keep_lease(&stored, &lease)?;
         if lease.state != stored.state {
-            self.leases.insert(&lease_id, &lease);
             log(&ComputeEvent::LeaseChanged { lease_id, state: lease.state });
         }
         let close = match lease.apply(lease::Event::Settled, now()) {
@@ -108,7 +108,7 @@ impl Contract {
         Ok(post.then(Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_lease_posted(lease_id)))
     }
 
-    fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Promise {
+    pub(crate) fn post(&self, escrow_id: EscrowId, seq: u64, postings: &[Posting], close: bool) -> Promise {
         ask(&Billing(self.setup.deployment.billing.clone()).ask_post(escrow_id, seq, postings, close))
     }
 }

@@ -1,7 +1,7 @@
 //! Stake: a provider's collateral, an escrow in `billing`. It is released by asking for closing there, and stops counting here.
 
 use crate::{ComputeError, Contract, ContractExt, escrow_read::EscrowRead, log, payments::PurposeRecord};
-use near_sdk::{Gas, Promise, env, near};
+use near_sdk::{Gas, env, near};
 use starling_contract_api::{billing::Billing, events::ComputeEvent};
 use starling_contract_common::{OrPanic, answer, ask};
 use starling_primitives::{AccountId, Amount, EscrowId, NodeId};
@@ -15,12 +15,12 @@ impl Contract {
     /// Reads a node's stake from `billing` again, and drops it here when it is closed or closing there.
     ///
     /// Access: anyone. Deposit: none. Gas: 40 T. State change: the stake may stop counting. Events: `stake_dropped`. Refund: none. Answers whether the stake counts.
-    pub fn check_stake(&mut self, node_id: NodeId) -> Promise {
+    pub fn check_stake(&mut self, node_id: NodeId) {
         let node = self.node_record(node_id).or_panic();
         let stake = node.stake.filter(|stake| stake.confirmed).ok_or(ComputeError::Stake(node_id, "has no confirmed stake")).or_panic();
         let question = Billing(self.setup.deployment.billing.clone()).ask_escrow(stake.escrow_id, READ_TGAS);
         let callback = Self::ext(env::current_account_id()).with_static_gas(CALLBACK_GAS).on_stake_read(node_id, stake.escrow_id);
-        ask(&question).then(callback)
+        ask(&question).then(callback).answers();
     }
 
     /// After `billing` told of a stake. An answer that cannot be read changes nothing.

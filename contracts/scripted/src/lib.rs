@@ -2,9 +2,9 @@
 //!
 //! Whoever calls may do anything here; nothing of it is worth anything.
 
-use near_sdk::{Gas, PanicOnDefault, Promise, env, near, serde_json::json};
+use near_sdk::{Gas, NearToken, PanicOnDefault, Promise, env, near, serde_json::json};
 use starling_contract_api::{Call, billing::StorageBalance};
-use starling_contract_common::{OrPanic, Table, answer, attached, call, predecessor, refund, require, require_one_yocto};
+use starling_contract_common::{OrPanic, Table, answer, attached, predecessor, refund, require, require_one_yocto, to_near};
 use starling_primitives::{AccountId, Amount};
 
 /// Gas of `ft_resolve_transfer`, and what stays here for making the promises.
@@ -144,4 +144,10 @@ impl Contract {
         self.balances.insert(from, &rest);
         self.mint(to.clone(), amount);
     }
+}
+
+fn call(told: &Call) -> Promise {
+    let Call { contract, method, args, gas, deposit } = told;
+    let deposit = NearToken::from_yoctonear(deposit.0);
+    Promise::new(to_near(contract)).function_call(method.as_str(), args.to_string().into_bytes(), deposit, Gas::from_gas(*gas))
 }

@@ -255,6 +255,7 @@ fn purpose(msg: &serde_json::Value) -> String {
         Ok(PaymentMsg::Run(terms)) => format!("a run of {} rounds", terms.rounds),
         Ok(PaymentMsg::Lease(terms)) => format!("a lease of offer {}", terms.offer_id),
         Ok(PaymentMsg::Stake { node_id }) => format!("the stake of node {node_id}"),
+        Ok(PaymentMsg::Bond) => "a bond".to_owned(),
         Ok(PaymentMsg::Licence { name }) => format!("a licence of {name}"),
         Ok(PaymentMsg::Use { name }) => format!("metered use of {name}"),
         Err(_) => "a payment".to_owned(),

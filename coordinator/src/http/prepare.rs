@@ -204,6 +204,8 @@ fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<Prepar
         availability: AVAILABILITY,
         invited: Vec::new(),
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     };
     let refused =
         |error: &dyn std::fmt::Display| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "terms_invalid", "The run cannot be prepared", error);

@@ -99,7 +99,7 @@ async fn stop(context: &Context, id: EscrowId, out: Output) -> Result<()> {
     let calls = match context.rpc.view(&compute.purpose(id)).await? {
         Some(Purpose::Run(run)) => vec![compute.stop_run(run), compute.settle_run(run)],
         Some(Purpose::Lease(lease)) => vec![compute.tick_lease(lease), compute.close_lease(lease), compute.settle_lease(lease)],
-        Some(Purpose::Stake(_)) | None => Vec::new(),
+        Some(Purpose::Stake(_) | Purpose::Bond) | None => Vec::new(),
     };
     for call in calls {
         if let Err(error) = context.rpc.call(&context.signer, &call).await {

@@ -20,7 +20,7 @@ pub const ACCOUNT_BYTES: u64 = 240;
 /// Bytes of a token's balance in an account's record, taken from the account's storage credit when the first of the token comes in.
 pub const TOKEN_BALANCE_BYTES: u64 = 90;
 /// Bytes of an escrow's record and its place in the payer's list, without its payees.
-pub const ESCROW_BASE_BYTES: u64 = 690;
+pub const ESCROW_BASE_BYTES: u64 = 710;
 /// Bytes of a payee in an escrow's record.
 pub const PAYEE_BYTES: u64 = 132;
 /// Bytes that an objection window adds to an escrow's record, without its payees.
@@ -250,7 +250,7 @@ impl Billing {
     /// Objects to what has not vested: it is returned, nothing is posted any more, and the target hears of it. Payer, or the session key that opened the escrow.
     pub fn object(&self, escrow_id: EscrowId, with_session_key: bool) -> Call {
         let deposit = if with_session_key { Amount::ZERO } else { ONE_YOCTO };
-        Call::new(&self.0, "object", json!({"escrow_id": escrow_id}), 40, deposit)
+        Call::new(&self.0, "object", json!({"escrow_id": escrow_id}), 60, deposit)
     }
 
     /// Asks for closing: seven days later anyone may close. Payer.
@@ -273,7 +273,7 @@ impl Billing {
         Call::new(&self.0, "vest", json!({"escrow_id": escrow_id}), 30, Amount::ZERO)
     }
 
-    /// Credits what an account earned before it was registered; anyone.
+    /// Credits what an account earned before it was registered, or has by a fixed part of all that is posted; anyone.
     pub fn claim(&self, escrow_id: EscrowId, account: &AccountId) -> Call {
         Call::new(&self.0, "claim", json!({"escrow_id": escrow_id, "account_id": account}), 20, Amount::ZERO)
     }

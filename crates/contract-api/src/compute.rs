@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_primitives::{AccountId, Amount, BasisPoints, EscrowId, LeaseId, NodeId, OfferId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
+    bond::Bond,
     lease::Lease,
     meter::Meter,
     node::{Capability, Node, OfferTerms},
@@ -22,6 +23,7 @@ use starling_protocol::{
 /// The methods that a node's function-call key is limited to.
 pub const NODE_METHODS: &[&str] = &[
     "accept_lease",
+    "pong",
     "close_lease",
     "enroll",
     "leave_run",
@@ -39,6 +41,9 @@ pub const RECORD_BYTES: u64 = 570;
 pub const ALLOW_LIST_BYTES: u64 = 60;
 /// Bytes of a tenant on such a list.
 pub const ALLOWED_BYTES: u64 = 68;
+
+/// What a tenant attaches to a ping. It goes to the node's provider and is ten times the gas of an answer: to ask without need costs more than it does harm.
+pub const PING_PRICE: Amount = Amount::from_millinear(5);
 
 /// What a list of so many tenants costs to store at its largest.
 pub fn allow_list_storage(tenants: u32) -> Amount {
@@ -208,9 +213,29 @@ impl Compute {
         Call::new(&self.0, "tick_run", json!({"run_id": run_id}), 20, Amount::ZERO)
     }
 
-    /// Accepts a lease within a minute of its payment. Node.
+    /// Accepts a lease within a minute of its payment, if the bond behind it is there. Node.
     pub fn accept_lease(&self, lease_id: LeaseId) -> Call {
-        Call::new(&self.0, "accept_lease", json!({"lease_id": lease_id}), 20, Amount::ZERO)
+        Call::new(&self.0, "accept_lease", json!({"lease_id": lease_id}), 40, Amount::ZERO)
+    }
+
+    /// Asks on chain whether the node of a covered lease answers; its tenant. The deposit is [`PING_PRICE`].
+    pub fn ping(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "ping", json!({"lease_id": lease_id}), 20, PING_PRICE)
+    }
+
+    /// Answers a ping. Node.
+    pub fn pong(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "pong", json!({"lease_id": lease_id}), 20, Amount::ZERO)
+    }
+
+    /// Has what a bond owes posted to `billing`; anyone. A ping of this lease that was not answered in time counts as a breach with it.
+    pub fn claim_bond(&self, lease_id: LeaseId) -> Call {
+        Call::new(&self.0, "claim_bond", json!({"lease_id": lease_id}), 100, Amount::ZERO)
+    }
+
+    /// A bond.
+    pub fn bond(&self, escrow_id: EscrowId) -> View<Option<Bond>> {
+        View::new(&self.0, "bond", json!({"escrow_id": escrow_id}))
     }
 
     /// Brings a statement with both signatures; anyone.
@@ -345,4 +370,6 @@ pub enum Purpose {
     Lease(LeaseId),
     /// A node's stake.
     Stake(NodeId),
+    /// A provider's bond.
+    Bond,
 }

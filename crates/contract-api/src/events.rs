@@ -6,6 +6,7 @@ use starling_primitives::{
     AccountId, Amount, Asset, BasisPoints, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, TimestampMs,
 };
 use starling_protocol::{
+    bond::{Bond, CoverState},
     escrow::{OpenTerms, Posting},
     lease::{Lease, LeaseState},
     meter::Meter,
@@ -154,6 +155,12 @@ pub enum ComputeEvent {
     StakeConfirmed { node_id: NodeId, escrow_id: EscrowId },
     /// A node's stake is closed or closing in `billing`: it counts no more.
     StakeDropped { node_id: NodeId, escrow_id: EscrowId },
+    /// A bond was paid, opened or asked back, or the part of it that is set aside or owed changed.
+    BondChanged { escrow_id: EscrowId, bond: Bond },
+    /// What a bond owes was sent to `billing`.
+    BondPosted { escrow_id: EscrowId, seq: u64, postings: Vec<Posting> },
+    /// A lease's promise changed: pinged, answered, broken or kept.
+    CoverChanged { lease_id: LeaseId, cover: CoverState },
     /// An offer was made.
     OfferCreated { offer: Offer },
     /// Only these tenants may take an offer from now on; anyone if there are none.

@@ -22,6 +22,8 @@ pub enum PaymentMsg {
         /// The node.
         node_id: NodeId,
     },
+    /// To `compute`: a bond, which offers of the payer may name behind a promise.
+    Bond,
     /// To `hub` or `market`: a licence.
     Licence {
         /// The listing.
@@ -107,8 +109,8 @@ pub fn refused_notice(target: &AccountId, escrow_id: EscrowId) -> Ask<AboutEscro
 pub const ON_PAYMENT_TGAS: u64 = 30;
 /// Gas of `on_opened`.
 pub const ON_OPENED_TGAS: u64 = 10;
-/// Gas of `on_objected`.
-pub const ON_OBJECTED_TGAS: u64 = 10;
+/// Gas of `on_objected`: a run has up to 31 nodes to count it for.
+pub const ON_OBJECTED_TGAS: u64 = 20;
 /// Gas of `on_holdback_refused`: a run has up to 64 nodes to count it for.
 pub const ON_HOLDBACK_REFUSED_TGAS: u64 = 25;
 
@@ -127,15 +129,19 @@ pub struct PayResult {
 pub const YOCTO_PER_BYTE: u128 = 10_000_000_000_000_000_000;
 
 /// Bytes of a run in `compute`, its index and its purpose, without its roster.
-pub const RUN_BASE_BYTES: u64 = 1_370;
+pub const RUN_BASE_BYTES: u64 = 1_380;
+/// Bytes that a delegate adds to a run.
+pub const RUN_DELEGATE_BYTES: u64 = 80;
 /// Bytes of a place in a run's roster.
 pub const MEMBER_BYTES: u64 = 120;
 /// Bytes of a lease in `compute`, its index and its purpose.
-pub const LEASE_BYTES: u64 = 970;
+pub const LEASE_BYTES: u64 = 1_040;
 /// Bytes that delegates add to a lease.
 pub const DELEGATES_BYTES: u64 = 480;
 /// Bytes of a stake in `compute`.
 pub const STAKE_BYTES: u64 = 200;
+/// Bytes of a bond in `compute`.
+pub const BOND_BYTES: u64 = 1_850;
 /// Bytes of a licence in `hub` or `market`, its index and its pending purchase.
 pub const LICENCE_BYTES: u64 = 1_000;
 /// Bytes of a metered use in `hub` or `market`, pending or open.
@@ -150,9 +156,13 @@ impl PaymentMsg {
     /// What the target needs for the storage of its record at its largest: [`PayArgs::storage`].
     pub fn storage(&self) -> Amount {
         storage_cost(match self {
-            Self::Run(terms) => RUN_BASE_BYTES + MEMBER_BYTES * u64::from(terms.max_nodes),
+            Self::Run(terms) => {
+                let delegate = if terms.delegate.is_some() { RUN_DELEGATE_BYTES } else { 0 };
+                RUN_BASE_BYTES + delegate + MEMBER_BYTES * u64::from(terms.max_nodes)
+            }
             Self::Lease(terms) => LEASE_BYTES + if terms.delegate.is_some() { DELEGATES_BYTES } else { 0 },
             Self::Stake { .. } => STAKE_BYTES,
+            Self::Bond => BOND_BYTES,
             Self::Licence { .. } => LICENCE_BYTES,
             Self::Use { .. } => USE_BYTES,
         })

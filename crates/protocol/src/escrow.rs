@@ -273,6 +273,7 @@ impl Escrow {
         };
         opened.vest(now);
         credit(opened, self.fee, is_registered, effects)?;
+        credit_parts(opened, is_registered, effects)?;
         let until = now.after(opened.availability);
         self.state = State::Settling { opened: opened.clone(), until };
         self.give_back(available, effects)?;
@@ -366,7 +367,8 @@ fn post(opened: &mut Opened, deposited: Amount, postings: Vec<Posting>, now: Tim
     Ok(opened.wait(&added, now)?)
 }
 
-/// Brings credits and fees up to what is earned. The fee is the ceiling of the cumulative figure, so that many small posts cost no more than one.
+/// Brings credits and fees up to what is earned. The fee is the ceiling of the cumulative figure, so that many small posts cost no more than one. Whoever has a fixed part
+/// claims it, or has it when the escrow closes: so a post costs little more however many share it.
 fn credit(
     opened: &mut Opened,
     fee: BasisPoints,
@@ -374,7 +376,7 @@ fn credit(
     effects: &mut Effects,
 ) -> Result<(), EscrowError> {
     let earned: Vec<Amount> = (0..opened.payees.len()).map(|place| opened.earned(opened.vested(place))).collect();
-    for (payee, earned) in opened.payees.iter_mut().zip(earned) {
+    for (place, (payee, earned)) in opened.payees.iter_mut().zip(earned).enumerate() {
         let fee_total = earned.fraction_ceil(fee);
         let fee_now = fee_total.checked_sub(payee.fee)?;
         let net_now = earned.checked_sub(fee_total)?.checked_sub(payee.credited)?.checked_sub(payee.unclaimed)?;
@@ -383,11 +385,23 @@ fn credit(
         if net_now.is_zero() {
             continue;
         }
-        if is_registered(&payee.account) {
+        if place >= opened.parts.len() && is_registered(&payee.account) {
             payee.credited = payee.credited.checked_add(net_now)?;
             effects.credits.push((payee.account.clone(), net_now));
         } else {
             payee.unclaimed = payee.unclaimed.checked_add(net_now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Credits those who have a fixed part with what waits for them.
+fn credit_parts(opened: &mut Opened, is_registered: &impl Fn(&AccountId) -> bool, effects: &mut Effects) -> Result<(), EscrowError> {
+    for payee in opened.payees.iter_mut().take(opened.parts.len()) {
+        if !payee.unclaimed.is_zero() && is_registered(&payee.account) {
+            let amount = std::mem::take(&mut payee.unclaimed);
+            payee.credited = payee.credited.checked_add(amount)?;
+            effects.credits.push((payee.account.clone(), amount));
         }
     }
     Ok(())

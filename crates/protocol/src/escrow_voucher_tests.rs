@@ -60,6 +60,29 @@ fn voucher__should_be_divided_by_the_parts_that_the_escrow_froze() {
 }
 
 #[test]
+fn parts__should_wait_for_their_claim_or_for_the_end() {
+    let whole = |seq, total| Event::Post { by: Authority::Voucher(KEY), seq, postings: vec![posting("publisher", total)], close: false };
+    let net = |gross: u128| Amount(gross - Amount(gross).fraction_ceil(bps(250)).0);
+    let escrow = divided_by(divided_terms()).expect("good terms");
+    let (escrow, effects) = step(&escrow, whole(1, 80_000), NOW);
+    assert_eq!(effects.credits, [(name("publisher"), net(50_000))], "one credit, however many share it");
+    let (escrow, effects) = step(&escrow, Event::Claim(name("aa")), NOW);
+    assert_eq!(effects.credits, [(name("aa"), net(20_000))]);
+    assert_eq!(escrow.apply(Event::Claim(name("aa")), NOW, everyone), Err(EscrowError::NothingToClaim(name("aa"))));
+    let (escrow, _) = step(&escrow, whole(2, 160_000), NOW);
+    let over = EXPIRES.after(GRACE).after(DurationMs(1));
+    let (closed, effects) = step(&escrow, Event::Close, over);
+    assert_eq!(effects.credits, [(name("aa"), Amount(net(40_000).0 - net(20_000).0)), (name("bb"), net(20_000))]);
+    assert!(closed.is_spent(), "nothing waits for anyone");
+    // Whoever cannot be credited at the end claims later.
+    let (closed, effects) = escrow.apply(Event::Close, over, |account| *account == name("bb")).expect("it is over");
+    assert_eq!(effects.credits, [(name("bb"), net(20_000))]);
+    let (closed, effects) = step(&closed, Event::Claim(name("aa")), over);
+    assert_eq!(effects.credits, [(name("aa"), Amount(net(40_000).0 - net(20_000).0))]);
+    assert!(closed.is_spent());
+}
+
+#[test]
 fn voucher__should_name_the_whole_for_who_gets_the_rest() {
     let escrow = divided_by(divided_terms()).expect("good terms");
     let refused = |postings: Vec<Posting>| {

@@ -3,6 +3,7 @@
 //! Paid by metered time: what node and meter both signed, never more than the price times the block time since acceptance.
 
 use crate::{
+    bond::{BondError, Cover},
     escrow::Posting,
     meter::{Delegate, Meter, MeterError, Metering},
     price::{is_near, near, time_earned},
@@ -136,6 +137,9 @@ pub struct Lease {
     /// What it is paid in, frozen at payment.
     #[serde(default = "near", skip_serializing_if = "is_near")]
     pub asset: Asset,
+    /// The offer's promise, frozen at payment; nothing where it makes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
 }
 
 /// What happens to a lease.
@@ -155,6 +159,10 @@ pub enum Event {
     CloseByTenant,
     /// The provider ends it.
     CloseByProvider,
+    /// The tenant asks on chain whether the node answers.
+    Ping,
+    /// The node answers.
+    Pong,
     /// Anyone: what the time demands.
     Tick,
     /// The last figures are posted and the escrow is closed.
@@ -183,7 +191,7 @@ pub enum LeaseError {
     #[error("the deposit is less than the quote of {0} yocto")]
     DepositTooSmall(Amount),
     /// The node did not accept in time.
-    #[error("the node had to accept by {0:?}")]
+    #[error("the node had to accept by {0}")]
     AcceptedTooLate(TimestampMs),
     /// The statement is for another lease or falls behind the last.
     #[error("the statement does not follow the last one: {0}")]
@@ -197,11 +205,14 @@ pub enum LeaseError {
         passed: DurationMs,
     },
     /// It is too early for a tick to change anything.
-    #[error("nothing is due before {0:?}")]
+    #[error("nothing is due before {0}")]
     NothingDue(TimestampMs),
     /// The rule of meters refused.
     #[error(transparent)]
     Meter(#[from] MeterError),
+    /// The rule of bonds refused.
+    #[error(transparent)]
+    Bond(#[from] BondError),
     /// Arithmetic left its range.
     #[error(transparent)]
     Amount(#[from] AmountError),
@@ -233,15 +244,17 @@ impl Lease {
                 next.metering = self.metering.replace(&self.meter(), &meter, self.earned()?, now)?;
                 (next.terms.meter, next.terms.delegate) = (meter.key, meter.delegate);
             }
-            (Event::CloseByTenant, LeaseState::Pending { .. }) => next.state = ended(Cause::TenantClosed, None, now),
-            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.state = ended(Cause::ProviderClosed, None, now),
-            (Event::CloseByTenant, LeaseState::Active { since, .. }) => next.state = ended(Cause::TenantClosed, Some(since), now),
-            (Event::CloseByProvider, LeaseState::Active { since, .. }) => next.state = ended(Cause::ProviderClosed, Some(since), now),
+            (Event::CloseByTenant, LeaseState::Pending { .. }) => next.end(Cause::TenantClosed, None, now),
+            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.end(Cause::ProviderClosed, None, now),
+            (Event::CloseByTenant, LeaseState::Active { since, .. }) => next.end(Cause::TenantClosed, Some(since), now),
+            (Event::CloseByProvider, LeaseState::Active { since, .. }) => next.end(Cause::ProviderClosed, Some(since), now),
+            (Event::Ping, LeaseState::Active { deadline, .. }) => next.cover = Some(next.promise()?.ping(deadline, now)?),
+            (Event::Pong, LeaseState::Active { .. }) => next.cover = Some(next.promise()?.pong(now)?),
+            // What was due is done by now.
+            (Event::Tick, _) if next.state != self.state || next.cover != self.cover => {}
             (Event::Tick, LeaseState::Pending { accept_by: due } | LeaseState::Active { deadline: due, .. }) => {
                 return Err(LeaseError::NothingDue(due));
             }
-            // What was due is done by now.
-            (Event::Tick, LeaseState::Closing { .. }) if next.state != self.state => {}
             (Event::Settled, LeaseState::Closing { cause, ended_at, post_until, .. }) => {
                 if now <= post_until {
                     return Err(LeaseError::NothingDue(post_until));
@@ -260,17 +273,15 @@ impl Lease {
             }
             (_, state) => return Err(LeaseError::WrongState(state.name())),
         }
+        next.pass(now);
         Ok(next)
     }
 
     /// The lease as it stands at `now`, whether or not anyone has called since a deadline passed.
     pub fn at(&self, now: TimestampMs) -> Self {
-        let state = match self.state {
-            LeaseState::Pending { accept_by } if now > accept_by => ended(Cause::NotAccepted, None, accept_by),
-            LeaseState::Active { since, deadline } if now > deadline => ended(Cause::TimeOver, Some(since), deadline),
-            state => state,
-        };
-        Self { state, ..self.clone() }
+        let mut next = self.clone();
+        next.pass(now);
+        next
     }
 
     /// What the node has earned so far, before the fee and without a delegate's part: never more than the deposit.
@@ -297,17 +308,48 @@ impl Lease {
         Ok(postings)
     }
 
+    fn promise(&self) -> Result<&Cover, BondError> {
+        self.cover.as_ref().ok_or(BondError::NoCover)
+    }
+
+    fn change_cover(&mut self, change: impl Fn(&Cover) -> Cover) {
+        self.cover = self.cover.as_ref().map(change);
+    }
+
+    /// What time does.
+    fn pass(&mut self, now: TimestampMs) {
+        match self.state {
+            LeaseState::Pending { accept_by } if now > accept_by => self.end(Cause::NotAccepted, None, accept_by),
+            LeaseState::Active { since, deadline } if now > deadline => self.end(Cause::TimeOver, Some(since), deadline),
+            LeaseState::Active { .. } => self.change_cover(|cover| cover.at(now)),
+            LeaseState::Unpaid | LeaseState::Pending { .. } | LeaseState::Closing { .. } | LeaseState::Closed { .. } => {}
+        }
+        let is_over = match self.state {
+            LeaseState::Closing { post_until, .. } => now > post_until,
+            LeaseState::Closed { .. } => true,
+            LeaseState::Unpaid | LeaseState::Pending { .. } | LeaseState::Active { .. } => false,
+        };
+        if is_over {
+            self.change_cover(Cover::keep);
+        }
+    }
+
+    fn end(&mut self, cause: Cause, since: Option<TimestampMs>, ended_at: TimestampMs) {
+        self.change_cover(|cover| cover.end(ended_at));
+        self.state = ended(cause, since, ended_at);
+    }
+
     /// Takes a statement for time up to `until`, and ends the lease with a final one.
     fn take(&mut self, statement: &LeaseStatement, now: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
         match self.state {
             LeaseState::Active { since, .. } => {
-                self.take_figures(statement, since, until)?;
+                self.take_figures(statement, since, until, now)?;
                 if statement.is_final {
-                    self.state = ended(Cause::Completed, Some(since), now);
+                    self.end(Cause::Completed, Some(since), now);
                 }
             }
             LeaseState::Closing { cause, since: Some(since), ended_at, post_until } if now <= post_until => {
-                self.take_figures(statement, since, until.min(ended_at))?;
+                self.take_figures(statement, since, until.min(ended_at), now)?;
                 if statement.is_final {
                     self.state = LeaseState::Closing { cause, since: Some(since), ended_at, post_until: before(now) };
                 }
@@ -317,7 +359,13 @@ impl Lease {
         Ok(())
     }
 
-    fn take_figures(&mut self, statement: &LeaseStatement, since: TimestampMs, until: TimestampMs) -> Result<(), LeaseError> {
+    fn take_figures(
+        &mut self,
+        statement: &LeaseStatement,
+        since: TimestampMs,
+        until: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<(), LeaseError> {
         let refused = |what| Err(LeaseError::DoesNotFollow(what));
         match statement {
             statement if statement.lease_id != self.id || statement.escrow_id != self.escrow_id => return refused("another lease"),
@@ -330,6 +378,7 @@ impl Lease {
             return Err(LeaseError::MoreThanPassed { claimed, passed });
         }
         (self.seq, self.metered, self.units, self.output) = (statement.seq, claimed, statement.units, Some(statement.output));
+        self.change_cover(|cover| cover.worked(claimed, statement.units, now));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
+use crate::bond::{Breach, CoverState, Sla};
 use proptest::prelude::*;
 use starling_primitives::BasisPoints;
 
@@ -42,6 +43,7 @@ fn unpaid() -> Lease {
         state: LeaseState::Unpaid,
         metering: Metering::default(),
         asset: Asset::Near,
+        cover: None,
     }
 }
 
@@ -199,7 +201,7 @@ fn states__should_take_exactly_their_events() {
     let now = ACCEPTED.after(DurationMs(1));
     let closing = step(&active(), Event::CloseByTenant, now);
     let closed = step(&closing, Event::Settled, now.after(POST_PERIOD).after(MS));
-    let events: [(&str, Event); 10] = [
+    let events: [(&str, Event); 12] = [
         ("opened", Event::Opened),
         ("accept", Event::Accept),
         ("statement", Event::Statement(statement(1, 1))),
@@ -210,6 +212,8 @@ fn states__should_take_exactly_their_events() {
         ("replace_meter", Event::ReplaceMeter(own_key())),
         ("objected", Event::Objected),
         ("escrow_closed", Event::EscrowClosed),
+        ("ping", Event::Ping),
+        ("pong", Event::Pong),
     ];
     let objected = step(&active(), Event::Objected, now);
     let table: [(Lease, &[&str]); 6] = [
@@ -217,7 +221,17 @@ fn states__should_take_exactly_their_events() {
         (pending(), &["accept", "close_by_tenant", "close_by_provider", "replace_meter", "objected", "escrow_closed"]),
         (
             active(),
-            &["statement", "former_statement", "close_by_tenant", "close_by_provider", "replace_meter", "objected", "escrow_closed"],
+            &[
+                "statement",
+                "former_statement",
+                "close_by_tenant",
+                "close_by_provider",
+                "replace_meter",
+                "objected",
+                "escrow_closed",
+                "ping",
+                "pong",
+            ],
         ),
         (closing, &["statement", "former_statement", "settled", "objected"]),
         (closed, &["objected"]),
@@ -284,6 +298,80 @@ fn objection__should_close_a_lease_with_its_own_cause() {
         assert_eq!(step(&lease, Event::Objected, later).state, LeaseState::Closed { cause: Cause::Objected, ended_at: now });
     }
     assert_eq!(step(&active(), Event::EscrowClosed, now).state, LeaseState::Closed { cause: Cause::EscrowClosed, ended_at: now });
+}
+
+/// An active lease whose node answers within five minutes and makes a unit a second.
+fn covered() -> Lease {
+    let sla = Sla { bond: EscrowId(11), pays: Amount(10), units_per_hour: 3_600, answer_time: DurationMs::from_secs(300) };
+    Lease { cover: Some(Cover::new(sla, DEADLINE.after(DURATION))), ..active() }
+}
+
+fn stands(lease: &Lease) -> CoverState {
+    lease.cover.as_ref().expect("it is covered").state
+}
+
+#[test]
+fn ping__should_break_the_promise_once_it_is_not_answered() {
+    let answer_by = ACCEPTED.after(DurationMs::from_secs(300));
+    let pinged = step(&covered(), Event::Ping, ACCEPTED);
+    assert_eq!(stands(&pinged), CoverState::Pinged { answer_by });
+    assert_eq!(stands(&step(&pinged, Event::Pong, answer_by)), CoverState::Standing { ping_from: answer_by });
+    let late = answer_by.after(MS);
+    assert_eq!(pinged.apply(Event::Pong, late), Err(BondError::WrongState("broken").into()));
+    assert_eq!(pinged.apply(Event::Tick, answer_by), Err(LeaseError::NothingDue(DEADLINE)));
+    let unanswered = CoverState::Broken { breach: Breach::Unanswered, at: answer_by };
+    let broken = step(&pinged, Event::Tick, late);
+    assert_eq!((stands(&broken), broken.state), (unanswered, covered().state), "the lease goes on");
+    // However it ends, and however late anyone says so, what was broken stays broken.
+    for event in [Event::CloseByProvider, Event::CloseByTenant, Event::Objected, Event::EscrowClosed, done(1, 1_000)] {
+        assert_eq!(stands(&step(&pinged, event, late)), unanswered);
+    }
+    let after_all = DEADLINE.after(DurationMs::from_days(2));
+    assert_eq!(stands(&step(&pinged, Event::Tick, after_all)), unanswered);
+    assert_eq!(stands(&step(&pinged, Event::Settled, after_all)), unanswered);
+    assert_eq!(active().apply(Event::Ping, ACCEPTED), Err(BondError::NoCover.into()));
+    assert_eq!(active().apply(Event::Pong, ACCEPTED), Err(BondError::NoCover.into()));
+    let last = DEADLINE.0 - DurationMs::from_secs(300).0;
+    assert_eq!(covered().apply(Event::Ping, TimestampMs(last)), Err(BondError::PingTooLate(DEADLINE).into()));
+    assert!(covered().apply(Event::Ping, TimestampMs(last - 1)).is_ok());
+}
+
+#[test]
+fn promise__should_be_kept_when_nothing_more_can_come() {
+    let now = ACCEPTED.after(DurationMs(10_000));
+    let pinged = step(&covered(), Event::Ping, ACCEPTED);
+    for event in [Event::CloseByTenant, Event::CloseByProvider] {
+        let closing = step(&pinged, event, now);
+        assert!(closing.cover.as_ref().is_some_and(Cover::holds), "a last statement may still come");
+        let last = now.after(POST_PERIOD);
+        assert_eq!(closing.apply(Event::Tick, last), Err(LeaseError::WrongState("closing")));
+        assert_eq!(stands(&step(&closing, Event::Tick, last.after(MS))), CoverState::Kept);
+        assert_eq!(stands(&step(&closing, Event::Settled, last.after(MS))), CoverState::Kept);
+    }
+    for event in [Event::Objected, Event::EscrowClosed, done(1, 9_000)] {
+        let later = now.after(MS);
+        assert_eq!(stands(&step(&pinged, event, now).at(later)), CoverState::Kept);
+    }
+    // One that no node accepted was never at work.
+    let pending = Lease { state: pending().state, ..covered() };
+    assert_eq!(pending.apply(Event::Ping, NOW), Err(LeaseError::WrongState("pending")));
+    assert_eq!(stands(&step(&pending, Event::Tick, NOW.after(ACCEPT_PERIOD).after(MS))), CoverState::Kept);
+    assert_eq!(stands(&step(&pending, Event::CloseByTenant, NOW).at(NOW.after(MS))), CoverState::Kept);
+}
+
+#[test]
+fn statement__should_break_the_promise_with_too_little_work() {
+    let work = |seq, metered_ms, units| Event::Statement(LeaseStatement { units, ..statement(seq, metered_ms) });
+    let now = ACCEPTED.after(DurationMs(120_000));
+    assert!(step(&covered(), work(1, 120_000, 120), now).cover.is_some_and(|cover| cover.holds()));
+    let slow = step(&covered(), work(1, 120_000, 119), now);
+    let broken = CoverState::Broken { breach: Breach::TooSlow, at: now };
+    assert_eq!(stands(&slow), broken);
+    assert_eq!(slow.earned(), Ok(Amount(120_000)), "what was metered is paid all the same");
+    // The last statement of a lease that was ended counts too, and one that has too little and is refused does not.
+    let ended = step(&covered(), Event::CloseByProvider, now);
+    assert_eq!(stands(&step(&ended, work(1, 120_000, 0), now)), broken);
+    assert!(covered().apply(work(1, 120_001, 0), now).is_err());
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The pure rules of Starling: escrow, lease, meter, run, listing, price, reputation and upgrade, and every byte string that is signed.
+//! The pure rules of Starling: escrow, lease, bond, meter, run, listing, price, reputation and upgrade, and every byte string that is signed.
 //!
 //! A rule takes a state, an event and the time, and gives the new state and what must follow from it. It reads no clock, does no I/O and draws no random
 //! number, so the contract, the coordinator, the browser and a third party with a copy of the chain reach the same answer.
 
+pub mod bond;
 pub mod escrow;
 pub mod lease;
 pub mod listing;

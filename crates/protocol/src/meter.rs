@@ -77,7 +77,7 @@ pub enum MeterError {
     #[error("at most {MAX_DELEGATES} delegates are paid of one escrow")]
     TooMany,
     /// The meter was replaced a moment ago.
-    #[error("the meter was replaced a moment ago: possible from {0:?}")]
+    #[error("the meter was replaced a moment ago: possible from {0}")]
     TooEarly(TimestampMs),
     /// Arithmetic left its range.
     #[error(transparent)]

@@ -1,7 +1,8 @@
 //! Nodes and offers as `compute` keeps them.
 
 use crate::{
-    escrow::MAX_OBJECTION_WINDOW,
+    bond::{CLAIM_PERIOD, MAX_ANSWER_TIME, MIN_ANSWER_TIME, Sla},
+    escrow::{CLOSING_PERIOD, MAX_OBJECTION_WINDOW},
     price::{is_near, near},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -10,6 +11,10 @@ use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId
 
 /// The longest lease an offer may allow.
 pub const MAX_LEASE: DurationMs = DurationMs::from_days(30);
+/// How long a lease's escrow lives beyond the lease itself: acceptance, the last statement, settlement.
+pub const LEASE_MARGIN: DurationMs = DurationMs::from_hours(1);
+/// The longest lease that an offer with a bond behind it may allow: the bond is there to be claimed whatever its provider does.
+pub const MAX_COVERED_LEASE: DurationMs = DurationMs(CLOSING_PERIOD.0 - CLAIM_PERIOD.0 - LEASE_MARGIN.0);
 
 /// The most tenants on an offer's list.
 pub const MAX_ALLOWED: usize = 32;
@@ -92,6 +97,9 @@ pub struct OfferTerms {
     /// What prices are in, and what a lease is paid in: NEAR, or a token that `billing` takes, in its smallest units.
     #[serde(default = "near", skip_serializing_if = "is_near")]
     pub asset: Asset,
+    /// What is promised, with a bond behind it; nothing if nothing is. Its leases are [`MAX_COVERED_LEASE`] long at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sla: Option<Sla>,
 }
 
 /// Why a node or an offer was refused. Nothing has changed.
@@ -103,6 +111,11 @@ pub enum NodeError {
     /// The objection window is too long.
     #[error("the objection window may be {MAX_OBJECTION_WINDOW} at most")]
     ObjectionWindow,
+    /// The promise is outside its limits.
+    #[error(
+        "a bond must pay something, an answer take {MIN_ANSWER_TIME} to {MAX_ANSWER_TIME}, and a covered lease {MAX_COVERED_LEASE} at most"
+    )]
+    Sla,
     /// Too many tenants, or one twice.
     #[error("an offer's list has at most {MAX_ALLOWED} tenants, each once")]
     AllowList,
@@ -124,6 +137,7 @@ impl OfferTerms {
         match self {
             _ if !ordered => Err(NodeError::LeaseTimes),
             terms if terms.objection_window > MAX_OBJECTION_WINDOW => Err(NodeError::ObjectionWindow),
+            Self { sla: Some(sla), max_lease, .. } if !sla.check() || *max_lease > MAX_COVERED_LEASE => Err(NodeError::Sla),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ fn terms() -> OfferTerms {
         max_lease: MAX_LEASE,
         objection_window: MAX_OBJECTION_WINDOW,
         asset: Asset::Near,
+        sla: None,
     }
 }
 
@@ -25,10 +26,24 @@ fn offer__should_keep_its_limits() {
         (OfferTerms { min_lease: MAX_LEASE, ..terms() }, Ok(())),
         (OfferTerms { objection_window: longer(MAX_OBJECTION_WINDOW), ..terms() }, Err(NodeError::ObjectionWindow)),
         (OfferTerms { objection_window: DurationMs(0), ..terms() }, Ok(())),
+        (promising(MAX_COVERED_LEASE, sla()), Ok(())),
+        (promising(longer(MAX_COVERED_LEASE), sla()), Err(NodeError::Sla)),
+        (promising(MAX_COVERED_LEASE, Sla { pays: Amount::ZERO, ..sla() }), Err(NodeError::Sla)),
+        (promising(MAX_COVERED_LEASE, Sla { answer_time: MIN_ANSWER_TIME, ..sla() }), Ok(())),
+        (promising(MAX_COVERED_LEASE, Sla { answer_time: DurationMs(MIN_ANSWER_TIME.0 - 1), ..sla() }), Err(NodeError::Sla)),
+        (promising(MAX_COVERED_LEASE, Sla { answer_time: longer(MAX_ANSWER_TIME), ..sla() }), Err(NodeError::Sla)),
     ];
     for (terms, expect) in cases {
         assert_eq!(terms.check(), expect, "{terms:?}");
     }
+}
+
+fn sla() -> Sla {
+    Sla { bond: EscrowId(1), pays: Amount(1), units_per_hour: 0, answer_time: MAX_ANSWER_TIME }
+}
+
+fn promising(max_lease: DurationMs, sla: Sla) -> OfferTerms {
+    OfferTerms { max_lease, sla: Some(sla), ..terms() }
 }
 
 #[test]

@@ -47,13 +47,13 @@ pub fn time_earned(price_per_hour: Amount, metered: DurationMs) -> Result<Amount
     price_per_hour.mul_div_floor(metered.0, MS_PER_HOUR)
 }
 
-/// The quote of a run: every round full, every node in it.
+/// The quote of a run: every round full, every node in it, and the delegate's part besides if the meter is one.
 pub fn quote_run(terms: &RunTerms, fee: BasisPoints) -> Result<Quote, AmountError> {
     let tokens = u64::from(terms.rounds)
         .checked_mul(u64::from(terms.max_nodes))
         .and_then(|slots| slots.checked_mul(u64::from(terms.tokens_per_round)))
         .ok_or(AmountError::Overflow)?;
-    Ok(quote(terms.price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)?, fee))
+    quote_work(terms.price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)?, terms.delegate.as_deref(), fee)
 }
 
 /// The quote of a lease: its whole time, and the delegate's part besides if the meter is one.
@@ -63,7 +63,7 @@ pub fn quote_lease(
     delegate: Option<&Delegate>,
     fee: BasisPoints,
 ) -> Result<Quote, AmountError> {
-    quote_metered(price_per_hour.mul_div_ceil(duration.0, MS_PER_HOUR)?, delegate, fee)
+    quote_work(price_per_hour.mul_div_ceil(duration.0, MS_PER_HOUR)?, delegate, fee)
 }
 
 /// The quote of a purchase. Nothing is held back: purchases are final.
@@ -71,7 +71,7 @@ pub fn quote_purchase(price: Amount, fee: BasisPoints) -> Quote {
     Quote { held_back_at_most: Amount::ZERO, ..quote(price, fee) }
 }
 
-fn quote_metered(earned_at_most: Amount, delegate: Option<&Delegate>, fee: BasisPoints) -> Result<Quote, AmountError> {
+fn quote_work(earned_at_most: Amount, delegate: Option<&Delegate>, fee: BasisPoints) -> Result<Quote, AmountError> {
     let delegate_at_most = delegate.map_or(Amount::ZERO, |delegate| earned_at_most.fraction_ceil(delegate.share));
     Ok(Quote { delegate_at_most, ..quote(earned_at_most.checked_add(delegate_at_most)?, fee) })
 }

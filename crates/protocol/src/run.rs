@@ -2,13 +2,14 @@
 //!
 //! A round counts once at least two thirds of its roster and the meter have signed its statement. It pays each node its accepted tokens, never more than were assigned.
 
-use crate::{
-    price::{is_near, near, tokens_earned},
-    signing::{Domain, RoundStatement},
-};
+mod terms;
+
+pub use terms::RunTerms;
+
+use crate::{escrow::Posting, price::tokens_earned, signing::RoundStatement};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, AmountError, Asset, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, TimestampMs};
+use starling_primitives::{AccountId, Amount, AmountError, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, TimestampMs};
 
 /// The most nodes of one run on chain.
 pub const MAX_ROSTER: u16 = 64;
@@ -22,45 +23,6 @@ pub const MAX_ROUND_TIME: DurationMs = DurationMs::from_hours(24);
 pub const MAX_ENROLL_TIME: DurationMs = DurationMs::from_hours(24);
 /// How long after the last possible round a run's escrow still takes posts.
 pub const RUN_MARGIN: DurationMs = DurationMs::from_hours(1);
-
-/// What the tenant pays for: fixed in the payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunTerms {
-    /// Hash of the canonical recipe, an artifact.
-    pub recipe: Hash32,
-    /// Hash of the training data, an artifact.
-    pub data: Hash32,
-    /// Hash of the held-out data, an artifact.
-    pub held_out: Hash32,
-    /// Hash of the outer state that training starts from, an artifact; its root is `base_root`.
-    pub base: Hash32,
-    /// State root before the first round.
-    pub base_root: Hash32,
-    /// How many rounds.
-    pub rounds: u32,
-    /// Fewer nodes than this do not start.
-    pub min_nodes: u16,
-    /// At most so many nodes.
-    pub max_nodes: u16,
-    /// Tokens assigned to each node in each round.
-    pub tokens_per_round: u32,
-    /// One price per accepted token, by the million.
-    pub price_per_million_tokens: Amount,
-    /// How long enrolling takes at most.
-    pub enroll_time: DurationMs,
-    /// How long a round takes at most.
-    pub round_time: DurationMs,
-    /// The key that co-signs each round: the tenant's own.
-    pub meter: PublicKey,
-    /// How long the result must be served before the holdback vests.
-    pub availability: DurationMs,
-    /// Only these nodes may enroll; anyone when empty. 64 at most.
-    pub invited: Vec<NodeId>,
-    /// What the price is in, and what the run is paid in: NEAR, or a token that `billing` takes, in its smallest units.
-    #[serde(default = "near", skip_serializing_if = "is_near")]
-    pub asset: Asset,
-}
 
 /// A node's place in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -91,6 +53,8 @@ pub enum FailReason {
     RoundTimedOut,
     /// Too many nodes left.
     RosterTooSmall,
+    /// The tenant objected in `billing` to what the meter had signed.
+    Objected,
 }
 
 /// How a run ended.
@@ -104,6 +68,8 @@ pub enum Ending {
     /// It could not go on.
     Failed(FailReason),
 }
+
+const OBJECTED: Ending = Ending::Failed(FailReason::Objected);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -178,6 +144,8 @@ pub enum Event {
         statement: RoundStatement,
         /// Bit *i* is set when place *i* of the roster signed.
         signers: u64,
+        /// The hash chain after it, [`RoundStatement::chain_hash`]: a chain has the hash function in its own machine.
+        chain: Hash32,
     },
     /// The tenant stops the run.
     Stop,
@@ -185,6 +153,8 @@ pub enum Event {
     Tick,
     /// The last figures are posted and the escrow is closed.
     Settled,
+    /// The tenant objected in `billing`: nothing is posted any more.
+    Objected,
 }
 
 /// Why an event was refused. Nothing has changed.
@@ -223,7 +193,7 @@ pub enum RunError {
     #[error("the round's deadline has passed")]
     RoundOver,
     /// It is too early for a tick to change anything.
-    #[error("nothing is due before {0:?}")]
+    #[error("nothing is due before {0}")]
     NothingDue(TimestampMs),
     /// Arithmetic left its range.
     #[error(transparent)]
@@ -234,34 +204,6 @@ impl Member {
     /// A node that joins.
     pub fn new(node_id: NodeId, payout: AccountId, key: PublicKey) -> Self {
         Self { node_id, payout, key, tokens: 0, missed: 0, leaving: false, left: false }
-    }
-}
-
-impl RunTerms {
-    /// Whether the terms are within their limits.
-    pub fn check(&self) -> Result<(), RunError> {
-        let refused = |what| Err(RunError::Terms(what));
-        match self {
-            terms if terms.rounds == 0 || terms.rounds > MAX_ROUNDS => refused("rounds must be 1 to 100000"),
-            terms if terms.min_nodes == 0 || terms.min_nodes > terms.max_nodes || terms.max_nodes > MAX_ROSTER => {
-                refused("nodes must satisfy 1 <= min_nodes <= max_nodes <= 64")
-            }
-            terms if terms.tokens_per_round == 0 => refused("tokens_per_round must not be 0"),
-            terms if terms.round_time < DurationMs::from_secs(1) || terms.round_time > MAX_ROUND_TIME => {
-                refused("round_time must be 1 s to 24 h")
-            }
-            terms if terms.enroll_time < DurationMs::from_secs(1) || terms.enroll_time > MAX_ENROLL_TIME => {
-                refused("enroll_time must be 1 s to 24 h")
-            }
-            terms if terms.invited.len() > usize::from(MAX_ROSTER) => refused("at most 64 nodes may be invited"),
-            _ => Ok(()),
-        }
-    }
-
-    /// When the escrow of a run created at `now` expires: every phase at its longest, and a margin.
-    pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
-        let rounds = DurationMs(self.round_time.0.saturating_mul(u64::from(self.rounds)));
-        now.after(self.enroll_time).after(rounds).after(RUN_MARGIN)
     }
 }
 
@@ -297,8 +239,8 @@ impl Run {
         })
     }
 
-    /// Applies an event. `domain` is that of `compute`, for the hash chain.
-    pub fn apply(&self, event: Event, now: TimestampMs, domain: &Domain) -> Result<Self, RunError> {
+    /// Applies an event.
+    pub fn apply(&self, event: Event, now: TimestampMs) -> Result<Self, RunError> {
         let mut next = self.clone();
         match (event, self.state) {
             (Event::Opened, RunState::Pending) => next.state = RunState::Enrolling { until: now.after(self.terms.enroll_time) },
@@ -320,11 +262,12 @@ impl Run {
                 let member = next.roster.iter_mut().find(|member| member.node_id == node_id && !member.left && !member.leaving);
                 member.ok_or(RunError::NotInRun(node_id))?.leaving = true;
             }
-            (Event::Round { statement, signers }, RunState::Training { round, deadline }) => {
+            (Event::Round { statement, signers, chain }, RunState::Training { round, deadline }) => {
                 if now > deadline {
                     return Err(RunError::RoundOver);
                 }
-                next.accept_round(&statement, signers, round, domain)?;
+                next.accept_round(&statement, signers, round)?;
+                next.chain = chain;
                 if next.rounds_done == self.terms.rounds {
                     next.end(Ending::Finished, now);
                 } else {
@@ -351,6 +294,10 @@ impl Run {
                 next.end(Ending::Failed(FailReason::RoundTimedOut), now);
             }
             (Event::Settled, RunState::Ended { ending, at, settled: false }) => next.state = RunState::Ended { ending, at, settled: true },
+            (Event::Objected, state) if !matches!(state, RunState::Ended { ending: OBJECTED, .. }) => {
+                let at = if let RunState::Ended { at, .. } = state { at } else { now };
+                next.state = RunState::Ended { ending: OBJECTED, at, settled: true };
+            }
             (_, state) => return Err(RunError::WrongState(state.name())),
         }
         Ok(next)
@@ -362,15 +309,24 @@ impl Run {
         u32::try_from((2 * present).div_ceil(3)).unwrap_or(u32::MAX)
     }
 
-    /// What each payee has earned so far, before the fee: the cumulative vector that is posted. One entry a payee, ordered by name.
-    pub fn earned(&self) -> Result<Vec<(AccountId, Amount)>, RunError> {
-        let mut earned = std::collections::BTreeMap::<&AccountId, Amount>::new();
-        for member in self.roster.iter().filter(|member| member.tokens > 0) {
-            let amount = tokens_earned(self.terms.price_per_million_tokens, member.tokens)?;
-            let sum = earned.entry(&member.payout).or_default();
-            *sum = sum.checked_add(amount)?;
+    /// What is posted now, cumulative, before the fee: what nodes have earned and the delegate's part of it besides, paid by the tenant. One entry a payee, ordered by name.
+    pub fn postings(&self) -> Result<Vec<Posting>, RunError> {
+        let mut earned = self.earned()?;
+        if let Some(delegate) = &self.terms.delegate {
+            let part = delegate.part(Amount::sum(earned.iter().map(|(_, amount)| *amount))?);
+            add(&mut earned, &delegate.account, part)?;
         }
-        Ok(earned.into_iter().map(|(account, amount)| (account.clone(), amount)).collect())
+        earned.retain(|(_, amount)| !amount.is_zero());
+        Ok(earned.into_iter().map(|(payee, total)| Posting { payee, total }).collect())
+    }
+
+    /// What each node's payee has earned so far, before the fee and without a delegate's part. One entry a payee, ordered by name.
+    pub fn earned(&self) -> Result<Vec<(AccountId, Amount)>, RunError> {
+        let mut earned = Vec::new();
+        for member in self.roster.iter().filter(|member| member.tokens > 0) {
+            add(&mut earned, &member.payout, tokens_earned(self.terms.price_per_million_tokens, member.tokens)?)?;
+        }
+        Ok(earned)
     }
 
     fn enroll(&mut self, member: Member) -> Result<(), RunError> {
@@ -384,7 +340,7 @@ impl Run {
         Ok(())
     }
 
-    fn accept_round(&mut self, statement: &RoundStatement, signers: u64, round: u32, domain: &Domain) -> Result<(), RunError> {
+    fn accept_round(&mut self, statement: &RoundStatement, signers: u64, round: u32) -> Result<(), RunError> {
         let refused = |what| Err(RunError::DoesNotFollow(what));
         match statement {
             statement if statement.run_id != self.id || statement.escrow_id != self.escrow_id => return refused("another run"),
@@ -408,7 +364,6 @@ impl Run {
             member.missed = if took_part { 0 } else { member.missed.saturating_add(1) };
             member.left |= member.leaving || member.missed >= MAX_MISSED;
         }
-        self.chain = statement.chain_hash(domain);
         self.state_root = statement.state_root;
         self.rounds_done += 1;
         Ok(())
@@ -428,6 +383,15 @@ impl Run {
     fn end(&mut self, ending: Ending, at: TimestampMs) {
         self.state = RunState::Ended { ending, at, settled: false };
     }
+}
+
+/// Adds to a payee's figure in a list that is ordered by name.
+fn add(earned: &mut Vec<(AccountId, Amount)>, payee: &AccountId, amount: Amount) -> Result<(), AmountError> {
+    match earned.binary_search_by(|(other, _)| other.cmp(payee)) {
+        Ok(place) => earned[place].1 = earned[place].1.checked_add(amount)?,
+        Err(place) => earned.insert(place, (payee.clone(), amount)),
+    }
+    Ok(())
 }
 
 impl RunState {

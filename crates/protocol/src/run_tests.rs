@@ -2,7 +2,13 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
+use crate::{
+    escrow::{MAX_OBJECTION_WINDOW, MAX_VESTING_PAYEES},
+    meter::Delegate,
+    signing::Domain,
+};
 use proptest::prelude::*;
+use starling_primitives::Asset;
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const ENROLL: DurationMs = DurationMs::from_secs(60);
@@ -36,6 +42,8 @@ fn terms() -> RunTerms {
         availability: DurationMs::from_hours(2),
         invited: vec![],
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     }
 }
 
@@ -49,7 +57,7 @@ fn member(id: u64) -> Member {
 
 #[track_caller]
 fn step(run: &Run, event: Event, now: TimestampMs) -> Run {
-    run.apply(event, now, &domain()).expect("the event is taken")
+    run.apply(event, now).expect("the event is taken")
 }
 
 fn pending_with(terms: RunTerms) -> Run {
@@ -73,7 +81,12 @@ fn statement(run: &Run, tokens: &[u32]) -> RoundStatement {
 }
 
 fn round(run: &Run, tokens: &[u32], signers: u64) -> Event {
-    Event::Round { statement: statement(run, tokens), signers }
+    signed(statement(run, tokens), signers)
+}
+
+fn signed(statement: RoundStatement, signers: u64) -> Event {
+    let chain = statement.chain_hash(&domain());
+    Event::Round { statement, signers, chain }
 }
 
 fn deadline(run: &Run) -> TimestampMs {
@@ -128,17 +141,84 @@ fn deposit__should_cover_the_quote_to_the_yocto() {
     assert_eq!(Run::new(RunId(1), name("tenant"), EscrowId(1), short, terms(), NOW), Err(RunError::DepositTooSmall(needed)));
 }
 
+fn delegate(share: u16) -> Box<Delegate> {
+    Box::new(Delegate { account: name("delegate"), share: starling_primitives::BasisPoints::new(share).expect("a part") })
+}
+
+fn delegated() -> RunTerms {
+    RunTerms { delegate: Some(delegate(1_000)), objection_window: DurationMs::from_hours(5), ..terms() }
+}
+
+#[test]
+fn delegate__should_want_a_window_a_share_and_a_place_within_their_limits() {
+    let longest = RunTerms { objection_window: MAX_OBJECTION_WINDOW, delegate: Some(delegate(2_500)), ..terms() };
+    let fullest = RunTerms { max_nodes: MAX_VESTING_PAYEES - 1, ..delegated() };
+    for case in [&delegated(), &longest, &fullest] {
+        assert_eq!(case.check(), Ok(()), "{case:?}");
+    }
+    assert_eq!((terms().max_payees(), delegated().max_payees(), fullest.max_payees()), (4, 5, MAX_VESTING_PAYEES));
+    let cases = [
+        RunTerms { delegate: None, ..delegated() },
+        RunTerms { objection_window: DurationMs(0), ..delegated() },
+        RunTerms { objection_window: DurationMs(MAX_OBJECTION_WINDOW.0 + 1), ..delegated() },
+        RunTerms { delegate: Some(delegate(2_501)), ..delegated() },
+        RunTerms { max_nodes: MAX_VESTING_PAYEES, ..delegated() },
+    ];
+    for case in cases {
+        assert!(matches!(case.check(), Err(RunError::Terms(_))), "{case:?}");
+    }
+}
+
+#[test]
+fn delegate__should_get_its_part_besides_what_nodes_earn() {
+    let quote = crate::price::quote_run(&delegated(), starling_primitives::BasisPoints::ZERO).expect("small");
+    assert_eq!((quote.delegate_at_most, quote.at_most), (Amount(2_000_001), Amount(22_000_002)));
+    let run = step(&pending_with(delegated()), Event::Opened, NOW);
+    let run = (1..=4).fold(run, |run, id| step(&run, Event::Enroll(member(id)), NOW));
+    assert_eq!(run.postings(), Ok(Vec::new()), "nothing earned, nothing posted");
+    let run = step(&run, round(&run, &[TOKENS, 0, TOKENS, 0], 0b1111), NOW);
+    let posting = |payee: &str, total| Posting { payee: name(payee), total: Amount(total) };
+    let expect = [posting("delegate", 200_000), posting("provider-1", 1_000_000), posting("provider-3", 1_000_000)];
+    assert_eq!(run.postings().expect("small"), expect);
+    // Who is node and delegate has one figure.
+    let both = Run {
+        terms: RunTerms { delegate: Some(Box::new(Delegate { account: name("provider-3"), ..*delegate(1_000) })), ..delegated() },
+        ..run.clone()
+    };
+    assert_eq!(both.postings().expect("small"), [posting("provider-1", 1_000_000), posting("provider-3", 1_200_000)]);
+    let own = Run { terms: terms(), ..run };
+    assert_eq!(own.postings().expect("small"), expect[1..]);
+}
+
+#[test]
+fn objection__should_end_a_run_for_good_whenever_it_comes() {
+    let objected = |at| RunState::Ended { ending: Ending::Failed(FailReason::Objected), at, settled: true };
+    let later = NOW.after(MS);
+    for run in [pending_with(delegated()), enrolling(), training(4)] {
+        assert_eq!(step(&run, Event::Objected, NOW).state, objected(NOW));
+    }
+    let stopped = step(&training(4), Event::Stop, NOW);
+    let settled = step(&stopped, Event::Settled, NOW);
+    for run in [stopped, settled] {
+        let ended = step(&run, Event::Objected, later);
+        assert_eq!(ended.state, objected(NOW), "it ended when it ended");
+        for event in [Event::Objected, Event::Settled, Event::Stop, Event::Tick] {
+            assert_eq!(ended.apply(event, later), Err(RunError::WrongState("ended")));
+        }
+    }
+}
+
 #[test]
 fn enrolling__should_start_when_full_and_else_when_its_time_is_over() {
     assert!(matches!(training(4).state, RunState::Training { round: 0, deadline } if deadline == NOW.after(ROUND)));
     let until = NOW.after(ENROLL);
     let two = [1, 2].iter().fold(enrolling(), |run, id| step(&run, Event::Enroll(member(*id)), NOW));
-    assert_eq!(two.apply(Event::Tick, TimestampMs(until.0 - 1), &domain()), Err(RunError::NothingDue(until)));
+    assert_eq!(two.apply(Event::Tick, TimestampMs(until.0 - 1)), Err(RunError::NothingDue(until)));
     assert!(matches!(step(&two, Event::Tick, until).state, RunState::Training { round: 0, .. }));
     // However late the tick comes, no deadline moves: it stays within what the escrow's life allows.
     assert_eq!(deadline(&step(&two, Event::Tick, until.after(DurationMs(5_000)))), until.after(ROUND));
-    assert_eq!(two.apply(Event::Enroll(member(3)), until, &domain()), Err(RunError::WrongState("enrolling")));
-    assert!(two.apply(Event::Enroll(member(3)), TimestampMs(until.0 - 1), &domain()).is_ok());
+    assert_eq!(two.apply(Event::Enroll(member(3)), until), Err(RunError::WrongState("enrolling")));
+    assert!(two.apply(Event::Enroll(member(3)), TimestampMs(until.0 - 1)).is_ok());
     let one = step(&enrolling(), Event::Enroll(member(1)), NOW);
     assert_eq!(
         step(&one, Event::Tick, until).state,
@@ -149,12 +229,12 @@ fn enrolling__should_start_when_full_and_else_when_its_time_is_over() {
 #[test]
 fn enrolling__should_take_each_invited_node_once() {
     let one = step(&enrolling(), Event::Enroll(member(1)), NOW);
-    assert_eq!(one.apply(Event::Enroll(member(1)), NOW, &domain()), Err(RunError::Twice(NodeId(1))));
-    assert_eq!(one.apply(Event::Leave(NodeId(2)), NOW, &domain()), Err(RunError::NotInRun(NodeId(2))));
+    assert_eq!(one.apply(Event::Enroll(member(1)), NOW), Err(RunError::Twice(NodeId(1))));
+    assert_eq!(one.apply(Event::Leave(NodeId(2)), NOW), Err(RunError::NotInRun(NodeId(2))));
     assert!(step(&one, Event::Leave(NodeId(1)), NOW).roster.is_empty());
     let closed_shop = step(&pending_with(RunTerms { invited: vec![NodeId(2)], ..terms() }), Event::Opened, NOW);
-    assert_eq!(closed_shop.apply(Event::Enroll(member(1)), NOW, &domain()), Err(RunError::NotInRun(NodeId(1))));
-    assert!(closed_shop.apply(Event::Enroll(member(2)), NOW, &domain()).is_ok());
+    assert_eq!(closed_shop.apply(Event::Enroll(member(1)), NOW), Err(RunError::NotInRun(NodeId(1))));
+    assert!(closed_shop.apply(Event::Enroll(member(2)), NOW).is_ok());
     // A node brings no history along.
     let forged = Member { tokens: 1_000_000, missed: 2, left: true, leaving: true, ..member(5) };
     assert_eq!(step(&enrolling(), Event::Enroll(forged), NOW).roster[0], member(5));
@@ -167,7 +247,7 @@ fn round__should_need_two_thirds_of_those_present() {
         assert_eq!(run.quorum(), needed);
         let tokens = vec![1; run.roster.len()];
         for signers in 0..1_u64 << nodes {
-            let result = run.apply(round(&run, &tokens, signers), NOW, &domain());
+            let result = run.apply(round(&run, &tokens, signers), NOW);
             let signed = signers.count_ones();
             if signed >= needed {
                 assert!(result.is_ok(), "{signers:b} of {nodes}");
@@ -177,7 +257,7 @@ fn round__should_need_two_thirds_of_those_present() {
         }
         // Bits beyond the roster are nobody's.
         let beyond = !((1_u64 << nodes) - 1);
-        assert_eq!(run.apply(round(&run, &tokens, beyond), NOW, &domain()), Err(RunError::NoQuorum { signed: 0, needed }));
+        assert_eq!(run.apply(round(&run, &tokens, beyond), NOW), Err(RunError::NoQuorum { signed: 0, needed }));
     }
 }
 
@@ -194,18 +274,18 @@ fn round__should_be_refused_for_another_run_escrow_round_history_or_roster() {
         (RoundStatement { tokens: vec![TOKENS; 5], ..good.clone() }, "another roster"),
     ];
     for (statement, why) in cases {
-        assert_eq!(run.apply(Event::Round { statement, signers: 15 }, NOW, &domain()), Err(RunError::DoesNotFollow(why)));
+        assert_eq!(run.apply(signed(statement, 15), NOW), Err(RunError::DoesNotFollow(why)));
     }
-    let next = step(&run, Event::Round { statement: good.clone(), signers: 15 }, NOW);
+    let next = step(&run, signed(good.clone(), 15), NOW);
     assert_eq!((next.chain, next.state_root, next.rounds_done), (good.chain_hash(&domain()), good.state_root, 1));
     // The same statement again is of another round now.
-    assert_eq!(next.apply(Event::Round { statement: good, signers: 15 }, NOW, &domain()), Err(RunError::DoesNotFollow("another round")));
+    assert_eq!(next.apply(signed(good, 15), NOW), Err(RunError::DoesNotFollow("another round")));
 }
 
 #[test]
 fn round__should_pay_at_most_what_was_assigned() {
     let run = training(4);
-    assert_eq!(run.apply(round(&run, &[TOKENS, TOKENS + 1, 0, 0], 15), NOW, &domain()), Err(RunError::TooManyTokens(1)));
+    assert_eq!(run.apply(round(&run, &[TOKENS, TOKENS + 1, 0, 0], 15), NOW), Err(RunError::TooManyTokens(1)));
     let paid = step(&run, round(&run, &[TOKENS, 3, 0, 0], 15), NOW).earned().expect("small");
     assert_eq!(paid, vec![(name("provider-1"), Amount(1_000_000)), (name("provider-2"), Amount(3_000))]);
 }
@@ -236,9 +316,9 @@ fn node__should_be_out_after_three_missed_rounds_in_a_row() {
     }
     assert!(run.roster[3].left);
     assert_eq!(run.quorum(), 2, "two thirds of three");
-    assert_eq!(run.apply(round(&run, &[1, 1, 1, 1], 0b1111), NOW, &domain()), Err(RunError::TooManyTokens(3)));
+    assert_eq!(run.apply(round(&run, &[1, 1, 1, 1], 0b1111), NOW), Err(RunError::TooManyTokens(3)));
     // Its signature counts no more.
-    assert_eq!(run.apply(round(&run, &[1, 1, 1, 0], 0b1001), NOW, &domain()), Err(RunError::NoQuorum { signed: 1, needed: 2 }));
+    assert_eq!(run.apply(round(&run, &[1, 1, 1, 0], 0b1001), NOW), Err(RunError::NoQuorum { signed: 1, needed: 2 }));
 
     let mut lucky = training(4);
     for signers in [0b0111, 0b0111, 0b1111, 0b0111] {
@@ -252,14 +332,14 @@ fn leaving__should_count_from_the_next_round() {
     let run = training(4);
     let signed_before = round(&run, &[TOKENS; 4], 0b1110);
     let leaving = step(&run, Event::Leave(NodeId(1)), NOW);
-    assert_eq!(leaving.apply(Event::Leave(NodeId(1)), NOW, &domain()), Err(RunError::NotInRun(NodeId(1))), "once");
+    assert_eq!(leaving.apply(Event::Leave(NodeId(1)), NOW), Err(RunError::NotInRun(NodeId(1))), "once");
     assert_eq!(leaving.quorum(), 3, "the quorum is that of the round's roster");
     let next = step(&leaving, signed_before, NOW);
     assert_eq!(next.roster[0].tokens, u64::from(TOKENS), "it is paid for what it did");
     assert!(next.roster[0].left);
     assert_eq!(next.quorum(), 2);
-    assert_eq!(next.apply(round(&next, &[1, 0, 0, 0], 0b1111), NOW, &domain()), Err(RunError::TooManyTokens(0)));
-    assert_eq!(next.apply(Event::Leave(NodeId(1)), NOW, &domain()), Err(RunError::NotInRun(NodeId(1))));
+    assert_eq!(next.apply(round(&next, &[1, 0, 0, 0], 0b1111), NOW), Err(RunError::TooManyTokens(0)));
+    assert_eq!(next.apply(Event::Leave(NodeId(1)), NOW), Err(RunError::NotInRun(NodeId(1))));
     assert_eq!(step(&next, round(&next, &[0, 1, 1, 1], 0b1110), NOW).rounds_done, 2, "the others go on");
 }
 
@@ -277,11 +357,11 @@ fn run__should_fail_when_the_last_node_has_left() {
 fn round__should_be_taken_until_its_deadline_to_the_millisecond() {
     let run = training(4);
     let last = deadline(&run);
-    assert_eq!(run.apply(Event::Tick, last, &domain()), Err(RunError::NothingDue(last)));
+    assert_eq!(run.apply(Event::Tick, last), Err(RunError::NothingDue(last)));
     let next = step(&run, round(&run, &[1; 4], 15), last);
     assert_eq!(deadline(&next), last.after(ROUND));
     let late = last.after(MS);
-    assert_eq!(run.apply(round(&run, &[1; 4], 15), late, &domain()), Err(RunError::RoundOver));
+    assert_eq!(run.apply(round(&run, &[1; 4], 15), late), Err(RunError::RoundOver));
     assert_eq!(
         step(&run, Event::Tick, late).state,
         RunState::Ended { ending: Ending::Failed(FailReason::RoundTimedOut), at: late, settled: false }
@@ -298,7 +378,7 @@ fn run__should_finish_with_its_last_round_and_settle_once() {
     let sum = Amount::sum(run.earned().expect("small").into_iter().map(|(_, amount)| amount)).expect("small");
     assert_eq!(sum, Amount(20_000_000), "each node's figure is rounded down");
     let settled = step(&run, Event::Settled, NOW);
-    assert_eq!(settled.apply(Event::Settled, NOW, &domain()), Err(RunError::WrongState("ended")));
+    assert_eq!(settled.apply(Event::Settled, NOW), Err(RunError::WrongState("ended")));
 }
 
 #[test]
@@ -309,7 +389,7 @@ fn stop__should_end_a_run_that_is_under_way_and_nothing_else() {
     let stopped = step(&training(4), Event::Stop, NOW);
     for run in [pending_with(terms()), stopped] {
         for event in [Event::Stop, Event::Tick, Event::Enroll(member(1)), Event::Leave(NodeId(1))] {
-            assert_eq!(run.apply(event, NOW.after(DurationMs::from_days(9)), &domain()), Err(RunError::WrongState(run.state.name())));
+            assert_eq!(run.apply(event, NOW.after(DurationMs::from_days(9))), Err(RunError::WrongState(run.state.name())));
         }
     }
 }
@@ -361,10 +441,10 @@ proptest! {
                 3 => Event::Leave(NodeId(node)),
                 4 => Event::Tick,
                 5 if node == 1 => Event::Stop,
-                _ => Event::Round { statement, signers: signers | 0b0110 },
+                _ => signed(statement, signers | 0b0110),
             };
             let before = run.earned().expect("within range");
-            if let Ok(next) = run.apply(event, now, &domain()) {
+            if let Ok(next) = run.apply(event, now) {
                 run = next;
             }
             let earned = run.earned().expect("within range");

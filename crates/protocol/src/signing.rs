@@ -140,7 +140,12 @@ impl RoundStatement {
 
     /// The run's hash chain after this round.
     pub fn chain_hash(&self, domain: &Domain) -> Hash32 {
-        Hash32::sha256(&message("round-chain", domain, self))
+        Hash32::sha256(&self.chain_bytes(domain))
+    }
+
+    /// What is hashed for it.
+    pub fn chain_bytes(&self, domain: &Domain) -> Vec<u8> {
+        message("round-chain", domain, self)
     }
 }
 

@@ -48,7 +48,7 @@ pub enum UpgradeError {
         given: Hash32,
     },
     /// The delay has not passed.
-    #[error("the upgrade is possible from {possible_at:?} on")]
+    #[error("the upgrade is possible from {possible_at} on")]
     TooEarly {
         /// From when on.
         possible_at: TimestampMs,

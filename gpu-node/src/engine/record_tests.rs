@@ -26,6 +26,8 @@ fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
         availability: DurationMs::from_secs(60),
         invited: Vec::new(),
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     };
     let payout = AccountId::new("a.near").unwrap();
     let member = |id: u8| Member {
@@ -59,11 +61,8 @@ fn honest() -> RecordJob {
         .iter()
         .zip(clip_factors(&works))
         .map(|((place, bytes), clip_factor_256)| {
-            let outcome = Outcome::Accepted {
-                update_hash: hash_of(bytes),
-                clip_factor_256,
-                score: Score { own: Nats(1_000), unseen: Nats(900) },
-            };
+            let outcome =
+                Outcome::Accepted { update_hash: hash_of(bytes), clip_factor_256, score: Score { own: Nats(1_000), unseen: Nats(900) } };
             Entry { participant: *place, assigned_tokens: 640, outcome }
         })
         .collect();

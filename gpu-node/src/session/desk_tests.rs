@@ -27,6 +27,8 @@ fn terms() -> Box<RunTerms> {
         availability: DurationMs(1),
         invited: Vec::new(),
         asset: Asset::Near,
+        delegate: None,
+        objection_window: DurationMs(0),
     })
 }
 

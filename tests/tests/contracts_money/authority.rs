@@ -47,6 +47,7 @@ const VIEWS: &[&str] = &[
     "runs",
     "lease",
     "leases",
+    "bond",
     "purpose",
     "payment_answer",
     "approved_upgrade",
@@ -125,6 +126,7 @@ impl Scene {
             self.harness.compute().on_objected(self.lease_escrow),
             self.harness.compute().on_holdback_refused(self.lease_escrow),
             self.raw(compute, "on_lease_read", json!({"lease_id": 1}), Amount::ZERO),
+            self.raw(compute, "on_bond_read", json!({"lease_id": 1}), Amount::ZERO),
         ])
     }
 
@@ -173,6 +175,9 @@ impl Scene {
             compute.leave_run(RunId(1), self.node.id),
             compute.stop_run(RunId(1)),
             compute.accept_lease(LeaseId(1)),
+            compute.ping(LeaseId(1)),
+            compute.pong(LeaseId(1)),
+            compute.claim_bond(LeaseId(1)),
             compute.close_lease(LeaseId(1)),
             compute.replace_meter(LeaseId(1), &Meter { key: self.coordinator.public_key(), delegate: None }),
             compute.tick_run(RunId(1)),

@@ -63,7 +63,8 @@ async fn lost_callback__should_leave_a_payment_that_anyone_can_confirm() -> anyh
     let confirmed = harness.call(&harness.owner, &harness.billing().confirm(ESCROW)).await?.ok()?;
     assert!(confirmed.json::<PayResult>()?.opened);
     assert!(matches!(harness.run(RunId(1)).await?.state, RunState::Enrolling { .. }));
-    assert_eq!(harness.view(&harness.billing().totals()).await?.escrows, args.amount);
+    let totals = harness.view(&harness.billing().totals()).await?;
+    assert_eq!((totals.escrows, totals.in_flight), (args.amount, Amount::ZERO));
     Ok(())
 }
 
@@ -82,6 +83,8 @@ async fn lost_callback__should_return_the_payment_at_the_hold_deadline_to_the_bl
     let back = args.amount.checked_add(Billing::pay_storage())?;
     assert_eq!(free(&harness, &alice.account).await?, before.checked_add(back)?);
     harness.call(&harness.owner, &billing.confirm(ESCROW)).await?.refused("there is no escrow")?;
+    // Nothing stays under way, and nothing is left over.
+    surplus(&harness).await?;
     // The record in compute goes, and what was forwarded for it comes back from there.
     harness.pass(DurationMs::from_hours(2)).await?;
     let before = harness.balance(&alice.account).await?;

@@ -5,6 +5,7 @@
 mod attached;
 mod authority;
 mod balances;
+mod bonds;
 mod books;
 mod callbacks;
 mod deadlines;

@@ -3,12 +3,13 @@
 use starling_contract_api::{
     billing::{ACCOUNT_BYTES, Billing, SESSION_KEY_BYTES, TOKEN_BALANCE_BYTES, escrow_storage, vesting_escrow_storage},
     compute::{Offer, RECORD_BYTES, allow_list_storage},
-    payment::{DELEGATES_BYTES, LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES, storage_cost},
+    payment::{BOND_BYTES, DELEGATES_BYTES, LEASE_BYTES, MEMBER_BYTES, RUN_BASE_BYTES, RUN_DELEGATE_BYTES, storage_cost},
 };
 use starling_primitives::{
     AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, PublicKey, RunId, Text, TimestampMs,
 };
 use starling_protocol::{
+    bond::{Bond, BondState, Breach, Cover, CoverState, MAX_OWED, Sla},
     escrow::{
         Authority, Batch, Bounds, Escrow, Holdback, MAX_BATCHES, MAX_PARTS, MAX_PAYEES, MAX_VESTING_PAYEES, Opened, Payee, Posting, State,
     },
@@ -16,7 +17,7 @@ use starling_protocol::{
     meter::{Delegate, Former, MAX_DELEGATES, MAX_SHARE, Meter, Metering},
     node::{Capability, DeviceKind, MAX_ALLOWED, Node, OfferTerms},
     reputation::Reputation,
-    run::{Ending, FailReason, Member, Run, RunState},
+    run::{Ending, FailReason, Member, Run, RunState, RunTerms},
     session_key::{MAX_TARGETS, SessionKey},
 };
 use starling_tests::work::run_terms;
@@ -79,14 +80,15 @@ fn escrow(payees: u16, batches: usize) -> Escrow {
 #[test]
 fn billing_storage__should_cover_the_largest_records() {
     let listed = ENTRY + NAME + 4 + ID;
-    let (storage, opener) = (16, 1 + 32);
+    // The storage deposit, the session key that paid, what was forwarded.
+    let besides = 16 + (1 + 32) + (1 + 16);
     for payees in [0, 1, MAX_PAYEES] {
-        let record = ENTRY + ID + bytes(&escrow(payees, 0)) + storage + opener + listed;
+        let record = ENTRY + ID + bytes(&escrow(payees, 0)) + besides + listed;
         let price = escrow_storage(payees);
         assert!(storage_cost(record) <= price, "an escrow of {payees} payees takes {record} bytes, {price} are paid");
     }
     for payees in [0, 1, MAX_VESTING_PAYEES] {
-        let record = ENTRY + ID + bytes(&escrow(payees, MAX_BATCHES)) + storage + opener + listed;
+        let record = ENTRY + ID + bytes(&escrow(payees, MAX_BATCHES)) + besides + listed;
         let price = vesting_escrow_storage(payees);
         assert!(storage_cost(record) <= price, "a vesting escrow of {payees} payees takes {record} bytes, {price} are paid");
         assert!(price <= Billing::pay_storage(), "what a payment puts down covers every escrow");
@@ -104,15 +106,16 @@ fn billing_storage__should_cover_the_largest_records() {
 
 #[test]
 fn compute_storage__should_cover_the_largest_records() {
+    let delegate = Some(Delegate { account: longest(), share: MAX_SHARE });
     let mut terms = run_terms(PublicKey([1; 32]), 1, 64);
     terms.invited = vec![NodeId(1); 64];
     terms.asset = Asset::Nep141(longest());
-    let run = |members: usize| Run {
+    let run = |members: usize, delegate: Option<Delegate>| Run {
         id: RunId(1),
         tenant: longest(),
         escrow_id: EscrowId(1),
         deposit: Amount(1),
-        terms: terms.clone(),
+        terms: RunTerms { delegate: delegate.map(Box::new), ..terms.clone() },
         roster: vec![Member::new(NodeId(1), longest(), PublicKey([1; 32])); members],
         rounds_done: 1,
         chain: Hash32::default(),
@@ -122,9 +125,15 @@ fn compute_storage__should_cover_the_largest_records() {
         state: RunState::Ended { ending: Ending::Failed(FailReason::TooFewNodes), at: TimestampMs(1), settled: true },
     };
     for members in [0, 1, 64] {
-        let (record, price) = (ENTRY + ID + bytes(&run(members)) + PURPOSE, RUN_BASE_BYTES + MEMBER_BYTES * members as u64);
-        assert!(record <= price, "a run of {members} takes {record} bytes, {price} are paid");
+        for (delegate, besides) in [(None, 0), (delegate.clone(), RUN_DELEGATE_BYTES)] {
+            let record = ENTRY + ID + bytes(&run(members, delegate)) + PURPOSE;
+            let price = RUN_BASE_BYTES + besides + MEMBER_BYTES * members as u64;
+            assert!(record <= price, "a run of {members} takes {record} bytes, {price} are paid");
+        }
     }
+    let sla = Sla { bond: EscrowId(1), pays: Amount(1), units_per_hour: 1, answer_time: DurationMs(1) };
+    let state = CoverState::Broken { breach: Breach::TooSlow, at: TimestampMs(1) };
+    let cover = Cover { sla: sla.clone(), until: TimestampMs(1), state };
     let lease = |delegate: Option<Delegate>, metering: Metering| Lease {
         id: LeaseId(1),
         tenant: longest(),
@@ -155,10 +164,10 @@ fn compute_storage__should_cover_the_largest_records() {
         },
         metering,
         asset: Asset::Nep141(longest()),
+        cover: Some(cover.clone()),
     };
     let former = |delegate| Some(Former { meter: Meter { key: PublicKey([1; 32]), delegate }, replaced_at: TimestampMs(1) });
     let plain = lease(None, Metering { former: former(None), ..Metering::default() });
-    let delegate = Some(Delegate { account: longest(), share: MAX_SHARE });
     let paid = vec![Posting { payee: longest(), total: Amount(1) }; usize::from(MAX_DELEGATES)];
     let delegated = lease(delegate.clone(), Metering { delegates: paid, former: former(delegate), ..Metering::default() });
     for (lease, price) in [(plain, LEASE_BYTES), (delegated, LEASE_BYTES + DELEGATES_BYTES)] {
@@ -167,6 +176,10 @@ fn compute_storage__should_cover_the_largest_records() {
     }
     let stake = PURPOSE + 8 + 16 + 1;
     assert!(stake <= starling_contract_api::payment::STAKE_BYTES, "{stake}");
+    let owed = vec![Posting { payee: longest(), total: Amount(1) }; usize::from(MAX_OWED)];
+    let bond = Bond { owed, state: BondState::Closing, ..Bond::new(longest(), Amount(1), TimestampMs(1)) };
+    let bond = ENTRY + ID + bytes(&bond) + PURPOSE;
+    assert!(bond <= BOND_BYTES, "{bond}");
     let capability = Capability {
         kind: DeviceKind::Amd,
         device: Text::new("a".repeat(64)).unwrap_or_default(),
@@ -193,6 +206,7 @@ fn compute_storage__should_cover_the_largest_records() {
         max_lease: DurationMs(1),
         objection_window: DurationMs(1),
         asset: Asset::Nep141(longest()),
+        sla: Some(sla),
     };
     let offer = Offer { id: OfferId(1), node_id: NodeId(1), provider: longest(), terms, created_at: TimestampMs(1), closed: false };
     let offer = ENTRY + ID + bytes(&offer) + ENTRY + ID + 4 + 8 * ID;

@@ -2,8 +2,11 @@
 
 use crate::{books::surplus, tokens::Market};
 use starling_contract_api::{Call, ONE_YOCTO, billing::EscrowView, rpc::Signer};
-use starling_primitives::{Amount, DurationMs, Hash32};
-use starling_protocol::{escrow::Authority, signing::Voucher};
+use starling_primitives::{Amount, BasisPoints, DurationMs, Hash32};
+use starling_protocol::{
+    escrow::{Authority, Posting, Share},
+    signing::Voucher,
+};
 use starling_tests::{
     Actor, Answer,
     walk::{Draw, Tally, left_in_tokens, steps},
@@ -47,6 +50,13 @@ impl Walk {
         self.draw.below(of) == 0
     }
 
+    /// Fixed parts for alice and for carol, whom `billing` does not know; bob gets the rest.
+    fn parts(&mut self) -> anyhow::Result<(Vec<Share>, Vec<Posting>)> {
+        let [alice, bob, carol] = self.people.each_ref().map(|person| person.account.clone());
+        let mut share = |account| anyhow::Ok(Share { account, part: BasisPoints::new(u16::try_from(self.draw.below(4_900))?)? });
+        Ok((vec![share(alice)?, share(carol)?], vec![Posting { payee: bob, total: Amount::ZERO }]))
+    }
+
     async fn escrows(&self) -> anyhow::Result<Vec<EscrowView>> {
         self.market.harness.escrows_of_all(&self.people[..2]).await
     }
@@ -68,7 +78,8 @@ impl Walk {
                 let named = self.chance(2).then(|| self.key.public_key());
                 // Now and then the target answers something else than the payer fixed.
                 let answered = if self.chance(6) { None } else { named };
-                self.market.accept(answered.map_or(Authority::Arbiter, Authority::Voucher)).await?;
+                let (parts, postings) = if self.chance(3) { self.parts()? } else { (Vec::new(), Vec::new()) };
+                self.market.accept_parts(answered.map_or(Authority::Arbiter, Authority::Voucher), parts, postings).await?;
                 let mut args = self.market.payment(amount).await?;
                 args.bounds.voucher = named;
                 let sent = Amount(1 + self.below(6_000));

@@ -9,7 +9,7 @@ use starling_contract_api::{
 };
 use starling_localnet::BlockMode;
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, NodeId};
-use starling_protocol::escrow::{Authority, OpenTerms, Posting, State};
+use starling_protocol::escrow::{Authority, OpenTerms, Posting, Share, State};
 use starling_tests::{Actor, FEE, Harness, Scripted, work::run_terms};
 use std::time::Duration;
 
@@ -41,6 +41,11 @@ impl Market {
 
     /// The target accepts from now on, for a day, without a holdback.
     pub(crate) async fn accept(&self, authority: Authority) -> anyhow::Result<()> {
+        self.accept_parts(authority, Vec::new(), Vec::new()).await
+    }
+
+    /// The same with fixed parts of all that is posted, where the one posting names who gets the rest.
+    pub(crate) async fn accept_parts(&self, authority: Authority, parts: Vec<Share>, postings: Vec<Posting>) -> anyhow::Result<()> {
         let terms = OpenTerms {
             authority,
             expires_at: self.harness.now().await?.after(DurationMs::from_days(1)),
@@ -48,8 +53,8 @@ impl Market {
             holdback: BasisPoints::ZERO,
             availability: DurationMs::from_days(1),
             max_payees: 3,
-            parts: vec![],
-            postings: vec![],
+            parts,
+            postings,
             close: false,
             objection_window: DurationMs(0),
         };

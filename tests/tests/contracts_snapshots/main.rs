@@ -7,6 +7,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 mod abi;
+mod rare;
 mod story;
 
 use anyhow::ensure;

@@ -1,6 +1,6 @@
 //! One story through all four contracts, and what the chain keeps of it: every call with its answer, every event, and the bytes of one record of each table.
 
-use crate::compare;
+use crate::{compare, rare::voided};
 use anyhow::{Context as _, ensure};
 use near_primitives::{
     action::Action,
@@ -10,7 +10,7 @@ use near_primitives::{
 };
 use starling_contract_api::{
     Call, Deployment, ONE_YOCTO,
-    billing::{ACCOUNT_BYTES, Billing, SESSION_KEY_BYTES},
+    billing::{ACCOUNT_BYTES, Billing, TOKEN_BALANCE_BYTES},
     hub::{LISTING_BYTES, Listings, RATING_BYTES},
     payment::{LICENCE_BYTES, PayArgs, PayResult, PaymentMsg, storage_cost},
     rpc::Signer,
@@ -43,11 +43,11 @@ const EVENTS: &[(&str, &str, &[&str])] = &[
     ("hub.rs", "ListingEvent", &["starling-hub"]),
 ];
 
-struct Story {
-    harness: Harness,
-    alice: Actor,
-    bob: Actor,
-    nodes: Vec<NodeOf>,
+pub(crate) struct Story {
+    pub(crate) harness: Harness,
+    pub(crate) alice: Actor,
+    pub(crate) bob: Actor,
+    pub(crate) nodes: Vec<NodeOf>,
     /// The payments that compute and hub accepted and billing returned.
     forgettable: (EscrowId, EscrowId),
 }
@@ -60,14 +60,14 @@ impl Story {
         Ok(Self { harness, alice, bob, nodes, forgettable: (EscrowId(0), EscrowId(0)) })
     }
 
-    async fn make(&self, actor: &Actor, call: &Call) -> anyhow::Result<()> {
+    pub(crate) async fn make(&self, actor: &Actor, call: &Call) -> anyhow::Result<()> {
         self.harness.call(actor, call).await?.ok().with_context(|| call.method.clone())?;
         Ok(())
     }
 
     async fn pay(&self, amount: Amount, msg: PaymentMsg) -> anyhow::Result<EscrowId> {
         let target = match &msg {
-            PaymentMsg::Run(_) | PaymentMsg::Lease(_) | PaymentMsg::Stake { .. } => &self.harness.deployment.compute,
+            PaymentMsg::Run(_) | PaymentMsg::Lease(_) | PaymentMsg::Stake { .. } | PaymentMsg::Bond => &self.harness.deployment.compute,
             _ => &self.harness.deployment.hub,
         };
         let bounds = Bounds { post_at_once: amount, ..self.harness.bounds().await? };
@@ -83,7 +83,7 @@ impl Story {
         Ok(result.escrow_id)
     }
 
-    async fn pay_args(&self, args: &PayArgs) -> anyhow::Result<EscrowId> {
+    pub(crate) async fn pay_args(&self, args: &PayArgs) -> anyhow::Result<EscrowId> {
         let deposit = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
         let result: PayResult = self.harness.call(&self.alice, &self.harness.billing().pay(args, deposit)).await?.ok()?.json()?;
         ensure!(result.opened, "{result:?}");
@@ -94,7 +94,7 @@ impl Story {
     async fn money(&self) -> anyhow::Result<()> {
         let (harness, alice, bob, billing) = (&self.harness, &self.alice, &self.bob, self.harness.billing());
         self.make(alice, &billing.deposit(Amount::from_near(50))).await?;
-        self.make(alice, &billing.storage_deposit(None, false, storage_cost(4 * SESSION_KEY_BYTES))).await?;
+        self.make(alice, &billing.storage_deposit(None, false, Amount::from_millinear(500))).await?;
         let until = harness.now().await?.after(DurationMs::from_days(300));
         let key = harness.add_function_key(alice, &billing.0, &["pay_from_balance"], Amount::from_near(2)).await?;
         self.make(alice, &billing.add_session_key(&key.public_key(), Amount::from_near(9), until, std::slice::from_ref(&billing.0)))
@@ -140,6 +140,22 @@ impl Story {
         self.make(bob, &billing.claim(escrow_id, &late.account)).await?;
         self.make(alice, &billing.extend(escrow_id, terms.expires_at.after(DurationMs(1)))).await?;
         self.make(alice, &billing.ask_closing(escrow_id)).await?;
+        // The fee of a voucher in tokens does not reach the owner, whom the token does not know.
+        harness.tell(&usd.mint(&alice.account, Amount(200))).await?;
+        self.make(alice, &usd.token.pay(&billing, Amount(200), &PayArgs { amount: Amount(200), ..args.clone() })).await?;
+        let escrow_in_tokens = harness.view(&billing.escrows_of(&alice.account, 0, 10)).await?.pop().context("no escrow")?.id;
+        self.make(bob, &billing.storage_deposit(None, false, storage_cost(TOKEN_BALANCE_BYTES))).await?;
+        let voucher = Voucher {
+            escrow_id: escrow_in_tokens,
+            seq: 1,
+            payee: bob.account.clone(),
+            total: Amount(200),
+            work_root: Hash32::sha256(b"work"),
+        };
+        let signature = voucher_key.sign_bytes(&voucher.signing_bytes(&harness.deployment.billing_domain()));
+        self.make(bob, &billing.redeem(&voucher, &signature)).await?;
+        let kept = harness.call(&harness.owner, &billing.withdraw_token_fees(&usd.account)).await?;
+        ensure!(!kept.json::<bool>()?, "the fee left");
         harness.tell(&target.set_terms(None)).await?;
         let deposit = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
         let refused: PayResult = harness.call(alice, &billing.pay(&args, deposit)).await?.json()?;
@@ -287,16 +303,17 @@ impl Story {
         }
         Ok(text)
     }
+}
 
-    fn outcomes(&self) -> anyhow::Result<Vec<FinalExecutionOutcomeView>> {
-        let (chain, mut outcomes) = (&self.harness.chain, Vec::new());
-        for height in 0..=chain.head().height {
-            for hash in chain.block(height)?.map(|block| block.transactions).unwrap_or_default() {
-                outcomes.push(chain.tx_outcome(&hash)?);
-            }
+/// All that a chain did, in order.
+pub(crate) fn outcomes(harness: &Harness) -> anyhow::Result<Vec<FinalExecutionOutcomeView>> {
+    let (chain, mut outcomes) = (&harness.chain, Vec::new());
+    for height in 0..=chain.head().height {
+        for hash in chain.block(height)?.map(|block| block.transactions).unwrap_or_default() {
+            outcomes.push(chain.tx_outcome(&hash)?);
         }
-        Ok(outcomes)
     }
+    Ok(outcomes)
 }
 
 fn contract_of(deployment: &Deployment, account: &NearAccountId) -> Option<&'static str> {
@@ -331,9 +348,9 @@ fn calls(story: &Story, outcomes: &[FinalExecutionOutcomeView]) -> anyhow::Resul
 }
 
 /// The first event of each kind.
-fn events(outcomes: &[FinalExecutionOutcomeView]) -> anyhow::Result<BTreeMap<String, String>> {
+fn events<'a>(outcomes: impl Iterator<Item = &'a FinalExecutionOutcomeView>) -> anyhow::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    let parts = outcomes.iter().flat_map(|outcome| &outcome.receipts_outcome);
+    let parts = outcomes.flat_map(|outcome| &outcome.receipts_outcome);
     for line in parts.flat_map(|part| &part.outcome.logs).filter_map(|line| line.strip_prefix("EVENT_JSON:")) {
         let event: serde_json::Value = serde_json::from_str(line)?;
         let text = |field: &str| event[field].as_str().map(str::to_owned).with_context(|| format!("no {field} in {line}"));
@@ -396,11 +413,12 @@ async fn calls_events_and_records__should_be_those_in_the_files() -> anyhow::Res
     story.money().await?;
     story.work().await?;
     story.shelf().await?;
+    story.promise().await?;
     let records: String = CONTRACTS.into_iter().map(|contract| stored(&story, contract)).collect::<anyhow::Result<_>>()?;
     story.end().await?;
-    let outcomes = story.outcomes()?;
+    let outcomes = outcomes(&story.harness)?;
     let lines = |found: BTreeMap<String, String>| found.into_iter().map(|(name, text)| format!("{name} {text}\n")).collect::<String>();
-    let told = events(&outcomes)?;
+    let told = events(outcomes.iter().chain(&voided().await?))?;
     let untold: String =
         known_events()?.into_iter().filter(|event| !told.contains_key(event)).map(|event| format!("{event} is not told here\n")).collect();
     let told = told.into_values().map(|line| line + "\n").collect::<String>();

@@ -6,3 +6,4 @@ mod approval;
 mod migration;
 mod rehearsal;
 mod release_1;
+mod second_forms;

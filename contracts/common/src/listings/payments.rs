@@ -28,7 +28,7 @@ impl Shelf {
         match offered.msg.clone() {
             PaymentMsg::Licence { name } => self.accept_licence(name, offered, forwarded, now),
             PaymentMsg::Use { name } => self.accept_use(name, offered, forwarded, now),
-            PaymentMsg::Run(_) | PaymentMsg::Lease(_) | PaymentMsg::Stake { .. } => Err(ShelfError::NotTaken),
+            PaymentMsg::Run(_) | PaymentMsg::Lease(_) | PaymentMsg::Stake { .. } | PaymentMsg::Bond => Err(ShelfError::NotTaken),
         }
     }
 

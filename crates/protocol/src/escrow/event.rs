@@ -37,7 +37,7 @@ pub enum Event {
     Object,
     /// Anyone, once an objection window or the availability window passed.
     Vest,
-    /// A payee registered after it was posted to.
+    /// A payee registered after it was posted to, or wants its fixed part.
     Claim(AccountId),
 }
 
@@ -88,10 +88,10 @@ pub enum EscrowError {
     #[error("its parts are fixed: a post names {0} alone, with the whole")]
     Divided(AccountId),
     /// Posts, or the wait for the arbiter's answer, ended.
-    #[error("too late: possible until {0:?}")]
+    #[error("too late: possible until {0}")]
     Expired(TimestampMs),
     /// It is too early.
-    #[error("too early: possible from {0:?}")]
+    #[error("too early: possible from {0}")]
     TooEarly(TimestampMs),
     /// Nothing waits for this account.
     #[error("nothing waits for {0}")]

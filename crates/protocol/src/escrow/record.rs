@@ -66,7 +66,8 @@ pub struct OpenTerms {
     pub availability: DurationMs,
     /// The most payees; [`MAX_PAYEES`](super::MAX_PAYEES) at most.
     pub max_payees: u16,
-    /// Parts of all that is posted, [`MAX_PARTS`](super::MAX_PARTS) at most: the one posting, with the whole, names who gets the rest. Without parts each posting is its payee's alone.
+    /// Parts of all that is posted, [`MAX_PARTS`](super::MAX_PARTS) at most: the one posting, with the whole, names who gets the rest, and has it at once; the others claim
+    /// theirs, or have it when the escrow closes. Without parts each posting is its payee's alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Share>,
     /// What is posted at once.
@@ -88,7 +89,7 @@ pub struct Payee {
     pub total: Amount,
     /// What was credited to the account so far, after the fee.
     pub credited: Amount,
-    /// What is earned, after the fee, and could not be credited yet since the account is not registered.
+    /// What is earned, after the fee, and is not credited yet: the account is not registered, or has a fixed part, which it claims or has when the escrow closes.
     pub unclaimed: Amount,
     /// The fee taken from this payee so far.
     pub fee: Amount,
@@ -259,6 +260,9 @@ impl Opened {
     }
 
     fn set_aside(&self) -> Amount {
+        if self.holdback == BasisPoints::ZERO {
+            return Amount::ZERO;
+        }
         Amount((0..self.payees.len()).map(|place| self.vested(place).fraction_floor(self.holdback).0).sum())
     }
 }

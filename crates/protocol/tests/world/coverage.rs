@@ -9,7 +9,7 @@ struct Machine {
     events: &'static [&'static str],
 }
 
-const MACHINES: [Machine; 4] = [
+const MACHINES: [Machine; 6] = [
     Machine {
         name: "escrow",
         states: &["held", "open", "settling", "closed", "voided"],
@@ -31,7 +31,7 @@ const MACHINES: [Machine; 4] = [
     Machine {
         name: "run",
         states: &["pending", "enrolling", "training", "ended"],
-        events: &["opened", "enroll", "leave", "round", "stop", "tick", "settled"],
+        events: &["opened", "enroll", "leave", "round", "stop", "tick", "settled", "objected"],
     },
     Machine {
         name: "lease",
@@ -44,12 +44,20 @@ const MACHINES: [Machine; 4] = [
             "replace_meter",
             "close_by_tenant",
             "close_by_provider",
+            "ping",
+            "pong",
             "tick",
             "settled",
             "objected",
             "escrow_closed",
         ],
     },
+    Machine {
+        name: "bond",
+        states: &["unpaid", "open", "closing"],
+        events: &["opened", "closing_asked", "set_aside", "free", "break", "post"],
+    },
+    Machine { name: "cover", states: &["standing", "pinged", "broken", "kept"], events: &["ping", "pong", "worked", "end"] },
     Machine { name: "listing", states: &["listed", "delisted"], events: &["buy", "split", "flatten"] },
 ];
 

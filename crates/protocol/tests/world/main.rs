@@ -4,7 +4,9 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod bonds;
 mod coverage;
+mod draws;
 mod ledger;
 mod random;
 mod targets;

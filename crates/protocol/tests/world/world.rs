@@ -2,15 +2,18 @@
 
 use crate::{
     coverage::Coverage,
+    draws::{any_terms, lease_terms, run_price, run_terms},
     ledger::Ledger,
     random::Random,
-    targets::{Purpose, Targets, Wish, any_terms, asset, lease_terms, run_price, run_terms},
+    targets::{Purpose, Targets, Wish, asset},
 };
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 use starling_protocol::{
-    escrow::{Authority, Bounds, Escrow, Event, Holdback, OpenTerms, Posting, State},
-    lease,
+    bond::{self, Cover},
+    escrow::{Authority, Bounds, Escrow, Event, Holdback, OpenTerms, Opened, Posting, State},
+    lease::{self, Lease},
     price::quote_lease,
+    run,
     session_key::SessionKey,
 };
 
@@ -164,7 +167,7 @@ impl<'a> World<'a> {
             voucher: None,
             objection_window: DurationMs(0),
         };
-        let (wish, amount) = match self.random.below(10) {
+        let (wish, amount) = match self.random.below(11) {
             0..4 => {
                 let terms = run_terms(&mut self.random);
                 bounds.expires_by = self.now.after(DurationMs::from_days(300));
@@ -175,7 +178,8 @@ impl<'a> World<'a> {
                 let (terms, price) = (lease_terms(&mut self.random), Amount(u128::from(self.random.below(1_000_000_000_000))));
                 bounds.expires_by = self.now.after(DurationMs::from_days(30));
                 let amount = quote_lease(price, terms.duration, terms.delegate.as_ref(), BasisPoints::ZERO).expect("small").at_most;
-                (Wish::Lease(terms, price), amount)
+                let sla = self.targets.sla(&mut self.random);
+                (Wish::Lease(terms, price, sla), amount)
             }
             7..9 => {
                 let Some(listing) = self.random.pick(&self.targets.listings) else { return false };
@@ -186,11 +190,15 @@ impl<'a> World<'a> {
                 }
                 (Wish::Licence(name), amount)
             }
-            _ => {
+            9 => {
                 let amount = Amount(u128::from(self.random.next()));
                 bounds.post_at_once = Amount(amount.0 / 2);
                 bounds.voucher = self.random.percent(60).then_some(PublicKey([5; 32]));
                 (Wish::Deal(any_terms(&bounds, amount, &self.people, &mut self.random, self.now)), amount)
+            }
+            _ => {
+                bounds.expires_by = self.now.after(DurationMs::from_days(5 + self.random.below(40)));
+                (Wish::Bond, Amount(1 + u128::from(self.random.below(1_000_000_000_000))))
             }
         };
         self.pay_for(payer, asset, wish, amount, bounds)
@@ -248,6 +256,8 @@ impl<'a> World<'a> {
                     return false;
                 }
                 let posted = self.ledger.apply(id, Event::Post { by, seq, postings, close }, self.now, self.coverage);
+                let total = self.ledger.escrows[&id].state.opened().map_or(Amount::ZERO, Opened::total);
+                assert!(self.targets.owed(id).is_none_or(|owed| total <= owed), "a breach is paid once");
                 if posted.is_ok() && close && by == Authority::Arbiter {
                     self.targets.settled(id, self.now, self.coverage);
                 }
@@ -299,6 +309,12 @@ impl<'a> World<'a> {
     }
 
     fn work(&mut self) -> bool {
+        if self.random.percent(4)
+            && let Some(id) = self.random.pick(&self.targets.bonds.keys().copied().collect::<Vec<_>>()).copied()
+        {
+            let event = self.targets.bond_event(id, &mut self.random, self.now);
+            return self.targets.step_bond(id, event, self.now, self.coverage);
+        }
         let ids: Vec<u64> = self.targets.runs.keys().chain(self.targets.leases.keys()).copied().collect();
         let Some(id) = self.random.pick(&ids).copied() else { return self.confirm() };
         if let Some(event) = self.targets.run_event(id, &mut self.random) {
@@ -322,16 +338,21 @@ impl<'a> World<'a> {
             10 => Event::Object,
             _ => Event::Claim(self.person()),
         };
-        let objects = event == Event::Object;
+        let (objects, asks) = (event == Event::Object, event == Event::AskClosing);
         let taken = self.ledger.apply(id, event, self.now, self.coverage).is_ok_and(|effects| effects.changed);
         if taken && objects {
             self.targets.step_lease(id, lease::Event::Objected, self.now, self.coverage);
+            self.targets.step_run(id, run::Event::Objected, self.now, self.coverage);
+        }
+        if taken && asks {
+            // `compute` reads it before a lease becomes active.
+            self.targets.step_bond(id, bond::Event::ClosingAsked, self.now, self.coverage);
         }
         taken
     }
 
     fn settle(&mut self) -> bool {
-        let ids: Vec<u64> = self.targets.runs.keys().chain(self.targets.leases.keys()).copied().collect();
+        let ids: Vec<u64> = self.targets.runs.keys().chain(self.targets.leases.keys()).chain(self.targets.bonds.keys()).copied().collect();
         let Some(id) = self.random.pick(&ids).copied() else { return self.confirm() };
         let Some(settlement) = self.targets.settle(id, self.now, self.coverage) else { return false };
         let (seq, postings, close) = (settlement.seq, settlement.postings, settlement.close);
@@ -347,10 +368,15 @@ impl<'a> World<'a> {
         let by = if self.random.percent(95) { escrow.bounds.authority() } else { Authority::Arbiter };
         let Some(opened) = escrow.state.opened() else { return false };
         let payee = match self.random.pick(&opened.payees) {
+            // Where parts are fixed a post names who gets the rest, with the whole.
+            Some(_) if !opened.parts.is_empty() && self.random.percent(90) => opened.payees[opened.parts.len()].account.clone(),
             Some(payee) if self.random.percent(60) => payee.account.clone(),
             _ => self.people[usize::try_from(self.random.below(6)).unwrap_or_default()].clone(),
         };
-        let so_far = opened.payees.iter().find(|other| other.account == payee).map_or(0, |payee| payee.total.0);
+        let so_far = match opened.payees.iter().find(|other| other.account == payee) {
+            Some(_) if !opened.parts.is_empty() => opened.total().0,
+            payee => payee.map_or(0, |payee| payee.total.0),
+        };
         let more = u128::from(self.random.next()) % (escrow.available().0 / 3 + 2);
         let total = Amount(if self.random.percent(95) { so_far + more } else { so_far / 2 });
         let seq = opened.seq + 1 - u64::from(self.random.percent(5));
@@ -448,6 +474,11 @@ impl<'a> World<'a> {
         self.ledger.escrows.remove(&id);
         self.targets.payments.remove(&id);
         self.targets.runs.remove(&id);
+        if let Some(lease) = self.targets.leases.get(&id).cloned() {
+            let over = Lease { cover: lease.cover.as_ref().map(Cover::keep), ..lease.clone() };
+            self.targets.follow(&lease, &over, self.now, self.coverage);
+        }
         self.targets.leases.remove(&id);
+        self.targets.bonds.remove(&id);
     }
 }
