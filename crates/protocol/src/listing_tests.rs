@@ -147,6 +147,7 @@ fn rating__should_be_one_for_each_holder_and_never_the_publishers() {
     assert!([0, 6, 255].map(Stars::new).iter().all(|refused| *refused == Err(ListingError::Stars)));
     assert!(serde_json::from_str::<Stars>("6").is_err() && borsh::from_slice::<Stars>(&[0]).is_err());
     assert_eq!(serde_json::from_str::<Stars>("5").map(Stars::get).ok(), Some(5));
+    assert_eq!(serde_json::to_string(&stars(4)).ok().as_deref(), Some("4"));
     let mut listed = listing("root", 0, vec![]);
     assert_eq!(rate(&listed, &name("root"), true, None, stars(5)), Err(ListingError::OwnRating));
     assert_eq!(rate(&listed, &name("aa"), false, None, stars(5)), Err(ListingError::RatedUnlicensed));
