@@ -283,15 +283,18 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
     let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
     let (paid, free, stolen) =
         (world.upload(&alice, b"paid").await, world.upload(&alice, b"free").await, world.upload(&alice, b"private").await);
+    let last = world.upload(&alice, b"last").await;
     world.chain.0.lock().unwrap().listings = vec![
         listing("alice.starling/paid", 5, paid),
         listing("alice.starling/free", 0, free),
         listing("mallory.starling/stolen", 0, stolen),
+        listing("alice.starling/last", 0, last),
     ];
     assert_eq!(
         (world.read(Some(&bob), paid).await, world.read(Some(&bob), free).await, world.read(Some(&bob), stolen).await),
         (404, 200, 404)
     );
+    assert_eq!(world.read(Some(&bob), last).await, 200, "the list is read to its end, page by page");
     let licence = Licence {
         holder: account("bob.starling"),
         name: "alice.starling/paid".parse().unwrap(),

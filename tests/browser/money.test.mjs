@@ -139,6 +139,19 @@ scene("use__should_be_paid_by_vouchers_of_a_key_of_its_own", async () => {
   assert.equal(await system.view(deployment.market, "may_use", { account: "provider-3.starling", name }), true);
 });
 
+scene("list__should_be_read_to_its_end", async () => {
+  const { deployment } = await system.network();
+  const tenant = await actor("tenant.starling");
+  for (let number = 0; number < 5; number += 1) {
+    const file = { name: "tool.json", hash: "33".repeat(32), bytes: 10 };
+    await call(tenant, deployment.market, "publish", { slug: `more-${number}`, kind: "tool", category: "evaluation", title: `Tool ${number}`, summary: "\"".repeat(300), licence: "MIT", asset: "near", price: "0", price_per_use: null, parents: [], royalty: 0, files: [file], run_id: null }, nearToYocto("0.1"));
+  }
+  const page = await system.view(deployment.market, "listings", { category: null, from: 0, limit: 50 });
+  assert.ok(page.length < 7, "more than a page");
+  await ada.open("/market");
+  await until("all of them", async () => (await ada.page.getByRole("article").count()) === 7);
+});
+
 scene("receipt__should_be_saved_and_hold_offline", async () => {
   await ada.open("/billing?kind=payments");
   const history = region(ada, "History");
