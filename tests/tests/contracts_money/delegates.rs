@@ -10,15 +10,20 @@ use starling_contract_api::{
     events::{BillingEvent, ComputeEvent},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
-use starling_primitives::{Amount, BasisPoints, DurationMs, EscrowId, Hash32, OfferId, PublicKey};
+use starling_primitives::{Amount, BasisPoints, DurationMs, EscrowId, Hash32, OfferId, PublicKey, RunId};
 use starling_protocol::{
     escrow::{Bounds, State},
     lease::{Cause, LeaseState, LeaseTerms},
     meter::{Delegate, Meter},
     node::OfferTerms,
-    price::quote_lease,
+    price::{quote_lease, quote_run},
+    reputation::DEED,
+    run::{Ending, FailReason, RunState, RunTerms},
 };
-use starling_tests::{Actor, FEE, Harness, work::offer_terms};
+use starling_tests::{
+    Actor, FEE, Harness,
+    work::{next_round, offer_terms, run_terms},
+};
 
 /// The offer's objection window; posts vest in steps of a seventh of it.
 const WINDOW: DurationMs = DurationMs::from_hours(1);
@@ -343,5 +348,51 @@ async fn lost_notice__should_be_made_good_by_anyone() -> anyhow::Result<()> {
     forget_notice(harness, &record).await?;
     assert!(!harness.call(&harness.owner, &compute.check_lease(LEASE)).await?.ok()?.json::<bool>()?);
     assert!(matches!(lease.rented.state().await?, LeaseState::Closed { cause: Cause::EscrowClosed, .. }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn run__should_pay_its_delegate_after_the_window_and_end_by_an_objection() -> anyhow::Result<()> {
+    let harness = crate::money().await?;
+    let (billing, compute, run_id) = (harness.billing(), harness.compute(), RunId(1));
+    let (node, tenant) = (harness.node("provider.starling").await?, harness.registered("tenant.starling", 50).await?);
+    let meter = harness.registered("meter.starling", 5).await?;
+    let delegate = Some(Box::new(delegate(&meter, 1_000)?));
+    let round_time = DurationMs::from_hours(12);
+    let terms = RunTerms { delegate, objection_window: WINDOW, round_time, ..run_terms(meter.public_key(), 5, 1) };
+    let quote = quote_run(&terms, BasisPoints::ZERO)?.at_most;
+    assert_eq!(quote, Amount::from_millinear(550), "a tenth on top of what the node can earn");
+    let reserve = surplus(&harness).await?;
+    let paid: PayResult = harness.pay(&tenant, &compute.0, quote, PaymentMsg::Run(terms)).await?.ok()?.json()?;
+    assert!(paid.opened, "{paid:?}");
+    harness.call(&node.key, &compute.enroll(run_id, node.id)).await?.ok()?;
+    let (provider_had, meter_had) = (free(&harness, &node.provider.account).await?, free(&harness, &meter.account).await?);
+    for round in 1..=2 {
+        let statement = next_round(&harness.run(run_id).await?, &[1_000]);
+        harness.post_round(&tenant, &statement, &[(0, &node.key)], &tenant).await?.refused("the meter's signature")?;
+        harness.post_round(&tenant, &statement, &[(0, &node.key)], &meter).await?.ok()?;
+        assert!(harness.call(&tenant, &compute.settle_run(run_id)).await?.ok()?.json::<bool>()?);
+        if round == 1 {
+            let pending = harness.view(&billing.escrow(paid.escrow_id)).await?.map(|view| view.pending);
+            assert_eq!(pending, Some(Amount::from_millinear(110)));
+            assert_eq!(free(&harness, &node.provider.account).await?, provider_had, "nothing is earned yet");
+            harness.pass(DurationMs(2 * WINDOW.0)).await?;
+            harness.call(&tenant, &billing.vest(paid.escrow_id)).await?.ok()?;
+        }
+    }
+    // The first round vested, a tenth of it held back; to the second the tenant objects.
+    let objected = harness.call(&tenant, &billing.object(paid.escrow_id, false)).await?.ok()?;
+    let RunState::Ended { ending, settled, .. } = harness.run(run_id).await?.state else { anyhow::bail!("it goes on") };
+    assert_eq!((ending, settled), (Ending::Failed(FailReason::Objected), true));
+    assert!(objected.compute_events().iter().any(|event| matches!(event, ComputeEvent::RunChanged { .. })));
+    let standing = harness.view(&compute.reputation(node.id)).await?;
+    assert_eq!(standing.figures.objections, DEED);
+    let gained = |had: Amount, parts: u128| anyhow::Ok(Amount(had.0 + net(Amount::from_millinear(9).0 * parts)?.0));
+    assert_eq!(free(&harness, &node.provider.account).await?, gained(provider_had, 10)?);
+    assert_eq!(free(&harness, &meter.account).await?, gained(meter_had, 1)?);
+    harness.call(&tenant, &compute.settle_run(run_id)).await?.refused("settled already")?;
+    harness.call(&tenant, &billing.acknowledge(paid.escrow_id)).await?.ok()?;
+    assert!(harness.view(&billing.escrow(paid.escrow_id)).await?.is_none(), "it is spent");
+    assert_eq!(surplus(&harness).await?, Amount(reserve.0 + 2));
     Ok(())
 }
