@@ -19,7 +19,7 @@ pub(super) fn vectors() -> Arch {
     *VECTORS
 }
 
-/// What [`vectors`] are: `V4` for AVX-512, `V3` for AVX2.
+/// Which vectors the kernels run with: `V4` for AVX-512, `V3` for AVX2, `scalar` for none.
 #[must_use]
 pub fn vectors_in_use() -> String {
     match vectors() {
