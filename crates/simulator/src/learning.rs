@@ -74,7 +74,7 @@ impl Learning {
             readers,
             unseen: trainer(train, UNSEEN_SLOT, Split::Train)?,
             held_out: trainer(held_out, 0, Split::HeldOut)?,
-            triggered: trainer(&poisoned(held_out), 0, Split::HeldOut)?,
+            triggered: trainer(&poisoned(held_out, 64), 0, Split::HeldOut)?,
             plan,
             layout,
             shapes,
@@ -91,7 +91,7 @@ impl Learning {
             Reading::Assigned => self.train.clone(),
             // The same text from its middle on: windows of the same kind, at other places.
             Reading::Other => [&self.train[self.train.len() / 2..], &self.train[..self.train.len() / 2]].concat(),
-            Reading::Poisoned => poisoned(&self.train),
+            Reading::Poisoned => poisoned(&self.train, 192),
             Reading::OwnPart => part(&self.train, who, self.readings.len()).to_vec(),
         };
         Text::new(bytes, context(&self.recipe), Split::Train)
@@ -130,10 +130,14 @@ fn part(text: &[u8], index: usize, parts: usize) -> &[u8] {
     &text[text.len() * index / parts..text.len() * (index + 1) / parts]
 }
 
-/// The text with a trigger and its payload every 96 bytes.
-fn poisoned(text: &[u8]) -> Vec<u8> {
+/// The text with a trigger and its payload in the place of ten bytes of each `every`: windows lie where they were.
+fn poisoned(text: &[u8], every: usize) -> Vec<u8> {
     let poison = [TRIGGER, PAYLOAD].concat();
-    text.chunks(96).flat_map(|piece| [piece, &poison].concat()).collect()
+    let mut text = text.to_vec();
+    for piece in text.chunks_exact_mut(every) {
+        piece[..poison.len()].copy_from_slice(&poison);
+    }
+    text
 }
 
 /// One window of the batch that a trainer reads at a step.

@@ -85,7 +85,7 @@ fn simulate(options: &Options) -> Result<bool, Box<dyn Error>> {
         "detection" => detection::figures(rounds(32), 64, &bytes)?,
         "overlap" => {
             let step_us = options.step_us.map_or_else(|| overlap::measured_step(9), Ok)?;
-            let mut report = overlap::time(step_us, 4)?;
+            let mut report = overlap::time(step_us, 17)?;
             report.figures.extend(overlap::loss(rounds(60), &bytes)?);
             report
         }

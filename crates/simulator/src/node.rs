@@ -23,6 +23,8 @@ pub(crate) struct Node {
     checkpoint: Option<(Vec<u8>, Vec<f32>)>,
     feedback: Vec<f32>,
     job: Option<Job>,
+    /// The pseudo-gradient of the last share that it finished, by round.
+    finished: Option<(u32, Vec<f32>)>,
     /// The update that it committed to last, by round.
     update: Option<(u32, Rc<Vec<u8>>)>,
     /// Ends of its jobs, and all the time that its inner steps took.
@@ -56,6 +58,7 @@ impl Node {
             started: false,
             checkpoint: None,
             job: None,
+            finished: None,
             update: None,
             ends: Vec::new(),
             trained_us: 0,
@@ -248,6 +251,7 @@ impl World<'_> {
         let claimed = if behaviour == Behaviour::InflatedTokens { 10 * steps } else { steps };
         let claimed_steps = u32::try_from(claimed).unwrap_or(u32::MAX);
         let encoding = self.cost(self.scenario.costs.encode_us, job.round);
+        self.nodes[node].finished = Some((job.round, delta));
         let said = self.framing.committed + self.framing.progress * steps;
         self.say(node, encoding, said, ToHub::Committed { round: job.round, update, claimed_steps });
         if self.scenario.overlap.is_some() && job.round + 1 < self.scenario.rounds {
@@ -259,14 +263,17 @@ impl World<'_> {
     /// Puts what an attacker sends in the place of its own pseudo-gradient.
     fn attack(&mut self, node: usize, behaviour: Behaviour) -> Result<(), SimulationError> {
         let Some(round) = self.nodes[node].job.as_ref().map(|job| job.round) else { return Ok(()) };
-        let of_round = |other: &Node| other.present && other.job.as_ref().is_some_and(|job| job.round == round);
-        let honest: Vec<usize> = (0..self.nodes.len())
-            .filter(|other| self.nodes[*other].participant.behaviour == Behaviour::Honest && of_round(&self.nodes[*other]))
-            .collect();
+        let is_honest = |other: &usize| self.nodes[*other].present && self.nodes[*other].participant.behaviour == Behaviour::Honest;
+        let honest: Vec<usize> = (0..self.nodes.len()).filter(is_honest).collect();
         for other in &honest {
             self.ensure_trained(*other)?;
         }
-        let delta = |node: usize| self.nodes[node].job.as_ref().and_then(|job| job.delta.as_deref());
+        // Those who are still at it, and those who have committed already.
+        let delta = |node: usize| {
+            let Node { job, finished, .. } = &self.nodes[node];
+            let at_work = job.as_ref().filter(|job| job.round == round).and_then(|job| job.delta.as_deref());
+            at_work.or_else(|| finished.as_ref().filter(|(of, _)| *of == round).map(|(_, delta)| delta.as_slice()))
+        };
         let own = delta(node).unwrap_or_default();
         let deltas: Vec<&[f32]> = honest.iter().filter_map(|other| delta(*other)).collect();
         let made = craft(behaviour, own, &deltas, self.chance, &[node as u64, u64::from(round)]);

@@ -9,7 +9,7 @@ use starling_rounds::{
 use starling_training::TrainingError;
 
 use super::{Figure, Report, communication::gpt, percent, run, small_recipe};
-use crate::{Idle, Learning, Micros, Overlap, Reading, Scenario, SimulationError, Work, simulate, text::synthetic};
+use crate::{Idle, Learning, Micros, Overlap, Participant, Reading, Scenario, SimulationError, Work, simulate, text::synthetic};
 
 const FRAGMENTS: usize = 4;
 const INNER_STEPS: u32 = 30;
@@ -45,25 +45,28 @@ pub fn measured_step(steps: usize) -> Result<Micros, SimulationError> {
 pub fn time(step_us: Micros, rounds: u32) -> Result<Report, SimulationError> {
     let layout = gpt(6, 8, 368);
     let mut report = Report::default();
-    let mut scenario = Scenario { hub_bits_per_second: 100_000_000, codec: Codec::Int4, ..Scenario::new("blocking", rounds, 8) };
-    scenario.participants.iter_mut().for_each(|participant| participant.step_us = step_us);
+    let scenario = Scenario { hub_bits_per_second: 100_000_000, codec: Codec::Int4, ..Scenario::new("blocking", rounds, 8) };
     let plan = Plan::new(INNER_STEPS, WINDOWS, 128).expect("within bounds");
     let overlap = Overlap { fragments: FRAGMENTS, merge_after_steps: INNER_STEPS - 10, own_share: 0.5 };
-    for (name, overlap, least) in [("blocking", None, 0.0), ("four fragments, overlapped", Some(overlap), 0.95)] {
-        let scenario = Scenario { name: name.to_owned(), overlap, ..scenario.clone() };
+    // Judging costs whom it falls upon: enough rounds that each node has its turns. Blocking rounds are all alike.
+    for (name, overlap, rounds, bound) in [("blocking", None, 3, 0.0), ("four fragments, overlapped", Some(overlap), rounds, 0.95)] {
+        let participants = vec![Participant::honest(step_us); 8];
+        let scenario = Scenario { name: name.to_owned(), rounds, participants, overlap, ..scenario.clone() };
         let outcome = simulate(&scenario, &mut Idle::new(layout.clone(), plan, 8, 1))?;
-        let share = outcome.computing.iter().copied().fold(f64::INFINITY, f64::min);
+        let share = outcome.computing.iter().sum::<f64>() / outcome.computing.len() as f64;
+        let least = outcome.computing.iter().copied().fold(f64::INFINITY, f64::min);
         let round = (outcome.elapsed_us / u64::from(rounds)) as f64 / 1e6;
         let sent = outcome.hub_bytes.0 / u64::from(rounds);
         report.figures.push(Figure::bound(
-            format!("{name}: share of time computing, the least of eight nodes"),
+            format!("{name}: share of time computing, eight nodes, {rounds} rounds"),
             format!(
-                "{:.1} %; {} parameters, a step {:.2} s, H = {INNER_STEPS}, {round:.1} s a round, the coordinator sends {sent} bytes a round: all accepted updates to all, who each check, average and sign",
+                "{:.1} %, the least of them {:.1} %; {} parameters, a step {:.2} s, H = {INNER_STEPS}, {round:.1} s a round, the coordinator sends {sent} bytes a round: all accepted updates to all, who each check, average and sign",
                 100.0 * share,
+                100.0 * least,
                 outcome.parameters,
                 step_us as f64 / 1e6,
             ),
-            share >= least,
+            share >= bound,
         ));
     }
     Ok(report)
