@@ -25,7 +25,7 @@ simulate SCENARIO [--rounds N] [--nodes N] [--seed N] [--seeds N] [--text FOLDER
                     inflated-tokens, copied, lazy, wrong-data
 simulate FIGURES [...]
   communication, absence, attackers, detection, overlap
-prints a table, or lines `figure WHAT: VALUE`, and writes plots as SVG and all numbers as JSON below --out (target/simulate).
+prints a table, or lines `figure WHAT`, tab, `VALUE`, and writes plots as SVG and all numbers as JSON below --out (target/simulate).
 Without --text it trains on synthetic text.";
 
 struct Options {
@@ -93,7 +93,7 @@ fn simulate(options: &Options) -> Result<bool, Box<dyn Error>> {
     };
     write(&options.out, &report)?;
     for figure in &report.figures {
-        println!("figure {}: {}{}", figure.what, figure.value, if figure.holds { "" } else { " (beyond its bound)" });
+        println!("figure {}\t{}{}", figure.what, figure.value, if figure.holds { "" } else { " (beyond its bound)" });
     }
     Ok(report.figures.iter().all(|figure| figure.holds))
 }

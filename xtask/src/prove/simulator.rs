@@ -25,12 +25,12 @@ pub(super) fn overlap() -> Result<Vec<Figure>> {
     simulated("overlap", &[])
 }
 
-/// Lines `figure WHAT: VALUE` of the simulator, which fails where a figure is beyond its bound. It trains on this repository's sources.
+/// Lines `figure WHAT`, tab, `VALUE` of the simulator, which fails where a figure is beyond its bound. It trains on this repository's sources.
 fn simulated(figures: &str, args: &[&str]) -> Result<Vec<Figure>> {
     let mut cargo = command("cargo");
     cargo.args(["run", "--quiet", "--bin", "simulate", "--", figures, "--text", "crates"]).args(args);
     let said = output(&mut cargo)?;
-    let line = |line: &str| line.strip_prefix("figure ")?.rsplit_once(": ").map(|(what, value)| Figure::new(what, value));
+    let line = |line: &str| line.strip_prefix("figure ")?.split_once('\t').map(|(what, value)| Figure::new(what, value));
     let figures: Vec<Figure> = said.lines().filter_map(line).collect();
     if figures.is_empty() {
         bail!("the simulator gave no figures");
