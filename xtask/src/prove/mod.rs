@@ -90,7 +90,7 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "attackers",
-        claim: "Two of eight attackers, whatever they send, cost the other six at most half a percent of loss.",
+        claim: "What two of eight attackers cost the other six: at most half a percent of loss each, if the gate is good enough.",
         run: simulator::attackers,
     },
     Proof {
