@@ -47,6 +47,12 @@ fn promising(max_lease: DurationMs, sla: Sla) -> OfferTerms {
 }
 
 #[test]
+fn bond__should_outlast_its_leases_whatever_the_provider_does() {
+    // Seven days of closing, of which twelve hours are left to claim and one belongs to the lease's escrow.
+    assert_eq!(MAX_COVERED_LEASE, DurationMs::from_hours(7 * 24 - 12 - 1));
+}
+
+#[test]
 fn allow_list__should_have_32_tenants_at_most_each_once() {
     let tenants = |count: usize| (0..count).map(|place| AccountId::new(format!("tenant-{place}")).expect("a name")).collect::<Vec<_>>();
     assert_eq!(check_allow_list(&[]), Ok(()));

@@ -117,6 +117,18 @@ fn terms__should_keep_their_limits() {
 }
 
 #[test]
+fn terms__should_name_an_objection_window_only_where_there_is_one() {
+    let plain = serde_json::to_string(&terms()).expect("JSON");
+    assert!(!plain.contains("objection_window"), "{plain}");
+    let objected = RunTerms { objection_window: DurationMs(1), ..terms() };
+    let text = serde_json::to_string(&objected).expect("JSON");
+    assert!(text.contains(r#""objection_window":1"#), "{text}");
+    for (text, terms) in [(plain, terms()), (text, objected)] {
+        assert_eq!(serde_json::from_str::<RunTerms>(&text).expect("JSON"), terms);
+    }
+}
+
+#[test]
 fn terms__should_take_the_limits_themselves() {
     let second = DurationMs::from_secs(1);
     let cases = [
