@@ -54,7 +54,8 @@ pub(super) fn training(names: &[String]) -> Result<()> {
 fn ours() -> Command {
     let mut cargo = command("cargo");
     cargo.args(["bench", "--quiet", "--profile", "dev", "--package", "starling-training", "--bench", "training"]);
-    cargo.env("RAYON_NUM_THREADS", "2").env("CANDLE_NUM_THREADS", "2");
+    // As a node sets them for itself.
+    cargo.envs([("RAYON_NUM_THREADS", "2"), ("CANDLE_NUM_THREADS", "2"), ("MIMALLOC_PURGE_DELAY", "10000")]);
     cargo
 }
 
