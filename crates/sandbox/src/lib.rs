@@ -3,10 +3,16 @@
 //! [`Sandbox::open`] looks whether this machine can give all of it and says how to mend what it cannot; [`Sandbox::start`] runs one [`Order`].
 //! The unsafe parts are the work of programs that every distribution has: `bwrap`, `setpriv`, `prlimit`, `unshare`, `mount`.
 
+mod account;
+mod cell;
+mod cgroup;
 mod lack;
 mod order;
+mod outputs;
 mod running;
 mod sandbox;
+mod seccomp;
+mod stage;
 
 pub use lack::Lack;
 pub use order::{Bind, Ended, Limits, Network, Order, Piece, Reason, SandboxConfig, StartError, Stream};

@@ -2,27 +2,37 @@
 
 use std::{
     collections::VecDeque,
-    io::Read,
-    os::unix::process::ExitStatusExt,
-    process::{Command, ExitStatus},
+    io::{self, Read},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::SyncSender,
+        mpsc::{SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use crate::{Ended, Limits, Piece, Reason, StartError, Stream};
+use crate::{
+    Ended, Limits, Piece, Reason, StartError, Stream,
+    cell::Cell,
+    cgroup::Group,
+    outputs::{OUTPUTS, Taking, is_full, open_folder},
+};
 
 /// How often it is looked whether a command must end.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long copying `work` into the sandbox may take.
+const STAGED_WITHIN: Duration = Duration::from_mins(10);
+/// How long the sandbox may take to be gone when all inside was killed, and a reader of its output to take the last of it.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// How much of the end of what a command wrote explains how it ended.
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 20;
 
-/// A command that runs. Dropping it stops the command.
+/// A command that runs. Dropping it stops the command, and waits until nothing of it is left.
 #[derive(Debug)]
 pub struct Running {
     stopper: Stopper,
@@ -40,13 +50,26 @@ impl Stopper {
     }
 }
 
+/// Everything that one run holds until its end.
+pub(crate) struct Run {
+    pub(crate) command: Command,
+    pub(crate) limits: Limits,
+    pub(crate) work: PathBuf,
+    /// Where the job's `/work` lies for the staging script.
+    pub(crate) staged_work: &'static str,
+    pub(crate) group: Group,
+    pub(crate) cell: Cell,
+    pub(crate) lines: SyncSender<Piece>,
+}
+
 impl Running {
-    pub(crate) fn begin(mut command: Command, limits: &Limits, lines: SyncSender<Piece>) -> Result<Self, StartError> {
+    pub(crate) fn begin(run: Run) -> Result<Self, StartError> {
         let stopper = Stopper::default();
-        let (stop, limits) = (stopper.0.clone(), *limits);
+        let stop = stopper.0.clone();
+        // The kernel kills the sandbox when the thread that started it ends: so the one that waits for it starts it.
         let supervisor = thread::Builder::new()
             .name("sandbox".to_owned())
-            .spawn(move || supervise(&mut command, limits, &stop, &lines))
+            .spawn(move || run.supervise(&stop))
             .map_err(|source| StartError::Io { doing: "start a thread".to_owned(), source })?;
         Ok(Self { stopper, supervisor: Some(supervisor) })
     }
@@ -56,13 +79,14 @@ impl Running {
         self.stopper.clone()
     }
 
-    /// Blocks until nothing of the command is left.
+    /// Blocks until nothing of the command is left. What it writes must be taken from the channel meanwhile, or the channel be closed.
     #[must_use]
     pub fn wait(mut self) -> Ended {
-        self.supervisor.take().map_or_else(
-            || could_not_start("it was waited for twice"),
-            |thread| thread.join().unwrap_or_else(|_| could_not_start("the sandbox's own thread failed")),
-        )
+        let ended = self.supervisor.take().map(JoinHandle::join);
+        match ended {
+            Some(Ok(ended)) => ended,
+            _ => could_not_start("the sandbox's own thread failed".to_owned(), Vec::new()),
+        }
     }
 }
 
@@ -75,83 +99,242 @@ impl Drop for Running {
     }
 }
 
-fn could_not_start(why: &str) -> Ended {
-    let reason = Reason::CouldNotStart { why: why.to_owned() };
-    Ended { reason, last_lines: vec![why.to_owned()], peak_memory_bytes: 0, cpu_ms: 0, wall_ms: 0 }
+fn could_not_start(why: String, mut last_lines: Vec<String>) -> Ended {
+    last_lines.push(why.clone());
+    Ended { reason: Reason::CouldNotStart { why }, last_lines, peak_memory_bytes: 0, cpu_ms: 0, wall_ms: 0 }
 }
 
-fn supervise(command: &mut Command, limits: Limits, stop: &AtomicBool, lines: &SyncSender<Piece>) -> Ended {
-    let started = Instant::now();
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return could_not_start(&error.to_string()),
-    };
-    let (tail, left) = (Mutex::new(VecDeque::new()), AtomicU64::new(limits.output_bytes));
-    let over = AtomicBool::new(false);
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let status = thread::scope(|scope| {
-        let (tail, left, over) = (&tail, &left, &over);
-        scope.spawn(move || pass_on(out, Stream::Out, lines, tail, left, over));
-        scope.spawn(move || pass_on(err, Stream::Err, lines, tail, left, over));
+/// What the staging script said.
+#[derive(Debug, Default)]
+struct Told {
+    started: Option<Instant>,
+    ended: Option<u8>,
+    /// It said nothing more and will not.
+    closed: bool,
+}
+
+impl Run {
+    fn supervise(mut self, stop: &AtomicBool) -> Ended {
+        let (mut child, mut socket) = match self.spawn() {
+            Ok(spawned) => spawned,
+            Err(error) => return could_not_start(format!("the staging programs do not start: {error}"), Vec::new()),
+        };
+        let output = Output::new(self.limits.output_bytes);
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let (told, forced, notes, full) = thread::scope(|scope| {
+            let (output, lines) = (&output, &self.lines);
+            scope.spawn(move || output.pass_on(pipes.0, Stream::Out, lines));
+            scope.spawn(move || output.pass_on(pipes.1, Stream::Err, lines));
+            let (told, forced) = self.watch(&mut socket, output, stop);
+            self.group.kill();
+            let (notes, full) = if told.started.is_some() { self.take_outputs(&child) } else { (Vec::new(), false) };
+            drop(socket);
+            end(&mut child);
+            output.over.store(true, Ordering::Release);
+            (told, forced, notes, full)
+        });
+        let ended = self.explain(&told, forced, notes, full, output.last_lines());
+        // In this order: what a crash in between leaves is found by its cell.
+        drop(self.group);
+        drop(self.cell);
+        ended
+    }
+
+    fn spawn(&mut self) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(LOOK))?;
+        let command = &mut self.command;
+        let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        // The command holds its own end of the socket until it is replaced.
+        self.command = Command::new("true");
+        Ok((child, ours))
+    }
+
+    /// Until the command ended by itself or must end. In the second case, why.
+    fn watch(&self, socket: &mut UnixStream, output: &Output, stop: &AtomicBool) -> (Told, Option<Reason>) {
+        let staging = Instant::now();
+        let (mut told, mut unread) = (Told::default(), Vec::new());
         loop {
-            if let Ok(Some(status)) = child.try_wait() {
-                return reason_of(status);
+            if told.ended.is_some() || told.closed {
+                return (told, None);
             }
-            let must_end = [
-                (stop.load(Ordering::Acquire), Reason::Cancelled),
-                (over.load(Ordering::Acquire), Reason::OutputLimit),
-                (started.elapsed() > limits.wall, Reason::TimeLimit),
-            ];
-            if let Some((_, reason)) = must_end.into_iter().find(|(must, _)| *must) {
-                let _ = child.kill();
-                let _ = child.wait();
-                return reason;
+            let out_of_time = match told.started {
+                Some(started) => started.elapsed() > self.limits.wall,
+                None => staging.elapsed() > STAGED_WITHIN,
+            };
+            let must_end = if stop.load(Ordering::Acquire) {
+                Some(Reason::Cancelled)
+            } else if output.exceeded.load(Ordering::Acquire) {
+                Some(Reason::OutputLimit)
+            } else if self.group.memory_kills() > 0 {
+                Some(Reason::OutOfMemory)
+            } else {
+                out_of_time.then_some(Reason::TimeLimit)
+            };
+            if must_end.is_some() {
+                return (told, must_end);
             }
-            thread::sleep(LOOK);
+            listen(socket, &mut unread, &mut told);
         }
-    });
-    let tail: Vec<u8> = tail.into_inner().unwrap_or_default().into();
-    let text = String::from_utf8_lossy(&tail);
-    let lines: Vec<&str> = text.lines().collect();
-    Ended {
-        reason: status,
-        last_lines: lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect(),
-        peak_memory_bytes: 0,
-        cpu_ms: 0,
-        wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+
+    /// Copies what may be kept to the host while the staging script still holds it; notes for the tenant, and whether a folder is full.
+    fn take_outputs(&self, child: &Child) -> (Vec<String>, bool) {
+        let place =
+            |name: &str| open_folder(&Path::new("/proc").join(child.id().to_string()).join(format!("root{}/{name}", self.staged_work)));
+        let (Ok(work), Ok(tmp)) = (place("work"), place("tmp")) else {
+            return (vec![format!("{OUTPUTS}/ could not be kept: the sandbox ended before it was read")], false);
+        };
+        let mut taking = Taking::new(self.limits.disk_bytes, self.limits.files);
+        let taken = taking.take(&work, &self.work);
+        let full = is_full(&work) || is_full(&tmp) || taking.too_much;
+        let mut notes = taking.notes();
+        notes.extend(taken.err().map(|error| format!("{OUTPUTS}/ could not be kept: {error}")));
+        (notes, full)
+    }
+
+    fn explain(&self, told: &Told, forced: Option<Reason>, notes: Vec<String>, full: bool, mut last_lines: Vec<String>) -> Ended {
+        let Limits { memory_bytes, processes, disk_bytes, files, output_bytes, wall, .. } = self.limits;
+        let Some(started) = told.started else {
+            return match forced {
+                Some(Reason::Cancelled) => Ended { reason: Reason::Cancelled, last_lines, peak_memory_bytes: 0, cpu_ms: 0, wall_ms: 0 },
+                Some(Reason::OutOfMemory) => {
+                    could_not_start(format!("copying its files took more than {memory_bytes} bytes of memory"), last_lines)
+                }
+                Some(_) => could_not_start("it was not made in time".to_owned(), last_lines),
+                None => could_not_start("making it failed".to_owned(), last_lines),
+            };
+        };
+        let code = told.ended.unwrap_or(128 + 9);
+        let reason = forced.unwrap_or_else(|| {
+            if self.group.memory_kills() > 0 {
+                Reason::OutOfMemory
+            } else if code == 0 {
+                Reason::Finished { code }
+            } else if self.group.refused_processes() > 0 {
+                Reason::TooManyProcesses
+            } else if full {
+                Reason::DiskFull
+            } else if (129..=192).contains(&code) {
+                Reason::Signal { number: code - 128 }
+            } else {
+                Reason::Finished { code }
+            }
+        });
+        last_lines.extend(notes);
+        last_lines.extend(match &reason {
+            Reason::OutOfMemory => Some(format!("it needed more than its {memory_bytes} bytes of memory")),
+            Reason::TooManyProcesses => Some(format!("it wanted more than its {processes} processes and threads")),
+            Reason::TimeLimit => Some(format!("it ran longer than its {} ms", wall.as_millis())),
+            Reason::OutputLimit => Some(format!("it wrote more than its {output_bytes} bytes; the rest was cut")),
+            Reason::DiskFull => Some(format!("its {disk_bytes} bytes or {files} files were used up")),
+            Reason::Cancelled => Some("it was stopped".to_owned()),
+            Reason::Signal { number } => Some(format!("it was ended by signal {number}")),
+            Reason::Finished { .. } | Reason::CouldNotStart { .. } => None,
+        });
+        let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ended { reason, last_lines, peak_memory_bytes: self.group.peak_memory_bytes(), cpu_ms: self.group.cpu_ms(), wall_ms }
     }
 }
 
-fn reason_of(status: ExitStatus) -> Reason {
-    let code =
-        status.code().or_else(|| status.signal().map(|signal| signal + 128)).and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
-    if (129..=192).contains(&code) { Reason::Signal { number: code - 128 } } else { Reason::Finished { code } }
+/// Reads what the script says, for a moment.
+fn listen(socket: &mut UnixStream, unread: &mut Vec<u8>, told: &mut Told) {
+    let mut buffer = [0; 256];
+    match socket.read(&mut buffer) {
+        Ok(0) => told.closed = true,
+        Ok(read) => unread.extend(&buffer[..read]),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted) => {}
+        Err(_) => told.closed = true,
+    }
+    while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+        let line: Vec<u8> = unread.drain(..=end).collect();
+        match std::str::from_utf8(&line).unwrap_or_default().trim_end() {
+            "started" => told.started = Some(Instant::now()),
+            line => told.ended = line.strip_prefix("ended ").and_then(|code| code.parse().ok()).or(told.ended),
+        }
+    }
 }
 
-fn pass_on(
-    pipe: Option<impl Read>,
-    stream: Stream,
-    lines: &SyncSender<Piece>,
-    tail: &Mutex<VecDeque<u8>>,
-    left: &AtomicU64,
-    over: &AtomicBool,
-) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buffer = vec![0; 16 << 10];
-    while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-        let bytes = u64::try_from(read).unwrap_or(u64::MAX);
-        let before = left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| Some(left.saturating_sub(bytes))).unwrap_or_default();
-        let kept = usize::try_from(before.min(bytes)).unwrap_or(read);
-        if kept < read {
-            over.store(true, Ordering::Release);
+/// Waits until the staging script is gone; kills it when it does not go.
+fn end(child: &mut Child) {
+    let limit = Instant::now() + GONE_WITHIN;
+    while Instant::now() < limit {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
         }
-        if kept > 0 {
-            if let Ok(mut tail) = tail.lock() {
-                tail.extend(&buffer[..kept]);
-                let excess = tail.len().saturating_sub(TAIL_BYTES);
-                tail.drain(..excess);
+        thread::sleep(LOOK / 4);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// What a command writes, on its way to whoever reads it.
+struct Output {
+    left: AtomicU64,
+    exceeded: AtomicBool,
+    /// The command is gone: what is left must be taken soon.
+    over: AtomicBool,
+    tail: Mutex<VecDeque<u8>>,
+}
+
+impl Output {
+    fn new(limit_bytes: u64) -> Self {
+        Self { left: AtomicU64::new(limit_bytes), exceeded: AtomicBool::new(false), over: AtomicBool::new(false), tail: Mutex::default() }
+    }
+
+    fn pass_on(&self, pipe: Option<impl Read>, stream: Stream, lines: &SyncSender<Piece>) {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let read = match pipe.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            let bytes = u64::try_from(read).unwrap_or(u64::MAX);
+            let before = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| Some(left.saturating_sub(bytes)));
+            let kept = usize::try_from(before.unwrap_or_default().min(bytes)).unwrap_or(read);
+            if kept < read {
+                self.exceeded.store(true, Ordering::Release);
             }
-            let _ = lines.send(Piece { stream, bytes: buffer[..kept].to_vec() });
+            if kept > 0 {
+                self.remember(&buffer[..kept]);
+                self.hand_over(Piece { stream, bytes: buffer[..kept].to_vec() }, lines);
+            }
         }
+    }
+
+    /// Holds the command back while nobody takes; gives up some time after it is gone.
+    fn hand_over(&self, piece: Piece, lines: &SyncSender<Piece>) {
+        let (mut piece, mut patience) = (piece, GONE_WITHIN);
+        loop {
+            match lines.try_send(piece) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => piece = back,
+            }
+            thread::sleep(LOOK / 4);
+            if self.over.load(Ordering::Acquire) {
+                patience = patience.saturating_sub(LOOK / 4);
+            }
+            if patience.is_zero() {
+                return;
+            }
+        }
+    }
+
+    fn remember(&self, bytes: &[u8]) {
+        if let Ok(mut tail) = self.tail.lock() {
+            tail.extend(bytes);
+            let excess = tail.len().saturating_sub(TAIL_BYTES);
+            tail.drain(..excess);
+        }
+    }
+
+    fn last_lines(self) -> Vec<String> {
+        let tail: Vec<u8> = self.tail.into_inner().unwrap_or_default().into();
+        let text = String::from_utf8_lossy(&tail);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
     }
 }

@@ -1,76 +1,119 @@
 //! Opens a sandbox and starts orders in it.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-    sync::mpsc::SyncSender,
-};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::mpsc::SyncSender, time::Duration};
 
-use crate::{Lack, Network, Order, Piece, Running, SandboxConfig, StartError};
+use crate::{
+    Lack, Limits, Network, Order, Piece, Reason, Running, SandboxConfig, StartError,
+    account::Account,
+    cell::{Cell, clean_up},
+    cgroup::Place,
+    lack::Machine,
+    running::Run,
+    stage::{self, Storage},
+};
 
 /// A place where orders run, each apart from the others.
 #[derive(Debug)]
 pub struct Sandbox {
-    config: SandboxConfig,
+    home: PathBuf,
+    account: Account,
+    place: Place,
+    storage: Storage,
 }
 
 impl Sandbox {
+    /// Looks at the machine, ends what a killed node left behind in this home, and runs a command of its own to see that all of it works.
+    ///
     /// # Errors
     ///
     /// Everything that this machine lacks: a node that has one must refuse script jobs.
     pub fn open(config: SandboxConfig) -> Result<Self, Vec<Lack>> {
-        let lack = |what: String| vec![Lack { subject: "bubblewrap", what, mend: "install it: apt-get install bubblewrap".to_owned() }];
-        std::fs::create_dir_all(&config.home).map_err(|error| lack(error.to_string()))?;
-        let tried = Command::new("bwrap").arg("--version").output().map_err(|error| lack(error.to_string()))?;
-        if tried.status.success() { Ok(Self { config }) } else { Err(lack("bwrap does not run".to_owned())) }
+        let Machine { account, place, storage } = Machine::look(&config)?;
+        let home = open_home(&config).map_err(|error| vec![home_lack(&config, &error)])?;
+        let mut sandbox = Self { home, account, place, storage };
+        if let Err(why) = sandbox.try_out() {
+            // Some machines have the programs for disk images but let nobody mount one.
+            sandbox.storage = Storage::Memory;
+            if storage == Storage::Memory || sandbox.try_out().is_err() {
+                return Err(vec![Lack::of_trial(&why)]);
+            }
+        }
+        Ok(sandbox)
     }
 
     /// Starts a command; what it writes goes to `lines`, in which a full channel holds the command back.
     ///
     /// # Errors
     ///
-    /// [`StartError`] where the order cannot be what was meant; nothing has run then. What fails later is a [`crate::Reason`].
+    /// [`StartError`] where the order cannot be what was meant; nothing has run then. What fails later is a [`Reason`].
     pub fn start(&self, order: &Order, lines: SyncSender<Piece>) -> Result<Running, StartError> {
-        let (program, arguments) = order.command.split_first().ok_or(StartError::NoCommand)?;
-        let mut command = Command::new("bwrap");
-        command.args(["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]);
-        command.args([
-            "--uid",
-            "1000",
-            "--gid",
-            "1000",
-            "--hostname",
-            "job",
-            "--ro-bind",
-            "/usr",
-            "/usr",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-        ]);
-        for folder in ["bin", "sbin", "lib", "lib64"] {
-            if Path::new("/").join(folder).is_symlink() {
-                command.args(["--symlink", &format!("usr/{folder}"), &format!("/{folder}")]);
-            }
-        }
-        if order.network == Network::Packages {
-            command.args(["--share-net", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]);
-            command.args(["--ro-bind-try", "/etc/hosts", "/etc/hosts", "--ro-bind-try", "/etc/ssl", "/etc/ssl"]);
-        }
-        command.args(["--tmpfs", "/tmp", "--bind"]).arg(&order.work).args(["/work", "--chdir", "/work"]);
-        for bind in &order.binds {
-            command.arg(if bind.writable { "--bind" } else { "--ro-bind" }).arg(&bind.source).arg(&bind.target);
-        }
-        for (name, value) in [("PATH", "/usr/bin:/bin"), ("HOME", "/work"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")]
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .iter()
-            .chain(&order.environment)
-        {
-            command.args(["--setenv", name, value]);
-        }
-        command.arg("--").arg(program).args(arguments).current_dir(&self.config.home);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_clear().env("PATH", "/usr/bin:/bin");
-        Running::begin(command, &order.limits, lines)
+        stage::check(order)?;
+        let io = |doing: &str| {
+            let doing = doing.to_owned();
+            move |source| StartError::Io { doing, source }
+        };
+        let work = fs::canonicalize(&order.work).map_err(io(&format!("find {}", order.work.display())))?;
+        let order = Order { work, ..order.clone() };
+        let cell = Cell::make(&self.home).map_err(io("make a folder for the job"))?;
+        cell.note_groups(&self.place.record(&cell.name)).map_err(io("note the job's control groups"))?;
+        let group =
+            self.place.make(&cell.name, &stage::with_own_processes(&order.limits)).map_err(io("make a control group for the job"))?;
+        let command = stage::command(&order, &cell, &group, &self.account, self.storage).map_err(io("write what the sandbox needs"))?;
+        let staged_work = stage::view().unwrap_or_default();
+        Running::begin(Run { command, limits: order.limits, work: order.work, staged_work, group, cell, lines })
+    }
+
+    /// What this sandbox is made of, a line each: account, control groups, where files lie.
+    #[must_use]
+    pub fn describe(&self) -> Vec<(&'static str, String)> {
+        let storage = match self.storage {
+            Storage::Disk => "on disk, in an image of its own for each job",
+            Storage::Memory => "in memory, where they count as the job's: as root and with `mkfs.ext4` they would lie on disk",
+        };
+        vec![("account", self.account.describe()), ("control groups", self.place.describe()), ("files of a job", storage.to_owned())]
+    }
+
+    fn try_out(&self) -> Result<(), String> {
+        let work = Cell::make(&self.home).map_err(|error| error.to_string())?;
+        let order = Order {
+            command: vec!["true".to_owned()],
+            environment: Vec::new(),
+            binds: Vec::new(),
+            work: work.folder.join("stage"),
+            limits: Limits {
+                memory_bytes: 64 << 20,
+                processes: 8,
+                cpu_millis: 1000,
+                disk_bytes: 16 << 20,
+                files: 64,
+                output_bytes: 4096,
+                wall: Duration::from_secs(20),
+            },
+            network: Network::None,
+            devices: Vec::new(),
+        };
+        let (lines, pieces) = std::sync::mpsc::sync_channel(1);
+        drop(pieces);
+        let ended = self.start(&order, lines).map_err(|error| chain(&error))?.wait();
+        if ended.reason == (Reason::Finished { code: 0 }) { Ok(()) } else { Err(ended.last_lines.join("; ")) }
+    }
+}
+
+fn chain(error: &StartError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+fn open_home(config: &SandboxConfig) -> io::Result<PathBuf> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.home)?;
+    let home = fs::canonicalize(&config.home)?;
+    clean_up(&home)?;
+    Ok(home)
+}
+
+fn home_lack(config: &SandboxConfig, error: &io::Error) -> Lack {
+    Lack {
+        subject: "folder",
+        what: format!("{} cannot be used: {error}", config.home.display()),
+        mend: "give it to the account that runs the node".to_owned(),
     }
 }
