@@ -57,9 +57,9 @@ impl Machine {
         let mut lacks = Vec::new();
         lacks.extend(missing_programs());
         lacks.extend(bubblewrap());
-        lacks.extend(user_namespaces());
-        lacks.extend(filters());
         let account = Account::find(config.user.as_deref()).map_err(|lack| lacks.push(lack)).ok();
+        lacks.extend(user_namespaces(account.as_ref().is_some_and(Account::is_own)));
+        lacks.extend(filters());
         let place = Place::find().map_err(|lack| lacks.push(lack)).ok();
         match (account, place) {
             (Some(account), Some(place)) if lacks.is_empty() => {
@@ -111,18 +111,16 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
-fn user_namespaces() -> Option<Lack> {
+fn user_namespaces(is_own: bool) -> Option<Lack> {
     let value = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let rooted = mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
     if !Path::new("/proc/self/ns/user").exists() {
         return Some(Lack::new("user namespaces", "this kernel has none", "use a kernel built with CONFIG_USER_NS"));
     }
-    if !rooted {
+    if is_own && !stage::has_real_root() {
         return Some(Lack::new(
             "user namespaces",
             "this program runs in a chroot, where the kernel allows none",
-            "run the node outside of it, or in a container, whose root is a real one",
+            "run the node outside of it, in a container, whose root is a real one, or as root",
         ));
     }
     if value("/proc/sys/user/max_user_namespaces") == "0" {

@@ -21,6 +21,7 @@ use crate::{
 };
 
 const SCRIPT: &str = include_str!("stage.sh");
+const REROOT: &str = include_str!("reroot.sh");
 /// Says that the sandbox stands, and becomes the command.
 const INSIDE: &str = "echo started >&7; exec 7>&- 8<&- 9<&- \"$@\"";
 /// Folders that stay empty or are of no use to a job, one of which hides behind what it sees.
@@ -135,6 +136,11 @@ pub(crate) fn view() -> Option<&'static str> {
     VIEWS.into_iter().find(|view| Path::new(view).is_dir())
 }
 
+/// False in a chroot.
+pub(crate) fn has_real_root() -> bool {
+    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(4) == Some("/")))
+}
+
 /// Writes what the script needs into the cell, and returns what runs it.
 pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Account, storage: Storage) -> io::Result<Command> {
     let architecture = Architecture::here().ok_or_else(|| io::Error::other("no filter for this processor"))?;
@@ -153,7 +159,12 @@ pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Accou
     if account.drops().is_none() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "bash", "-c", SCRIPT, "stage"]);
+    let rooted = has_real_root();
+    command.args(["--mount", "--propagation", if rooted { "private" } else { "unchanged" }, "--", "setpriv", "--pdeathsig", "KILL"]);
+    if !rooted {
+        command.args(["bash", "-c", REROOT, "reroot", view]);
+    }
+    command.args(["bash", "-c", SCRIPT, "stage"]);
     command.arg(&cell.folder).arg(&order.work).arg(account.owner());
     command.args([disk_bytes.to_string(), files.to_string(), memory_bytes.to_string()]);
     command.args([if storage == Storage::Disk { "disk" } else { "memory" }, view, &order.binds.len().to_string()]);
