@@ -8,12 +8,12 @@ outside='
   set -eu
   view=$1
   shift
-  mount --make-rprivate /
+  mount -n --make-rprivate /
   root=$(readlink /proc/self/fd/9)
-  mount --rbind -- "$root" "$root"
+  mount -n --rbind -- "$root" "$root"
   cd -- "$root"
   pivot_root . ".$view"
-  exec chroot . bash -c "umount -l $view; exec 9<&-; exec \"\$@\"" reroot "$@"
+  exec chroot . bash --norc -c "umount -l $view; exec 9<&-; exec \"\$@\"" reroot "$@"
 '
 # Entering the namespace again leads to its root.
-exec nsenter --mount=/proc/self/ns/mnt bash -c "$outside" reroot "$view" "$@"
+exec nsenter --mount=/proc/self/ns/mnt bash --norc -c "$outside" reroot "$view" "$@"

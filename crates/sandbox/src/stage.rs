@@ -162,9 +162,9 @@ pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Accou
     let rooted = has_real_root();
     command.args(["--mount", "--propagation", if rooted { "private" } else { "unchanged" }, "--", "setpriv", "--pdeathsig", "KILL"]);
     if !rooted {
-        command.args(["bash", "-c", REROOT, "reroot", view]);
+        command.args(["bash", "--norc", "-c", REROOT, "reroot", view]);
     }
-    command.args(["bash", "-c", SCRIPT, "stage"]);
+    command.args(["bash", "--norc", "-c", SCRIPT, "stage"]);
     command.arg(&cell.folder).arg(&order.work).arg(account.owner());
     command.args([disk_bytes.to_string(), files.to_string(), memory_bytes.to_string()]);
     command.args([if storage == Storage::Disk { "disk" } else { "memory" }, view, &order.binds.len().to_string()]);
@@ -176,7 +176,9 @@ pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Accou
         let groups = device_groups(&order.devices);
         command.arg(if groups.is_empty() { "--clear-groups".to_owned() } else { format!("--groups={}", groups.join(",")) });
     }
-    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]);
+    // Root of a namespace of its own may map itself into a further one with this capability alone (Linux 5.12); it is worth nothing outside.
+    let bounds = if account.is_own() { "--bounding-set=-all,+setfcap" } else { "--bounding-set=-all" };
+    command.args(["--no-new-privs", "--inh-caps=-all", bounds]);
     command.args(["bwrap", "--args", "8", "--seccomp", "9", "--", "/bin/sh", "-c", INSIDE, "job"]).args(&order.command);
     command.env_clear().env("PATH", SEARCHED).env("LC_ALL", "C").current_dir("/");
     Ok(command)

@@ -11,7 +11,7 @@ cell=$1 work=$2 owner=$3 disk=$4 files=$5 shared=$6 storage=$7 view=$8 binds=$9
 shift 9
 say() { printf '%s\n' "$1" >&0; }
 stage=$cell/stage
-mount -t tmpfs -o mode=0755,size=1m,nosuid,nodev stage "$stage"
+mount -n -t tmpfs -o mode=0755,size=1m,nosuid,nodev stage "$stage"
 cd "$stage"
 mkdir work tmp shared
 cp -- "$cell/passwd" "$cell/group" .
@@ -19,28 +19,28 @@ chmod 0644 passwd group
 number=0
 while [ "$number" -lt "$binds" ]; do
   if [ -d "$1" ]; then mkdir "$number"; else : > "$number"; fi
-  mount --rbind -- "$1" "$number"
+  mount -n --rbind -- "$1" "$number"
   number=$((number + 1))
   shift
 done
 own=nosuid,nodev,uid=${owner%:*},gid=${owner#*:}
-mount -t tmpfs -o "$own,mode=1777,size=$disk,nr_inodes=$files" tmp tmp
-mount -t tmpfs -o "$own,mode=1777,size=$shared,nr_inodes=$files" shared shared
+mount -n -t tmpfs -o "$own,mode=1777,size=$disk,nr_inodes=$files" tmp tmp
+mount -n -t tmpfs -o "$own,mode=1777,size=$shared,nr_inodes=$files" shared shared
 if [ "$storage" = disk ]; then
   fallocate -l "$disk" "$cell/disk"
   mkfs.ext4 -q -F -m 0 -N "$files" -O ^has_journal,^resize_inode -E "lazy_itable_init=1,nodiscard,root_owner=$owner" "$cell/disk"
-  mount -t ext4 -o loop,nosuid,nodev,noatime,noinit_itable,errors=continue "$cell/disk" work
+  mount -n -t ext4 -o loop,nosuid,nodev,noatime,noinit_itable,errors=continue "$cell/disk" work
   # The mount alone holds it now: it is gone with the namespace, whatever happens.
   rm "$cell/disk"
   rmdir work/lost+found
 else
-  mount -t tmpfs -o "$own,mode=0755,size=$disk,nr_inodes=$files" work work
+  mount -n -t tmpfs -o "$own,mode=0755,size=$disk,nr_inodes=$files" work work
 fi
 sh "$cell/enter" cp -dR --preserve=mode,timestamps -- "$work/." work/
 [ -L work/outputs ] || mkdir -p work/outputs
 chown -hR "$owner" work
 # The job's account need not be able to walk to where this lies.
-mount --move "$stage" "$view"
+mount -n --move "$stage" "$view"
 cd /
 say ready
 code=0
