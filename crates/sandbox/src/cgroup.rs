@@ -125,7 +125,7 @@ impl Place {
     /// Itself, if groups can really be made here.
     fn writable(self) -> Result<Self, Lack> {
         for folder in self.folders() {
-            let probe = folder.join(format!("{PREFIX}probe-{}", std::process::id()));
+            let probe = folder.join(format!("{PREFIX}probe-{}-{:?}", std::process::id(), thread::current().id()));
             let made = fs::create_dir(&probe);
             let _ = fs::remove_dir(&probe);
             made.map_err(|error| {

@@ -160,9 +160,10 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?)
 }
 
-/// True when nothing more fits there, in bytes or in files.
+/// True when next to nothing more fits there, in bytes or in files.
 pub(crate) fn is_full(folder: &OwnedFd) -> bool {
-    fstatvfs(folder).is_ok_and(|room| room.f_bavail < 16 || room.f_ffree == 0)
+    // The last part of a disk image is kept for what describes the files.
+    fstatvfs(folder).is_ok_and(|room| room.f_bavail <= room.f_blocks / 64 || room.f_ffree == 0)
 }
 
 #[cfg(test)]

@@ -26,11 +26,15 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// How long copying `work` into the sandbox may take.
 const STAGED_WITHIN: Duration = Duration::from_mins(10);
-/// How long the sandbox may take to be gone when all inside was killed, and a reader of its output to take the last of it.
+/// How long the sandbox may take to be gone when all inside was killed.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long each last piece waits for whoever reads, when all inside is gone.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// How much of the end of what a command wrote explains how it ended.
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 20;
+/// What the C library says of `ENOSPC`; a program that failed so may have removed what filled the disk.
+const NO_SPACE: &str = "No space left on device";
 
 /// A command that runs. Dropping it stops the command, and waits until nothing of it is left.
 #[derive(Debug)]
@@ -213,7 +217,7 @@ impl Run {
                 Reason::Finished { code }
             } else if self.group.refused_processes() > 0 {
                 Reason::TooManyProcesses
-            } else if full {
+            } else if full || last_lines.iter().any(|line| line.contains(NO_SPACE)) {
                 Reason::DiskFull
             } else if (129..=192).contains(&code) {
                 Reason::Signal { number: code - 128 }
@@ -307,7 +311,7 @@ impl Output {
 
     /// Holds the command back while nobody takes; gives up some time after it is gone.
     fn hand_over(&self, piece: Piece, lines: &SyncSender<Piece>) {
-        let (mut piece, mut patience) = (piece, GONE_WITHIN);
+        let (mut piece, mut patience) = (piece, TAKEN_WITHIN);
         loop {
             match lines.try_send(piece) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,

@@ -170,7 +170,14 @@ pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Accou
     command.args([if storage == Storage::Disk { "disk" } else { "memory" }, view, &order.binds.len().to_string()]);
     command.args(order.binds.iter().map(|bind| &bind.source));
     // From here on it is the script's own command: first limits, then the account, then the sandbox.
-    command.args(["prlimit", "--core=0", "--rtprio=0", &format!("--nofile={OPEN_FILES}"), &format!("--fsize={disk_bytes}"), "setpriv"]);
+    command.args([
+        "prlimit",
+        "--core=0",
+        "--rtprio=0",
+        &format!("--nofile={OPEN_FILES}"),
+        &format!("--fsize={}", disk_bytes.max(memory_bytes)),
+        "setpriv",
+    ]);
     if let Some((user, group)) = account.drops() {
         command.args([format!("--reuid={user}"), format!("--regid={group}")]);
         let groups = device_groups(&order.devices);

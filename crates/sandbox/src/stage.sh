@@ -1,5 +1,5 @@
 # Makes what a job sees in a mount namespace of its own, runs it, and keeps it until the node has taken the outputs.
-# Standard input is a socket to the node: `ready`, then `started` from inside, then `ended CODE`; the node closes it when it has what it wants.
+# Standard input is a socket to the node: `started` from inside, then `ended CODE`; the node closes it when it has what it wants.
 set -eu
 umask 022
 # Nothing that the node has open goes inside, whoever left it inheritable.
@@ -42,8 +42,9 @@ chown -hR "$owner" work
 # The job's account need not be able to walk to where this lies.
 mount -n --move "$stage" "$view"
 cd /
-say ready
 code=0
-sh "$cell/enter" "$@" 7>&0 8<"$cell/arguments" 9<"$cell/filter" </dev/null || code=$?
+# What the shell itself has to say of how that ended is not the job's.
+exec 6>&2 2>/dev/null
+sh "$cell/enter" "$@" 2>&6 6>&- 7>&0 8<"$cell/arguments" 9<"$cell/filter" </dev/null || code=$?
 say "ended $code"
 read -r _ || :
