@@ -1,4 +1,4 @@
-//! What a machine cannot give, and how to mend it.
+//! What a machine can give to a job, what it cannot, and how to mend that.
 
 use std::{fs, path::Path, process::Command};
 
@@ -6,6 +6,7 @@ use crate::{
     SandboxConfig,
     account::Account,
     cgroup::Place,
+    seccomp::{self, Architecture},
     stage::{self, SEARCHED, Storage},
 };
 
@@ -45,6 +46,15 @@ impl Lack {
     }
 }
 
+/// One thing that a job needs, and whether this machine gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Which part of the sandbox.
+    pub subject: &'static str,
+    /// What is there, or what is not and how to mend it.
+    pub outcome: Result<String, Lack>,
+}
+
 /// What a sandbox here is made of.
 pub(crate) struct Machine {
     pub(crate) account: Account,
@@ -53,21 +63,27 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn look(config: &SandboxConfig) -> Result<Self, Vec<Lack>> {
-        let mut lacks = Vec::new();
-        lacks.extend(missing_programs());
-        lacks.extend(bubblewrap());
-        let account = Account::find(config.user.as_deref()).map_err(|lack| lacks.push(lack)).ok();
-        lacks.extend(user_namespaces(account.as_ref().is_some_and(Account::is_own)));
-        lacks.extend(filters());
-        let place = Place::find().map_err(|lack| lacks.push(lack)).ok();
-        match (account, place) {
-            (Some(account), Some(place)) if lacks.is_empty() => {
-                let images = !account.is_own() && Path::new("/dev/loop-control").exists() && find("mkfs.ext4") && find("fallocate");
-                Ok(Self { account, place, storage: if images { Storage::Disk } else { Storage::Memory } })
+    /// Looks at one thing after the other; the machine, where it lacks none of them.
+    pub(crate) fn look(config: &SandboxConfig) -> (Vec<Check>, Option<Self>) {
+        let account = Account::find(config.user.as_deref());
+        let place = Place::find();
+        let is_own = account.as_ref().is_ok_and(Account::is_own);
+        let mut checks = Vec::new();
+        let mut note = |subject, outcome| checks.push(Check { subject, outcome });
+        note("programs", programs());
+        note("bubblewrap", bubblewrap());
+        note("user namespaces", user_namespaces(is_own));
+        note("system calls", filters());
+        note("account", account.as_ref().map(Account::describe).map_err(Lack::clone));
+        note("control groups", place.as_ref().map(Place::describe).map_err(Lack::clone));
+        let machine = match (account, place) {
+            (Ok(account), Ok(place)) if checks.iter().all(|check| check.outcome.is_ok()) => {
+                let images = !is_own && Path::new("/dev/loop-control").exists() && find("mkfs.ext4") && find("fallocate");
+                Some(Self { account, place, storage: if images { Storage::Disk } else { Storage::Memory } })
             }
-            _ => Err(lacks),
-        }
+            _ => None,
+        };
+        (checks, machine)
     }
 }
 
@@ -75,34 +91,29 @@ fn find(program: &str) -> bool {
     SEARCHED.split(':').any(|folder| Path::new(folder).join(program).exists())
 }
 
-fn missing_programs() -> Option<Lack> {
+fn programs() -> Result<String, Lack> {
     let missing: Vec<&str> = PROGRAMS.into_iter().filter(|program| !find(program)).collect();
-    if stage::view().is_none() {
-        return Some(Lack::new("programs", "there is no folder /mnt", "mkdir /mnt"));
+    if !missing.is_empty() {
+        let what = format!("{} cannot be found in {SEARCHED}", missing.join(", "));
+        return Err(Lack::new("programs", what, "apt-get install util-linux mount coreutils bash"));
     }
-    (!missing.is_empty()).then(|| {
-        Lack::new(
-            "programs",
-            format!("{} cannot be found in {SEARCHED}", missing.join(", ")),
-            "apt-get install util-linux mount coreutils bash",
-        )
-    })
+    if stage::view().is_none() {
+        return Err(Lack::new("programs", "there is no folder /mnt", "mkdir /mnt"));
+    }
+    Ok(PROGRAMS.join(", "))
 }
 
-fn bubblewrap() -> Option<Lack> {
+fn bubblewrap() -> Result<String, Lack> {
     let install = "apt-get install bubblewrap";
     let Ok(told) = Command::new("bwrap").arg("--version").env_clear().env("PATH", SEARCHED).output() else {
-        return Some(Lack::new("bubblewrap", "bwrap cannot be found or does not run", install));
+        return Err(Lack::new("bubblewrap", "bwrap cannot be found or does not run", install));
     };
     let text = String::from_utf8_lossy(&told.stdout);
-    let version = version(&text);
-    version.is_none_or(|version| version < BUBBLEWRAP).then(|| {
-        Lack::new(
-            "bubblewrap",
-            format!("it is {:?}, and {}.{} is the first that will do", text.trim(), BUBBLEWRAP.0, BUBBLEWRAP.1),
-            install,
-        )
-    })
+    if version(&text).is_some_and(|version| version >= BUBBLEWRAP) {
+        return Ok(text.trim().to_owned());
+    }
+    let what = format!("it is {:?}, and {}.{} is the first that will do", text.trim(), BUBBLEWRAP.0, BUBBLEWRAP.1);
+    Err(Lack::new("bubblewrap", what, install))
 }
 
 /// Of `bubblewrap 0.8.0`.
@@ -111,32 +122,36 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
-fn user_namespaces(is_own: bool) -> Option<Lack> {
+fn user_namespaces(is_own: bool) -> Result<String, Lack> {
+    let lack = |what: &str, mend: &str| Err(Lack::new("user namespaces", what, mend));
     let value = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     if !Path::new("/proc/self/ns/user").exists() {
-        return Some(Lack::new("user namespaces", "this kernel has none", "use a kernel built with CONFIG_USER_NS"));
+        return lack("this kernel has none", "use Linux, with a kernel built with CONFIG_USER_NS");
     }
     if is_own && !stage::has_real_root() {
-        return Some(Lack::new(
-            "user namespaces",
+        return lack(
             "this program runs in a chroot, where the kernel allows none",
             "run the node outside of it, in a container, whose root is a real one, or as root",
-        ));
+        );
     }
     if value("/proc/sys/user/max_user_namespaces") == "0" {
-        return Some(Lack::new("user namespaces", "none are allowed", "sysctl -w user.max_user_namespaces=10000"));
+        return lack("none are allowed", "sysctl -w user.max_user_namespaces=10000");
     }
-    (value("/proc/sys/kernel/unprivileged_userns_clone") == "0")
-        .then(|| Lack::new("user namespaces", "ordinary accounts may make none", "sysctl -w kernel.unprivileged_userns_clone=1"))
+    if value("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+        return lack("ordinary accounts may make none", "sysctl -w kernel.unprivileged_userns_clone=1");
+    }
+    Ok("allowed".to_owned())
 }
 
-fn filters() -> Option<Lack> {
-    let known = crate::seccomp::Architecture::here().is_some();
-    let kernel = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| actions.contains("kill_process"));
-    if !known {
-        return Some(Lack::new("system calls", "no filter is known for this processor", "use a machine with x86_64 or aarch64"));
+fn filters() -> Result<String, Lack> {
+    let lack = |what: &str, mend: &str| Err(Lack::new("system calls", what, mend));
+    if Architecture::here().is_none() {
+        return lack("no filter is known for this processor", "use a machine with x86_64 or aarch64");
     }
-    (!kernel).then(|| Lack::new("system calls", "this kernel filters none", "use a kernel built with CONFIG_SECCOMP_FILTER"))
+    if !fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").is_ok_and(|actions| actions.contains("kill_process")) {
+        return lack("this kernel filters none", "use a kernel built with CONFIG_SECCOMP_FILTER");
+    }
+    Ok(format!("{} are refused whatever they ask, others by what they ask", seccomp::REFUSED.len()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ pub struct SandboxConfig {
 pub struct Order {
     /// Program and arguments, as seen from inside; looked for in `PATH`, which is `/usr/bin:/bin` unless `environment` says otherwise.
     pub command: Vec<String>,
-    /// The whole environment, besides `PATH`, `HOME=/work`, `TMPDIR=/tmp` and `LANG=C.UTF-8`, each of which it may replace.
+    /// The whole environment, besides `PATH`, `HOME=/work`, `TMPDIR=/tmp`, `LANG=C.UTF-8` and `OMP_NUM_THREADS`, the cores that `limits` gives (libraries
+    /// would start a thread for each core of the machine). Each of them may be replaced.
     pub environment: Vec<(String, String)>,
     /// What is visible besides the system. Read-only sources must be readable by others (`chmod -R a+rX`).
     pub binds: Vec<Bind>,

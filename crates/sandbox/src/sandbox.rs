@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::mpsc::SyncSender, time::Duration};
 
 use crate::{
-    Lack, Limits, Network, Order, Piece, Reason, Running, SandboxConfig, StartError,
+    Check, Lack, Limits, Network, Order, Piece, Reason, Running, SandboxConfig, StartError,
     account::Account,
     cell::{Cell, clean_up},
     cgroup::Place,
@@ -28,7 +28,10 @@ impl Sandbox {
     ///
     /// Everything that this machine lacks: a node that has one must refuse script jobs.
     pub fn open(config: SandboxConfig) -> Result<Self, Vec<Lack>> {
-        let Machine { account, place, storage } = Machine::look(&config)?;
+        let (checks, machine) = Machine::look(&config);
+        let Some(Machine { account, place, storage }) = machine else {
+            return Err(checks.into_iter().filter_map(|check| check.outcome.err()).collect());
+        };
         let home = open_home(&config).map_err(|error| vec![home_lack(&config, &error)])?;
         let mut sandbox = Self { home, account, place, storage };
         if let Err(why) = sandbox.try_out() {
@@ -63,16 +66,6 @@ impl Sandbox {
         Running::begin(Run { command, limits: order.limits, work: order.work, staged_work, group, cell, lines })
     }
 
-    /// What this sandbox is made of, a line each: account, control groups, where files lie.
-    #[must_use]
-    pub fn describe(&self) -> Vec<(&'static str, String)> {
-        let storage = match self.storage {
-            Storage::Disk => "on disk, in an image of its own for each job",
-            Storage::Memory => "in memory, where they count as the job's: as root and with `mkfs.ext4` they would lie on disk",
-        };
-        vec![("account", self.account.describe()), ("control groups", self.place.describe()), ("files of a job", storage.to_owned())]
-    }
-
     fn try_out(&self) -> Result<(), String> {
         let work = Cell::make(&self.home).map_err(|error| error.to_string())?;
         let order = Order {
@@ -97,6 +90,26 @@ impl Sandbox {
         let ended = self.start(&order, lines).map_err(|error| chain(&error))?.wait();
         if ended.reason == (Reason::Finished { code: 0 }) { Ok(()) } else { Err(ended.last_lines.join("; ")) }
     }
+}
+
+/// Looks at everything that a job needs, as [`Sandbox::open`] does, and says of each thing whether this machine gives it.
+#[must_use]
+pub fn check(config: &SandboxConfig) -> Vec<Check> {
+    let (mut checks, machine) = Machine::look(config);
+    if machine.is_some() {
+        let outcome = Sandbox::open(config.clone()).map(|sandbox| match sandbox.storage {
+            Storage::Disk => "a command ran; a job's files lie on disk, in an image of its own".to_owned(),
+            Storage::Memory => {
+                "a command ran; a job's files lie in memory and count as its memory (as root, with mkfs.ext4 and loop devices, on disk)"
+                    .to_owned()
+            }
+        });
+        checks.extend(match outcome {
+            Ok(there) => vec![Check { subject: "trial", outcome: Ok(there) }],
+            Err(lacks) => lacks.into_iter().map(|lack| Check { subject: lack.subject, outcome: Err(lack) }).collect(),
+        });
+    }
+    checks
 }
 
 fn chain(error: &StartError) -> String {

@@ -34,18 +34,20 @@ const NEW_NAMESPACES: u32 = 0x7e02_0000;
 const REAL_TIME: [u32; 6] = [1, 2, 6, 0x4000_0001, 0x4000_0002, 0x4000_0006];
 /// `TIOCSTI`, `TIOCLINUX`, `TIOCSETD`: they type into, paste into or take over a terminal.
 const TERMINAL: [u32; 3] = [0x5412, 0x541c, 0x5423];
+/// With a limit of one byte the kernel neither writes a core dump nor hands it to the machine's handler; with none it hands it on (`core(5)`).
+const RLIMIT_CORE: u32 = 4;
 const FILE_KIND: u32 = 0o170_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 const BLOCK_DEVICE: u32 = 0o060_000;
 
 /// Numbers of one call on `x86_64` and on `aarch64`.
-type Numbers = (Option<u32>, Option<u32>);
+pub(crate) type Numbers = (Option<u32>, Option<u32>);
 
 /// `mseal`, the last call looked at, has one number on every architecture.
 const NEWEST: u32 = 462;
 
 /// Refused whatever their arguments are.
-const REFUSED: &[(&str, Numbers)] = &[
+pub(crate) const REFUSED: &[(&str, Numbers)] = &[
     ("mount", (Some(165), Some(40))),
     ("umount2", (Some(166), Some(39))),
     ("pivot_root", (Some(155), Some(41))),
@@ -120,6 +122,8 @@ const SOCKETPAIR: Numbers = (Some(53), Some(199));
 const IOCTL: Numbers = (Some(16), Some(29));
 const SCHED_SETSCHEDULER: Numbers = (Some(144), Some(119));
 const PERSONALITY: Numbers = (Some(135), Some(92));
+const PRLIMIT: Numbers = (Some(302), Some(261));
+const SETRLIMIT: Numbers = (Some(160), Some(164));
 const MKNOD: Numbers = (Some(133), None);
 const MKNODAT: Numbers = (Some(259), Some(33));
 
@@ -184,6 +188,16 @@ pub(crate) fn filter(architecture: Architecture, network: Network) -> Vec<u8> {
     program.refuse_values(SCHED_SETSCHEDULER, 1, None, &REAL_TIME);
     program.refuse_values(MKNOD, 1, Some(FILE_KIND), &[CHARACTER_DEVICE, BLOCK_DEVICE]);
     program.refuse_values(MKNODAT, 2, Some(FILE_KIND), &[CHARACTER_DEVICE, BLOCK_DEVICE]);
+    program.refuse_values(SETRLIMIT, 0, None, &[RLIMIT_CORE]);
+    program.for_call(PRLIMIT, 1, |program| {
+        // Asking for the limit, without a new one, is allowed.
+        program.step(JUMP_EQUAL, 0, 5, RLIMIT_CORE);
+        program.step(LOAD, 0, 0, at_argument(2));
+        program.step(JUMP_EQUAL, 0, 2, 0);
+        program.step(LOAD, 0, 0, at_argument(2) + 4);
+        program.step(JUMP_EQUAL, 1, 0, 0);
+        program.step(RETURN, 0, 0, RETURN_ERROR | EPERM);
+    });
     program.refuse_bits(CLONE, 0, NEW_NAMESPACES);
     program.step(RETURN, 0, 0, RETURN_ALLOW);
     program.steps

@@ -88,6 +88,12 @@ fn filter__should_judge_by_arguments() {
         ("a pipe with a name", 133, [0, 0o010_644, 0], RETURN_ALLOW),
         ("a character device", 259, [0, 0, 0o020_644], RETURN_ERROR | EPERM),
         ("addresses that are not drawn", 135, [0x004_0000, 0, 0], RETURN_ERROR | EPERM),
+        ("a limit of core dumps", 160, [4, 9, 0], RETURN_ERROR | EPERM),
+        ("a limit of files", 160, [7, 9, 0], RETURN_ALLOW),
+        ("a limit of core dumps, newer", 302, [0, 4, 9], RETURN_ERROR | EPERM),
+        ("a limit of core dumps, far away", 302, [0, 4, 9 << 32], RETURN_ERROR | EPERM),
+        ("asking for the limit of core dumps", 302, [0, 4, 0], RETURN_ALLOW),
+        ("a limit of files, newer", 302, [0, 7, 9], RETURN_ALLOW),
         ("reading", 0, [0; 3], RETURN_ALLOW),
     ] {
         assert_eq!(on_x86(Network::None, number, arguments), expected, "{what}");

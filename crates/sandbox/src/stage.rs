@@ -172,7 +172,7 @@ pub(crate) fn command(order: &Order, cell: &Cell, group: &Group, account: &Accou
     // From here on it is the script's own command: first limits, then the account, then the sandbox.
     command.args([
         "prlimit",
-        "--core=0",
+        "--core=1",
         "--rtprio=0",
         &format!("--nofile={OPEN_FILES}"),
         &format!("--fsize={}", disk_bytes.max(memory_bytes)),
@@ -265,7 +265,9 @@ fn bubble(order: &Order, view: &Path) -> Vec<u8> {
         arguments.add([OsStr::new("--dev-bind"), device.as_os_str(), device.as_os_str()]);
     }
     arguments.add(["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"]);
-    for (name, value) in [("PATH", "/usr/bin:/bin"), ("HOME", "/work"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")] {
+    let cores = order.limits.cpu_millis.div_ceil(1000).to_string();
+    let common = [("PATH", "/usr/bin:/bin"), ("HOME", "/work"), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("OMP_NUM_THREADS", &cores)];
+    for (name, value) in common {
         arguments.add(["--setenv", name, value]);
     }
     for (name, value) in &order.environment {

@@ -253,6 +253,12 @@ def raise_limit(f):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard + 1, hard + 1))
 
 
+def core_dump(f):
+    # With any other limit a handler of the machine gets it, or a file is written.
+    if resource.getrlimit(resource.RLIMIT_CORE) == (1, 1):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def less_killable(f):
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("-500")
@@ -393,6 +399,7 @@ ATTEMPTS = {
     "run with a deadline": deadline,
     "run before others": lambda f: os.setpriority(os.PRIO_PROCESS, 0, -5),
     "raise a limit": raise_limit,
+    "hand a core dump to the machine": core_dump,
     "type for others into a terminal": type_for_others,
     "set the clock": set_clock,
     "set the host's name": lambda f: socket.sethostname(socket.gethostname()),

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use starling_sandbox::{Bind, Network, Reason, Sandbox, SandboxConfig, StartError};
+use starling_sandbox::{Bind, Network, Reason, Sandbox, SandboxConfig, StartError, check};
 use support::{open, processes_with, run, shell};
 
 #[test]
@@ -233,6 +233,19 @@ fn start__should_show_a_device_only_when_it_is_leased() {
         order.devices.clear();
     }
     assert_eq!(run(&sandbox, &order).1.reason, Reason::Finished { code: 1 });
+}
+
+#[test]
+fn check__should_look_at_everything_and_mend_what_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let config = SandboxConfig { home: home.path().to_owned(), user: None };
+    let checks = check(&config);
+    let subjects: Vec<_> = checks.iter().map(|check| (check.subject, check.outcome.is_ok())).collect();
+    let all = ["programs", "bubblewrap", "user namespaces", "system calls", "account", "control groups", "trial"];
+    assert_eq!(subjects, all.map(|subject| (subject, true)), "{checks:#?}");
+    let checks = check(&SandboxConfig { user: Some("root".to_owned()), ..config });
+    assert!(checks.iter().any(|check| check.subject == "account" && check.outcome.is_err()), "{checks:#?}");
+    assert!(!checks.iter().any(|check| check.subject == "trial"), "nothing is run where something is lacking");
 }
 
 #[test]
