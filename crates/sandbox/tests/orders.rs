@@ -236,6 +236,35 @@ fn start__should_show_a_device_only_when_it_is_leased() {
 }
 
 #[test]
+fn open__should_work_for_an_ordinary_account_with_groups_of_its_own() {
+    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
+        return; // Then every test here is this one.
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (program, temporary) = (folder.path().join("tests"), folder.path().join("tmp"));
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::create_dir(&temporary).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&program, 0o755), (&temporary, 0o1777)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let told = Command::new("bash")
+        .args(["-c", include_str!("ordinary.sh"), "ordinary", starling_sandbox::DEFAULT_USER])
+        .arg(&program)
+        .args(["--exact", "start__should_give_the_work_folder_and_bring_back_the_outputs", "wait__should_say_which_limit_ended_a_command"])
+        .env("TMPDIR", &temporary)
+        .env_remove("HOME")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if mounts.lines().any(|line| line.split(' ').nth(4) == Some("/")) {
+        assert!(told.status.success() && said.contains("2 passed"), "{said}");
+    } else {
+        assert!(said.contains("runs in a chroot"), "only root can help itself there: {said}");
+    }
+}
+
+#[test]
 fn check__should_look_at_everything_and_mend_what_is_missing() {
     let home = tempfile::tempdir().unwrap();
     let config = SandboxConfig { home: home.path().to_owned(), user: None };
