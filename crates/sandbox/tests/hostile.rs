@@ -118,7 +118,14 @@ fn attempts__should_succeed_outside_and_fail_inside() {
     let victim = Victim::start(folder.path(), &script);
 
     let facts = |program: &Path| victim.facts.replacen('{', &format!("{{\"setuid\": \"{}\", ", program.display()), 1);
-    let outside = Command::new(PYTHON).arg(&script).arg("attempt").arg(facts(&setuid)).current_dir(work.path()).output().unwrap();
+    let outside = Command::new(PYTHON)
+        .arg(&script)
+        .arg("attempt")
+        .arg(facts(&setuid))
+        .current_dir(work.path())
+        .env("TMPDIR", work.path())
+        .output()
+        .unwrap();
     let outside = outcomes(&String::from_utf8_lossy(&outside.stdout));
 
     let mut order = order(work.path(), &[PYTHON, "hostile.py", "attempt", &facts(Path::new("/tools/id"))]);
