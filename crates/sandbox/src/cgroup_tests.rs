@@ -96,3 +96,31 @@ fn left_behind__should_touch_no_group_of_others() {
     assert!(Group::left_behind(&[]).is_none());
     assert!(Group::left_behind(&[PathBuf::from("/nowhere/starling-job-x")]).is_some());
 }
+
+#[test]
+fn remove__should_end_all_in_a_real_group_of_version_two() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let Some(mount) = mounts.lines().filter_map(Mount::read).find(|mount| mount.kind == "cgroup2") else {
+        eprintln!("this machine has no tree of version 2: only folders that look like one were tested");
+        return;
+    };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let top = mount.folder(own.lines().find_map(|line| line.strip_prefix("0::")).unwrap());
+    let folder = top.join(format!("{PREFIX}test-{}", std::process::id()));
+    if fs::create_dir(&folder).is_err() {
+        eprintln!("{} may not be written: only folders that look like a group were tested", top.display());
+        return;
+    }
+    let group = Group::left_behind(std::slice::from_ref(&folder)).unwrap();
+    let script = "echo 0 > \"$0\"; sleep 60 & exec sleep 60";
+    let mut child = Command::new("sh").args(["-c", script]).arg(folder.join("cgroup.procs")).spawn().unwrap();
+    let inside = || numbers(&fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default()).count();
+    let limit = Instant::now() + GONE_WITHIN;
+    while inside() < 2 {
+        assert!(Instant::now() < limit, "nothing came in");
+        thread::sleep(LOOK);
+    }
+    assert!(group.remove());
+    assert!(!folder.exists());
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
+}
