@@ -38,7 +38,8 @@ impl Lack {
             "let ordinary accounts make user namespaces: on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` or an \
              AppArmor profile for bwrap; in a container, a seccomp profile that allows unshare, mount and pivot_root"
         } else if why.contains("proc") {
-            "in a container, leave /proc unmasked (`--security-opt systempaths=unconfined`)"
+            "leave /proc unmasked: in a container `--security-opt systempaths=unconfined`, in a systemd unit neither ProtectKernelTunables= nor \
+             ProtectKernelLogs="
         } else {
             "mend what these lines say, and run `gpu-node doctor` again"
         };
