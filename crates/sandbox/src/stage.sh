@@ -9,6 +9,9 @@ for open in /proc/self/fd/*; do
 done
 cell=$1 work=$2 owner=$3 disk=$4 files=$5 shared=$6 storage=$7 view=$8 binds=$9
 shift 9
+# A container or systemd may have masked parts of /proc, and then an ordinary account may mount none of its own; where there is a whole one it
+# may. Only root can put one here, in this namespace alone.
+mount -n -t proc proc /proc 2>/dev/null || :
 say() { printf '%s\n' "$1" >&0; }
 stage=$cell/stage
 mount -n -t tmpfs -o mode=0755,size=1m,nosuid,nodev stage "$stage"

@@ -265,6 +265,24 @@ fn open__should_work_for_an_ordinary_account_with_groups_of_its_own() {
 }
 
 #[test]
+fn open__should_work_for_root_where_proc_is_masked() {
+    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
+        return; // Only root can unmask it.
+    }
+    // As containers and systemd's ProtectKernelTunables= do it.
+    let masked =
+        "mount --make-rprivate / 2>/dev/null; mount -n --bind /proc/sys /proc/sys && mount -n -o remount,bind,ro /proc/sys && exec \"$@\"";
+    let told = Command::new("unshare")
+        .args(["--mount", "--propagation", "unchanged", "sh", "-c", masked, "masked"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "start__should_give_the_work_folder_and_bring_back_the_outputs"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    assert!(told.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
 fn check__should_look_at_everything_and_mend_what_is_missing() {
     let home = tempfile::tempdir().unwrap();
     let config = SandboxConfig { home: home.path().to_owned(), user: None };
