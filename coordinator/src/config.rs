@@ -38,9 +38,38 @@ pub struct Config {
     pub explorer_url: Option<String>,
     /// First block whose events are read; when left out, the first of a young chain, else the newest.
     pub history_from: Option<u64>,
+    /// Where artifacts lie if not in `data_dir`: a bucket of any store that speaks S3.
+    pub artifact_store: Option<StoreConfig>,
+    /// Days that what a run or lease made is kept after its end, where no account owns it.
+    #[serde(default = "keep_days")]
+    pub keep_days: u32,
     /// Bounds on what strangers may ask.
     #[serde(default)]
     pub limits: Limits,
+}
+
+fn keep_days() -> u32 {
+    30
+}
+
+/// A bucket of a store that speaks S3.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The bucket; it must be there.
+    pub bucket: String,
+    /// The store's address; that of Amazon when left out.
+    pub endpoint: Option<String>,
+    /// The region, where the store has any.
+    pub region: Option<String>,
+    /// What all names begin with, so that several services share a bucket.
+    #[serde(default)]
+    pub prefix: String,
+    /// A file of two lines, the access key's id and its secret; what the platform offers when left out.
+    pub key_file: Option<PathBuf>,
+    /// Allows `http://`: for a store on the same machine or in a closed network.
+    #[serde(default)]
+    pub allow_http: bool,
 }
 
 /// Bounds on what strangers may ask.

@@ -5,6 +5,7 @@ mod fact;
 mod history;
 mod login;
 mod outbox;
+mod upload;
 mod work;
 
 pub use artifact::Use;
@@ -25,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_metered_uses.sql"),
     include_str!("../migrations/0003_changes_by_asset.sql"),
+    include_str!("../migrations/0004_uploads.sql"),
 ];
 
 /// Why the database gave no answer.

@@ -84,7 +84,8 @@ async fn artifact__should_count_each_owners_bytes_once() {
     let (_dir, db) = open().await;
     let hash = Hash32([1; 32]);
     for _ in 0..2 {
-        db.add_artifact(hash, 100, Some("alice.starling"), TimestampMs(1)).await.unwrap();
+        let manifest = starling_http_api::artifact::Manifest { bytes: 100, chunks: vec![hash] };
+        db.add_artifact(hash, &manifest, Some("alice.starling"), TimestampMs(1)).await.unwrap();
     }
     assert_eq!(db.owned_bytes("alice.starling").await.unwrap(), 100);
     assert!(db.owns_artifact(hash, "alice.starling").await.unwrap());

@@ -19,7 +19,7 @@ use axum::{
     middleware,
     routing::{get, post, put},
 };
-use starling_http_api::{artifact::MAX_BYTES, network::NetworkInfo, path};
+use starling_http_api::{network::NetworkInfo, path};
 use starling_primitives::AccountId;
 use starling_rounds::Refusal;
 use std::{collections::HashMap, sync::Arc};
@@ -27,8 +27,10 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 /// The longest JSON body.
 const MAX_JSON: usize = 256 * 1024;
-/// Uploads under way at once.
-const MAX_UPLOADS: usize = 32;
+/// The longest manifest: 8,192 values in hexadecimal.
+const MAX_MANIFEST: usize = 1 << 20;
+/// Chunks on their way in at once; each is in memory.
+const MAX_UPLOADS: usize = 16;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -111,8 +113,13 @@ pub fn router(app: App) -> Router {
         .route(path::LEASE_STATEMENT, get(lease::statement).post(lease::sign))
         .route(path::HISTORY, get(market::history))
         .layer(DefaultBodyLimit::max(MAX_JSON));
-    let limit = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
-    let artifacts = Router::new().route(path::ARTIFACT, put(artifact::put).get(artifact::get)).layer(DefaultBodyLimit::max(limit));
+    let artifacts = Router::new()
+        .route(path::ARTIFACT, put(artifact::put).get(artifact::get).delete(artifact::disown))
+        .route(path::ARTIFACT_MANIFEST, get(artifact::manifest))
+        .route(path::ARTIFACT_UPLOAD, post(artifact::begin))
+        .route(path::ARTIFACT_CHUNK, put(artifact::put_chunk))
+        .route(path::ARTIFACT_FINISH, post(artifact::finish))
+        .layer(DefaultBodyLimit::max(MAX_MANIFEST));
     Router::new()
         .merge(api)
         .merge(artifacts)
@@ -182,4 +189,4 @@ impl ListQuery {
 
 #[cfg(test)]
 #[path = "http_tests.rs"]
-mod tests;
+pub(crate) mod tests;

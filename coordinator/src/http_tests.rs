@@ -1,4 +1,5 @@
 //! Tests of the HTTP side in process: logins, rights to artifacts, bad input, nodes that are not registered.
+//! Long because each test asks the whole service, which stands here.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
@@ -26,6 +27,7 @@ use starling_contract_api::{
     rpc::Signer,
 };
 use starling_http_api::{
+    artifact::{CHUNK_BYTES, Manifest, UploadState},
     login::{Challenge, nep413_bytes},
     node::{FromNode, ToNode},
 };
@@ -120,7 +122,7 @@ impl World {
         }
         let response = self.send(request.body(Body::from(body)).unwrap()).await;
         let status = response.status().as_u16();
-        (status, axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec())
+        (status, axum::body::to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec())
     }
 
     /// Status and stable code of a refusal.
@@ -245,9 +247,94 @@ async fn artifact__should_be_for_its_owner_and_whole() {
     assert_eq!((response.status().as_u16(), response.headers()[header::CONTENT_RANGE].to_str().unwrap()), (206, "bytes 2-4/10"));
     assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "234");
     let other = path::fill(path::ARTIFACT, &[&hash_of(b"other")]);
-    assert_eq!(world.refusal("PUT", &other, Some(&alice), json!("damaged")).await, (422, "hash_mismatch".to_owned()));
+    assert_eq!(world.refusal("PUT", &other, Some(&alice), json!("damaged")).await, (422, "chunk_damaged".to_owned()));
     assert_eq!(world.refusal("PUT", &other, None, json!("other")).await, (401, "login_needed".to_owned()));
     assert_eq!(world.refusal("PUT", "/api/v1/artifacts/xyz", Some(&alice), json!("x")).await, (400, "hash_malformed".to_owned()));
+}
+
+#[tokio::test]
+async fn download__should_follow_ranges_and_the_validator() {
+    let world = World::new().await;
+    let alice = world.login(&alice()).await;
+    let hash = world.upload(&alice, b"0123456789").await;
+    let (tag, other) = (format!("\"{hash}\""), format!("\"{}\"", hash_of(b"other")));
+    let empty = world.upload(&alice, b"").await;
+    for (hash, range, validator, expect) in [
+        (hash, "bytes=2-4", None, (206, "bytes 2-4/10", "234")),
+        (hash, "bytes=8-99", None, (206, "bytes 8-9/10", "89")),
+        (hash, "bytes=7-", None, (206, "bytes 7-9/10", "789")),
+        (hash, "bytes=-3", None, (206, "bytes 7-9/10", "789")),
+        (hash, "bytes=2-4", Some((header::IF_RANGE, &tag)), (206, "bytes 2-4/10", "234")),
+        (hash, "bytes=2-4", Some((header::IF_RANGE, &other)), (200, "", "0123456789")),
+        (hash, "bytes=2-4", Some((header::IF_NONE_MATCH, &tag)), (304, "", "")),
+        (hash, "bytes=0-1,4-5", None, (200, "", "0123456789")),
+        (hash, "lines=0-1", None, (200, "", "0123456789")),
+        (hash, "bytes=10-", None, (416, "bytes */10", "")),
+        (empty, "bytes=0-7", None, (200, "", "")),
+    ] {
+        let mut request = Request::get(path::fill(path::ARTIFACT, &[&hash]))
+            .header(header::AUTHORIZATION, format!("Bearer {alice}"))
+            .header(header::RANGE, range);
+        if let Some((name, value)) = &validator {
+            request = request.header(name, value.as_str());
+        }
+        let response = world.send(request.body(Body::empty()).unwrap()).await;
+        let status = response.status().as_u16();
+        let told = response.headers().get(header::CONTENT_RANGE).map_or("", |range| range.to_str().unwrap()).to_owned();
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
+        let body = if status == 416 { "" } else { std::str::from_utf8(&body).unwrap() };
+        assert_eq!((status, told.as_str(), body), expect, "{range} {validator:?}");
+    }
+}
+
+#[tokio::test]
+async fn upload__should_go_on_over_many_interruptions_with_one_chunk_sent_again_each() {
+    let world = World::new().await;
+    let (alice, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let size = usize::try_from(CHUNK_BYTES).unwrap();
+    let whole: Vec<u8> = (0..4 * size + 99).map(|i| u8::try_from(i % 249).unwrap()).collect();
+    let (manifest, hash) = (Manifest::of(&whole), hash_of(&whole));
+    let begin = path::fill(path::ARTIFACT_UPLOAD, &[&hash]);
+    let announced = serde_json::to_vec(&manifest).unwrap();
+    let (mut chunks_sent, mut interruptions) = (0, 0);
+    loop {
+        let (status, answer) = world.ask("POST", &begin, Some(&alice), announced.clone()).await;
+        assert_eq!(status, 200);
+        let state: UploadState = serde_json::from_slice(&answer).unwrap();
+        let Some(&number) = state.missing.first() else { break };
+        let range = manifest.range(number);
+        let chunk = &whole[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        chunks_sent += 1;
+        let chunk_path = path::fill(path::ARTIFACT_CHUNK, &[&hash, &number]);
+        // Each chunk breaks off three times: before its first byte, in the middle, and just before its end.
+        for kept in [0, chunk.len() / 2, chunk.len() - 1] {
+            let parts = [Ok(axum::body::Bytes::copy_from_slice(&chunk[..kept])), Err("the line broke")];
+            let request = Request::put(&chunk_path).header(header::AUTHORIZATION, format!("Bearer {alice}"));
+            let broken = world.send(request.body(Body::from_stream(futures_util::stream::iter(parts))).unwrap()).await;
+            assert_eq!(broken.status().as_u16(), 400);
+            interruptions += 1;
+        }
+        let mut damaged = chunk.to_vec();
+        damaged[chunk.len() / 2] ^= 4;
+        let (status, problem) = world.ask("PUT", &chunk_path, Some(&alice), damaged).await;
+        let problem: Value = serde_json::from_slice(&problem).unwrap();
+        assert_eq!((status, &problem["code"]), (422, &json!("chunk_damaged")));
+        assert!(problem["detail"].as_str().unwrap().contains(&format!("chunk {number} ")), "{problem}");
+        assert_eq!(world.ask("PUT", &chunk_path, Some(&alice), chunk.to_vec()).await.0, 204);
+    }
+    assert_eq!((chunks_sent, interruptions), (5, 15));
+    assert_eq!(world.read(Some(&alice), hash).await, 404, "it is not there before it is whole");
+    assert_eq!(world.ask("POST", &path::fill(path::ARTIFACT_FINISH, &[&hash]), Some(&alice), Vec::new()).await.0, 200);
+    let manifest_path = path::fill(path::ARTIFACT_MANIFEST, &[&hash]);
+    assert_eq!((world.read(Some(&alice), hash).await, world.read(Some(&bob), hash).await, world.read(None, hash).await), (200, 404, 404));
+    assert_eq!(world.ask("GET", &manifest_path, Some(&bob), Vec::new()).await.0, 404);
+    assert_eq!(serde_json::from_slice::<Manifest>(&world.ask("GET", &manifest_path, Some(&alice), Vec::new()).await.1).unwrap(), manifest);
+    // Too much for one request, and given up.
+    assert_eq!(world.refusal("PUT", &path::fill(path::ARTIFACT_CHUNK, &[&hash, &0]), None, json!("x")).await.0, 401);
+    assert_eq!(world.ask("PUT", &path::fill(path::ARTIFACT, &[&hash]), Some(&alice), whole).await.0, 413);
+    assert_eq!(world.ask("DELETE", &path::fill(path::ARTIFACT, &[&hash]), Some(&bob), Vec::new()).await.0, 404);
+    assert_eq!(world.ask("DELETE", &path::fill(path::ARTIFACT, &[&hash]), Some(&alice), Vec::new()).await.0, 204);
+    assert_eq!(world.read(Some(&alice), hash).await, 404);
 }
 
 fn listing(name: &str, price: u128, hash: Hash32) -> Listing {
@@ -308,7 +395,7 @@ async fn listed_artifact__should_be_readable_by_licence_and_only_if_it_is_the_pu
 }
 
 /// Bob's metered use of a listing of Alice's at 5 yoctoNEAR a use, of whose deposit so much was brought by vouchers.
-fn use_of_bob(posted: u128, until: TimestampMs) -> (MeteredUse, EscrowView) {
+pub(crate) fn use_of_bob(posted: u128, until: TimestampMs) -> (MeteredUse, EscrowView) {
     let (bob, shop, publisher) = (account("bob.starling"), account("hub.starling"), account("alice.starling"));
     let (now, deposit, authority) = (clock::now(), Amount(50), Authority::Voucher(PublicKey([8; 32])));
     let bounds = Bounds {

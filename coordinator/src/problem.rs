@@ -103,12 +103,18 @@ impl From<crate::artifacts::ArtifactError> for Fault {
     fn from(error: crate::artifacts::ArtifactError) -> Self {
         use crate::artifacts::ArtifactError as E;
         match &error {
-            E::HashMismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "hash_mismatch", "The upload is damaged", error),
+            E::WrongManifest(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "hash_mismatch", "The upload is not what its name says", error)
+            }
+            E::Damaged { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "chunk_damaged", "A chunk was damaged on its way", error),
+            E::Incomplete(_) => Self::new(StatusCode::CONFLICT, "upload_incomplete", "The upload is not whole", error),
+            E::NoUpload(_) => Self::new(StatusCode::CONFLICT, "upload_unknown", "No upload is under way", error),
+            E::BeingRemoved(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "artifact_going", "Try again in a moment", error),
+            E::TooManyUploads => Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_uploads", "Too many uploads are open", error),
             E::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "artifact_too_large", "The upload is too large", error),
             E::Quota { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", "Your storage is full", error),
-            E::Body(_) => Self::bad("upload_broken", error),
             E::Missing(_) => Self::not_found("artifact"),
-            E::Store(_) | E::Db(_) => Self::internal(error),
+            E::HashMismatch { .. } | E::Settings(_) | E::Store(_) | E::Db(_) => Self::internal(error),
         }
     }
 }

@@ -19,4 +19,4 @@ pub use state::{Committed, Event, Frozen, Made, Presence, RunWork, Scored, Stage
 
 #[cfg(test)]
 #[path = "runs_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -29,7 +29,7 @@ fn account(name: &str) -> AccountId {
     AccountId::new(name).unwrap()
 }
 
-fn run_of(state: RunState) -> Run {
+pub(crate) fn run_of(state: RunState) -> Run {
     let hash = |byte| Hash32([byte; 32]);
     let terms = RunTerms {
         recipe: hash(1),

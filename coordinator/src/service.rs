@@ -1,7 +1,7 @@
 //! The service as a whole: opens everything, listens, and stops in order.
 
 use crate::{
-    artifacts::{Access, Artifacts},
+    artifacts::{Access, Artifacts, Collector},
     auth::Auth,
     board::Board,
     chain::{Chain, Historian, Observer, RpcChain},
@@ -17,6 +17,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use starling_contract_api::{billing::Billing, rpc::Signer};
+use starling_primitives::DurationMs;
 use std::{
     future::IntoFuture as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -44,9 +45,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let origin = config.origin(address.port());
 
     let db = Db::open(&config.data_dir.join("db.sqlite")).await?;
-    let folder = config.data_dir.join("artifacts");
-    std::fs::create_dir_all(&folder)?;
-    let artifacts = Artifacts::local(&folder, db.clone())?;
+    let artifacts = open_artifacts(&config, &db).await?;
     let wake = Arc::new(Notify::new());
     let listings = [config.deployment.hub.clone(), config.deployment.market.clone()];
     let (observer, facts) = Observer::new(chain.clone(), db.clone(), listings, wake.clone()).await?;
@@ -54,6 +53,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let outbox = Outbox::new(db.clone(), chain.clone(), wake);
     let historian = Historian::new(chain.clone(), db.clone(), config.deployment.clone(), config.history_from);
     let vesting = Vesting::new(chain.clone(), facts.clone(), outbox.clone(), Billing(config.deployment.billing.clone()));
+    let keep = DurationMs::from_days(u64::from(config.keep_days));
+    let collector = Collector::new(artifacts.clone(), chain.clone(), facts.clone(), keep);
     let tools = Tools {
         access: Access::new(db.clone(), chain.clone(), facts.clone()),
         streams: Streams::new(clock::now().0),
@@ -78,6 +79,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     tasks.spawn(historian.run());
     tasks.spawn(vesting.run());
     tasks.spawn(engine.run());
+    tasks.spawn(collector.run());
     write_address(&data_dir, address)?;
     tracing::info!(%address, origin, "listening");
 
@@ -117,6 +119,20 @@ async fn check_network(chain: &dyn Chain, config: &Config) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// The store that the configuration names; one that does not answer is said now, not at the first upload.
+async fn open_artifacts(config: &Config, db: &Db) -> Result<Artifacts> {
+    let artifacts = match &config.artifact_store {
+        Some(store) => Artifacts::s3(store, db.clone())?,
+        None => {
+            let folder = config.data_dir.join("artifacts");
+            std::fs::create_dir_all(&folder)?;
+            Artifacts::local(&folder, db.clone())?
+        }
+    };
+    artifacts.check().await.context("the artifact store does not answer: correct `artifact_store`")?;
+    Ok(artifacts)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

@@ -2,13 +2,14 @@
 
 use crate::files;
 use starling_http_api::{
-    artifact::{MAX_BYTES, Stored},
+    artifact::{CHUNK_BYTES, Manifest, Stored, UploadState},
     path,
     problem::Problem,
 };
 use starling_primitives::Hash32;
 use std::{
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -23,6 +24,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const SESSION_WAIT: Duration = Duration::from_secs(60);
 /// A connection that brings nothing for so long is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a job works with is held in memory.
+const MAX_BYTES: u64 = 4 << 30;
 
 /// Why bytes did not come or go.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +41,8 @@ pub(crate) enum ArtifactError {
         /// What came.
         found: Hash32,
     },
-    /// Larger than any artifact may be.
-    #[error("artifact {0} is larger than {MAX_BYTES} bytes")]
+    /// Larger than a node takes into memory.
+    #[error("artifact {0} is larger than the {MAX_BYTES} bytes that a job may hold")]
     TooLarge(Hash32),
     /// The coordinator refused and a repetition would not help.
     #[error("the coordinator refused artifact {hash}: {reason}")]
@@ -80,6 +83,35 @@ enum Failed {
     Never(ArtifactError),
 }
 
+/// The tries of one transfer; progress begins them anew.
+struct Tries {
+    left: u32,
+    wait: Duration,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { left: TRIES, wait: FIRST_WAIT }
+    }
+}
+
+impl Tries {
+    /// Waits before the next try, or gives up.
+    async fn again(&mut self, hash: Hash32, failed: Failed) -> Result<(), ArtifactError> {
+        let reason = match failed {
+            Failed::Never(error) => return Err(error),
+            Failed::Again(reason) => reason,
+        };
+        self.left -= 1;
+        if self.left == 0 {
+            return Err(ArtifactError::Unreachable { hash, reason });
+        }
+        tokio::time::sleep(self.wait).await;
+        self.wait *= 2;
+        Ok(())
+    }
+}
+
 impl ArtifactStore {
     /// The store in `folder`, which holds at most `limit_bytes` when nothing larger is in use. `token` opens the coordinator's.
     pub(crate) fn open(
@@ -101,42 +133,23 @@ impl ArtifactStore {
         if let Some(bytes) = self.local(hash)? {
             return Ok(bytes.into());
         }
-        let mut wait = FIRST_WAIT;
-        let mut reason = String::new();
-        for _ in 0..TRIES {
-            match self.download(hash).await {
-                Ok(bytes) => {
-                    self.keep(hash, &bytes)?;
-                    return Ok(bytes.into());
-                }
-                Err(Failed::Never(error)) => return Err(error),
-                Err(Failed::Again(why)) => reason = why,
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-        Err(ArtifactError::Unreachable { hash, reason })
+        let bytes = self.download(hash).await?;
+        self.keep(hash, &bytes)?;
+        Ok(bytes.into())
     }
 
     /// Keeps bytes and brings them to the coordinator; repeating it changes nothing.
     pub(crate) async fn put(&self, bytes: Arc<[u8]>) -> Result<Hash32, ArtifactError> {
-        let hash = hash_of(&bytes);
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-            return Err(ArtifactError::TooLarge(hash));
-        }
+        let manifest = Manifest::of(&bytes);
+        let hash = manifest.hash().filter(|_| manifest.bytes <= MAX_BYTES).ok_or_else(|| ArtifactError::TooLarge(hash_of(&bytes)))?;
         self.keep(hash, &bytes)?;
-        let mut wait = FIRST_WAIT;
-        let mut reason = String::new();
-        for _ in 0..TRIES {
-            match self.upload(hash, bytes.clone()).await {
+        let mut tries = Tries::default();
+        loop {
+            match self.upload(hash, &manifest, &bytes, &mut tries).await {
                 Ok(()) => return Ok(hash),
-                Err(Failed::Never(error)) => return Err(error),
-                Err(Failed::Again(why)) => reason = why,
+                Err(failed) => tries.again(hash, failed).await?,
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
         }
-        Err(ArtifactError::Unreachable { hash, reason })
     }
 
     /// What lies on disk, if it is whole; what is not is removed.
@@ -162,36 +175,108 @@ impl ArtifactStore {
         Ok(())
     }
 
-    async fn download(&self, hash: Hash32) -> Result<Vec<u8>, Failed> {
-        let token = self.open_token().await?;
-        let response = self.http.get(self.url(hash)).bearer_auth(token).send().await.map_err(again)?;
-        let mut response = accepted(hash, response).await?;
-        let too_large = || Failed::Never(ArtifactError::TooLarge(hash));
-        if response.content_length().is_some_and(|length| length > MAX_BYTES) {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(again)? {
-            bytes.extend_from_slice(&chunk);
-            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-                return Err(too_large());
+    /// The first chunk, and the others by their values if there are more. A chunk that came is not asked for again.
+    async fn download(&self, hash: Hash32) -> Result<Vec<u8>, ArtifactError> {
+        let mut tries = Tries::default();
+        let (mut bytes, total) = loop {
+            match self.range(hash, 0..CHUNK_BYTES).await {
+                Ok(first) => break first,
+                Err(failed) => tries.again(hash, failed).await?,
             }
+        };
+        if total > MAX_BYTES {
+            return Err(ArtifactError::TooLarge(hash));
         }
-        let found = hash_of(&bytes);
-        if found != hash {
-            return Err(Failed::Never(ArtifactError::WrongHash { expected: hash, found }));
+        let whole = length(&bytes) == total;
+        if whole {
+            let found = hash_of(&bytes);
+            return if found == hash { Ok(bytes) } else { Err(ArtifactError::WrongHash { expected: hash, found }) };
+        }
+        let manifest = loop {
+            match self.manifest(hash).await {
+                Ok(manifest) => break manifest,
+                Err(failed) => tries.again(hash, failed).await?,
+            }
+        };
+        // One damaged chunk is fetched again by itself; the values sum to the name, so that what fits them is right.
+        if !manifest.has(0, &bytes) {
+            bytes.clear();
+        }
+        let mut number = u32::try_from(length(&bytes) / CHUNK_BYTES).unwrap_or(u32::MAX);
+        while length(&bytes) < manifest.bytes {
+            match self.range(hash, manifest.range(number)).await {
+                Ok((chunk, _)) if manifest.has(number, &chunk) => {
+                    bytes.extend_from_slice(&chunk);
+                    number = number.saturating_add(1);
+                    tries = Tries::default();
+                }
+                Ok(_) => tries.again(hash, Failed::Again(format!("chunk {number} came damaged"))).await?,
+                Err(failed) => tries.again(hash, failed).await?,
+            }
         }
         Ok(bytes)
     }
 
-    async fn upload(&self, hash: Hash32, bytes: Arc<[u8]>) -> Result<(), Failed> {
-        let token = self.open_token().await?;
-        let response = self.http.put(self.url(hash)).bearer_auth(token).body(bytes.to_vec()).send().await.map_err(again)?;
-        let stored: Stored = accepted(hash, response).await?.json().await.map_err(again)?;
+    /// Bytes of a range and the size of the whole.
+    async fn range(&self, hash: Hash32, range: Range<u64>) -> Result<(Vec<u8>, u64), Failed> {
+        let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let url = self.url(path::ARTIFACT, &[&hash]);
+        let get = self.http.get(url).bearer_auth(self.open_token().await?).header("range", asked);
+        let mut response = accepted(hash, get.send().await.map_err(again)?).await?;
+        let total = response.headers().get("content-range").and_then(|text| text.to_str().ok()?.rsplit_once('/')?.1.parse().ok());
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(again)? {
+            if length(&bytes).saturating_add(length(&part)) > CHUNK_BYTES {
+                return Err(Failed::Never(ArtifactError::TooLarge(hash)));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        let total = total.unwrap_or(length(&bytes));
+        Ok((bytes, total))
+    }
+
+    async fn manifest(&self, hash: Hash32) -> Result<Manifest, Failed> {
+        let url = self.url(path::ARTIFACT_MANIFEST, &[&hash]);
+        let get = self.http.get(url).bearer_auth(self.open_token().await?);
+        let manifest: Manifest = accepted(hash, get.send().await.map_err(again)?).await?.json().await.map_err(again)?;
+        match manifest.hash() {
+            Some(found) if found == hash => Ok(manifest),
+            found => Err(Failed::Never(ArtifactError::WrongHash { expected: hash, found: found.unwrap_or_default() })),
+        }
+    }
+
+    /// Brings what is missing. Each chunk that arrives gives the upload its tries back.
+    async fn upload(&self, hash: Hash32, manifest: &Manifest, bytes: &[u8], tries: &mut Tries) -> Result<(), Failed> {
+        let answer = if let [_] = manifest.chunks.as_slice() {
+            let url = self.url(path::ARTIFACT, &[&hash]);
+            self.send(hash, reqwest::Method::PUT, url, bytes.to_vec()).await?
+        } else {
+            let begin = serde_json::to_vec(manifest).map_err(|error| Failed::Again(error.to_string()))?;
+            let url = self.url(path::ARTIFACT_UPLOAD, &[&hash]);
+            let state: UploadState = self.send(hash, reqwest::Method::POST, url, begin).await?.json().await.map_err(again)?;
+            for number in state.missing {
+                let range = manifest.range(number);
+                let chunk =
+                    usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok()).and_then(|(from, to)| bytes.get(from..to));
+                let chunk = chunk.ok_or_else(|| Failed::Again(format!("the coordinator asks for chunk {number}, which is not there")))?;
+                let url = self.url(path::ARTIFACT_CHUNK, &[&hash, &number]);
+                self.send(hash, reqwest::Method::PUT, url, chunk.to_vec()).await?;
+                *tries = Tries::default();
+            }
+            let url = self.url(path::ARTIFACT_FINISH, &[&hash]);
+            self.send(hash, reqwest::Method::POST, url, Vec::new()).await?
+        };
+        let stored: Stored = answer.json().await.map_err(again)?;
         if stored.hash != hash {
             return Err(Failed::Never(ArtifactError::WrongHash { expected: hash, found: stored.hash }));
         }
         Ok(())
+    }
+
+    async fn send(&self, hash: Hash32, method: reqwest::Method, url: String, body: Vec<u8>) -> Result<reqwest::Response, Failed> {
+        let token = self.open_token().await?;
+        let request = self.http.request(method, url).bearer_auth(token).header("content-type", "application/json").body(body);
+        accepted(hash, request.send().await.map_err(again)?).await
     }
 
     /// The session's token; waits while there is no session.
@@ -204,8 +289,8 @@ impl ArtifactStore {
         }
     }
 
-    fn url(&self, hash: Hash32) -> String {
-        format!("{}{}", self.origin, path::fill(path::ARTIFACT, &[&hash]))
+    fn url(&self, path: &str, values: &[&dyn std::fmt::Display]) -> String {
+        format!("{}{}", self.origin, path::fill(path, values))
     }
 
     fn path(&self, hash: Hash32) -> PathBuf {
@@ -218,6 +303,10 @@ pub(crate) fn hash_of(bytes: &[u8]) -> Hash32 {
     starling_rounds::artifact_hash(bytes)
 }
 
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
 fn again(error: reqwest::Error) -> Failed {
     Failed::Again(error.without_url().to_string())
 }
@@ -227,9 +316,17 @@ async fn accepted(hash: Hash32, response: reqwest::Response) -> Result<reqwest::
     if status.is_success() {
         return Ok(response);
     }
-    let reason = response.json::<Problem>().await.map_or_else(|_| status.to_string(), |problem| problem.to_string());
+    let problem = response.json::<Problem>().await;
+    // Damaged on its way, or forgotten: the next begin tells what is missing.
+    let may_pass = problem
+        .as_ref()
+        .is_ok_and(|problem| matches!(problem.code.as_str(), "chunk_damaged" | "upload_incomplete" | "upload_unknown" | "upload_broken"));
+    let reason = problem.map_or_else(|_| status.to_string(), |problem| problem.to_string());
     // A session that ended opens again with the next connection.
-    if status.is_server_error() || matches!(status.as_u16(), 401 | 408 | 429) {
+    if may_pass
+        || status.is_server_error() && status != reqwest::StatusCode::INSUFFICIENT_STORAGE
+        || matches!(status.as_u16(), 401 | 408 | 429)
+    {
         return Err(Failed::Again(reason));
     }
     if status == reqwest::StatusCode::NOT_FOUND {

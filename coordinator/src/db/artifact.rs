@@ -1,6 +1,7 @@
 //! Who may read which artifact.
 
-use super::{Db, DbError, WorkKind, signed, unsigned};
+use super::{Db, DbError, WorkKind, signed, unsigned, upload};
+use starling_http_api::artifact::Manifest;
 use starling_primitives::{EscrowId, Hash32, LeaseId, TimestampMs};
 
 /// A run or lease that refers to an artifact.
@@ -18,30 +19,97 @@ impl Db {
     /// The size of an artifact that is stored.
     pub async fn artifact_bytes(&self, hash: Hash32) -> Result<Option<u64>, DbError> {
         let row: Option<(i64,)> =
-            sqlx::query_as("SELECT bytes FROM artifacts WHERE hash = ?").bind(hash.0.as_slice()).fetch_optional(&self.pool).await?;
+            sqlx::query_as("SELECT bytes FROM artifacts WHERE hash = $1").bind(hash.0.as_slice()).fetch_optional(&self.pool).await?;
         Ok(row.map(|(bytes,)| unsigned(bytes)))
     }
 
-    /// Notes a stored artifact and one of its owners.
-    pub async fn add_artifact(&self, hash: Hash32, bytes: u64, owner: Option<&str>, now: TimestampMs) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query("INSERT OR IGNORE INTO artifacts (hash, bytes, stored_at) VALUES (?, ?, ?)")
+    /// How a stored artifact is cut. One without chunks lies whole in one object, whatever its size.
+    pub async fn artifact_manifest(&self, hash: Hash32) -> Result<Option<Manifest>, DbError> {
+        let row: Option<(i64, Option<Vec<u8>>)> = sqlx::query_as("SELECT bytes, chunks FROM artifacts WHERE hash = $1")
             .bind(hash.0.as_slice())
-            .bind(signed(bytes))
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|(bytes, chunks)| upload::read(bytes, &chunks.unwrap_or_default())))
+    }
+
+    /// Notes a stored artifact and one of its owners, whose upload ends with it.
+    pub async fn add_artifact(&self, hash: Hash32, manifest: &Manifest, owner: Option<&str>, now: TimestampMs) -> Result<(), DbError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("INSERT INTO artifacts (hash, bytes, stored_at, chunks) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+            .bind(hash.0.as_slice())
+            .bind(signed(manifest.bytes))
             .bind(signed(now.0))
+            .bind(upload::written(manifest))
             .execute(&mut *tx)
             .await?;
         if let Some(owner) = owner {
-            sqlx::query("INSERT OR IGNORE INTO artifact_owners (hash, owner, bytes, at) VALUES (?, ?, ?, ?)")
+            sqlx::query("INSERT INTO artifact_owners (hash, owner, bytes, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(hash.0.as_slice())
                 .bind(owner)
-                .bind(signed(bytes))
+                .bind(signed(manifest.bytes))
                 .bind(signed(now.0))
                 .execute(&mut *tx)
                 .await?;
+            for sql in ["DELETE FROM upload_chunks WHERE owner = $1 AND hash = $2", "DELETE FROM uploads WHERE owner = $1 AND hash = $2"] {
+                sqlx::query(sql).bind(owner).bind(hash.0.as_slice()).execute(&mut *tx).await?;
+            }
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Makes someone an owner of a stored artifact.
+    pub async fn own_artifact(&self, hash: Hash32, owner: &str, now: TimestampMs) -> Result<(), DbError> {
+        let sql = "INSERT INTO artifact_owners (hash, owner, bytes, at) SELECT hash, $2, bytes, $3 FROM artifacts WHERE hash = $1 ON CONFLICT DO NOTHING";
+        sqlx::query(sql).bind(hash.0.as_slice()).bind(owner).bind(signed(now.0)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Takes an owner off an artifact. Says whether it was one.
+    pub async fn disown_artifact(&self, hash: Hash32, owner: &str) -> Result<bool, DbError> {
+        let done = sqlx::query("DELETE FROM artifact_owners WHERE hash = $1 AND owner = $2")
+            .bind(hash.0.as_slice())
+            .bind(owner)
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Artifacts that were stored before then, that no account owns and no listing names, with all that refers to each; 200 at most, behind `after`.
+    pub async fn unowned_artifacts(&self, before: TimestampMs, after: Option<Hash32>) -> Result<Vec<Hash32>, DbError> {
+        let sql = "SELECT hash FROM artifacts a WHERE stored_at < $1 AND hash > $2
+            AND NOT EXISTS (SELECT 1 FROM artifact_owners o WHERE o.hash = a.hash AND o.owner NOT LIKE 'node:%')
+            AND NOT EXISTS (SELECT 1 FROM listing_files l WHERE l.hash = a.hash) ORDER BY hash LIMIT 200";
+        let after = after.map_or(Vec::new(), |hash| hash.0.to_vec());
+        let rows: Vec<(Vec<u8>,)> = sqlx::query_as(sql).bind(signed(before.0)).bind(after).fetch_all(&self.pool).await?;
+        Ok(rows.iter().filter_map(|(hash,)| upload::name(hash)).collect())
+    }
+
+    /// Forgets an artifact with its owners and uses, unless an account owns it, a listing names it, or anything refers to it that did not when `uses` were counted.
+    /// Says whether it was forgotten.
+    pub async fn forget_artifact(&self, hash: Hash32, uses: u64) -> Result<bool, DbError> {
+        let mut tx = self.pool.begin().await?;
+        let sql = "DELETE FROM artifacts WHERE hash = $1 AND (SELECT COUNT(*) FROM artifact_uses u WHERE u.hash = $1) = $2
+            AND NOT EXISTS (SELECT 1 FROM artifact_owners o WHERE o.hash = $1 AND o.owner NOT LIKE 'node:%')
+            AND NOT EXISTS (SELECT 1 FROM listing_files l WHERE l.hash = $1)";
+        let done = sqlx::query(sql).bind(hash.0.as_slice()).bind(signed(uses)).execute(&mut *tx).await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for sql in ["DELETE FROM artifact_owners WHERE hash = $1", "DELETE FROM artifact_uses WHERE hash = $1"] {
+            sqlx::query(sql).bind(hash.0.as_slice()).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// All runs and leases that refer to an artifact.
+    pub async fn all_uses(&self, hash: Hash32) -> Result<Vec<Use>, DbError> {
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as("SELECT work, work_id, made FROM artifact_uses WHERE hash = $1")
+            .bind(hash.0.as_slice())
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(read_use).collect())
     }
 
     /// Whether someone brought the artifact's bytes.
@@ -80,12 +148,7 @@ impl Db {
                 .bind(hash.0.as_slice())
                 .fetch_all(&self.pool)
                 .await?;
-        let read = |(work, id, made): (String, i64, i64)| Use {
-            work: if work == WorkKind::Run.name() { WorkKind::Run } else { WorkKind::Lease },
-            id: unsigned(id),
-            made: made == 1,
-        };
-        Ok(rows.into_iter().map(read).collect())
+        Ok(rows.into_iter().map(read_use).collect())
     }
 
     /// Counts a metered use to a lease, if fewer than `paid` went to others; the same lease again is the same use. Says whether it may go on.
@@ -124,4 +187,8 @@ impl Db {
             .fetch_all(&self.pool)
             .await?)
     }
+}
+
+fn read_use((work, id, made): (String, i64, i64)) -> Use {
+    Use { work: if work == WorkKind::Run.name() { WorkKind::Run } else { WorkKind::Lease }, id: unsigned(id), made: made == 1 }
 }

@@ -56,8 +56,8 @@ pub(super) async fn prepare(
     let prepared = match cached {
         Some(prepared) => prepared,
         None => {
-            let prepared = ask_nodes(&app, &request, model).await?;
-            own_prepared(&app, &tenant, &prepared).await?;
+            let (node, prepared) = ask_nodes(&app, &request, model).await?;
+            own_prepared(&app, &tenant, node, &prepared).await?;
             let mut cache = app.prepared.lock().await;
             cache.retain(|_, (_, at)| clock::now().since(*at).0 < CACHE_MS);
             if cache.len() < MAX_CACHED {
@@ -109,7 +109,7 @@ async fn check_rights(app: &App, tenant: &AccountId, request: &PrepareRun, model
 }
 
 /// Asks idle nodes first; another when one goes away.
-async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Result<Prepared, Fault> {
+async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Result<(NodeId, Prepared), Fault> {
     let facts = app.facts().borrow().clone();
     let mut nodes = app.tools.hub.connected();
     nodes.sort_by_key(|node| (busy(&facts, *node).is_some(), *node));
@@ -129,7 +129,7 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
             base: request.base.clone(),
         };
         match tokio::time::timeout(ANSWER_TIME, app.tools.hub.prepare(node, message)).await {
-            Ok(Ok(Ok(prepared))) => return Ok(prepared),
+            Ok(Ok(Ok(prepared))) => return Ok((node, prepared)),
             Ok(Ok(Err(refused))) => {
                 tracing::info!(%node, code = refused.code, "a node cannot prepare a run");
                 return Err(Fault::new(
@@ -164,18 +164,23 @@ fn known_code(code: &str) -> &'static str {
     KNOWN.iter().find(|known| **known == code).copied().unwrap_or("prepare_refused")
 }
 
-/// What the node made for the tenant is the tenant's.
-async fn own_prepared(app: &App, tenant: &AccountId, prepared: &Prepared) -> Result<(), Fault> {
+/// What the node made for the tenant is the tenant's. Only what that node brought itself, or the tenant may read anyway: a hash that is merely named gives no right.
+async fn own_prepared(app: &App, tenant: &AccountId, node: NodeId, prepared: &Prepared) -> Result<(), Fault> {
+    let (who, maker) = (Who::Account(tenant.clone()), format!("node:{node}"));
     for hash in [prepared.recipe, prepared.data, prepared.held_out, prepared.base] {
-        let Some(bytes) = app.tools.artifacts.bytes(hash).await? else {
+        let brought = app.tools.db.owns_artifact(hash, &maker).await?;
+        let stored = app.tools.artifacts.bytes(hash).await?.is_some();
+        if !stored || !(brought || app.tools.access.may_read(&who, hash).await?) {
             return Err(Fault::new(
                 StatusCode::BAD_GATEWAY,
                 "prepare_incomplete",
                 "The node's answer is not whole",
                 "The node named files that it did not upload. Nothing was paid. Try again.",
             ));
-        };
-        app.tools.db.add_artifact(hash, bytes, Some(tenant.as_str()), clock::now()).await?;
+        }
+        if brought {
+            app.tools.db.own_artifact(hash, tenant.as_str(), clock::now()).await?;
+        }
     }
     Ok(())
 }

@@ -6,14 +6,13 @@ use futures_util::{Stream, StreamExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use starling_contract_api::rpc::Signer;
 use starling_http_api::{
-    artifact::Stored,
     login::{Challenge, ChallengeRequest, LoginRequest, Session, nep413_bytes},
     network::NetworkInfo,
     path,
     problem::Problem,
 };
 use starling_primitives::Hash32;
-use std::{sync::Mutex, time::Duration};
+use std::{ops::Range, sync::Mutex, time::Duration};
 
 /// How often a request is tried again when nobody answers (a coordinator that restarts needs a moment).
 const TRIES: u32 = 30;
@@ -78,25 +77,27 @@ impl Api {
     }
 
     pub(crate) async fn upload(&self, bytes: &[u8]) -> Result<Hash32> {
-        let hash = Hash32(*blake3::hash(bytes).as_bytes());
-        let path = path::fill(path::ARTIFACT, &[&hash]);
-        let stored: Stored =
-            read(self.send(|http, url| http.put(url).timeout(Duration::from_secs(600)).body(bytes.to_vec()), &path).await?).await?;
-        if stored.hash != hash {
-            bail!("the coordinator stored {} instead of {hash}: the upload was damaged, try again", stored.hash);
-        }
-        Ok(hash)
+        crate::transfer::send_bytes(self, bytes).await
     }
 
     /// An artifact, checked against its name.
     pub(crate) async fn download(&self, hash: Hash32) -> Result<Vec<u8>> {
-        let path = path::fill(path::ARTIFACT, &[&hash]);
-        let response = check(self.send(|http, url| http.get(url).timeout(Duration::from_secs(600)), &path).await?).await?;
-        let bytes = response.bytes().await.context("the download broke off: try again")?;
-        if blake3::hash(&bytes).as_bytes() != &hash.0 {
-            bail!("what the coordinator sent for {hash} has another hash: do not use it");
-        }
-        Ok(bytes.to_vec())
+        crate::transfer::fetch_bytes(self, hash).await
+    }
+
+    /// Puts bytes; gives the answer's text.
+    pub(crate) async fn put(&self, path: &str, bytes: Vec<u8>, time: Duration) -> Result<String> {
+        let response = self.send(|http, url| http.put(url).timeout(time).body(bytes.clone()), path).await?;
+        Ok(check(response).await?.text().await?)
+    }
+
+    /// Bytes of a range of an artifact, and the size of the whole.
+    pub(crate) async fn range(&self, path: &str, range: Range<u64>, time: Duration) -> Result<(Vec<u8>, u64)> {
+        let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let response = check(self.send(|http, url| http.get(url).timeout(time).header("range", &asked), path).await?).await?;
+        let total = response.headers().get("content-range").and_then(|text| text.to_str().ok()?.rsplit_once('/')?.1.parse().ok());
+        let bytes = response.bytes().await?;
+        Ok((bytes.to_vec(), total.unwrap_or(bytes.len() as u64)))
     }
 
     /// Server-sent events of a path, parsed; ends when the connection does.

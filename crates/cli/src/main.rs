@@ -16,6 +16,7 @@ mod reclaim;
 mod standalone;
 mod story;
 mod train;
+mod transfer;
 mod up;
 mod upgrade;
 mod uses;
@@ -94,6 +95,19 @@ enum Command {
         /// Also everything that `verify --artifacts` needs.
         #[arg(long)]
         proof: bool,
+    },
+    /// Store a file with the coordinator; what breaks off goes on where it was.
+    Upload {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Fetch an artifact that you own, bought or may work with.
+    Download {
+        /// Its BLAKE3 hash.
+        hash: Hash32,
+        /// Where to write it.
+        #[arg(short, long)]
+        output: PathBuf,
     },
     /// Rent a node to continue a text.
     Generate(commands::GenerateArgs),
@@ -199,6 +213,8 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Logs { run, follow } => commands::logs(&open()?, run, follow, out).await,
         Command::Stop { run } => commands::stop(&open()?, run, out).await,
         Command::Pull { run, output, proof } => commands::pull(&open()?, run, &output, proof, out).await.map(|_: Hash32| ()),
+        Command::Upload { file } => transfer::upload(&open()?, &file, out).await,
+        Command::Download { hash, output } => transfer::download(&open()?, hash, &output, out).await,
         Command::Generate(args) => commands::generate(&open()?, &args, out).await,
         Command::Verify { receipt: Some(path), on_chain, .. } => {
             let chain = if on_chain { Some(open()?) } else { None };

@@ -14,8 +14,16 @@ pub const LOGIN: &str = "/api/v1/login";
 pub const LOGOUT: &str = "/api/v1/logout";
 /// `GET`: [`crate::login::SessionInfo`].
 pub const SESSION: &str = "/api/v1/session";
-/// `PUT` bytes, `GET` (with ranges), `HEAD`: an artifact by its BLAKE3 hash.
+/// `GET` (with ranges), `HEAD`: an artifact by its BLAKE3 hash. `PUT` bytes: all of it where it is one chunk. `DELETE`: gives up what one owns of it.
 pub const ARTIFACT: &str = "/api/v1/artifacts/{hash}";
+/// `GET`: the [`crate::artifact::Manifest`], by which every chunk of a download is checked.
+pub const ARTIFACT_MANIFEST: &str = "/api/v1/artifacts/{hash}/manifest";
+/// `POST` [`crate::artifact::Manifest`]: begins an upload or takes it up again, [`crate::artifact::UploadState`].
+pub const ARTIFACT_UPLOAD: &str = "/api/v1/artifacts/{hash}/upload";
+/// `PUT` bytes: a chunk of an upload, by its number from 0. Sending it again changes nothing.
+pub const ARTIFACT_CHUNK: &str = "/api/v1/artifacts/{hash}/upload/{number}";
+/// `POST`: ends an upload whose chunks are all there, [`crate::artifact::Stored`].
+pub const ARTIFACT_FINISH: &str = "/api/v1/artifacts/{hash}/finish";
 /// `GET`: [`crate::run::RecipePreset`]s.
 pub const RECIPES: &str = "/api/v1/recipes";
 /// `POST` [`crate::run::PrepareRun`]: [`crate::run::PreparedRun`].

@@ -4,7 +4,11 @@ use super::{Failure, Outcome};
 use gloo_net::http::{Request, Response};
 use js_sys::Uint8Array;
 use serde::{Serialize, de::DeserializeOwned};
-use starling_http_api::{artifact::Stored, path, problem::Problem};
+use starling_http_api::{
+    artifact::{Manifest, Stored, UploadState},
+    path,
+    problem::Problem,
+};
 use starling_primitives::Hash32;
 
 fn away(error: impl std::fmt::Display) -> Failure {
@@ -54,15 +58,45 @@ pub(crate) async fn post_quietly(path: &str, body: &impl Serialize) -> Outcome<(
     check(Request::post(path).json(body).map_err(away)?.send().await.map_err(away)?).await.map(|_| ())
 }
 
+/// Tries of an upload without any chunk between them.
+const TRIES: u32 = 4;
+
+/// Brings bytes, in chunks if they are many: what broke off goes on with the chunk that is missing.
 pub(crate) async fn upload(bytes: &[u8]) -> Outcome<Stored> {
-    let hash = Hash32(*blake3::hash(bytes).as_bytes());
-    let body = Uint8Array::from(bytes);
-    let stored: Stored =
-        read(Request::put(&path::fill(path::ARTIFACT, &[&hash])).body(body).map_err(away)?.send().await.map_err(away)?).await?;
-    if stored.hash != hash {
-        return Err(Failure::new("upload_damaged", "The upload was damaged on its way. Nothing was charged; try again."));
+    let manifest = Manifest::of(bytes);
+    let hash = manifest.hash().ok_or_else(|| Failure::new("artifact_too_large", "No file may be that large. Nothing was charged."))?;
+    let (mut tries, mut sent) = (TRIES, 0_u32);
+    loop {
+        let before = sent;
+        let failure = match send_missing(hash, &manifest, bytes, &mut sent).await {
+            Ok(stored) if stored.hash == hash => return Ok(stored),
+            Ok(_) => return Err(Failure::new("upload_damaged", "The upload was damaged on its way. Nothing was charged; try again.")),
+            Err(failure) => failure,
+        };
+        tries = if sent > before { TRIES } else { tries - 1 };
+        let passes = ["coordinator_away", "chunk_damaged", "upload_broken", "upload_incomplete"].contains(&failure.code.as_str());
+        if tries == 0 || !passes {
+            return Err(failure);
+        }
     }
-    Ok(stored)
+}
+
+async fn send_missing(hash: Hash32, manifest: &Manifest, bytes: &[u8], sent: &mut u32) -> Outcome<Stored> {
+    if manifest.chunks.len() == 1 {
+        return put(&path::fill(path::ARTIFACT, &[&hash]), bytes).await?.json().await.map_err(away);
+    }
+    let state: UploadState = post(&path::fill(path::ARTIFACT_UPLOAD, &[&hash]), manifest).await?;
+    for number in state.missing {
+        let range = manifest.range(number);
+        let chunk = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok()).and_then(|(from, to)| bytes.get(from..to));
+        put(&path::fill(path::ARTIFACT_CHUNK, &[&hash, &number]), chunk.unwrap_or_default()).await?;
+        *sent += 1;
+    }
+    post(&path::fill(path::ARTIFACT_FINISH, &[&hash]), &()).await
+}
+
+async fn put(path: &str, bytes: &[u8]) -> Outcome<Response> {
+    check(Request::put(path).body(Uint8Array::from(bytes)).map_err(away)?.send().await.map_err(away)?).await
 }
 
 /// An artifact, checked against its name.

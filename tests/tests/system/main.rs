@@ -5,6 +5,7 @@
 mod deployment;
 mod impostor;
 mod running;
+mod uploads;
 
 use impostor::{Fraud, Impostor};
 use running::{Running, refuse, run, said, starling, succeed};

@@ -2,6 +2,7 @@
 //!
 //! A new proof is one function and one line in [`PROOFS`].
 
+mod coordinator;
 mod dashboards;
 mod money;
 mod presets;
@@ -77,6 +78,11 @@ const PROOFS: &[Proof] = &[
         name: "bits",
         claim: "The state after 200 steps has the same bits on 1, 2, 3 and 7 threads, with AVX2 and with AVX-512.",
         run: training::bits,
+    },
+    Proof {
+        name: "uploads",
+        claim: "An upload of 2.5 GB goes on over 50 interruptions with one chunk at most sent again for each, in bounded memory; another wallet gets 404, a flipped bit is named.",
+        run: coordinator::uploads,
     },
     Proof {
         name: "communication",

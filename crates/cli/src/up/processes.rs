@@ -15,8 +15,10 @@ use std::{
 use tokio::process::{Child, Command};
 
 const START_WAIT: Duration = Duration::from_secs(30);
-/// A coordinator that dies more often than this is not started again.
+/// A coordinator that dies more often than this, each time soon after its start, is not started again.
 const MAX_RESTARTS: u32 = 20;
+/// One that lived so long had started well.
+const GOOD_START: Duration = Duration::from_secs(2);
 
 pub(super) struct Processes {
     home: Home,
@@ -93,7 +95,7 @@ impl Processes {
 
     /// Starts a coordinator that died again; says when a node died; ends when there is nothing left to watch.
     pub(super) async fn watch(&mut self, out: Output) -> anyhow::Error {
-        let mut restarts = 0;
+        let (mut restarts, mut started) = (0, std::time::Instant::now());
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             let mut gone = Vec::new();
@@ -111,7 +113,8 @@ impl Processes {
             let Some((config, child)) = &mut self.coordinator else { continue };
             let Ok(Some(status)) = child.try_wait() else { continue };
             let config = config.clone();
-            restarts += 1;
+            restarts = if started.elapsed() > GOOD_START { 1 } else { restarts + 1 };
+            started = std::time::Instant::now();
             out.say(
                 "coordinator_died",
                 &json!({"status": status.to_string()}),
