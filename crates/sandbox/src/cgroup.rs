@@ -118,7 +118,7 @@ impl Place {
         Err(lack(
             format!("{} may not hand on the controllers memory, pids and cpu", own.display()),
             "start the node by systemd with `Delegate=yes` and `DelegateSubgroup=node` in its unit (for an ordinary account: \
-             `systemd-run --user --scope -p Delegate=yes gpu-node run`), or as root",
+             `systemd-run --user --scope -p Delegate=yes gpu-node run`, and `doctor` likewise), or as root",
         ))
     }
 
