@@ -1,3 +1,2 @@
 -- What an event did to balances, by asset: a list of {asset, change}. The column before it knew NEAR alone; programs before this one go on reading it.
 ALTER TABLE history_accounts ADD COLUMN changes TEXT;
-UPDATE history_accounts SET changes = json_array(json_object('asset', 'near', 'change', json(change))) WHERE change IS NOT NULL;

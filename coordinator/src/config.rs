@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use starling_contract_api::Deployment;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The origin that browsers and nodes dial, such as `https://starling.example`. A port of 0 stands for the one taken.
     pub public_origin: String,
+    /// Where metrics, health and readiness are served to the operator alone; nowhere when left out.
+    pub operator_listen: Option<SocketAddr>,
+    /// Reverse proxies whose `X-Forwarded-For` is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpAddr>,
+    /// How long the service says that it is not ready before it stops taking requests, in seconds.
+    #[serde(default)]
+    pub drain_seconds: u16,
+    /// A file with the address of a PostgreSQL database, `postgres://USER:PASSWORD@HOST/NAME?sslmode=verify-full`; a SQLite file in `data_dir` when left out.
+    pub database_url_file: Option<PathBuf>,
     /// NEAR JSON-RPC for this service.
     pub rpc_url: String,
     /// NEAR JSON-RPC for browsers.
@@ -82,6 +92,8 @@ pub struct Limits {
     pub node_bytes: u64,
     /// Logins begun from one address in a minute.
     pub logins_per_minute: u32,
+    /// Requests of one address in a second, in bursts of ten seconds' worth.
+    pub requests_per_second: u32,
     /// Connected nodes.
     pub nodes: usize,
     /// Open event streams.
@@ -90,7 +102,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { account_bytes: 8 << 30, node_bytes: 64 << 30, logins_per_minute: 60, nodes: 4_096, streams: 1_024 }
+        Self { account_bytes: 8 << 30, node_bytes: 64 << 30, logins_per_minute: 60, requests_per_second: 200, nodes: 4_096, streams: 1_024 }
     }
 }
 
@@ -121,11 +133,13 @@ pub enum ConfigError {
 
 const FROM_ENVIRONMENT: &[&str] = &[
     "listen",
+    "operator_listen",
     "public_origin",
     "rpc_url",
     "public_rpc_url",
     "network_name",
     "key_file",
+    "database_url_file",
     "data_dir",
     "dashboard_dir",
     "dev_wallet_url",

@@ -1,6 +1,8 @@
-//! The database: SQLite by default. One small module for each kind of record; SQL stands nowhere else.
+//! The database: SQLite in a file, or PostgreSQL by configuration, with the same queries and migrations. One small module for each kind of record; SQL stands nowhere else.
 
 mod artifact;
+#[cfg(test)]
+pub(crate) mod cluster;
 mod fact;
 mod history;
 mod login;
@@ -16,23 +18,35 @@ pub use outbox::{OutboxRow, OutboxState, OutboxStatus};
 pub use work::WorkKind;
 
 use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    AnyPool, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
 };
-use std::{path::Path, time::Duration};
+use std::{path::Path, str::FromStr as _, time::Duration};
 
-/// Applied in order; never changed once released.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_init.sql"),
-    include_str!("../migrations/0002_metered_uses.sql"),
-    include_str!("../migrations/0003_changes_by_asset.sql"),
-    include_str!("../migrations/0004_uploads.sql"),
+/// Applied in order; never changed once released. The second is for rows that only a SQLite database had at that time.
+const MIGRATIONS: &[(&str, &str)] = &[
+    (include_str!("../migrations/0001_init.sql"), ""),
+    (include_str!("../migrations/0002_metered_uses.sql"), ""),
+    (include_str!("../migrations/0003_changes_by_asset.sql"), include_str!("../migrations/0003_changes_by_asset.sqlite.sql")),
+    (include_str!("../migrations/0004_uploads.sql"), ""),
 ];
+/// Writers of one file wait for each other.
+const PREPARE_SQLITE: &str =
+    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;";
+/// Names the lock under which one of several programs brings PostgreSQL to its layout.
+const LAYOUT_LOCK: &str = "SELECT pg_advisory_xact_lock(734152)";
+
+/// What differs between the two: how tables are written, and where the layout's number stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
+}
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// SQLite refused.
+    /// It refused, or is not there.
     #[error("the database failed: {0}")]
     Sql(#[from] sqlx::Error),
     /// A stored record cannot be read.
@@ -55,50 +69,101 @@ pub enum DbError {
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    pool: SqlitePool,
+    pool: AnyPool,
+    dialect: Dialect,
 }
 
 impl Db {
-    /// Opens or makes the file and brings it to this program's layout.
+    /// Opens or makes a SQLite file and brings it to this program's layout.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_secs(10))
-            .foreign_keys(true);
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        let db = Self { pool };
+        // A path may hold what an address may not.
+        let mut url = "sqlite://".to_owned();
+        for byte in path.to_string_lossy().bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => url.push(char::from(byte)),
+                other => url.push_str(&format!("%{other:02X}")),
+            }
+        }
+        url.push_str("?mode=rwc");
+        Self::connect(&url, Dialect::Sqlite, 4).await
+    }
+
+    /// Connects to PostgreSQL and brings it to this program's layout.
+    pub async fn open_postgres(url: &str) -> Result<Self, DbError> {
+        Self::connect(url, Dialect::Postgres, 16).await
+    }
+
+    async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(10));
+        let options = options.after_connect(move |connection, _| {
+            Box::pin(async move {
+                if dialect == Dialect::Sqlite {
+                    connection.execute(sqlx::raw_sql(PREPARE_SQLITE)).await?;
+                }
+                Ok(())
+            })
+        });
+        let db = Self { pool: options.connect_with(AnyConnectOptions::from_str(url)?).await?, dialect };
         db.migrate().await?;
         Ok(db)
     }
 
     async fn migrate(&self) -> Result<(), DbError> {
-        let (found,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&self.pool).await?;
-        let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or(DbError::Newer { found })?;
-        for (number, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-            let script = format!("BEGIN; {sql}; PRAGMA user_version = {}; COMMIT;", number + 1);
-            sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&self.pool).await?;
+        let mut tx = self.pool.begin().await?;
+        if self.dialect == Dialect::Postgres {
+            tx.execute(sqlx::raw_sql(LAYOUT_LOCK)).await?;
+            tx.execute(sqlx::raw_sql("CREATE TABLE IF NOT EXISTS layout (version BIGINT NOT NULL)")).await?;
         }
+        let found: Option<(i64,)> = match self.dialect {
+            Dialect::Sqlite => sqlx::query_as("PRAGMA user_version").fetch_optional(&mut *tx).await?,
+            Dialect::Postgres => sqlx::query_as("SELECT version FROM layout").fetch_optional(&mut *tx).await?,
+        };
+        let found = found.map_or(0, |(found,)| found);
+        let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or(DbError::Newer { found })?;
+        for (tables, sqlite_rows) in &MIGRATIONS[done..] {
+            let script = match self.dialect {
+                Dialect::Sqlite => format!("{tables}; {sqlite_rows}"),
+                Dialect::Postgres => for_postgres(tables),
+            };
+            tx.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(script))).await?;
+        }
+        let done = match self.dialect {
+            Dialect::Sqlite => format!("PRAGMA user_version = {}", MIGRATIONS.len()),
+            Dialect::Postgres => format!("DELETE FROM layout; INSERT INTO layout (version) VALUES ({})", MIGRATIONS.len()),
+        };
+        tx.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(done))).await?;
+        tx.commit().await?;
         Ok(())
     }
 
     /// A number that was kept under a name.
     pub async fn cursor(&self, name: &str) -> Result<Option<u64>, DbError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT value FROM cursors WHERE name = ?").bind(name).fetch_optional(&self.pool).await?;
+        let row: Option<(i64,)> = sqlx::query_as("SELECT value FROM cursors WHERE name = $1").bind(name).fetch_optional(&self.pool).await?;
         Ok(row.map(|(value,)| unsigned(value)))
     }
 
     /// Keeps a number under a name.
     pub async fn set_cursor(&self, name: &str, value: u64) -> Result<(), DbError> {
-        let sql = "INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let sql = "INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         sqlx::query(sql).bind(name).bind(signed(value)).execute(&self.pool).await?;
         Ok(())
     }
 }
 
-/// SQLite's integers are signed; our numbers stay far below the limit.
+/// A script of tables as PostgreSQL writes it.
+fn for_postgres(script: &str) -> String {
+    [
+        ("INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"),
+        (" INTEGER", " BIGINT"),
+        (" BLOB", " BYTEA"),
+        (" WITHOUT ROWID", ""),
+    ]
+    .iter()
+    .fold(script.to_owned(), |script, (ours, theirs)| script.replace(ours, theirs))
+}
+
+/// The databases' integers are signed; our numbers stay far below the limit.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -5,11 +5,15 @@ mod dashboard;
 mod events;
 mod extract;
 mod lease;
+mod limit;
 mod login;
 mod market;
+mod metrics;
 mod node;
 mod prepare;
 mod run;
+
+pub use metrics::operator_router;
 
 use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Command, engine::Tools, problem::Fault};
 use axum::{
@@ -47,15 +51,20 @@ pub struct App {
     pub origin: Arc<str>,
     /// The account that pays gas.
     pub account: AccountId,
+    /// Becomes true when the service is about to stop: it is not ready from then on.
+    pub draining: watch::Receiver<bool>,
     /// Becomes true when the service stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     prepared: Arc<Mutex<HashMap<prepare::Key, prepare::Cached>>>,
+    requests: metrics::Requests,
+    buckets: limit::Buckets,
 }
 
 impl App {
     /// Puts it together.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the service")]
     pub fn new(
         tools: Tools,
         auth: Auth,
@@ -63,9 +72,11 @@ impl App {
         config: Arc<Config>,
         origin: &str,
         account: AccountId,
+        draining: watch::Receiver<bool>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(config.limits.streams));
+        let buckets = limit::Buckets::new(config.limits.requests_per_second);
         Self {
             tools,
             auth,
@@ -73,10 +84,13 @@ impl App {
             config,
             origin: origin.into(),
             account,
+            draining,
             stopping,
             streams,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             prepared: Arc::default(),
+            requests: metrics::Requests::default(),
+            buckets,
         }
     }
 
@@ -123,8 +137,10 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(api)
         .merge(artifacts)
-        .route("/api/{*rest}", axum::routing::any(|| async { Fault::not_found("path") }))
+        .route("/api/{*rest}", axum::routing::any(|| async { (axum::Extension(metrics::NoRoute), Fault::not_found("path")) }))
         .merge(dashboard::routes(&app))
+        .layer(middleware::from_fn_with_state(app.clone(), limit::limit))
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(app.clone(), dashboard::headers))
         .with_state(app)
 }
@@ -147,6 +163,10 @@ async fn network(State(app): State<App>) -> Json<NetworkInfo> {
 async fn ready(State(app): State<App>) -> Result<&'static str, Fault> {
     let facts = app.facts().borrow().clone();
     let fresh = crate::clock::now().since(facts.head.seen_at).0 < 30_000;
+    if *app.draining.borrow() {
+        let detail = "The service is stopping and takes no new work.";
+        return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Not ready any more", detail));
+    }
     if facts.complete && fresh {
         return Ok("ready");
     }

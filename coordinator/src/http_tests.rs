@@ -47,7 +47,7 @@ const ORIGIN: &str = "http://127.0.0.1:8700";
 
 struct World {
     _dir: tempfile::TempDir,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     chain: Arc<FakeChain>,
     app: App,
 }
@@ -107,8 +107,8 @@ impl World {
         let (_engine, commands) = Engine::new(tools.clone(), nodes).await.unwrap();
         let auth = Auth::new(db, port, hub, ORIGIN, "starling-test", 1_000);
         let (stop, stopping) = watch::channel(false);
-        let app = App::new(tools, auth, commands, config, ORIGIN, account("coordinator.starling"), stopping);
-        Self { _dir: dir, _stop: stop, chain, app }
+        let app = App::new(tools, auth, commands, config, ORIGIN, account("coordinator.starling"), stopping.clone(), stopping);
+        Self { _dir: dir, stop, chain, app }
     }
 
     async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -250,6 +250,53 @@ async fn artifact__should_be_for_its_owner_and_whole() {
     assert_eq!(world.refusal("PUT", &other, Some(&alice), json!("damaged")).await, (422, "chunk_damaged".to_owned()));
     assert_eq!(world.refusal("PUT", &other, None, json!("other")).await, (401, "login_needed".to_owned()));
     assert_eq!(world.refusal("PUT", "/api/v1/artifacts/xyz", Some(&alice), json!("x")).await, (400, "hash_malformed".to_owned()));
+}
+
+#[tokio::test]
+async fn operator__should_see_requests_by_route_and_an_end_that_comes() {
+    let world = World::new().await;
+    let alice = world.login(&alice()).await;
+    for hash in [hash_of(b"one"), hash_of(b"two")] {
+        assert_eq!(world.read(Some(&alice), hash).await, 404);
+    }
+    assert_eq!(world.ask("GET", "/api/v1/nothing/like/this", None, Vec::new()).await.0, 404);
+    let ask = async |path: &str| {
+        let response = operator_router(world.app.clone()).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        (status, String::from_utf8(axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
+    };
+    let (status, text) = ask("/metrics").await;
+    assert_eq!(status, 200);
+    let seconds = "starling_http_request_seconds_count{route=\"/api/v1/artifacts/{}\",method=\"GET\",status=\"404\"} 2";
+    assert!(text.contains(seconds) && text.contains("starling_nodes_connected 0") && text.contains("starling_outbox_waiting 0"), "{text}");
+    assert!(!text.contains("nothing/like/this"), "a stranger's path is no entry: {text}");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    assert_eq!(world.refusal("GET", path::READY, None, json!(null)).await, (503, "not_ready".to_owned()), "its chain has no block");
+    world.stop.send_replace(true);
+    assert_eq!((ask("/health").await.0, ask("/ready").await.0), (200, 503));
+    assert_eq!(world.refusal("GET", path::READY, None, json!(null)).await, (503, "stopping".to_owned()));
+    let public = String::from_utf8(world.ask("GET", "/metrics", None, Vec::new()).await.1).unwrap();
+    assert!(!public.contains("starling_"), "the public sees none of it: {public}");
+}
+
+#[tokio::test]
+async fn address__should_be_refused_when_it_asks_too_much() {
+    let world = World::new().await;
+    let mut last = 0;
+    for _ in 0..20_000 {
+        let mut request = Request::get(path::HEALTH).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(axum::extract::ConnectInfo(std::net::SocketAddr::from(([9, 9, 9, 9], 1))));
+        let response = world.send(request).await;
+        last = response.status().as_u16();
+        if last == 429 {
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+            break;
+        }
+    }
+    assert_eq!(last, 429);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     db::Db,
     engine::{Engine, Tools},
-    http::{App, router},
+    http::{App, operator_router, router},
     hub::Hub,
     outbox::Outbox,
     streams::Streams,
@@ -44,7 +44,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let address = listener.local_addr()?;
     let origin = config.origin(address.port());
 
-    let db = Db::open(&config.data_dir.join("db.sqlite")).await?;
+    let db = open_database(&config).await?;
     let artifacts = open_artifacts(&config, &db).await?;
     let wake = Arc::new(Notify::new());
     let listings = [config.deployment.hub.clone(), config.deployment.market.clone()];
@@ -69,9 +69,16 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     };
     let (engine, commands) = Engine::new(tools.clone(), nodes).await?;
     let auth = Auth::new(db, chain, hub, &origin, &config.deployment.chain_id, config.limits.logins_per_minute);
+    // First it says that it is not ready, then it stops: a load balancer has time to send people elsewhere.
+    let (draining, drains) = watch::channel(false);
     let (stopping, stopped) = watch::channel(false);
+    let drain_time = Duration::from_secs(u64::from(config.drain_seconds));
+    let operator_listener = match config.operator_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let data_dir = config.data_dir.clone();
-    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, stopped.clone());
+    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, drains, stopped.clone());
 
     let mut tasks = JoinSet::new();
     tasks.spawn(observer.run());
@@ -83,6 +90,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     write_address(&data_dir, address)?;
     tracing::info!(%address, origin, "listening");
 
+    if let Some(listener) = operator_listener {
+        let router = operator_router(app.clone());
+        tasks.spawn(async move { drop(axum::serve(listener, router).await) });
+    }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let mut stopped_too = stopped;
     let server = axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped_too.wait_for(|stopped| *stopped).await) });
@@ -93,6 +104,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         () = stop => {}
     }
     tracing::info!("stopping");
+    draining.send_replace(true);
+    tokio::time::sleep(drain_time).await;
     stopping.send_replace(true);
     if tokio::time::timeout(STOP_TIME, server).await.is_err() {
         tracing::warn!("some requests were cut off");
@@ -119,6 +132,13 @@ async fn check_network(chain: &dyn Chain, config: &Config) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// PostgreSQL where the configuration names one, else a file.
+async fn open_database(config: &Config) -> Result<Db> {
+    let Some(path) = &config.database_url_file else { return Ok(Db::open(&config.data_dir.join("db.sqlite")).await?) };
+    let url = std::fs::read_to_string(path).with_context(|| format!("the address of the database, {}, cannot be read", path.display()))?;
+    Db::open_postgres(url.trim()).await.context("the database does not answer: correct the address in `database_url_file`")
 }
 
 /// The store that the configuration names; one that does not answer is said now, not at the first upload.

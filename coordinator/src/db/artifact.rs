@@ -114,7 +114,7 @@ impl Db {
 
     /// Whether someone brought the artifact's bytes.
     pub async fn owns_artifact(&self, hash: Hash32, owner: &str) -> Result<bool, DbError> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM artifact_owners WHERE hash = ? AND owner = ?")
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM artifact_owners WHERE hash = $1 AND owner = $2")
             .bind(hash.0.as_slice())
             .bind(owner)
             .fetch_optional(&self.pool)
@@ -124,14 +124,16 @@ impl Db {
 
     /// All bytes that someone stored.
     pub async fn owned_bytes(&self, owner: &str) -> Result<u64, DbError> {
-        let (sum,): (i64,) =
-            sqlx::query_as("SELECT COALESCE(SUM(bytes), 0) FROM artifact_owners WHERE owner = ?").bind(owner).fetch_one(&self.pool).await?;
+        let (sum,): (i64,) = sqlx::query_as("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM artifact_owners WHERE owner = $1")
+            .bind(owner)
+            .fetch_one(&self.pool)
+            .await?;
         Ok(unsigned(sum))
     }
 
     /// Notes that a run or lease refers to an artifact.
     pub async fn add_use(&self, hash: Hash32, work: WorkKind, id: u64, made: bool) -> Result<(), DbError> {
-        sqlx::query("INSERT INTO artifact_uses (hash, work, work_id, made) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET made = MAX(made, excluded.made)")
+        sqlx::query("INSERT INTO artifact_uses (hash, work, work_id, made) VALUES ($1, $2, $3, $4) ON CONFLICT (hash, work, work_id) DO UPDATE SET made = CASE WHEN excluded.made > artifact_uses.made THEN excluded.made ELSE artifact_uses.made END")
             .bind(hash.0.as_slice())
             .bind(work.name())
             .bind(signed(id))
@@ -144,7 +146,7 @@ impl Db {
     /// The runs and leases that refer to an artifact; the newest 100.
     pub async fn uses(&self, hash: Hash32) -> Result<Vec<Use>, DbError> {
         let rows: Vec<(String, i64, i64)> =
-            sqlx::query_as("SELECT work, work_id, made FROM artifact_uses WHERE hash = ? ORDER BY work_id DESC LIMIT 100")
+            sqlx::query_as("SELECT work, work_id, made FROM artifact_uses WHERE hash = $1 ORDER BY work_id DESC LIMIT 100")
                 .bind(hash.0.as_slice())
                 .fetch_all(&self.pool)
                 .await?;
@@ -154,10 +156,10 @@ impl Db {
     /// Counts a metered use to a lease, if fewer than `paid` went to others; the same lease again is the same use. Says whether it may go on.
     pub async fn take_use(&self, escrow_id: EscrowId, lease_id: LeaseId, paid: u64) -> Result<bool, DbError> {
         let taken = sqlx::query(
-            "INSERT OR IGNORE INTO metered_uses (escrow_id, lease_id) SELECT ?1, ?2 WHERE (SELECT COUNT(*) FROM metered_uses WHERE escrow_id = ?1) < ?3",
+            "INSERT INTO metered_uses (escrow_id, lease_id) SELECT $1, $2 WHERE (SELECT COUNT(*) FROM metered_uses WHERE escrow_id = $1) < $3 ON CONFLICT DO NOTHING",
         );
         taken.bind(signed(escrow_id.0)).bind(signed(lease_id.0)).bind(signed(paid)).execute(&self.pool).await?;
-        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM metered_uses WHERE escrow_id = ? AND lease_id = ?")
+        let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM metered_uses WHERE escrow_id = $1 AND lease_id = $2")
             .bind(signed(escrow_id.0))
             .bind(signed(lease_id.0))
             .fetch_optional(&self.pool)
@@ -169,7 +171,7 @@ impl Db {
     pub async fn set_listing_files(&self, contract: &str, name: &str, hashes: &[Hash32]) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         for hash in hashes {
-            sqlx::query("INSERT OR IGNORE INTO listing_files (hash, contract, name) VALUES (?, ?, ?)")
+            sqlx::query("INSERT INTO listing_files (hash, contract, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(hash.0.as_slice())
                 .bind(contract)
                 .bind(name)
@@ -182,7 +184,7 @@ impl Db {
 
     /// The listings that have an artifact among their files, as (contract, name); 20 at most.
     pub async fn listings_of(&self, hash: Hash32) -> Result<Vec<(String, String)>, DbError> {
-        Ok(sqlx::query_as("SELECT contract, name FROM listing_files WHERE hash = ? LIMIT 20")
+        Ok(sqlx::query_as("SELECT contract, name FROM listing_files WHERE hash = $1 LIMIT 20")
             .bind(hash.0.as_slice())
             .fetch_all(&self.pool)
             .await?)

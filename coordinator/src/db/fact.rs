@@ -30,18 +30,19 @@ impl FactKind {
 impl Db {
     /// Replaces a fact.
     pub async fn set_fact<T: Serialize>(&self, kind: FactKind, id: u64, fact: &T) -> Result<(), DbError> {
-        let sql = "INSERT INTO facts (kind, id, json) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
+        let sql = "INSERT INTO facts (kind, id, json) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
         sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json(kind.name(), fact)?).execute(&self.pool).await?;
         Ok(())
     }
 
     /// The newest 10,000 facts of a kind, by number.
     pub async fn facts<T: DeserializeOwned>(&self, kind: FactKind) -> Result<Vec<T>, DbError> {
-        let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT json FROM (SELECT id, json FROM facts WHERE kind = ? ORDER BY id DESC LIMIT 10000) ORDER BY id")
-                .bind(kind.name())
-                .fetch_all(&self.pool)
-                .await?;
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "SELECT json FROM (SELECT id, json FROM facts WHERE kind = $1 ORDER BY id DESC LIMIT 10000) AS newest ORDER BY id",
+        )
+        .bind(kind.name())
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(|(json,)| from_json(kind.name(), json)).collect()
     }
 }

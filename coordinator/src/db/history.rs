@@ -20,26 +20,25 @@ impl Db {
     pub async fn add_history(&self, cursor: &str, height: u64, events: &[NewEvent]) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         for event in events {
-            let added = sqlx::query("INSERT OR IGNORE INTO history (tx, place, height, json) VALUES (?, ?, ?, ?)")
+            let sql = "INSERT INTO history (tx, place, height, json) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING seq";
+            let added: Option<(i64,)> = sqlx::query_as(sql)
                 .bind(&event.entry.tx)
                 .bind(i64::from(event.place))
                 .bind(signed(height))
                 .bind(to_json("event", &event.entry)?)
-                .execute(&mut *tx)
+                .fetch_optional(&mut *tx)
                 .await?;
-            if added.rows_affected() == 0 {
-                continue;
-            }
+            let Some((seq,)) = added else { continue };
             for (account, changes) in &event.accounts {
-                sqlx::query("INSERT OR IGNORE INTO history_accounts (account_id, seq, changes) VALUES (?, ?, ?)")
+                sqlx::query("INSERT INTO history_accounts (account_id, seq, changes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                     .bind(account.as_str())
-                    .bind(added.last_insert_rowid())
+                    .bind(seq)
                     .bind(to_json("change", changes)?)
                     .execute(&mut *tx)
                     .await?;
             }
         }
-        sqlx::query("INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        sqlx::query("INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
             .bind(cursor)
             .bind(signed(height))
             .execute(&mut *tx)
@@ -50,7 +49,7 @@ impl Db {
 
     /// Payer and purpose of the newest escrows that were seen, from the payments that opened them.
     pub async fn payments(&self) -> Result<Vec<(starling_primitives::EscrowId, AccountId, String)>, DbError> {
-        let sql = "SELECT a.account_id, h.json FROM history h JOIN history_accounts a ON a.seq = h.seq WHERE json_extract(h.json, '$.event') = 'payment_held' ORDER BY h.seq DESC LIMIT 10000";
+        let sql = "SELECT a.account_id, h.json FROM history h JOIN history_accounts a ON a.seq = h.seq WHERE h.json LIKE '%\"event\":\"payment_held\"%' ORDER BY h.seq DESC LIMIT 10000";
         let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
         let mut payments = Vec::with_capacity(rows.len());
         for (account, json) in rows {
@@ -67,7 +66,7 @@ impl Db {
 
     /// An account's history, newest first.
     pub async fn history(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<HistoryEntry>, DbError> {
-        let sql = "SELECT a.seq, h.json, a.changes FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = ? AND a.seq < ? ORDER BY a.seq DESC LIMIT ?";
+        let sql = "SELECT a.seq, h.json, a.changes FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = $1 AND a.seq < $2 ORDER BY a.seq DESC LIMIT $3";
         let rows: Vec<(i64, String, Option<String>)> = sqlx::query_as(sql)
             .bind(account.as_str())
             .bind(before.map_or(i64::MAX, signed))

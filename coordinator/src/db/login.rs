@@ -26,11 +26,11 @@ impl Db {
         expires_at: TimestampMs,
         now: TimestampMs,
     ) -> Result<(), DbError> {
-        sqlx::query("DELETE FROM login_challenges WHERE expires_at < ?")
+        sqlx::query("DELETE FROM login_challenges WHERE expires_at < $1")
             .bind(signed(now.0.saturating_sub(3_600_000)))
             .execute(&self.pool)
             .await?;
-        sqlx::query("INSERT INTO login_challenges (nonce, message, account_id, expires_at) VALUES (?, ?, ?, ?)")
+        sqlx::query("INSERT INTO login_challenges (nonce, message, account_id, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(nonce.as_slice())
             .bind(message)
             .bind(account.map(AccountId::as_str))
@@ -42,13 +42,13 @@ impl Db {
 
     /// Takes a challenge out: whoever comes second sees it used.
     pub async fn take_challenge(&self, nonce: &[u8; 32], now: TimestampMs) -> Result<Option<ChallengeRow>, DbError> {
-        let taken = sqlx::query("UPDATE login_challenges SET used_at = ? WHERE nonce = ? AND used_at IS NULL")
+        let taken = sqlx::query("UPDATE login_challenges SET used_at = $1 WHERE nonce = $2 AND used_at IS NULL")
             .bind(signed(now.0))
             .bind(nonce.as_slice())
             .execute(&self.pool)
             .await?;
         let row: Option<(String, Option<String>, i64)> =
-            sqlx::query_as("SELECT message, account_id, expires_at FROM login_challenges WHERE nonce = ?")
+            sqlx::query_as("SELECT message, account_id, expires_at FROM login_challenges WHERE nonce = $1")
                 .bind(nonce.as_slice())
                 .fetch_optional(&self.pool)
                 .await?;
@@ -68,8 +68,8 @@ impl Db {
         expires_at: TimestampMs,
         now: TimestampMs,
     ) -> Result<(), DbError> {
-        sqlx::query("DELETE FROM sessions WHERE expires_at < ?").bind(signed(now.0)).execute(&self.pool).await?;
-        sqlx::query("INSERT INTO sessions (token_hash, account_id, expires_at, created_at) VALUES (?, ?, ?, ?)")
+        sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(signed(now.0)).execute(&self.pool).await?;
+        sqlx::query("INSERT INTO sessions (token_hash, account_id, expires_at, created_at) VALUES ($1, $2, $3, $4)")
             .bind(token_hash.0.as_slice())
             .bind(account.as_str())
             .bind(signed(expires_at.0))
@@ -82,7 +82,7 @@ impl Db {
     /// Whose session it is, while it lives.
     pub async fn session(&self, token_hash: Hash32, now: TimestampMs) -> Result<Option<(AccountId, TimestampMs)>, DbError> {
         let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT account_id, expires_at FROM sessions WHERE token_hash = ? AND expires_at > ?")
+            sqlx::query_as("SELECT account_id, expires_at FROM sessions WHERE token_hash = $1 AND expires_at > $2")
                 .bind(token_hash.0.as_slice())
                 .bind(signed(now.0))
                 .fetch_optional(&self.pool)
@@ -92,7 +92,7 @@ impl Db {
 
     /// Ends a session.
     pub async fn end_session(&self, token_hash: Hash32) -> Result<(), DbError> {
-        sqlx::query("DELETE FROM sessions WHERE token_hash = ?").bind(token_hash.0.as_slice()).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM sessions WHERE token_hash = $1").bind(token_hash.0.as_slice()).execute(&self.pool).await?;
         Ok(())
     }
 }

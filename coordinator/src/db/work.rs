@@ -27,14 +27,14 @@ impl WorkKind {
 impl Db {
     /// Replaces the state of a run or lease.
     pub async fn set_work<T: Serialize>(&self, kind: WorkKind, id: u64, state: &T, now: TimestampMs) -> Result<(), DbError> {
-        let sql = "INSERT INTO works (work, id, json, updated_at) VALUES (?, ?, ?, ?) ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at";
+        let sql = "INSERT INTO works (work, id, json, updated_at) VALUES ($1, $2, $3, $4) ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at";
         sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json("work", state)?).bind(signed(now.0)).execute(&self.pool).await?;
         Ok(())
     }
 
     /// The states of all runs or leases; the newest 10,000.
     pub async fn works<T: DeserializeOwned>(&self, kind: WorkKind) -> Result<Vec<T>, DbError> {
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT json FROM works WHERE work = ? ORDER BY id DESC LIMIT 10000")
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT json FROM works WHERE work = $1 ORDER BY id DESC LIMIT 10000")
             .bind(kind.name())
             .fetch_all(&self.pool)
             .await?;
@@ -44,14 +44,15 @@ impl Db {
     /// Replaces what is shown of a round.
     pub async fn set_round(&self, run_id: RunId, round: &RoundView) -> Result<(), DbError> {
         let sql =
-            "INSERT INTO rounds (run_id, round, json) VALUES (?, ?, ?) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
+            "INSERT INTO rounds (run_id, round, json) VALUES ($1, $2, $3) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
         sqlx::query(sql).bind(signed(run_id.0)).bind(i64::from(round.round)).bind(to_json("round", round)?).execute(&self.pool).await?;
         Ok(())
     }
 
     /// What is shown of a run's rounds, in order; the last 10,000.
     pub async fn rounds(&self, run_id: RunId) -> Result<Vec<RoundView>, DbError> {
-        let sql = "SELECT json FROM (SELECT round, json FROM rounds WHERE run_id = ? ORDER BY round DESC LIMIT 10000) ORDER BY round";
+        let sql =
+            "SELECT json FROM (SELECT round, json FROM rounds WHERE run_id = $1 ORDER BY round DESC LIMIT 10000) AS newest ORDER BY round";
         let rows: Vec<(String,)> = sqlx::query_as(sql).bind(signed(run_id.0)).fetch_all(&self.pool).await?;
         rows.iter().map(|(json,)| from_json("round", json)).collect()
     }
@@ -60,7 +61,7 @@ impl Db {
     pub async fn add_metrics(&self, points: &[(RunId, MetricPoint)]) -> Result<(), DbError> {
         let mut tx = self.pool.begin().await?;
         for (run_id, point) in points {
-            sqlx::query("INSERT INTO metrics (run_id, json) VALUES (?, ?)")
+            sqlx::query("INSERT INTO metrics (run_id, json) VALUES ($1, $2)")
                 .bind(signed(run_id.0))
                 .bind(to_json("metric", point)?)
                 .execute(&mut *tx)
@@ -72,7 +73,7 @@ impl Db {
 
     /// The points of a run's curves in order; the last 50,000.
     pub async fn metrics(&self, run_id: RunId) -> Result<Vec<MetricPoint>, DbError> {
-        let sql = "SELECT json FROM (SELECT seq, json FROM metrics WHERE run_id = ? ORDER BY seq DESC LIMIT 50000) ORDER BY seq";
+        let sql = "SELECT json FROM (SELECT seq, json FROM metrics WHERE run_id = $1 ORDER BY seq DESC LIMIT 50000) AS newest ORDER BY seq";
         let rows: Vec<(String,)> = sqlx::query_as(sql).bind(signed(run_id.0)).fetch_all(&self.pool).await?;
         rows.iter().map(|(json,)| from_json("metric", json)).collect()
     }
