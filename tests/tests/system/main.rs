@@ -2,6 +2,7 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod chaos;
 mod deployment;
 mod impostor;
 mod running;

@@ -20,14 +20,18 @@ use std::{
 };
 
 /// A number from the environment, so that a proof is this test with larger figures.
-fn wanted(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn wanted(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
 /// Numbers that look random and are the same each time (xorshift, Marsaglia 2003).
-struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -35,7 +39,7 @@ impl Numbers {
         self.0
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 }
@@ -58,7 +62,7 @@ impl Line {
     fn lay(target: SocketAddr, cuts: u32, between: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let numbers = Mutex::new(Numbers(0x5eed_0001));
+        let numbers = Mutex::new(Numbers::new(0x5eed_0001));
         let state = Arc::new(LineState { target, bytes_up: AtomicU64::new(0), cuts_left: AtomicU32::new(cuts), between, numbers });
         let shared = state.clone();
         thread::spawn(move || {
@@ -132,7 +136,7 @@ fn watch(coordinator: std::path::PathBuf, command: u32, stop: Arc<AtomicBool>) -
 
 /// A file of bytes that nothing shortens.
 fn write_file(path: &Path, bytes: u64) {
-    let (mut file, mut numbers) = (File::create(path).expect("a file"), Numbers(7));
+    let (mut file, mut numbers) = (File::create(path).expect("a file"), Numbers::new(7));
     let mut block = vec![0; 1 << 20];
     let mut left = bytes;
     while left > 0 {

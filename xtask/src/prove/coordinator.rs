@@ -8,6 +8,8 @@ use crate::command::{command, output};
 const UPLOAD_BYTES: u64 = 2_500_000_000;
 const UPLOAD_CUTS: u32 = 45;
 const UPLOAD_KILLS: u32 = 5;
+/// About four seconds each.
+const CHAOS_KILLS: u32 = 100;
 
 pub(super) fn uploads() -> Result<Vec<Figure>> {
     let settings = [
@@ -16,6 +18,10 @@ pub(super) fn uploads() -> Result<Vec<Figure>> {
         ("STARLING_UPLOAD_KILLS", UPLOAD_KILLS.to_string()),
     ];
     system_test("upload__", &settings)
+}
+
+pub(super) fn chaos() -> Result<Vec<Figure>> {
+    system_test("kills__", &[("STARLING_CHAOS_KILLS", CHAOS_KILLS.to_string())])
 }
 
 /// Runs one of the system's tests with larger figures, and reads what it measured.

@@ -85,6 +85,11 @@ const PROOFS: &[Proof] = &[
         run: coordinator::uploads,
     },
     Proof {
+        name: "chaos",
+        claim: "Coordinator and nodes are killed at random moments while runs are paid for: nothing is lost, nothing paid twice, and what was killed works again within ten seconds.",
+        run: coordinator::chaos,
+    },
+    Proof {
         name: "communication",
         claim: "A node sends 150 times less than in fp32 data parallel with int4 updates, and 460 times less with two bits, all messages counted.",
         run: simulator::communication,
