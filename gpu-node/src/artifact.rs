@@ -6,6 +6,7 @@ use starling_http_api::{
     path,
     problem::Problem,
 };
+use starling_limits::Limits;
 use starling_primitives::Hash32;
 use std::{
     fs, io,
@@ -14,7 +15,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 /// Tries of one transfer before its job gives up.
 const TRIES: u32 = 6;
@@ -26,6 +30,9 @@ const SESSION_WAIT: Duration = Duration::from_secs(60);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a job works with is held in memory.
 const MAX_BYTES: u64 = 4 << 30;
+
+/// Bytes that a slowed upload sends at a time.
+const PART_BYTES: usize = 16 * 1_024;
 
 /// Why bytes did not come or go.
 #[derive(Debug, thiserror::Error)]
@@ -70,11 +77,35 @@ pub(crate) enum ArtifactError {
 pub(crate) struct ArtifactStore {
     folder: PathBuf,
     limit_bytes: u64,
+    rates: Rates,
     origin: String,
     http: reqwest::Client,
     token: watch::Receiver<Option<String>>,
     /// One download at a time: two jobs that want one artifact fetch it once.
     downloading: Mutex<()>,
+}
+
+/// Bytes a second that transfers may take; nothing does not limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    up: Option<u64>,
+    down: Option<u64>,
+}
+
+impl Rates {
+    /// As the owner set them.
+    pub(crate) fn of(limits: &Limits) -> Self {
+        let bytes = |kib: Option<u32>| kib.map(|kib| u64::from(kib) * 1_024);
+        Self { up: bytes(limits.max_upload_kib_per_second), down: bytes(limits.max_download_kib_per_second) }
+    }
+}
+
+/// Waits until `bytes` may have moved since `began` at this rate.
+async fn keep_rate(began: Instant, bytes: usize, rate: Option<u64>) {
+    if let Some(rate) = rate {
+        let micros = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000) / rate.max(1);
+        tokio::time::sleep_until(began + Duration::from_micros(micros)).await;
+    }
 }
 
 /// What a failed try means.
@@ -117,6 +148,7 @@ impl ArtifactStore {
     pub(crate) fn open(
         folder: PathBuf,
         limit_bytes: u64,
+        rates: Rates,
         origin: String,
         token: watch::Receiver<Option<String>>,
     ) -> Result<Self, ArtifactError> {
@@ -124,7 +156,7 @@ impl ArtifactStore {
         files::remove_parts(&folder)?;
         let http =
             reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build().unwrap_or_default();
-        Ok(Self { folder, limit_bytes, origin, http, token, downloading: Mutex::new(()) })
+        Ok(Self { folder, limit_bytes, rates, origin, http, token, downloading: Mutex::new(()) })
     }
 
     /// The bytes of an artifact, from disk or from the coordinator.
@@ -150,6 +182,16 @@ impl ArtifactStore {
                 Err(failed) => tries.again(hash, failed).await?,
             }
         }
+    }
+
+    /// Moves bytes to the coordinator and back; how long each way took.
+    pub(crate) async fn measure(&self, bytes: Arc<[u8]>) -> Result<(Duration, Duration), ArtifactError> {
+        let began = Instant::now();
+        let hash = self.put(bytes).await?;
+        let up = began.elapsed();
+        let began = Instant::now();
+        self.download(hash).await?;
+        Ok((up, began.elapsed()))
     }
 
     /// What lies on disk, if it is whole; what is not is removed.
@@ -224,12 +266,13 @@ impl ArtifactStore {
         let get = self.http.get(url).bearer_auth(self.open_token().await?).header("range", asked);
         let mut response = accepted(hash, get.send().await.map_err(again)?).await?;
         let total = response.headers().get("content-range").and_then(|text| text.to_str().ok()?.rsplit_once('/')?.1.parse().ok());
-        let mut bytes = Vec::new();
+        let (mut bytes, began) = (Vec::new(), Instant::now());
         while let Some(part) = response.chunk().await.map_err(again)? {
             if length(&bytes).saturating_add(length(&part)) > CHUNK_BYTES {
                 return Err(Failed::Never(ArtifactError::TooLarge(hash)));
             }
             bytes.extend_from_slice(&part);
+            keep_rate(began, bytes.len(), self.rates.down).await;
         }
         let total = total.unwrap_or(length(&bytes));
         Ok((bytes, total))
@@ -275,7 +318,11 @@ impl ArtifactStore {
 
     async fn send(&self, hash: Hash32, method: reqwest::Method, url: String, body: Vec<u8>) -> Result<reqwest::Response, Failed> {
         let token = self.open_token().await?;
-        let request = self.http.request(method, url).bearer_auth(token).header("content-type", "application/json").body(body);
+        let request = self.http.request(method, url).bearer_auth(token).header("content-type", "application/json");
+        let request = match self.rates.up {
+            None => request.body(body),
+            rate => request.header("content-length", body.len()).body(slowly(body.into(), rate)),
+        };
         accepted(hash, request.send().await.map_err(again)?).await
     }
 
@@ -296,6 +343,21 @@ impl ArtifactStore {
     fn path(&self, hash: Hash32) -> PathBuf {
         self.folder.join(hash.to_string())
     }
+}
+
+/// A body that is sent no faster than this.
+fn slowly(bytes: Arc<[u8]>, rate: Option<u64>) -> reqwest::Body {
+    let began = Instant::now();
+    reqwest::Body::wrap_stream(futures_util::stream::unfold(0, move |sent| {
+        let bytes = bytes.clone();
+        async move {
+            let part = bytes.get(sent..).filter(|rest| !rest.is_empty())?;
+            let part = part[..part.len().min(PART_BYTES)].to_vec();
+            let sent = sent + part.len();
+            keep_rate(began, sent, rate).await;
+            Some((Ok::<_, io::Error>(part), sent))
+        }
+    }))
 }
 
 /// The name of bytes.

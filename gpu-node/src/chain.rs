@@ -6,7 +6,7 @@ use starling_contract_api::{
     compute::Compute,
     rpc::{RpcClient, RpcError, Signer},
 };
-use starling_primitives::{EscrowId, LeaseId, NodeId, PublicKey, RunId, Signature, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, EscrowId, LeaseId, NodeId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     escrow,
     lease::Lease,
@@ -157,15 +157,46 @@ impl Chain {
         }
     }
 
+    /// Leaves a run when the round under way is over; left already is left.
+    pub(crate) async fn leave_run(&self, run_id: RunId) -> Result<(), ChainError> {
+        let is_in = |run: &Run| run.roster.iter().any(|member| member.node_id == self.node_id && !member.left && !member.leaving);
+        if !is_in(&self.run(run_id).await?) {
+            return Ok(());
+        }
+        self.rpc.call(&self.signer, &self.compute().leave_run(run_id, self.node_id)).await?;
+        Ok(())
+    }
+
+    /// The account that is paid for this node's work, and its balance in `billing` in NEAR.
+    pub(crate) async fn payout(&self) -> Result<(AccountId, Amount), ChainError> {
+        let payout = self.own_node().await?.payout;
+        let account = self.rpc.view(&Billing(self.deployment.billing.clone()).account(&payout)).await?;
+        let balances = account.map(|account| account.balances).unwrap_or_default();
+        let near = balances.iter().find(|(asset, _)| *asset == Asset::Near).map_or(Amount::ZERO, |(_, amount)| *amount);
+        Ok((payout, near))
+    }
+
     /// A lease.
     pub(crate) async fn lease(&self, lease_id: LeaseId) -> Result<Lease, ChainError> {
         let lease = self.rpc.view(&self.compute().lease(lease_id)).await?;
         lease.ok_or_else(|| deviates(format!("lease {lease_id} is not on chain")))
     }
 
-    /// Accepts a lease.
-    pub(crate) async fn accept_lease(&self, lease_id: LeaseId) -> Result<(), ChainError> {
-        self.rpc.call(&self.signer, &self.compute().accept_lease(lease_id)).await?;
+    /// Accepts a lease. Where a bond stands behind it the contract answers whether it took that, and without its yes nothing is worked on.
+    pub(crate) async fn accept_lease(&self, lease: &Lease) -> Result<(), ChainError> {
+        let outcome = self.rpc.call(&self.signer, &self.compute().accept_lease(lease.id)).await?;
+        if lease.cover.is_some() && !outcome.json::<bool>()? {
+            return Err(deviates(format!(
+                "lease {} was not accepted: the bond behind it is closing or gone; `gpu-node setup` with a new --sla-bond makes another offer",
+                lease.id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Answers the ping of a lease.
+    pub(crate) async fn pong(&self, lease_id: LeaseId) -> Result<(), ChainError> {
+        self.rpc.call(&self.signer, &self.compute().pong(lease_id)).await?;
         Ok(())
     }
 

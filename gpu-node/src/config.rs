@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use starling_contract_api::Deployment;
+use starling_limits::Limits;
 use starling_primitives::{AccountId, Amount, NodeId};
+use starling_sensors::Source;
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -42,8 +45,29 @@ pub(crate) struct NodeConfig {
     /// Bytes of artifacts that are kept on disk.
     #[serde(default = "cache_limit_bytes")]
     pub(crate) cache_limit_bytes: u64,
+    /// Where Prometheus may read figures; nowhere when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics_address: Option<SocketAddr>,
+    /// What work may do to this machine.
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    /// Where readings for the limits come from.
+    #[serde(default)]
+    pub(crate) sensors: SensorChoice,
     /// Contracts and chain.
     pub(crate) deployment: Deployment,
+}
+
+/// Where readings come from; what is left out is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SensorChoice {
+    /// The devices that limits are about: those that the node computes on when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watch: Option<Vec<Source>>,
+    /// NVML, if not the one that the system finds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nvml_library: Option<PathBuf>,
 }
 
 fn cache_limit_bytes() -> u64 {
@@ -119,6 +143,10 @@ impl NodeConfig {
 
     fn checked(mut self) -> Result<Self, ConfigError> {
         self.coordinator = checked_origin(&self.coordinator)?;
+        self.limits.check().map_err(|error| field(error.setting, &format!("write {}", error.wanted)))?;
+        if self.metrics_address.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(field("metrics_address", "write an address of this machine alone, such as 127.0.0.1:9477"));
+        }
         if !(self.rpc_url.starts_with("http://") || self.rpc_url.starts_with("https://")) {
             return Err(field("rpc_url", "write an address that begins with http:// or https://"));
         }
@@ -131,11 +159,79 @@ impl NodeConfig {
         Ok(self)
     }
 
-    /// The file's text.
+    /// The file's text, each setting behind a line that explains it.
     pub(crate) fn to_toml(&self) -> Result<String, ConfigError> {
-        toml::to_string(self).map_err(|error| ConfigError::Syntax { path: "node.toml".to_owned(), reason: error.to_string() })
+        let plain =
+            toml::to_string(self).map_err(|error| ConfigError::Syntax { path: "node.toml".to_owned(), reason: error.to_string() })?;
+        Ok(explained(&plain))
+    }
+
+    /// What is read of this machine to keep the limits.
+    pub(crate) fn sensors(&self) -> starling_sensors::Setup {
+        let computes_on_card = starling_training::open_device(Some(0)).is_ok_and(|device| device.is_cuda());
+        let found = if computes_on_card { Source::Nvidia } else { Source::Processor };
+        starling_sensors::Setup {
+            sources: self.sensors.watch.clone().unwrap_or_else(|| vec![found]),
+            nvml_library: self.sensors.nvml_library.clone(),
+            root: "/".into(),
+            disk: self.data_dir.clone(),
+            own_process: std::process::id(),
+        }
     }
 }
+
+/// Puts a comment before each setting that has one, and examples of those that are left out behind the head of their table.
+fn explained(plain: &str) -> String {
+    let mut text = String::from(HEAD);
+    for line in plain.lines() {
+        let key = line.split(" = ").next().unwrap_or_default();
+        if let Some((_, comment)) = COMMENTS.iter().find(|(setting, _)| *setting == key) {
+            text.push_str(&format!("# {comment}\n"));
+        }
+        text.push_str(line);
+        text.push('\n');
+        if line == "[limits]" {
+            let missing = EXAMPLES.iter().filter(|(setting, _)| !plain.contains(&format!("\n{setting} = ")));
+            missing.for_each(|(setting, example)| text.push_str(&format!("# {setting} = {example}\n")));
+        }
+    }
+    text
+}
+
+const HEAD: &str = "\
+# A Starling node. `gpu-node doctor` looks whether all of it holds; a change counts from the next start.
+# The key in `key_file` can neither withdraw nor change who is paid; its gas is paid by `provider`.
+";
+
+const COMMENTS: &[(&str, &str)] = &[
+    ("coordinator", "Where work comes from."),
+    ("rpc_url", "The chain's JSON-RPC: what is paid and by whom is read there, not believed."),
+    ("node_id", "This machine's number in `compute`."),
+    ("provider", "The account that owns the node, holds its stake and pays its gas. Who is paid stands on chain."),
+    ("key_file", "The node's own key, which only works on this machine's leases and runs."),
+    ("data_dir", "State, artifacts and the control socket."),
+    ("threads", "Processor threads that work may use."),
+    ("min_price_per_million_tokens", "Runs that pay less are declined, in yoctoNEAR (24 zeros are a NEAR)."),
+    ("min_price_per_hour", "Leases that pay less are declined, in yoctoNEAR."),
+    ("memory_limit_bytes", "Memory that work may use."),
+    ("cache_limit_bytes", "Downloaded files that are kept, the longest unused go first."),
+    ("metrics_address", "Prometheus reads figures there."),
+    ("[limits]", "What work may do to this machine. It is slowed down first, then checkpointed and given back before a limit is crossed."),
+    ("max_utilisation_percent", "Part of the time in which work may go on."),
+    ("hours", "Hours of the week in your own time, such as [\"mon-fri 22:00-06:00\", \"sat-sun 00:00-24:00\"]; always when empty."),
+    ("min_free_disk_mib", "Space that stays free on the disk of `data_dir`."),
+    ("job_kinds", "What is taken: train, generate, tool, script."),
+    ("[sensors]", "Where readings come from: watch = [\"nvidia\", \"amd\", \"processor\"], nvml_library = a path. Found when left out."),
+    ("[deployment]", "The contracts. `gpu-node setup` writes them."),
+];
+
+const EXAMPLES: &[(&str, &str)] = &[
+    ("max_temperature_celsius", "80"),
+    ("max_power_watts", "250"),
+    ("idle_only_minutes", "10          # only when nobody else used the machine for so long"),
+    ("max_upload_kib_per_second", "2048"),
+    ("max_download_kib_per_second", "8192"),
+];
 
 /// An origin without a path or a slash at its end: scheme, host and perhaps port.
 pub(crate) fn checked_origin(text: &str) -> Result<String, ConfigError> {
@@ -171,6 +267,9 @@ pub(crate) mod tests {
             min_price_per_hour: Amount::from_millinear(600),
             memory_limit_bytes: None,
             cache_limit_bytes: 1 << 30,
+            metrics_address: None,
+            limits: Limits::default(),
+            sensors: SensorChoice::default(),
             deployment: Deployment {
                 chain_id: "starling-embedded-1".to_owned(),
                 instance: 1,
@@ -200,6 +299,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn config__should_explain_itself() {
+        let text = sample().to_toml().unwrap();
+        for (setting, _) in COMMENTS {
+            let optional = ["memory_limit_bytes", "metrics_address"].contains(setting);
+            assert!(optional || text.contains(&format!("\n{setting}")), "{setting} has a comment and is not there:\n{text}");
+        }
+        assert!(text.contains("# max_temperature_celsius = 80"), "{text}");
+        let limited = NodeConfig { limits: Limits { max_temperature_celsius: Some(70), ..Limits::default() }, ..sample() };
+        let text = limited.to_toml().unwrap();
+        assert!(text.contains("\nmax_temperature_celsius = 70") && !text.contains("# max_temperature"), "{text}");
+        assert_eq!(read(&text, |_| None).unwrap().limits, limited.limits);
+    }
+
+    #[test]
     fn config__should_name_what_is_wrong() {
         let good = sample().to_toml().unwrap();
         for (from, to, word) in [
@@ -209,6 +322,9 @@ pub(crate) mod tests {
             ("http://127.0.0.1:1", "http://127.0.0.1:1/path", "coordinator"),
             ("http://127.0.0.1:2", "ftp://x", "rpc_url"),
             ("provider-1.starling", "Provider", "account name"),
+            ("max_utilisation_percent = 100", "max_utilisation_percent = 0", "1 to 100"),
+            ("# max_power_watts = 250", "max_power_watts = 1", "max_power_watts"),
+            ("cache_limit_bytes =", "metrics_address = \"0.0.0.0:9477\"\ncache_limit_bytes =", "this machine alone"),
         ] {
             let text = good.replacen(from, to, 1);
             assert_ne!(text, good, "{from}");

@@ -3,7 +3,10 @@
 use crate::{chain::Chain, config::NodeConfig};
 use starling_contract_api::{compute::NODE_METHODS, rpc::Signer};
 use starling_http_api::{network::NetworkInfo, path};
-use starling_primitives::Amount;
+use starling_limits::{Limits, MinuteOfWeek, Reason, State, decide};
+use starling_primitives::{Amount, TimestampMs};
+use starling_sensors::{Sensors, Setup};
+use std::path::PathBuf;
 
 /// A key with less than this left for gas will soon stop working: a tenth of a NEAR.
 const LOW_ALLOWANCE: Amount = Amount::from_millinear(100);
@@ -41,7 +44,49 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
         find("key on chain", key_on_chain(&chain, config, &signer).await);
     }
     find("coordinator", coordinator(config).await);
+    let (watched, disk) = (config.clone(), config.clone());
+    find("limits", tokio::task::spawn_blocking(move || limits(&watched)).await.unwrap_or_else(|error| Err(error.to_string())));
+    find("folder", tokio::task::spawn_blocking(move || folder(&disk)).await.unwrap_or_else(|error| Err(error.to_string())));
     findings
+}
+
+/// Whether each limit that is set can be obeyed: the machine must give its reading.
+fn limits(config: &NodeConfig) -> Result<String, String> {
+    // The disk is the next finding's subject, and the folder may not be there yet.
+    let limits = Limits { min_free_disk_mib: 0, hours: Vec::new(), idle_only_minutes: None, ..config.limits.clone() };
+    let setup = Setup { disk: PathBuf::from("/"), ..config.sensors() };
+    let mut sensors = Sensors::open(setup);
+    let readings = sensors.read();
+    let (now, minute) = (TimestampMs(0), MinuteOfWeek::new(0, 0));
+    let (_, action) = decide(&limits, &State::new(&limits, now), &readings, now, minute);
+    match (action.refusal(), sensors.problem()) {
+        (Some(Reason::NoReading { .. }), Some(problem)) => Err(problem.to_string()),
+        (Some(reason @ Reason::NoReading { .. }), None) => {
+            Err(format!("{reason}: remove it from [limits], or name the device that has one in [sensors] `watch`"))
+        }
+        (Some(reason), _) => Ok(format!("obeyed; now the node would rest: {reason}")),
+        (None, _) => {
+            let devices: Vec<&str> = readings.devices.iter().map(|device| device.name.as_str()).collect();
+            Ok(format!("obeyed by readings of {}", devices.join(", ")))
+        }
+    }
+}
+
+/// Whether the node's folder can be written and has room.
+fn folder(config: &NodeConfig) -> Result<String, String> {
+    let folder = &config.data_dir;
+    std::fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}; set another data_dir", folder.display()))?;
+    let probe = folder.join("doctor.part");
+    let written = crate::files::write_atomic(&probe, b"x").and_then(|()| crate::files::remove_if_there(&probe));
+    written.map_err(|error| format!("{} cannot be written: {error}; give it to the user who runs the node", folder.display()))?;
+    let free_mib = Sensors::open(Setup { sources: Vec::new(), ..config.sensors() }).read().free_disk_mib.unwrap_or(0);
+    let least_mib = config.limits.min_free_disk_mib;
+    if free_mib < least_mib {
+        return Err(format!(
+            "{free_mib} MiB are free, the node rests below {least_mib}: free some, lower cache_limit_bytes, or set another data_dir"
+        ));
+    }
+    Ok(format!("{}, {free_mib} MiB free", folder.display()))
 }
 
 async fn key_on_chain(chain: &Chain, config: &NodeConfig, signer: &Signer) -> Result<String, String> {
@@ -84,14 +129,17 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
-    use crate::config::tests::sample;
+    use crate::config::{SensorChoice, tests::sample};
     use starling_primitives::AccountId;
+    use starling_sensors::Source;
 
     #[tokio::test]
     async fn doctor__should_say_how_to_mend_each_thing() {
         let folder = tempfile::tempdir().unwrap();
         let key_file = folder.path().join("key.json");
         let config = NodeConfig {
+            data_dir: folder.path().join("data"),
+            limits: Limits { min_free_disk_mib: 0, ..Limits::default() },
             key_file: key_file.clone(),
             coordinator: "http://127.0.0.1:9".to_owned(),
             rpc_url: "http://127.0.0.1:9".to_owned(),
@@ -102,6 +150,12 @@ mod tests {
         Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&key_file).unwrap();
         let findings = examine(&config).await;
         let subjects: Vec<_> = findings.iter().map(|finding| (finding.subject, finding.outcome.is_ok())).collect();
-        assert_eq!(subjects, [("key", true), ("chain", false), ("coordinator", false)]);
+        assert_eq!(subjects, [("key", true), ("chain", false), ("coordinator", false), ("limits", true), ("folder", true)]);
+        let library = SensorChoice { watch: Some(vec![Source::Nvidia]), nvml_library: Some(folder.path().join("none.so")) };
+        let limits = Limits { max_power_watts: Some(200), min_free_disk_mib: u64::MAX / 2, ..Limits::default() };
+        let findings = examine(&NodeConfig { sensors: library, limits, ..config }).await;
+        let mends: Vec<&str> = findings.iter().filter_map(|finding| finding.outcome.as_ref().err()).map(String::as_str).collect();
+        assert!(mends.iter().any(|mend| mend.contains("install the card's driver")), "{mends:?}");
+        assert!(mends.iter().any(|mend| mend.contains("free some")), "{mends:?}");
     }
 }

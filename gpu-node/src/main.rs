@@ -1,16 +1,21 @@
 //! `gpu-node`: the provider's program. It dials out, works within its owner's limits, and is paid for what others signed too.
 
 mod artifact;
+mod board;
 mod chain;
 mod config;
+mod control;
 mod doctor;
 mod engine;
 mod files;
 mod here;
+mod metrics;
+mod pace;
 mod probe;
 mod session;
 mod setup;
 mod trainer;
+mod unit;
 mod work;
 
 use anyhow::{Context as _, Result, bail};
@@ -50,10 +55,28 @@ enum Order {
     /// Make this machine a node: key, registration, stake, offer, configuration. Repeated, it completes what is missing.
     Setup(SetupArguments),
     /// Work.
-    Run {
-        /// The configuration that `setup` wrote.
+    Run(ConfigArgument),
+    /// Show how the running node stands: work, limits, temperatures, earnings, what the machine was measured to do.
+    Status {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON.
         #[arg(long)]
-        config: PathBuf,
+        json: bool,
+    },
+    /// Checkpoint what is under way, give it back, and rest until `resume`, over restarts too.
+    Pause(ConfigArgument),
+    /// Work again after `pause` or `drain`.
+    Resume(ConfigArgument),
+    /// Finish what is under way, take nothing new, then end.
+    Drain(ConfigArgument),
+    /// Print a systemd unit for this node.
+    Unit {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// The system's user that runs it.
+        #[arg(long, default_value = "starling")]
+        user: String,
     },
     /// Train a recipe on this machine alone, without network or pay, and write a report.
     Train(here::TrainArguments),
@@ -65,13 +88,40 @@ enum Order {
     },
     /// Look at all that the node needs, and say how to mend what is wrong.
     Doctor {
-        /// The configuration that `setup` wrote.
-        #[arg(long)]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgument,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(clap::Args)]
+struct ConfigArgument {
+    /// The configuration that `setup` wrote [default: node.toml in the default folder of `setup`].
+    #[arg(long, env = "STARLING_NODE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgument {
+    fn path(&self) -> Result<PathBuf> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => default_home()?.join("node.toml"),
+        };
+        std::path::absolute(&path).with_context(|| format!("{} is no path", path.display()))
+    }
+
+    fn read(&self) -> Result<NodeConfig> {
+        Ok(NodeConfig::read(&self.path()?, |name| std::env::var(name).ok())?)
+    }
+}
+
+/// Where a node lives unless its owner says otherwise.
+fn default_home() -> Result<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
+    Ok(state.context("neither XDG_STATE_HOME nor HOME is set: give --config, or --home with setup")?.join("starling/node"))
 }
 
 #[derive(clap::Args)]
@@ -88,9 +138,9 @@ struct SetupArguments {
     /// Who is paid; the provider when left out.
     #[arg(long)]
     payout: Option<AccountId>,
-    /// The node's folder.
+    /// The node's folder [default: starling/node in the XDG state folder].
     #[arg(long)]
-    home: PathBuf,
+    home: Option<PathBuf>,
     /// Threads that work may use.
     #[arg(long, default_value_t = probe::threads(), value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
@@ -109,6 +159,43 @@ struct SetupArguments {
     /// NEAR to stake; the least that is asked for when left out.
     #[arg(long, value_parser = Amount::parse_near)]
     stake: Option<Amount>,
+    #[command(flatten)]
+    sla: SlaArguments,
+}
+
+/// What the offer promises: 0 NEAR promises nothing, and nothing can be lost.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Promise")]
+struct SlaArguments {
+    /// NEAR to put down as a bond behind the offer; 0 promises nothing. It stays yours: what no promise was broken for comes back seven days after you ask for closing.
+    #[arg(long, default_value = "0", value_parser = Amount::parse_near)]
+    sla_bond: Amount,
+    /// NEAR out of the bond that a broken promise pays the tenant, once for a lease; half of the bond when left out.
+    #[arg(long, value_parser = Amount::parse_near, requires = "sla_bond")]
+    sla_pays: Option<Amount>,
+    /// Work units an hour (of a generation: tokens) that every lease gets at least; 0 promises no speed. A lease that turns out slower is given back before it costs the bond.
+    #[arg(long, default_value_t = 0, requires = "sla_bond")]
+    sla_units_per_hour: u64,
+    /// Minutes in which this machine answers when a tenant asks on chain whether it lives. A machine that is off for longer while it is rented loses the payment above.
+    #[arg(long, default_value_t = 10, requires = "sla_bond", value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    sla_answer_minutes: u64,
+}
+
+impl SlaArguments {
+    fn promise(&self) -> Result<Option<setup::Promise>> {
+        if self.sla_bond.is_zero() {
+            return Ok(None);
+        }
+        let pays = match self.sla_pays {
+            Some(pays) => pays,
+            None => self.sla_bond.mul_div_floor(1, 2)?,
+        };
+        if pays > self.sla_bond {
+            bail!("a broken promise cannot pay {} out of a bond of {}: lower --sla-pays", pays.exact_near(), self.sla_bond.exact_near());
+        }
+        let answer_time = DurationMs::from_secs(self.sla_answer_minutes.saturating_mul(60));
+        Ok(Some(setup::Promise { bond: self.sla_bond, pays, units_per_hour: self.sla_units_per_hour, answer_time }))
+    }
 }
 
 fn main() -> ExitCode {
@@ -136,7 +223,9 @@ fn start() -> Result<()> {
         Order::Setup(setup) => setup.threads,
         Order::Probe { threads } => *threads,
         Order::Train(train) => train.threads,
-        Order::Run { config } | Order::Doctor { config, .. } => read_config(config)?.threads,
+        Order::Run(config) | Order::Doctor { config, .. } => config.read()?.threads,
+        // These compute nothing.
+        Order::Status { .. } | Order::Pause(_) | Order::Resume(_) | Order::Drain(_) | Order::Unit { .. } => 1,
     };
     with_threads(threads)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -174,7 +263,17 @@ fn start_again(mut command: Command) -> Result<()> {
 async fn obey(order: Order) -> Result<()> {
     match order {
         Order::Setup(arguments) => set_up(arguments).await,
-        Order::Run { config } => run(&config).await,
+        Order::Run(config) => run(&config).await,
+        Order::Status { config, json } => give(&config, control::Order::Status, json).await,
+        Order::Pause(config) => give(&config, control::Order::Pause, false).await,
+        Order::Resume(config) => give(&config, control::Order::Resume, false).await,
+        Order::Drain(config) => give(&config, control::Order::Drain, false).await,
+        Order::Unit { config, user } => {
+            let (path, program) = (config.path()?, std::env::current_exe()?);
+            let data_dir = config.read()?.data_dir;
+            print!("{}", unit::Unit { program: &program, config: &path, data_dir: &data_dir, user: &user });
+            Ok(())
+        }
         Order::Train(arguments) => tokio::task::spawn_blocking(move || here::train_here(&arguments)).await?,
         Order::Probe { threads } => {
             let capability = tokio::task::spawn_blocking(move || probe::probe(threads, None)).await??;
@@ -191,25 +290,33 @@ async fn set_up(arguments: SetupArguments) -> Result<()> {
         rpc_url: arguments.rpc,
         provider_key: arguments.provider_key,
         payout: arguments.payout,
-        home: arguments.home,
+        home: arguments.home.map_or_else(default_home, Ok)?,
         threads: arguments.threads,
         memory_limit_bytes: arguments.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
         price_per_million_tokens: arguments.price_per_million_tokens,
         price_per_hour: arguments.price_per_hour,
         objection_window: DurationMs::from_hours(arguments.objection_hours),
         stake: arguments.stake,
+        promise: arguments.sla.promise()?,
     };
     let config = setup::set_up(&setup).await?;
-    println!("This machine is a node. Start it with: gpu-node run --config {}", config.display());
+    println!("This machine is a node. Limits stand in {}. Start it with: gpu-node run --config {}", config.display(), config.display());
     Ok(())
 }
 
-fn read_config(path: &Path) -> Result<NodeConfig> {
-    Ok(NodeConfig::read(path, |name| std::env::var(name).ok())?)
+/// Gives an order to the running node and shows how it stands then.
+async fn give(config: &ConfigArgument, order: control::Order, json: bool) -> Result<()> {
+    let status = control::ask(&config.read()?.data_dir, order).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{}", control::in_words(&status));
+    }
+    Ok(())
 }
 
-async fn run(path: &Path) -> Result<()> {
-    let config = read_config(path)?;
+async fn run(config: &ConfigArgument) -> Result<()> {
+    let config = config.read()?;
     let signer = Signer::from_file(&config.key_file)?;
     fs::create_dir_all(&config.data_dir).with_context(|| format!("the folder {} cannot be made", config.data_dir.display()))?;
     let _only_one = lock(&config.data_dir)?;
@@ -218,14 +325,29 @@ async fn run(path: &Path) -> Result<()> {
     let (token, token_seen) = watch::channel(None);
     let (reports, reports_seen) = mpsc::channel(work::REPORTS);
     let (stop, stopped) = watch::channel(false);
-    let context = work::Context::open(config, chain, memory, token_seen, reports)?;
+    let orders = pace::Orders { paused: control::was_paused(&config.data_dir), draining: false };
+    let pace = pace::Pace::new(config.limits.clone(), orders);
+    pace::watch(&pace, config.sensors())?;
+    let socket = control::listen(&config.data_dir).context("the control socket cannot be made")?;
+    let metrics = match config.metrics_address {
+        Some(address) => Some(metrics::listen(address).await.with_context(|| format!("metrics_address {address} cannot be used"))?),
+        None => None,
+    };
+    let context = work::Context::open(config, chain, memory, pace, token_seen, reports)?;
     tracing::info!(node_id = %context.config.node_id, threads = context.config.threads, "the node starts");
     tokio::spawn(async move {
         wait_for_signal().await;
         tracing::info!("stopping; work under way goes on at the next start");
         stop.send_replace(true);
     });
-    session::run(Arc::new(context), reports_seen, token, stopped).await?;
+    let context = Arc::new(context);
+    tokio::spawn(work::keep_promises(context.clone()));
+    tokio::spawn(control::serve(context.clone(), socket));
+    tokio::spawn(probe::keep_measured(context.clone()));
+    if let Some(listener) = metrics {
+        tokio::spawn(metrics::serve(context.clone(), listener));
+    }
+    session::run(context, reports_seen, token, stopped).await?;
     Ok(())
 }
 
@@ -250,8 +372,8 @@ async fn wait_for_signal() {
     drop(tokio::signal::ctrl_c().await);
 }
 
-async fn doctor(path: &Path, json: bool) -> Result<()> {
-    let findings = doctor::examine(&read_config(path)?).await;
+async fn doctor(config: &ConfigArgument, json: bool) -> Result<()> {
+    let findings = doctor::examine(&config.read()?).await;
     let wrong = findings.iter().filter(|finding| finding.outcome.is_err()).count();
     if json {
         let list: Vec<_> = findings.iter().map(|finding| serde_json::json!({"subject": finding.subject, "ok": finding.outcome.is_ok(), "words": finding.outcome.as_ref().unwrap_or_else(|mend| mend)})).collect();

@@ -1,5 +1,9 @@
 //! What this machine can do, measured: threads, memory, and a matrix rate with a deadline. A device's name is only shown, never believed.
 
+mod machine;
+
+pub(crate) use machine::{Measured, keep_measured, last};
+
 use candle_core::{DType, Tensor};
 use starling_primitives::Text;
 use starling_protocol::node::{Capability, DeviceKind};
@@ -58,6 +62,11 @@ pub(crate) fn memory_bytes() -> Option<u64> {
 }
 
 fn matrix_gflops(device: &candle_core::Device) -> Result<u32, ProbeError> {
+    Ok(matrix_rate(device)?.0)
+}
+
+/// Rate in units of 10^9 operations a second, with the products and the time that it follows from.
+fn matrix_rate(device: &candle_core::Device) -> Result<(u32, u32, Duration), ProbeError> {
     let matrix = Tensor::ones((SIDE, SIDE), DType::F32, device)?;
     let start = Instant::now();
     // The first product warms up pools and caches.
@@ -72,10 +81,11 @@ fn matrix_gflops(device: &candle_core::Device) -> Result<u32, ProbeError> {
         device.synchronize()?;
         products += 1;
     }
+    let took = start.elapsed();
     let operations = 2.0 * (SIDE as f64).powi(3) * f64::from(products);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate below 2^32 and above zero; a float cast saturates")]
-    let gflops = (operations / start.elapsed().as_secs_f64() / 1e9) as u32;
-    Ok(gflops.max(1))
+    let gflops = (operations / took.as_secs_f64() / 1e9) as u32;
+    Ok((gflops.max(1), products, took))
 }
 
 /// The processor's name as the system gives it.

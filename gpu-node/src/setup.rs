@@ -1,4 +1,6 @@
-//! One command makes a machine a node: key, registration, stake, offer, configuration. Repeated, it completes what is missing and changes nothing else.
+//! One command makes a machine a node: key, registration, stake, bond, offer, configuration. Repeated, it completes what is missing and changes nothing else.
+
+mod promise;
 
 use crate::{
     config::{ConfigError, NodeConfig, checked_origin},
@@ -6,6 +8,7 @@ use crate::{
     probe::{ProbeError, memory_bytes, probe},
 };
 use near_primitives::account::{AccessKey, AccessKeyPermission, FunctionCallPermission};
+pub(crate) use promise::Promise;
 use starling_contract_api::{
     billing::Billing,
     compute::{Compute, Counts, MAX_PAGE, NODE_METHODS},
@@ -13,7 +16,7 @@ use starling_contract_api::{
     rpc::{Action, AddKeyAction, BlockRef, KeyError, RpcClient, RpcError, Signer},
 };
 use starling_http_api::{network::NetworkInfo, path};
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, NodeId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, NodeId, TimestampMs};
 use starling_protocol::{
     escrow::{Bounds, MAX_OBJECTION_WINDOW},
     node::{Node, OfferTerms},
@@ -54,11 +57,13 @@ pub(crate) struct Setup {
     pub(crate) objection_window: DurationMs,
     /// The stake; the least that is asked for when left out.
     pub(crate) stake: Option<Amount>,
+    /// What the offer promises; nothing when left out.
+    pub(crate) promise: Option<Promise>,
 }
 
 impl Setup {
-    /// What is offered.
-    fn offer_terms(&self) -> OfferTerms {
+    /// What is offered, with the bond that stands behind it.
+    fn offer_terms(&self, bond: Option<EscrowId>) -> OfferTerms {
         OfferTerms {
             price_per_million_tokens: self.price_per_million_tokens,
             price_per_hour: self.price_per_hour,
@@ -66,7 +71,7 @@ impl Setup {
             max_lease: LEASE_TIMES.1,
             objection_window: self.objection_window,
             asset: Asset::Near,
-            sla: None,
+            sla: self.promise.as_ref().zip(bond).map(|(promise, bond)| promise.sla(bond)),
         }
     }
 }
@@ -108,9 +113,17 @@ pub(crate) enum SetupError {
     /// The machine could not be measured.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// The stake was refused.
-    #[error("the stake was refused: {0}; the money is on your balance in billing")]
-    StakeRefused(String),
+    /// The stake or the bond was refused.
+    #[error("{what}: {reason}; the money is on your balance in billing")]
+    Refused {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The promise is outside what an offer may promise.
+    #[error("the promise cannot be made: {0}")]
+    Promise(starling_protocol::node::NodeError),
     /// The key file is another account's.
     #[error("the node's key in {0} is another account's than the provider's: choose another --home")]
     KeyOfAnother(String),
@@ -133,6 +146,8 @@ struct Provider {
 /// Does all of it; gives the configuration file's path.
 pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
     let coordinator = checked_origin(&setup.coordinator)?;
+    // What the contract would refuse is refused before anything is paid.
+    setup.offer_terms(Some(EscrowId(0))).check().map_err(SetupError::Promise)?;
     std::fs::create_dir_all(&setup.home)?;
     let signer = Signer::from_file(&setup.provider_key)?;
     let rpc = RpcClient::new(&setup.rpc_url);
@@ -151,7 +166,13 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
     provider.register_payout(&payout).await?;
     let node = provider.register_node(&key, &payout, setup).await?;
     provider.stake(&node, setup.stake).await?;
-    provider.offer(node.id, setup).await?;
+    let bond = match &setup.promise {
+        Some(promise) => Some(provider.bond(promise).await?),
+        None => None,
+    };
+    provider.offer(node.id, &setup.offer_terms(bond)).await?;
+    let path = setup.home.join("node.toml");
+    let before = NodeConfig::read(&path, |_| None).ok();
     let config = NodeConfig {
         coordinator,
         rpc_url: setup.rpc_url.clone(),
@@ -163,10 +184,13 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
         min_price_per_million_tokens: setup.price_per_million_tokens,
         min_price_per_hour: setup.price_per_hour,
         memory_limit_bytes: setup.memory_limit_bytes,
-        cache_limit_bytes: 20 << 30,
+        // What its owner has set since stays.
+        cache_limit_bytes: before.as_ref().map_or(20 << 30, |before| before.cache_limit_bytes),
+        metrics_address: before.as_ref().and_then(|before| before.metrics_address),
+        limits: before.as_ref().map_or_else(Default::default, |before| before.limits.clone()),
+        sensors: before.map_or_else(Default::default, |before| before.sensors),
         deployment,
     };
-    let path = setup.home.join("node.toml");
     files::write_atomic(&path, config.to_toml()?.as_bytes())?;
     Ok(path)
 }
@@ -272,6 +296,13 @@ impl Provider {
         if amount.is_zero() {
             return Ok(());
         }
+        let escrow_id = self.pay(amount, PaymentMsg::Stake { node_id: node.id }, what).await?;
+        tracing::info!(amount = amount.display_near(), %escrow_id, "paid the stake");
+        Ok(())
+    }
+
+    /// Pays out of the provider's account into an escrow that lies for a year, or until the provider asks for closing.
+    async fn pay(&self, amount: Amount, msg: PaymentMsg, what: &'static str) -> Result<EscrowId, SetupError> {
         let fee = self.rpc.view(&self.billing.config()).await.map_err(|source| failed(what, source))?.fee;
         let now = self.rpc.block(BlockRef::Final).await.map_err(|source| failed(what, source))?.timestamp_ms;
         let bounds = Bounds {
@@ -282,7 +313,6 @@ impl Provider {
             voucher: None,
             objection_window: DurationMs(0),
         };
-        let msg = PaymentMsg::Stake { node_id: node.id };
         let storage = msg.storage();
         let mut deposit = Amount::sum([amount, storage, Billing::pay_storage()])?;
         if self.rpc.view(&self.billing.storage_balance_of(self.signer.account())).await.map_err(|source| failed(what, source))?.is_none() {
@@ -294,23 +324,21 @@ impl Provider {
         let paid: PayResult = outcome.json().map_err(|source| failed(what, source))?;
         if !paid.opened {
             let reason = outcome.receipt_failures.first().cloned().or(paid.reason).unwrap_or_else(|| "no reason was given".to_owned());
-            return Err(SetupError::StakeRefused(reason));
+            return Err(SetupError::Refused { what, reason });
         }
-        tracing::info!(amount = amount.display_near(), escrow_id = %paid.escrow_id, "paid the stake");
-        Ok(())
+        Ok(paid.escrow_id)
     }
 
-    /// One open offer at the chosen prices; others of the node are taken back.
-    async fn offer(&self, node_id: NodeId, setup: &Setup) -> Result<(), SetupError> {
+    /// One open offer at these terms; others of the node are taken back.
+    async fn offer(&self, node_id: NodeId, terms: &OfferTerms) -> Result<(), SetupError> {
         let what = "the offer could not be made";
-        let terms = setup.offer_terms();
         let mut there = false;
         let (count, mut from) = (self.rpc.view(&self.compute.counts()).await.map_err(|source| failed(what, source))?.offers, 1);
         while from <= count {
             let offers = self.rpc.view(&self.compute.offers(from, MAX_PAGE)).await.map_err(|source| failed(what, source))?;
             from = Counts::next(from, offers.last().map(|offer| offer.id.0));
             for offer in offers.into_iter().filter(|offer| offer.node_id == node_id && !offer.closed) {
-                if offer.terms == terms && !there {
+                if offer.terms == *terms && !there {
                     there = true;
                 } else {
                     self.rpc.call(&self.signer, &self.compute.close_offer(offer.id)).await.map_err(|source| failed(what, source))?;
@@ -324,7 +352,7 @@ impl Provider {
         // The stake may be confirmed a block later than its payment.
         let mut tries = 0;
         loop {
-            match self.rpc.call(&self.signer, &self.compute.create_offer(node_id, &terms, price)).await {
+            match self.rpc.call(&self.signer, &self.compute.create_offer(node_id, terms, price)).await {
                 Ok(_) => break,
                 Err(_) if tries < 5 && !self.staked(node_id).await? => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
                 Err(source) => return Err(failed(what, source)),
@@ -380,6 +408,7 @@ mod tests {
             price_per_hour: Amount(1),
             objection_window: DurationMs(0),
             stake: None,
+            promise: None,
         }
     }
 
@@ -387,11 +416,11 @@ mod tests {
     fn offer__should_take_delegates_only_with_a_window_and_never_a_longer_one_than_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let setup = choices(folder.path());
-        assert_eq!(setup.offer_terms().objection_window, DurationMs(0));
+        assert_eq!(setup.offer_terms(None).objection_window, DurationMs(0));
         let longest = Setup { objection_window: DurationMs::from_hours(MAX_OBJECTION_HOURS), ..choices(folder.path()) };
-        assert_eq!(longest.offer_terms().check(), Ok(()));
+        assert_eq!(longest.offer_terms(None).check(), Ok(()));
         let longer = Setup { objection_window: DurationMs::from_hours(MAX_OBJECTION_HOURS + 1), ..setup };
-        assert!(longer.offer_terms().check().is_err());
+        assert!(longer.offer_terms(None).check().is_err());
     }
 
     #[tokio::test]

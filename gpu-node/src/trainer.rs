@@ -8,10 +8,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
-use crate::engine::Bench;
+use crate::{
+    engine::{Bench, EngineError},
+    pace::Pace,
+};
 
 /// Jobs that may wait; a coordinator that sends more is out of order.
 const MAX_WAITING: usize = 256;
@@ -29,19 +33,33 @@ pub(crate) enum Urgency {
     Round,
 }
 
-/// Tells a job to stop at its next step. Cheap to clone.
+/// Tells a job to stop at its next step, or how fast to go on. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cancel(Arc<AtomicBool>);
+pub(crate) struct Cancel {
+    asked: Arc<AtomicBool>,
+    pace: Pace,
+}
 
 impl Cancel {
+    /// For a job that keeps this pace.
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { asked: Arc::default(), pace }
+    }
+
     /// Asks for the stop.
     pub(crate) fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was asked for.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Between two steps, after so much work since it was asked last: waits as the owner's limits demand, and is an error where the job must stop.
+    pub(crate) fn between_steps(&self, worked: Duration) -> Result<(), EngineError> {
+        self.pace.rest(worked, || self.is_cancelled()).map_err(EngineError::HandedOver)?;
+        if self.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 }
 

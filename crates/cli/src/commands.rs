@@ -461,10 +461,22 @@ pub(crate) async fn co_sign(context: &Context, api: &Api, meter: &Signer, pendin
     api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await
 }
 
-pub(crate) async fn node(args: &[String]) -> Result<()> {
-    let status = tokio::process::Command::new(crate::up::sibling("gpu-node")?).args(args).status().await?;
-    if !status.success() {
-        bail!("gpu-node ended with {status}");
-    }
-    Ok(())
+/// Becomes the provider's program, so that signals and its exit status are its own.
+pub(crate) fn node(args: &[String]) -> Result<()> {
+    let program = crate::up::sibling("gpu-node")?;
+    let mut command = std::process::Command::new(&program);
+    command.args(args);
+    become_program(command).with_context(|| format!("{} cannot be started", program.display()))
+}
+
+#[cfg(unix)]
+fn become_program(mut command: std::process::Command) -> Result<()> {
+    // Returns only when it fails.
+    Err(std::os::unix::process::CommandExt::exec(&mut command).into())
+}
+
+#[cfg(not(unix))]
+fn become_program(mut command: std::process::Command) -> Result<()> {
+    let status = command.status()?;
+    std::process::exit(status.code().unwrap_or(1));
 }

@@ -1,6 +1,7 @@
 //! `starling`: from a wallet to a trained model, on the command line.
 
 mod api;
+mod bonds;
 mod commands;
 mod corpus;
 mod delegate;
@@ -26,7 +27,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use home::Home;
 use output::Output;
 use profile::Context;
-use starling_primitives::{Amount, AssetName, EscrowId, Hash32, RunId};
+use starling_primitives::{AccountId, Amount, AssetName, EscrowId, Hash32, LeaseId, RunId};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Parser, Debug)]
@@ -160,6 +161,24 @@ enum Command {
     Upgrade(upgrade::UpgradeArgs),
     /// Serve an embedded NEAR chain by itself.
     Chain(standalone::ChainArgs),
+    /// List a provider's bonds: what lies in them, what is set aside for leases, what broken promises paid.
+    Bonds {
+        /// Whose; the account's own when left out.
+        provider: Option<AccountId>,
+    },
+    /// Ask on chain whether the node of your lease answers: it must within the time that its offer promised, or its bond pays you.
+    Ping {
+        /// The lease's number.
+        lease: LeaseId,
+        /// Do not wait for the answer.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Claim what a broken promise of a lease pays; anyone may, and it goes to the tenant.
+    Claim {
+        /// The lease's number.
+        lease: LeaseId,
+    },
     /// Run the provider's program.
     #[command(disable_help_flag = true)]
     Node {
@@ -229,7 +248,10 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Deploy { network, contracts, yes } => deploy::deploy_to_network(&network, &contracts, yes, out).await.map(|_| ()),
         Command::Upgrade(args) => upgrade::upgrade(&args, out).await,
         Command::Chain(args) => standalone::serve_chain(&home, &args, out).await,
-        Command::Node { args } => commands::node(&args).await,
+        Command::Bonds { provider } => bonds::bonds(&open()?, provider, out).await,
+        Command::Ping { lease, no_wait } => bonds::ping(&open()?, lease, !no_wait, out).await,
+        Command::Claim { lease } => bonds::claim(&open()?, lease, out).await,
+        Command::Node { args } => commands::node(&args),
         Command::Completions { .. } => Ok(()),
     }
 }

@@ -102,9 +102,11 @@ pub(crate) fn generate(job: &GenerateJob, gate: &Gate, cancel: &Cancel, mut give
         if given.elapsed() >= PIECE_EVERY {
             let metered_ms = watch.so_far_ms();
             give(Piece { bytes: std::mem::take(&mut bytes), units: units.max(job.before.1), metered_ms });
-            given = Instant::now();
+            let worked = given.elapsed();
             gate.wait_below(metered_ms, job.unsigned_limit_ms, cancel)?;
+            cancel.between_steps(worked)?;
             watch.pause_until_now();
+            given = Instant::now();
         }
     }
     give(Piece { bytes, units, metered_ms: watch.so_far_ms() });

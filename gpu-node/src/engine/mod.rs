@@ -12,7 +12,7 @@ pub(crate) use figures::{ExportJob, evaluate_state, export};
 pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_model};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
 pub(crate) use record::{RecordJob, check_and_apply};
-pub(crate) use round::{RoundJob, StepMade, train_round, update_path};
+pub(crate) use round::{RoundJob, RoundWork, StepMade, train_round, update_path};
 pub(crate) use score::{ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
@@ -48,6 +48,9 @@ pub(crate) enum EngineError {
     /// A file could not be written or read.
     #[error("the node's disk failed: {0}")]
     Disk(#[from] std::io::Error),
+    /// The owner's limits or orders end it; what is under way lies on disk.
+    #[error("handed over: {0}")]
+    HandedOver(starling_limits::Reason),
     /// The job was told to stop.
     #[error("the job was stopped")]
     Cancelled,

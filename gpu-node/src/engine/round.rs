@@ -130,11 +130,16 @@ fn steps_until(
     let mut saved = Instant::now();
     let mut recent = VecDeque::from([(Instant::now(), 0_u64)]);
     let mut tokens = 0_u64;
+    let mut worked = Duration::ZERO;
     while live.trainer.position() < end {
-        if cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
+        let asked = cancel.between_steps(worked);
+        if matches!(asked, Err(EngineError::HandedOver(_))) && live.trainer.position() > first {
+            save(live, &job.folder)?;
         }
+        asked?;
+        let began = Instant::now();
         let made = live.trainer.step()?;
+        worked = began.elapsed();
         if let Some(why) = made.withdrawn {
             tracing::warn!(step = made.step, loss = made.loss, ?why, "withdrew an inner step of its own");
             continue;

@@ -7,7 +7,10 @@ use starling_http_api::node::Score;
 use starling_primitives::Hash32;
 use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, own_probe_windows, probe_point, unseen_probe_steps};
 use starling_training::{Batch, Model, mean_loss};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Stands for a loss that is no number: JSON has none, and the gate refuses what is beyond a million nats.
 const NO_LOSS: f64 = 1e12;
@@ -34,10 +37,10 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     let own: Vec<Batch> = job.updates.iter().map(|(place, _)| own_batch(job, *place, windows)).collect::<Result<_, _>>()?;
     let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
+    let mut worked = Duration::ZERO;
     for (((place, update), own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
-        if cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
+        cancel.between_steps(worked)?;
+        let began = Instant::now();
         let after = losses_after(&mut model, job, update, own, &unseen)?;
         let (own_after, unseen_after) = after.unwrap_or((NO_LOSS, NO_LOSS));
         scores.push(Score {
@@ -45,6 +48,7 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
             own: (number(own_before), number(own_after)),
             unseen: (number(unseen_before), number(unseen_after)),
         });
+        worked = began.elapsed();
     }
     Ok(scores)
 }

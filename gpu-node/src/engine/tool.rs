@@ -4,7 +4,7 @@ use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch, lo
 use crate::trainer::Cancel;
 use starling_http_api::job::{Measure, Probe, ProbeAnswer, ToolReport, ToolSpec};
 use starling_training::{Decoder, Generator, Model, Sampling, TrainingError};
-use std::{f64::consts::LN_2, sync::Arc};
+use std::{f64::consts::LN_2, sync::Arc, time::Instant};
 
 const MAX_PROBES: usize = 64;
 const MAX_PROMPT_BYTES: usize = 4 * 1024;
@@ -55,10 +55,13 @@ pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: im
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
+        let began = Instant::now();
         answers.push(answer(&model, probe)?);
+        let worked = began.elapsed();
         let (units, metered_ms) = (u64::try_from(index + 1).unwrap_or(u64::MAX), watch.so_far_ms());
         give(Piece { bytes: Vec::new(), units, metered_ms });
         gate.wait_below(metered_ms, job.unsigned_limit_ms, cancel)?;
+        cancel.between_steps(worked)?;
         watch.pause_until_now();
     }
     let report = report(answers);

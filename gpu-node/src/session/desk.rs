@@ -5,7 +5,10 @@
 
 use starling_http_api::node::{FromNode, ToNode};
 use starling_primitives::{Hash32, LeaseId, RunId, Signature};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+};
 
 /// Tasks under way at once; an orderly coordinator asks for a handful.
 const MAX_RUNNING: usize = 64;
@@ -99,6 +102,17 @@ impl Desk {
             Event::Heard(message) => self.hear(message),
             Event::Finished(key, finish) => self.finish(key, finish),
         }
+    }
+
+    /// Whether nothing is under way and nothing is waited for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.run.is_none() && self.lease.is_none()
+    }
+
+    /// What is under way, by name.
+    pub(crate) fn work(&self) -> Vec<String> {
+        let waits = self.run.filter(|run| !self.running.iter().any(|key| key.run() == Some(*run)));
+        waits.map(|run| format!("run {run} (between two tasks)")).into_iter().chain(self.running.iter().map(ToString::to_string)).collect()
     }
 
     fn hear(&mut self, message: ToNode) -> Vec<Effect> {
@@ -215,6 +229,22 @@ impl Desk {
     fn forget(&mut self, unwanted: impl Fn(&Key) -> bool) {
         self.answers.retain(|key, _| !unwanted(key));
         self.order.retain(|key| !unwanted(key));
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare(_) => f.write_str("making a run ready"),
+            Self::Enroll(run) => write!(f, "joining run {run}"),
+            Self::Round(run, round) => write!(f, "training round {} of run {run}", round + 1),
+            Self::Reveal(run, round) => write!(f, "uploading round {} of run {run}", round + 1),
+            Self::Score(run, round) => write!(f, "scoring round {} of run {run}", round + 1),
+            Self::Record(run, round, _) => write!(f, "checking round {} of run {run}", round + 1),
+            Self::Evaluate(run, _) => write!(f, "evaluating run {run}"),
+            Self::Export(run) => write!(f, "exporting run {run}"),
+            Self::Lease(lease) => write!(f, "lease {lease}"),
+        }
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) async fn run(
         };
         match action {
             Action::Heard(Heard::Message(message)) => session.apply(Event::Heard(*message)).await,
-            Action::Heard(Heard::Opened | Heard::Closed) => {}
+            Action::Heard(Heard::Opened) => session.context.board.set_connected(true),
+            Action::Heard(Heard::Closed) => session.context.board.set_connected(false),
             Action::Reported(report) => match *report {
                 Report::Say(message) => session.link.say(&message).await,
                 Report::Finished(key, finish) => {
@@ -73,9 +74,16 @@ pub(crate) async fn run(
                     session.apply(Event::Finished(key, finish)).await;
                 }
             },
-            Action::Heartbeat => session.link.beat().await,
+            Action::Heartbeat => {
+                session.link.beat().await;
+                if session.context.pace.orders().draining && session.desk.is_idle() {
+                    tracing::info!("all work is finished, as its owner ordered");
+                    break;
+                }
+            }
             Action::Stop => break,
         }
+        session.show();
     }
     session.close().await;
     Ok(())
@@ -88,11 +96,15 @@ impl Session {
         }
     }
 
+    fn show(&self) {
+        self.context.board.set_work(self.desk.work());
+    }
+
     async fn act(&mut self, effect: Effect) {
         match effect {
             Effect::Say(message) => self.link.say(&message).await,
             Effect::Start { key, message, busy_with } => {
-                let cancel = Cancel::default();
+                let cancel = Cancel::new(self.context.pace.clone());
                 let (sender, notes) = mpsc::channel(LEASE_NOTES);
                 let task = perform(self.context.clone(), key, *message, busy_with, cancel.clone(), notes);
                 let abort = tokio::spawn(task).abort_handle();

@@ -16,7 +16,8 @@ use starling_http_api::{
     job::{JobSpec, MAX_NEW_TOKENS},
     node::FromNode,
 };
-use starling_primitives::{Asset, LeaseId, RunId, Signature};
+use starling_limits::JobKind;
+use starling_primitives::{Asset, DurationMs, LeaseId, RunId, Signature, TimestampMs};
 use starling_protocol::{
     lease::{Lease, LeaseState, STATEMENT_INTERVAL},
     run::RunState,
@@ -78,10 +79,16 @@ pub(super) async fn serve(
     let served = serve_accepted(context, lease_id, last, busy_with, &cancel, notes).await;
     cancel.cancel();
     match served {
-        Ok(()) => Finish::Quiet,
+        Ok(()) => {
+            context.count(|tally| tally.leases += 1);
+            Finish::Quiet
+        }
         Err(error) => {
             let reason = error.to_string();
             tracing::warn!(%lease_id, reason, "the lease could not be served");
+            if let Ok(LeaseReceipt { co_signed: Some(kept), .. }) = context.receipts.lease(lease_id) {
+                tokio::spawn(bring_to_chain(context.clone(), kept));
+            }
             // What is not served is not kept waiting: the tenant gets the rest back.
             let active = context
                 .chain
@@ -107,8 +114,14 @@ async fn serve_accepted(
     let lease = suitable(context, lease_id, busy_with).await?;
     // All that is needed is at hand before the clock of the lease runs.
     let job = gather(context, &lease).await?;
+    if matches!(lease.state, LeaseState::Pending { .. }) {
+        context.takes(job.kind()).map_err(|reason| TaskError::Asked(reason.to_string()))?;
+    }
+    if lease.cover.is_some() {
+        context.receipts.set_promised(lease_id, true)?;
+    }
     if let LeaseState::Pending { .. } = lease.state {
-        context.chain.accept_lease(lease_id).await?;
+        context.chain.accept_lease(&lease).await?;
     }
     let receipt = context.receipts.lease(lease_id)?;
     let from = [receipt.co_signed.as_ref().map(|kept| kept.statement.clone()), last]
@@ -157,6 +170,15 @@ async fn suitable(context: &Context, lease_id: LeaseId, busy_with: Option<RunId>
 enum Job {
     Generate(starling_http_api::job::Generate, Arc<[u8]>),
     Tool(starling_http_api::job::ToolSpec, Arc<[u8]>),
+}
+
+impl Job {
+    fn kind(&self) -> JobKind {
+        match self {
+            Self::Generate(..) => JobKind::Generate,
+            Self::Tool(..) => JobKind::Tool,
+        }
+    }
 }
 
 /// Reads the job that was paid for, not the one that was told.
@@ -235,7 +257,18 @@ impl Work {
             }
         };
         if let Some(made) = made {
-            made??;
+            let made = made?;
+            if let Err(EngineError::HandedOver(reason)) = &made {
+                tracing::warn!(lease_id = %self.lease.id, %reason, "stopped a lease; what was done is stated and the lease given back");
+                self.context.count(|tally| tally.handed_over += 1);
+                while let Ok(piece) = pieces.try_recv() {
+                    self.take(piece).await?;
+                }
+                self.flush().await;
+                self.state(false).await?;
+                self.wait_for_last(&mut notes).await?;
+            }
+            made?;
             while let Ok(piece) = pieces.try_recv() {
                 self.take(piece).await?;
             }
@@ -267,6 +300,7 @@ impl Work {
 
     /// Makes, keeps and sends a statement of the work so far, its output uploaded first.
     async fn state(&mut self, is_final: bool) -> Result<(), TaskError> {
+        self.check_promise()?;
         if is_final {
             self.flush().await;
         }
@@ -286,6 +320,18 @@ impl Work {
         self.waiting = Some((statement.clone(), signature));
         self.say(FromNode::Statement { statement, signature }).await;
         Ok(())
+    }
+
+    /// A statement of less work than the offer promised would cost the bond: the lease is given back instead of signing one.
+    fn check_promise(&self) -> Result<(), TaskError> {
+        let metered = DurationMs(self.metered_ms);
+        match &self.lease.cover {
+            Some(cover) if cover.holds() && !cover.worked(metered, self.units, TimestampMs(0)).holds() => Err(TaskError::Asked(format!(
+                "{} units in {metered} are less than the {} an hour that the offer promised: the lease is given back",
+                self.units, cover.sla.units_per_hour
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Sends what is left of the output, half letters too.
@@ -334,6 +380,13 @@ impl Work {
         }
         self.gate.signed(statement.metered_ms);
         self.waiting = None;
+        let before = self.receipt.co_signed.as_ref().map_or(0, |kept| kept.statement.metered_ms);
+        let more = statement.metered_ms.saturating_sub(before);
+        let pay = self.lease.price_per_hour.mul_div_floor(more, 3_600_000).unwrap_or_default();
+        self.context.count(|tally| {
+            tally.metered_ms = tally.metered_ms.saturating_add(more);
+            tally.metered_pay = tally.metered_pay.checked_add(pay).unwrap_or(tally.metered_pay);
+        });
         self.receipt.co_signed = Some(CoSigned { statement, node, meter });
         self.context.receipts.save_lease(self.lease.id, &self.receipt)?;
         Ok(())

@@ -2,24 +2,35 @@
 
 mod lease;
 mod prepare;
+mod promise;
 mod receipt;
 mod round;
 
 pub(crate) use lease::LeaseNote;
+pub(crate) use promise::keep as keep_promises;
 
 use crate::{
-    artifact::{ArtifactError, ArtifactStore},
+    artifact::{ArtifactError, ArtifactStore, Rates},
+    board::Board,
     chain::{Chain, ChainError},
     config::NodeConfig,
+    control::Tally,
     engine::{EngineError, RunInputs},
+    files,
+    pace::Pace,
     session::desk::{Finish, Key},
     trainer::{Cancel, TrainerError, TrainerThread, Urgency},
 };
 use receipt::Receipts;
 use starling_http_api::node::{FromNode, ToNode};
+use starling_limits::{JobKind, Reason};
 use starling_primitives::{Hash32, RunId};
 use starling_protocol::run::RunTerms;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{Mutex, mpsc, watch};
 
 /// Reports that wait for the owner loop.
@@ -85,6 +96,12 @@ pub(crate) struct Context {
     pub(crate) trainer: TrainerThread,
     /// For requests that are no artifacts.
     pub(crate) http: reqwest::Client,
+    /// The owner's limits and orders.
+    pub(crate) pace: Pace,
+    /// What is shown to the owner.
+    pub(crate) board: Board,
+    tally: std::sync::Mutex<Tally>,
+    tally_file: PathBuf,
     /// Memory that work may use.
     memory_bytes: u64,
     receipts: Receipts,
@@ -99,15 +116,46 @@ impl Context {
         config: NodeConfig,
         chain: Chain,
         memory_bytes: u64,
+        pace: Pace,
         token: watch::Receiver<Option<String>>,
         reports: mpsc::Sender<Report>,
     ) -> Result<Self, TaskError> {
-        let store = ArtifactStore::open(config.data_dir.join("artifacts"), config.cache_limit_bytes, config.coordinator.clone(), token)?;
-        let receipts = Receipts::open(config.data_dir.join(folder_of(&config.deployment)))?;
+        let rates = Rates::of(&config.limits);
+        let folder = config.data_dir.join("artifacts");
+        let store = ArtifactStore::open(folder, config.cache_limit_bytes, rates, config.coordinator.clone(), token)?;
+        let folder = config.data_dir.join(folder_of(&config.deployment));
+        let receipts = Receipts::open(folder.clone())?;
+        let tally_file = folder.join("tally.json");
+        let tally = std::sync::Mutex::new(files::read_json(&tally_file)?.unwrap_or_default());
+        let board = Board::new(crate::pace::now());
         let trainer = TrainerThread::start()?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap_or_default();
         let memory_bytes = config.memory_limit_bytes.unwrap_or(memory_bytes);
-        Ok(Self { config, chain, store, trainer, http, memory_bytes, receipts, reports, inputs: Mutex::new(None) })
+        let inputs = Mutex::new(None);
+        Ok(Self { config, chain, store, trainer, http, pace, board, tally, tally_file, memory_bytes, receipts, reports, inputs })
+    }
+
+    /// What the node has done.
+    pub(crate) fn tally(&self) -> Tally {
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what was done; figures for its owner, on which nothing depends.
+    fn count(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut tally);
+        if let Err(error) = files::write_json(&self.tally_file, &*tally) {
+            tracing::warn!(%error, "what the node has done could not be written down");
+        }
+    }
+
+    /// Why no new work of this kind is taken now, if none is.
+    fn takes(&self, kind: JobKind) -> Result<(), Reason> {
+        self.config.limits.takes(kind)?;
+        match self.pace.action().refusal() {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(()),
+        }
     }
 
     /// Recipe and texts of a run, fetched once.

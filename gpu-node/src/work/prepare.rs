@@ -10,6 +10,7 @@ use starling_http_api::{
     node::{FromNode, PrepareRefused, Prepared},
     run::Base,
 };
+use starling_limits::JobKind;
 use starling_primitives::{Asset, Hash32, RunId};
 use starling_protocol::run::{RunState, RunTerms};
 
@@ -81,6 +82,9 @@ pub(super) async fn enroll(context: &Context, run_id: RunId, terms: &RunTerms, b
 }
 
 async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with: Option<RunId>) -> Result<Option<String>, TaskError> {
+    if let Err(reason) = context.takes(JobKind::Train) {
+        return Ok(Some(reason.to_string()));
+    }
     if terms.asset != Asset::Near {
         return Ok(Some(format!("it pays in {}, this node asks NEAR", terms.asset)));
     }

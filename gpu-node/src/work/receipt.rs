@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use starling_primitives::{Hash32, LeaseId, RunId, Signature};
 use starling_protocol::signing::{Commitment, LeaseStatement};
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::PathBuf,
     sync::{Mutex, PoisonError},
@@ -94,6 +95,23 @@ impl Receipts {
         files::write_json(&self.lease_file(lease_id), receipt)
     }
 
+    /// Leases whose pings this node has to answer.
+    pub(super) fn promised(&self) -> io::Result<BTreeSet<LeaseId>> {
+        Ok(files::read_json(&self.promised_file())?.unwrap_or_default())
+    }
+
+    /// Remembers a lease before it is accepted, or forgets it once nothing is asked of it any more.
+    pub(super) fn set_promised(&self, lease_id: LeaseId, promised: bool) -> io::Result<()> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.promised()?;
+        let changed = if promised { leases.insert(lease_id) } else { leases.remove(&lease_id) };
+        if changed { files::write_json(&self.promised_file(), &leases) } else { Ok(()) }
+    }
+
+    fn promised_file(&self) -> PathBuf {
+        self.folder.join("promised.json")
+    }
+
     fn run_file(&self, run_id: RunId) -> PathBuf {
         self.folder.join("runs").join(run_id.to_string()).join("receipt.json")
     }
@@ -143,5 +161,17 @@ mod tests {
         receipts.save_lease(LeaseId(2), &kept).unwrap();
         assert_eq!(Receipts::open(folder.path().to_owned()).unwrap().lease(LeaseId(2)).unwrap(), kept);
         assert_eq!(receipts.lease(LeaseId(9)).unwrap(), LeaseReceipt::default());
+    }
+
+    #[test]
+    fn receipts__should_remember_whose_pings_to_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let receipts = Receipts::open(folder.path().to_owned()).unwrap();
+        for lease in [LeaseId(4), LeaseId(7), LeaseId(4)] {
+            receipts.set_promised(lease, true).unwrap();
+        }
+        receipts.set_promised(LeaseId(4), false).unwrap();
+        receipts.set_promised(LeaseId(9), false).unwrap();
+        assert_eq!(Receipts::open(folder.path().to_owned()).unwrap().promised().unwrap(), BTreeSet::from([LeaseId(7)]));
     }
 }

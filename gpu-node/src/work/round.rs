@@ -3,7 +3,7 @@
 use super::{Context, Report, TaskError, state_of};
 use crate::{
     artifact::hash_of,
-    engine::{self, ExportJob, RecordJob, RoundJob, ScoreJob, StepMade},
+    engine::{self, EngineError, ExportJob, RecordJob, RoundJob, RoundWork, ScoreJob, StepMade},
     files,
     session::desk::Finish,
     trainer::{Cancel, Urgency},
@@ -64,16 +64,38 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     tracing::info!(%run_id, round, place, "training");
     // Work that was refused or lost does not move the learning rate.
     let accepted_tokens = run.roster.iter().map(|member| member.tokens).sum::<u64>() / u64::try_from(run.roster.len()).unwrap_or(1).max(1);
-    let job = RoundJob { run_id, round, place, inputs, state, accepted_tokens, folder };
-    let progress = Progress { run_id, round, reports: context.reports.clone() };
-    let work =
-        context.trainer.run(Urgency::Work, move |bench| engine::train_round(bench, &job, &cancel, |made| progress.tell(made))).await??;
+    let job = Arc::new(RoundJob { run_id, round, place, inputs, state, accepted_tokens, folder });
+    let work = within_limits(context, &job, &cancel).await?;
     let commitment =
         Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
     let signature = context.sign(&commitment.signing_bytes(&context.config.deployment.compute_domain()));
     context.receipts.change_run(run_id, |receipt| receipt.committed = Some((commitment.clone(), signature)))?;
+    context.count(|tally| tally.rounds_trained += 1);
     tracing::info!(%run_id, round, update = work.update.short(), "committed");
     Ok(Finish::Answer(FromNode::Committed { commitment, signature }))
+}
+
+/// Trains, and where the owner's limits stop it goes on from its checkpoint after a short rest, or leaves the run so that nobody waits for this node.
+async fn within_limits(context: &Context, job: &Arc<RoundJob>, cancel: &Cancel) -> Result<RoundWork, TaskError> {
+    let RoundJob { run_id, round, .. } = **job;
+    loop {
+        let progress = Progress { run_id, round, reports: context.reports.clone() };
+        let (share, stop) = (job.clone(), cancel.clone());
+        let work = move |bench: &mut engine::Bench| engine::train_round(bench, &share, &stop, |made| progress.tell(made));
+        let reason = match context.trainer.run(Urgency::Work, work).await? {
+            Err(EngineError::HandedOver(reason)) => reason,
+            made => return Ok(made?),
+        };
+        tracing::warn!(%run_id, round, %reason, "stopped a share of a round; it lies on disk");
+        context.count(|tally| tally.handed_over += 1);
+        if !reason.is_short() {
+            context.chain.leave_run(run_id).await?;
+            return Err(EngineError::HandedOver(reason).into());
+        }
+        let refused = FromNode::RoundRefused { run_id, round, reason: format!("rests: {reason}") };
+        drop(context.reports.send(Report::Say(refused)).await);
+        context.pace.until_free().await;
+    }
 }
 
 fn engine_update_is_there(folder: &std::path::Path, commitment: &Commitment) -> Result<bool, TaskError> {
@@ -169,6 +191,7 @@ pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Fini
     let confirmed = context.trainer.run(Urgency::Round, move |_| engine::check_and_apply(job)).await??;
     let signature = context.sign(&signed.signing_bytes(&context.config.deployment.compute_domain(), Role::Node));
     context.receipts.change_run(run_id, |receipt| receipt.signed = Some((round, confirmed.digest)))?;
+    context.count(|tally| tally.rounds_signed += 1);
     tracing::info!(%run_id, round, state_root = confirmed.state_root.short(), "signed");
     Ok(Finish::Answer(FromNode::RoundSigned { run_id, round, place, state_root: confirmed.state_root, signature }))
 }

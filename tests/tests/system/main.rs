@@ -2,9 +2,11 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod bonds;
 mod chaos;
 mod deployment;
 mod impostor;
+mod owner;
 mod running;
 mod uploads;
 

@@ -23,10 +23,12 @@ pub(crate) struct Running {
     _turn: MutexGuard<'static, ()>,
 }
 
-fn top() -> PathBuf {
+/// The top folder of the checkout.
+pub(crate) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// A program as it was built.
 pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test.ancestors().nth(2).expect("tests lie in target/debug/deps");
@@ -112,8 +114,13 @@ impl Running {
 
     /// Starts `starling train` and gives its lines as they come.
     pub(crate) fn train(&self, recipe: &Path, more: &[&str]) -> Training {
-        let (text, recipe) = (self.text().display().to_string(), recipe.display().to_string());
-        let mut args = vec!["train", &text, "--recipe", &recipe, "--nodes", "3", "--min-nodes", "3"];
+        self.train_with(recipe, 3, more)
+    }
+
+    /// The same with exactly so many nodes.
+    pub(crate) fn train_with(&self, recipe: &Path, nodes: u16, more: &[&str]) -> Training {
+        let (text, recipe, nodes) = (self.text().display().to_string(), recipe.display().to_string(), nodes.to_string());
+        let mut args = vec!["train", &text, "--recipe", &recipe, "--nodes", &nodes, "--min-nodes", &nodes];
         args.extend(more);
         let mut child = starling(self.home(), &args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("starling starts");
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));

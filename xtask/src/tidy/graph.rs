@@ -24,6 +24,8 @@ const CONTRACT: &[&str] = &["primitives", "protocol", "contract-api", "contract-
 const MEMBERS: &[(&str, &[&str])] = &[
     ("primitives", &[]),
     ("protocol", &["primitives"]),
+    ("limits", &["primitives"]),
+    ("sensors", &["primitives", "limits"]),
     ("rounds", &["primitives"]),
     ("json", &[]),
     ("sandbox", &[]),
@@ -41,7 +43,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("standards", &[]),
     ("frontend", &["primitives", "protocol", "contract-api", "http-api"]),
     ("coordinator", &["primitives", "protocol", "rounds", "contract-api", "http-api"]),
-    ("gpu-node", &["primitives", "protocol", "rounds", "contract-api", "http-api", "training", "sandbox"]),
+    ("gpu-node", &["primitives", "protocol", "rounds", "contract-api", "http-api", "training", "sandbox", "limits", "sensors"]),
     ("cli", &["primitives", "protocol", "rounds", "contract-api", "http-api", "localnet"]),
     ("tests", &["primitives", "protocol", "rounds", "contract-api", "http-api", "localnet"]),
     ("xtask", &["training"]),

@@ -1,0 +1,195 @@
+//! A node's owner: pauses it, warms up its card, kills it in the middle of work, drains it.
+
+use crate::{
+    bonds::view,
+    running::{Running, program, said, starling, succeed, top},
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node of ours with a card behind a stand-in NVML.
+struct Node {
+    child: Child,
+    folder: PathBuf,
+    metrics: String,
+}
+
+impl Node {
+    /// Takes the place of the node that `up` started.
+    fn instead_of(system: &Running, name: &str) -> Self {
+        system.kill(&format!("{name}/pid"));
+        let folder = system.home().join(name);
+        let source = top().join("crates/sensors/tests/nvml_stand_in.c");
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(folder.join("libnvidia-ml.so.1")).arg(source).arg("-ldl").status();
+        assert!(built.expect("a C compiler").success());
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let path = folder.join("node.toml");
+        let config = fs::read_to_string(&path).expect("a configuration");
+        let config = config
+            .replace("# max_temperature_celsius = 80", "max_temperature_celsius = 83")
+            .replace(
+                "\n[sensors]\n",
+                &format!("\n[sensors]\nwatch = [\"nvidia\"]\nnvml_library = \"{}\"\n", folder.join("libnvidia-ml.so.1").display()),
+            )
+            .replace("cache_limit_bytes =", &format!("metrics_address = \"{port}\"\ncache_limit_bytes ="));
+        fs::write(path, config).expect("a file is written");
+        let node = Self { child: Self::spawn(&folder), folder, metrics: format!("http://{port}/metrics") };
+        node.warm(50);
+        node
+    }
+
+    fn spawn(folder: &Path) -> Child {
+        let log = fs::File::options().create(true).append(true).open(folder.with_file_name("logs").join("our-node.log")).expect("a log");
+        let mut command = Command::new(program("gpu-node"));
+        command.args(["run", "--config"]).arg(folder.join("node.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().expect("the node starts")
+    }
+
+    /// The card's temperature from now on.
+    fn warm(&self, celsius: u32) {
+        fs::write(self.folder.join("trace"), format!("{celsius} 120000 50 100\n").repeat(10_000)).expect("a file is written");
+    }
+
+    fn kill_and_start_again(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.child = Self::spawn(&self.folder);
+    }
+
+    fn order(&self, order: &str) -> Output {
+        let config = self.folder.join("node.toml");
+        Command::new(program("gpu-node")).args([order, "--config"]).arg(config).output().expect("gpu-node starts")
+    }
+
+    fn status(&self) -> Value {
+        let config = self.folder.join("node.toml");
+        let output =
+            Command::new(program("gpu-node")).args(["status", "--json", "--config"]).arg(config).output().expect("gpu-node starts");
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn wait_for(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if fits(&status) {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "not {what}: {status:#}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn rent(system: &Running, run_id: &str, tokens: &str) -> Child {
+    let args = ["generate", "--run", run_id, "fn main", "--tokens", tokens, "--seconds", "3600"];
+    starling(system.home(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starling starts")
+}
+
+fn lease(home: &Path, lease_id: u64) -> Value {
+    view(home, "lease", &json!({"lease_id": lease_id}))
+}
+
+fn wait_for_lease(home: &Path, lease_id: u64, fits: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let lease = lease(home, lease_id);
+        if fits(&lease) {
+            return lease;
+        }
+        assert!(started.elapsed() < PATIENCE, "lease {lease_id} stays {lease}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn node__should_obey_its_owner_and_go_on_after_a_kill() {
+    let system = Running::start(1);
+    let home = system.home();
+    let mut training = system.train_with(&system.recipe(1, 10), 1, &[]);
+    let run_id = training.run_id();
+    training.finish();
+    let mut node = Node::instead_of(&system, "node-1");
+    let status = node.wait_for("connected", |status| status["connected"] == true);
+    assert_eq!(status["pace"]["readings"]["devices"][0]["temperature_celsius"], 50, "{status:#}");
+    let mode = |path: &str| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(node.folder.join(path)).expect("it is there").permissions()) & 0o777
+    };
+    assert_eq!((mode("data/control"), mode("data/control/socket")), (0o700, 0o600));
+
+    // Paused in the middle of a lease: what was done is stated, co-signed and on chain, and the lease is given back.
+    let first = rent(&system, &run_id, "100000");
+    wait_for_lease(home, 1, |lease| lease["state"]["state"] == "active");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(node.order("pause").status.success());
+    let given_back = wait_for_lease(home, 1, |lease| lease["state"]["state"] == "closing" && lease["seq"].as_u64() > Some(0));
+    assert_eq!(given_back["state"]["cause"], "provider_closed", "{given_back}");
+    let metered = given_back["metered"].as_u64().expect("a time");
+    assert!(metered > 500 && given_back["units"].as_u64() > Some(0), "{given_back}");
+    let status = node.wait_for("idle", |status| status["work"] == json!([]));
+    assert_eq!((&status["pace"]["action"], &status["pace"]["reason"]["reason"]), (&json!("hand_over"), &json!("paused")), "{status:#}");
+    assert_eq!((status["tally"]["metered_ms"].as_u64(), &status["tally"]["handed_over"]), (Some(metered), &json!(1)));
+
+    // Paused it stays over a kill.
+    node.kill_and_start_again();
+    node.wait_for("connected", |status| status["connected"] == true && status["pace"]["orders"]["paused"] == true);
+    assert!(node.order("resume").status.success());
+
+    // Killed in the middle of a lease it goes on where it was.
+    let rented = rent(&system, &run_id, "20000");
+    wait_for_lease(home, 2, |lease| lease["state"]["state"] == "active");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lease(home, 2)["state"]["state"], "active");
+    node.kill_and_start_again();
+    let told = rented.wait_with_output().expect("it ends");
+    assert!(told.status.success(), "{told:?}");
+    assert_eq!(lease(home, 2)["units"], 20_000);
+    // When no more statements are taken of the first, its tenant has the rest back and hears why.
+    system.let_hours_pass(1);
+    let told = first.wait_with_output().expect("it ends");
+    assert!(said(&told, "error")["message"].as_str().expect("a message").contains("paused"), "{told:?}");
+
+    // A warm card slows it down, a hot one stops it before the limit.
+    node.wait_for("free", |status| ["full", "throttle"].contains(&status["pace"]["action"].as_str().unwrap_or_default()));
+    node.warm(82);
+    let status = node.wait_for("too warm", |status| status["pace"]["action"] == "hand_over");
+    assert_eq!(status["pace"]["reason"]["reason"], "temperature", "{status:#}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let metrics = runtime.block_on(async { reqwest::get(&node.metrics).await.expect("it answers").text().await.expect("a text") });
+    assert!(metrics.contains("starling_device_temperature_celsius{device=\"NVIDIA card 0 (stand-in)\"} 82\n"), "{metrics}");
+    assert!(metrics.contains("starling_node_takes_work 0\n") && metrics.contains("starling_node_share_percent 0\n"), "{metrics}");
+    let measured = node.wait_for("measured", |status| status["measured"]["upload_kib"]["value"].as_u64() > Some(0));
+    assert!(measured["measured"]["disk_write_mib"]["evidence"].as_str().is_some_and(|words| words.contains("64 MiB")), "{measured:#}");
+
+    let config = node.folder.join("node.toml").display().to_string();
+    let unit = String::from_utf8(succeed(home, &["node", "unit", "--config", &config]).stdout).expect("text");
+    assert!(unit.contains("ExecStart=") && unit.contains(&config), "{unit}");
+    assert!(succeed(home, &["node", "doctor", "--config", &config]).stdout.starts_with(b"ok"));
+
+    // Drained with nothing to do, it ends.
+    assert!(node.order("drain").status.success());
+    let started = Instant::now();
+    let ended = loop {
+        if let Some(ended) = node.child.try_wait().expect("a child") {
+            break ended;
+        }
+        assert!(started.elapsed() < PATIENCE, "it did not end");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert!(ended.success(), "{ended}");
+}
