@@ -4,6 +4,7 @@ use crate::{AccountRecord, BillingError, Contract};
 use borsh::{BorshDeserialize, BorshSerialize};
 use starling_contract_api::{billing::TOKEN_BALANCE_BYTES, payment::storage_cost};
 use starling_primitives::{AccountId, Amount, AmountError, Asset};
+use std::cell::RefCell;
 
 /// What is owed in one asset, by kind. What the account holds above their sum is surplus (what strangers sent), and in NEAR its reserve and the storage deposits.
 #[derive(Clone, Debug, Default, BorshSerialize, BorshDeserialize)]
@@ -20,6 +21,18 @@ pub(crate) struct Books {
 pub(crate) struct TokenRecord {
     pub(crate) listed: bool,
     pub(crate) books: Books,
+}
+
+/// Records of accounts as they are stored, each read once in a call.
+#[derive(Default)]
+pub(crate) struct Places(Vec<(AccountId, AccountRecord)>);
+
+impl Places {
+    /// Gives a record away: whoever takes it will store another.
+    pub(crate) fn take(&mut self, account: &AccountId) -> Option<AccountRecord> {
+        let place = self.0.iter().position(|(known, _)| known == account)?;
+        Some(self.0.swap_remove(place).1)
+    }
 }
 
 impl Books {
@@ -97,12 +110,15 @@ impl Contract {
         Ok(())
     }
 
-    /// Whether an account can be credited: it is registered, and has a place for the asset or storage credit for one.
-    pub(crate) fn has_place(&self, account: &AccountId, asset: &Asset) -> bool {
-        match asset {
-            Asset::Near => self.accounts.contains(account),
-            Asset::Nep141(_) => self.make_place(account, asset).is_ok(),
+    /// Whether an account can be credited: it is registered, and has a place for the asset or storage credit for one. Its record is kept in `places`.
+    pub(crate) fn has_place(&self, account: &AccountId, asset: &Asset, places: &RefCell<Places>) -> bool {
+        let mut places = places.borrow_mut();
+        if places.0.iter().any(|(known, _)| known == account) {
+            return true;
         }
+        let Ok(record) = self.make_place(account, asset) else { return false };
+        places.0.push((account.clone(), record));
+        true
     }
 
     /// An account's record with a place for the asset; not stored.
@@ -114,7 +130,17 @@ impl Contract {
 
     /// Adds to a registered account's balance what the books have there already.
     pub(crate) fn add(&mut self, account: &AccountId, asset: &Asset, amount: Amount) -> Result<(), BillingError> {
-        let mut record = self.account_record(account)?;
+        self.add_to(self.account_record(account)?, account, asset, amount)
+    }
+
+    /// As [`Contract::add`], to a record that was read already.
+    pub(crate) fn add_to(
+        &mut self,
+        mut record: AccountRecord,
+        account: &AccountId,
+        asset: &Asset,
+        amount: Amount,
+    ) -> Result<(), BillingError> {
         let balance = record.balance_mut(asset)?;
         *balance = balance.checked_add(amount)?;
         self.accounts.insert(account, &record);

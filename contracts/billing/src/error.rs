@@ -5,6 +5,7 @@ use starling_primitives::{AccountId, Amount, AmountError, Asset, EscrowId};
 use starling_protocol::{
     escrow::EscrowError,
     session_key::{MAX_KEYS, MAX_TARGETS, SessionKeyError},
+    split::SplitError,
 };
 
 /// Why a call was refused. The transaction fails, nothing has changed.
@@ -37,6 +38,9 @@ pub enum BillingError {
     /// The token was never on the list, or is not any more, or cannot be put on it.
     #[error("{0} is not a token that is taken: the owner lists at most {MAX_TOKENS} by set_token, never this contract")]
     TokenNotListed(AccountId),
+    /// Nobody opened it.
+    #[error("there is no split {0}: open it with its shares by open_split")]
+    NoSuchSplit(AccountId),
     /// The contract is paused.
     #[error("the contract is paused: it takes no new payments, and money leaves as before")]
     Paused,
@@ -89,6 +93,9 @@ pub enum BillingError {
     /// The session key's rule refused.
     #[error(transparent)]
     SessionKey(#[from] SessionKeyError),
+    /// The split's rule refused.
+    #[error(transparent)]
+    Split(#[from] SplitError),
     /// Arithmetic left its range.
     #[error(transparent)]
     Amount(#[from] AmountError),

@@ -1,6 +1,6 @@
 //! What happens to an escrow after it opened: posts, the payer's decisions, closing.
 
-use crate::{BillingError, Contract, ContractExt, EscrowRecord, log};
+use crate::{BillingError, Contract, ContractExt, EscrowRecord, books::Places, log};
 use near_sdk::near;
 use starling_contract_api::{
     billing::{escrow_storage, vesting_escrow_storage},
@@ -10,6 +10,7 @@ use starling_contract_api::{
 use starling_contract_common::{OrPanic, ask, now, predecessor, require_one_yocto};
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, TimestampMs};
 use starling_protocol::escrow::{Authority, Effects, Escrow, Event, Holdback, Opened, Posting, State};
+use std::cell::RefCell;
 
 #[near]
 impl Contract {
@@ -21,7 +22,7 @@ impl Contract {
         let record = self.escrow_record(escrow_id).or_panic();
         require_party(&record.escrow.arbiter, "arbiter").or_panic();
         let post = Event::Post { by: Authority::Arbiter, seq, postings: postings.clone(), close };
-        let (moved, changed) = self.apply(escrow_id, record, post).or_panic();
+        let (moved, changed) = self.apply(escrow_id, &record, post).or_panic();
         if changed {
             log(&BillingEvent::EscrowPosted { escrow_id, seq, postings, close, moved });
         }
@@ -59,7 +60,7 @@ impl Contract {
             State::Settling { opened, until } => opened.holdback_state == Holdback::Waiting && now() >= *until,
             State::Held { .. } | State::Open(_) | State::Closed(_) | State::Voided => false,
         };
-        let (moved, _) = self.apply(escrow_id, record, Event::Vest).or_panic();
+        let (moved, _) = self.apply(escrow_id, &record, Event::Vest).or_panic();
         log(&if decides {
             BillingEvent::HoldbackDecided { escrow_id, decision: Decision::Vested, moved }
         } else {
@@ -77,7 +78,7 @@ impl Contract {
         require_party(&record.escrow.payer, "payer").or_panic();
         self.require_opener(&record, now()).or_panic();
         let target = record.escrow.arbiter.clone();
-        let (moved, _) = self.apply(escrow_id, record, Event::Object).or_panic();
+        let (moved, _) = self.apply(escrow_id, &record, Event::Object).or_panic();
         log(&BillingEvent::EscrowObjected { escrow_id, moved });
         ask(&objected_notice(&target, escrow_id)).detach();
     }
@@ -88,7 +89,7 @@ impl Contract {
     #[payable]
     pub fn ask_closing(&mut self, escrow_id: EscrowId) {
         let record = self.require_payer(escrow_id).or_panic();
-        let (_, changed) = self.apply(escrow_id, record, Event::AskClosing).or_panic();
+        let (_, changed) = self.apply(escrow_id, &record, Event::AskClosing).or_panic();
         if let (true, Some(opened)) = (changed, self.escrow_record(escrow_id).or_panic().escrow.state.opened()) {
             log(&BillingEvent::ClosingAsked { escrow_id, closable_at: opened.closable_at() });
         }
@@ -118,7 +119,7 @@ impl Contract {
     pub fn claim(&mut self, escrow_id: EscrowId, account_id: AccountId) {
         let record = self.escrow_record(escrow_id).or_panic();
         self.make_place(&account_id, &record.escrow.asset).or_panic();
-        let (moved, _) = self.apply(escrow_id, record, Event::Claim(account_id.clone())).or_panic();
+        let (moved, _) = self.apply(escrow_id, &record, Event::Claim(account_id.clone())).or_panic();
         log(&BillingEvent::EarningsClaimed { escrow_id, account: account_id, moved });
     }
 }
@@ -138,16 +139,24 @@ impl Contract {
     /// Applies an event to a stored escrow, and moves the money that leaves it.
     pub(crate) fn change(&mut self, escrow_id: EscrowId, event: Event) -> Result<Moved, BillingError> {
         let record = self.escrow_record(escrow_id)?;
-        Ok(self.apply(escrow_id, record, event)?.0)
+        Ok(self.apply(escrow_id, &record, event)?.0)
     }
 
-    pub(crate) fn apply(&mut self, escrow_id: EscrowId, record: EscrowRecord, event: Event) -> Result<(Moved, bool), BillingError> {
-        let (escrow, effects) = record.escrow.apply(event, now(), |account| self.has_place(account, &record.escrow.asset))?;
+    pub(crate) fn apply(&mut self, escrow_id: EscrowId, record: &EscrowRecord, event: Event) -> Result<(Moved, bool), BillingError> {
+        let places = RefCell::new(Places::default());
+        let (escrow, effects) = record.escrow.apply(event, now(), |account| self.has_place(account, &record.escrow.asset, &places))?;
         let changed = effects.changed;
-        Ok((self.store(escrow_id, &record, escrow, effects)?, changed))
+        Ok((self.store(escrow_id, record, escrow, effects, &mut places.into_inner())?, changed))
     }
 
-    fn store(&mut self, escrow_id: EscrowId, before: &EscrowRecord, escrow: Escrow, effects: Effects) -> Result<Moved, BillingError> {
+    fn store(
+        &mut self,
+        escrow_id: EscrowId,
+        before: &EscrowRecord,
+        escrow: Escrow,
+        effects: Effects,
+        places: &mut Places,
+    ) -> Result<Moved, BillingError> {
         let Effects { credits, fee, refund, changed: _ } = effects;
         let left = Amount::sum(credits.iter().map(|(_, amount)| *amount).chain([fee, refund]))?;
         if before.escrow.locked() != escrow.locked().checked_add(left)? {
@@ -165,11 +174,12 @@ impl Contract {
             books.balances = books.balances.checked_add(left.checked_sub(fee)?)?;
             Ok(())
         })?;
+        for (account, amount) in &credits {
+            let record = places.take(account).map_or_else(|| self.account_record(account), Ok)?;
+            self.add_to(record, account, &escrow.asset, *amount)?;
+        }
         if !refund.is_zero() {
             self.add(&escrow.payer, &escrow.asset, refund)?;
-        }
-        for (account, amount) in &credits {
-            self.add(account, &escrow.asset, *amount)?;
         }
         self.storage = self.storage.checked_sub(storage)?;
         self.credit(&escrow.payer, &Asset::Near, storage)?;

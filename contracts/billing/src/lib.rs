@@ -13,6 +13,7 @@ mod escrows;
 mod forms;
 mod keys;
 mod pay;
+mod splits;
 mod tokens;
 mod views;
 mod vouchers;
@@ -41,6 +42,7 @@ enum StorageKey {
     Escrows = 3,
     EscrowsOf = 4,
     Tokens = 5,
+    Splits = 6,
 }
 
 /// The state.

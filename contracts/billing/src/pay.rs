@@ -108,8 +108,9 @@ impl Contract {
     /// Access: anyone, from the hold deadline on. Deposit: none. Gas: 30 T. State change: the escrow goes. Events: `escrow_voided`. Refund: all of it, to the payer's balance; what was
     /// forwarded with the question comes from the target, which has it.
     pub fn void(&mut self, escrow_id: EscrowId) {
-        self.land_forwarded(escrow_id).or_panic();
-        let moved = self.change(escrow_id, Event::Void).or_panic();
+        let mut record = self.escrow_record(escrow_id).or_panic();
+        self.land_forwarded(&mut record).or_panic();
+        let (moved, _) = self.apply(escrow_id, &record, Event::Void).or_panic();
         log(&BillingEvent::EscrowVoided { escrow_id, moved });
     }
 
@@ -118,12 +119,10 @@ impl Contract {
     /// Access: this contract. State change: the escrow opens or goes. Events: `escrow_opened` or `escrow_refused`, `forwarded_returned`.
     #[private]
     pub fn resolve_payment(&mut self, escrow_id: EscrowId, payer: AccountId, forwarded: Amount) -> PayResult {
-        match self.escrows.get(&escrow_id) {
-            // Stored before records told what was forwarded.
-            Some(EscrowRecord { forwarded: None, escrow: Escrow { state: State::Held { .. }, .. }, .. }) => {
-                self.books.in_flight = self.books.in_flight.checked_sub(forwarded).or_panic();
-            }
-            _ => self.land_forwarded(escrow_id).or_panic(),
+        let mut record = self.escrows.get(&escrow_id);
+        // Stored before records told what was forwarded.
+        if let Some(EscrowRecord { forwarded: none @ None, escrow: Escrow { state: State::Held { .. }, .. }, .. }) = &mut record {
+            *none = Some(forwarded);
         }
         let accepted = succeeded();
         // A call that failed brings its deposit back; without a record to credit it stays as surplus.
@@ -135,7 +134,7 @@ impl Contract {
         } else {
             Err("the target refused; its words stand in the failed receipt")
         };
-        self.decide(escrow_id, terms.map_err(str::to_owned))
+        self.decide(escrow_id, record, terms.map_err(str::to_owned))
     }
 
     /// After the target was asked again. Only opens: a target that has no answer yet may still give one.
@@ -144,11 +143,8 @@ impl Contract {
     #[private]
     pub fn resolve_confirm(&mut self, escrow_id: EscrowId) -> PayResult {
         match answer::<Option<OpenTerms>>() {
-            Some(Some(terms)) => {
-                // It has what was forwarded.
-                self.land_forwarded(escrow_id).or_panic();
-                self.decide(escrow_id, Ok(terms))
-            }
+            // It has what was forwarded.
+            Some(Some(terms)) => self.decide(escrow_id, self.escrows.get(&escrow_id), Ok(terms)),
             _ => PayResult { escrow_id, opened: false, reason: Some("the target has not accepted so far".to_owned()) },
         }
     }
@@ -227,26 +223,24 @@ impl Contract {
     }
 
     /// What was forwarded with an escrow's question is not under way any more, wherever it is. Once for an escrow.
-    fn land_forwarded(&mut self, escrow_id: EscrowId) -> Result<(), BillingError> {
-        if let Some(mut record) = self.escrows.get(&escrow_id)
-            && let Some(forwarded) = record.forwarded.take()
-        {
+    fn land_forwarded(&mut self, record: &mut EscrowRecord) -> Result<(), BillingError> {
+        if let Some(forwarded) = record.forwarded.take() {
             self.books.in_flight = self.books.in_flight.checked_sub(forwarded)?;
-            self.escrows.insert(&escrow_id, &record);
         }
         Ok(())
     }
 
     /// Opens a held escrow by the target's terms, or returns it with the reason why not. An escrow that is decided stays as it is.
-    fn decide(&mut self, escrow_id: EscrowId, terms: Result<OpenTerms, String>) -> PayResult {
-        let record = match self.escrows.get(&escrow_id) {
+    fn decide(&mut self, escrow_id: EscrowId, record: Option<EscrowRecord>, terms: Result<OpenTerms, String>) -> PayResult {
+        let mut record = match record {
             Some(record) if matches!(record.escrow.state, State::Held { .. }) => record,
             record => return PayResult { escrow_id, opened: record.is_some(), reason: Some("it was decided already".to_owned()) },
         };
+        self.land_forwarded(&mut record).or_panic();
         let arbiter = record.escrow.arbiter.clone();
         let opened = terms.and_then(|terms| {
-            let result = self.change(escrow_id, Event::Open(terms.clone()));
-            result.map(|moved| (terms, moved)).map_err(|error| error.to_string())
+            let result = self.apply(escrow_id, &record, Event::Open(terms.clone()));
+            result.map(|(moved, _)| (terms, moved)).map_err(|error| error.to_string())
         });
         match opened {
             Ok((terms, moved)) => {
@@ -255,7 +249,7 @@ impl Contract {
                 PayResult { escrow_id, opened: true, reason: None }
             }
             Err(reason) => {
-                let moved = self.change(escrow_id, Event::Refuse).or_panic();
+                let (moved, _) = self.apply(escrow_id, &record, Event::Refuse).or_panic();
                 log(&BillingEvent::EscrowRefused { escrow_id, reason: reason.clone(), moved });
                 PayResult { escrow_id, opened: false, reason: Some(reason) }
             }

@@ -24,7 +24,7 @@ impl Contract {
         }
         let postings = vec![Posting { payee: voucher.payee.clone(), total: voucher.total }];
         let post = Event::Post { by: Authority::Voucher(key), seq: voucher.seq, postings, close: false };
-        let (moved, changed) = self.apply(voucher.escrow_id, record, post).or_panic();
+        let (moved, changed) = self.apply(voucher.escrow_id, &record, post).or_panic();
         if changed {
             log(&BillingEvent::VoucherRedeemed { voucher, moved });
         }

@@ -9,6 +9,7 @@ mod caller;
 mod edge;
 mod event;
 mod forms;
+mod hash;
 mod json;
 pub mod listings;
 #[cfg(target_arch = "wasm32")]
@@ -27,6 +28,7 @@ pub use caller::{attached, current, input, now, predecessor, require_deposit, re
 pub use edge::{OrPanic, require};
 pub use event::emit;
 pub use forms::{FirstForm, Forms};
+pub use hash::split_account;
 pub use outgoing::{Promise, PromiseOrValue, answer, answer_with, ask, refund, send, succeeded, to_near};
 pub use setup::Setup;
 pub use signature::{is_signed, require_strong_key};

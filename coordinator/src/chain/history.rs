@@ -240,7 +240,10 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, plus(Asset::Near, amount))]),
         E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
         E::FeesWithdrawn { owner, .. } => one(owner, Vec::new()),
-        E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } => (None, None, Vec::new()),
+        E::ShareTaken { account, asset, amount, .. } => {
+            (None, Some("a share of royalties".to_owned()), vec![(account, plus(asset, amount))])
+        }
+        E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } | E::SplitOpened { .. } => (None, None, Vec::new()),
     }
 }
 

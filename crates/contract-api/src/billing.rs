@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, EscrowId, PublicKey, Signature, TimestampMs};
 use starling_protocol::{
-    escrow::{Escrow, MAX_PAYEES, Posting},
+    escrow::{Escrow, MAX_PAYEES, Posting, Share},
     session_key::SessionKey,
     signing::Voucher,
 };
@@ -29,6 +29,14 @@ pub const VESTING_BYTES: u64 = 96;
 pub const VESTING_PAYEE_BYTES: u64 = 128;
 /// Bytes of a session key at its largest.
 pub const SESSION_KEY_BYTES: u64 = 740;
+/// Bytes of a split's record, without its recipients and tokens.
+pub const SPLIT_BASE_BYTES: u64 = 130;
+/// Bytes of a recipient in a split's record.
+pub const RECIPIENT_BYTES: u64 = 86;
+/// Bytes of a token in a split's record, without its recipients; taken from its account's storage credit when the first of the token is taken.
+pub const SPLIT_TOKEN_BYTES: u64 = 73;
+/// Bytes of what a recipient has taken of a token.
+pub const TAKEN_BYTES: u64 = 16;
 /// The most tokens that were ever on the list.
 pub const MAX_TOKENS: usize = 16;
 /// The most escrows of one payer that are not spent yet.
@@ -46,6 +54,27 @@ pub fn escrow_storage(max_payees: u16) -> Amount {
 pub fn vesting_escrow_storage(max_payees: u16) -> Amount {
     let (base, payee) = (ESCROW_BASE_BYTES + VESTING_BYTES, PAYEE_BYTES + VESTING_PAYEE_BYTES);
     storage_cost(base + payee * u64::from(max_payees))
+}
+
+/// The storage deposit of a split with so many recipients, its account not counted.
+pub fn split_storage(recipients: usize) -> Amount {
+    storage_cost(SPLIT_BASE_BYTES + RECIPIENT_BYTES * u64::try_from(recipients).unwrap_or(u64::MAX))
+}
+
+/// What opening a split with so many recipients takes: its storage, and its account's.
+pub fn split_deposit(recipients: usize) -> Amount {
+    Amount(split_storage(recipients).0.saturating_add(storage_cost(ACCOUNT_BYTES).0))
+}
+
+/// A split, and what each recipient may take now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitView {
+    /// Its account, whose balances are divided.
+    pub account: AccountId,
+    /// Who has which share.
+    pub shares: Vec<Share>,
+    /// By asset, what is due to each, in the order of the shares.
+    pub due: Vec<(Asset, Vec<Amount>)>,
 }
 
 /// An account in `billing`.
@@ -278,6 +307,17 @@ impl Billing {
         Call::new(&self.0, "claim", json!({"escrow_id": escrow_id, "account_id": account}), 20, Amount::ZERO)
     }
 
+    /// Opens the split of these shares, and registers its account; anyone, once. `deposit` is for storage, [`split_deposit`]; the rest comes back.
+    pub fn open_split(&self, shares: &[Share], deposit: Amount) -> Call {
+        Call::new(&self.0, "open_split", json!({"shares": shares}), 20, deposit)
+    }
+
+    /// Credits a recipient with its share of what has come to a split; anyone.
+    pub fn take_share(&self, split: &AccountId, recipient: &AccountId, asset: &Asset) -> Call {
+        let args = json!({"split": split, "account_id": recipient, "asset": asset});
+        Call::new(&self.0, "take_share", args, 20, Amount::ZERO)
+    }
+
     /// Registers a function-call key that may spend up to `cap` on `targets`. One yocto. Stored at the caller's storage credit.
     pub fn add_session_key(&self, public_key: &PublicKey, cap: Amount, expires_at: TimestampMs, targets: &[AccountId]) -> Call {
         Call::new(
@@ -333,6 +373,11 @@ impl Billing {
     /// An account, or nothing if it is not registered.
     pub fn account(&self, account: &AccountId) -> View<Option<Account>> {
         View::new(&self.0, "account", json!({"account_id": account}))
+    }
+
+    /// A split that was opened, by its account.
+    pub fn split(&self, split: &AccountId) -> View<Option<SplitView>> {
+        View::new(&self.0, "split", json!({"split": split}))
     }
 
     /// NEP-145.

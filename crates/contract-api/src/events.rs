@@ -7,7 +7,7 @@ use starling_primitives::{
 };
 use starling_protocol::{
     bond::{Bond, CoverState},
-    escrow::{OpenTerms, Posting},
+    escrow::{OpenTerms, Posting, Share},
     lease::{Lease, LeaseState},
     meter::Meter,
     node::Node,
@@ -126,6 +126,10 @@ pub enum BillingEvent {
     EscrowClosed { escrow_id: EscrowId, moved: Moved },
     /// A payee that registered later was credited.
     EarningsClaimed { escrow_id: EscrowId, account: AccountId, moved: Moved },
+    /// A split was opened: what comes to its account belongs to these.
+    SplitOpened { split: AccountId, shares: Vec<Share>, storage: Amount },
+    /// A recipient was credited with its share of a split's balance.
+    ShareTaken { split: AccountId, account: AccountId, asset: Asset, amount: Amount },
     /// A session key was registered.
     SessionKeyAdded { account: AccountId, public_key: PublicKey, cap: Amount, expires_at: TimestampMs, targets: Vec<AccountId> },
     /// A session key's right ended.

@@ -43,8 +43,8 @@ pub enum ListingEvent {
     ListingDelisted { name: AssetName },
     /// A licence's payment is held; it counts once granted.
     LicencePaid { licence: Licence },
-    /// A licence holds.
-    LicenceGranted { licence: Licence },
+    /// A licence that was paid holds.
+    LicenceGranted { escrow_id: EscrowId },
     /// A licence of what costs nothing was taken.
     LicenceTaken { licence: Licence },
     /// A holder rated a listing, or changed its rating; `ratings` is the sum after it.
@@ -54,11 +54,8 @@ pub enum ListingEvent {
         #[serde(rename = "use")]
         metered: MeteredUse,
     },
-    /// A metered use is open: vouchers pay it.
-    UseOpened {
-        #[serde(rename = "use")]
-        metered: MeteredUse,
-    },
+    /// A metered use that was paid is open: vouchers pay it.
+    UseOpened { escrow_id: EscrowId },
     /// A metered use that was over was removed.
     UseForgotten { escrow_id: EscrowId },
     /// A payment that never opened was removed.

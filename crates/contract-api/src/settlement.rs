@@ -157,6 +157,8 @@ impl BillingEvent {
             | Self::Withdrawn { .. }
             | Self::TransferFailed { .. }
             | Self::TokenSet { .. }
+            | Self::SplitOpened { .. }
+            | Self::ShareTaken { .. }
             | Self::SessionKeyAdded { .. }
             | Self::SessionKeyRemoved { .. }
             | Self::FeesWithdrawn { .. }

@@ -1,5 +1,6 @@
 //! NEAR account names.
 
+use crate::Hash32;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, str::FromStr};
@@ -25,6 +26,11 @@ impl AccountId {
             return Ok(Self(text));
         }
         Err(AccountIdError { text: text.chars().take(80).collect() })
+    }
+
+    /// The name of 64 hexadecimal digits, which NEAR gives to whoever has the key of these bytes.
+    pub fn of_hash(hash: &Hash32) -> Self {
+        Self(hash.to_string())
     }
 
     /// The name as text.

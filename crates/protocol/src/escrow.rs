@@ -12,6 +12,7 @@ pub use record::{Authority, Bounds, Escrow, Holdback, OpenTerms, Opened, Payee, 
 pub use shares::{MAX_PARTS, Share, divide};
 pub use vesting::{Batch, MAX_BATCHES, MAX_OBJECTION_WINDOW, MAX_VESTING_PAYEES};
 
+pub(crate) use shares::cut;
 use shares::{are_parts, divided};
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, PublicKey, TimestampMs};
 

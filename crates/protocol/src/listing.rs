@@ -7,13 +7,18 @@ pub use crate::escrow::Share;
 pub use metered::{check_prices, open_use};
 pub use rating::{MAX_STARS, Rating, Ratings, Stars, rate};
 
-use crate::escrow::{MAX_PARTS, divide};
+use crate::{
+    escrow::{MAX_PARTS, Posting, divide},
+    split::Split,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, Hash32, RunId, Text, TimestampMs};
 
 /// The most shares of one listing, ancestors' and publisher's together.
 pub const MAX_SHARES: usize = MAX_PARTS + 1;
+/// The most ancestors that a payment names themselves; more of them share a [`Split`].
+pub const MAX_NAMED: usize = 2;
 /// The most versions of one listing.
 pub const MAX_VERSIONS: usize = 64;
 /// The most files of one version.
@@ -236,27 +241,56 @@ pub fn flatten(parents: &[&Listing]) -> Result<Vec<Share>, ListingError> {
 }
 
 /// The ancestors' parts without the publisher's own, which are in the rest.
-pub fn parts(listing: &Listing) -> Vec<Share> {
+fn parts(listing: &Listing) -> Vec<Share> {
     listing.shares.iter().filter(|share| share.account != *listing.name.publisher()).cloned().collect()
 }
 
-/// How a licence's price is split: to each ancestor its part ([`divide`]), and last the rest to the publisher. Sums to `price` exactly.
-pub fn split(listing: &Listing, price: Amount) -> Vec<(AccountId, Amount)> {
+/// The split of a listing's ancestors, where they are more than a payment names.
+pub fn lineage_split(listing: &Listing) -> Option<Split> {
     let parts = parts(listing);
-    let (figures, rest) = divide(price, parts.iter().map(|share| share.part));
-    let ancestors = parts.into_iter().map(|share| share.account).zip(figures);
-    ancestors.chain([(listing.name.publisher().clone(), rest)]).collect()
+    if parts.len() > MAX_NAMED { Split::new(parts).ok() } else { None }
 }
 
-/// Checks a purchase and gives the split.
-pub fn buy(listing: &Listing, asset: &Asset, amount: Amount) -> Result<Vec<(AccountId, Amount)>, ListingError> {
+/// Whom a payment names besides the publisher, with its part of what is paid: up to [`MAX_NAMED`] ancestors themselves, more of them by their split, so that a
+/// payment costs the same however long a lineage is. `account` is [`Split::account`], or a contract's cheaper way to it.
+pub fn named(listing: &Listing, account: fn(&Split) -> AccountId) -> Vec<Share> {
+    match lineage_split(listing) {
+        Some(split) => vec![Share { account: account(&split), part: split.whole() }],
+        None => parts(listing),
+    }
+}
+
+/// What a payment of `price` posts: to each that [`named`] gives its part ([`divide`]), and last the rest to the publisher. Sums to `price` exactly.
+pub fn postings(listing: &Listing, price: Amount, account: fn(&Split) -> AccountId) -> Vec<Posting> {
+    let named = named(listing, account);
+    let (figures, rest) = divide(price, named.iter().map(|share| share.part));
+    let postings = named.into_iter().zip(figures).map(|(share, total)| Posting { payee: share.account, total });
+    postings.chain([Posting { payee: listing.name.publisher().clone(), total: rest }]).collect()
+}
+
+/// What each account has of a price in the end, where it is the first that is paid: ancestors, and last the publisher. Sums to `price` exactly.
+pub fn split(listing: &Listing, price: Amount) -> Vec<(AccountId, Amount)> {
+    let (mut paid, shared) = (postings(listing, price, Split::account), lineage_split(listing));
+    let publisher = paid.pop().map(|posting| (posting.payee, posting.total));
+    let ancestors: Vec<_> = match (shared, &*paid) {
+        (Some(split), [posting]) => {
+            let due = split.due(&listing.asset, posting.total).unwrap_or_default();
+            split.shares().iter().map(|share| share.account.clone()).zip(due).collect()
+        }
+        _ => paid.into_iter().map(|posting| (posting.payee, posting.total)).collect(),
+    };
+    ancestors.into_iter().chain(publisher).collect()
+}
+
+/// Checks a purchase.
+pub fn buy(listing: &Listing, asset: &Asset, amount: Amount) -> Result<(), ListingError> {
     if listing.delisted {
         return Err(ListingError::Delisted);
     }
     if (asset, amount) != (&listing.asset, listing.price) {
         return Err(ListingError::WrongPrice { price: listing.price, asset: listing.asset.clone() });
     }
-    Ok(split(listing, amount))
+    Ok(())
 }
 
 /// Whether a version's files are within their limits.

@@ -109,7 +109,7 @@ fn buy__should_want_the_price_in_its_asset_and_a_listing_on_the_list() {
             assert_eq!(buy(&listed, &asset, Amount(amount)), wrong);
         }
         assert_eq!(buy(&listed, &other, Amount(1_000_003)), wrong);
-        assert_eq!(buy(&listed, &asset, Amount(1_000_003)), Ok(vec![(name("aa"), Amount(100)), (name("root"), Amount(999_903))]));
+        assert_eq!(buy(&listed, &asset, Amount(1_000_003)), Ok(()));
         assert_eq!(Listing { price: Amount::ZERO, ..listed.clone() }.price_words(), "free");
         assert_eq!(listed.price_words(), if asset == usd() { "1000003 units of usd.starling" } else { "less than 0.0001 NEAR" });
         assert_eq!(buy(&Listing { delisted: true, ..listed }, &asset, Amount(1_000_003)), Err(ListingError::Delisted));
@@ -215,6 +215,29 @@ fn licence__should_have_the_shape_of_spdx() {
     for bad in ["", "-", "MIT/Apache", "see LICENSE!", "ÄÖ"] {
         assert_eq!(check_licence(bad), Err(ListingError::Licence), "{bad}");
     }
+}
+
+#[test]
+fn payment__should_name_two_ancestors_and_the_split_of_more() {
+    let two = listing("root", 0, vec![share("aa", 100), share("bb", 200)]);
+    assert_eq!((named(&two, Split::account), lineage_split(&two)), (two.shares.clone(), None));
+    let posting = |account: AccountId, total| Posting { payee: account, total: Amount(total) };
+    assert_eq!(
+        postings(&two, Amount(10_000), Split::account),
+        [posting(name("aa"), 100), posting(name("bb"), 200), posting(name("root"), 9_700)]
+    );
+    // The publisher's own part is in the rest, and counts for nobody.
+    let own = listing("root", 0, vec![share("aa", 100), share("bb", 200), share("root", 300)]);
+    assert_eq!(named(&own, Split::account), two.shares);
+    let three = listing("root", 0, vec![share("aa", 100), share("bb", 200), share("cc", 300)]);
+    let shared = lineage_split(&three).expect("more than two");
+    assert_eq!(shared.shares(), three.shares);
+    assert_eq!(named(&three, Split::account), [Share { account: shared.account(), part: bps(600) }]);
+    assert_eq!(postings(&three, Amount(10_000), Split::account), [posting(shared.account(), 600), posting(name("root"), 9_400)]);
+    assert_eq!(
+        split(&three, Amount(10_000)),
+        [(name("aa"), Amount(100)), (name("bb"), Amount(200)), (name("cc"), Amount(300)), (name("root"), Amount(9_400))]
+    );
 }
 
 proptest! {

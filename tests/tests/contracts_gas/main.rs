@@ -3,6 +3,7 @@
 //! `cargo xtask bench gas` measures and writes `tests/gas.txt`; the test refuses what passes a limit, gas that moved by more than a twentieth, and other bytes.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod lineage;
 mod pages;
 
 use anyhow::Context as _;
@@ -105,13 +106,25 @@ impl Bench {
 
     /// A payment of alice's, opened.
     async fn pay(&mut self, call: &'static str, amount: Amount, msg: PaymentMsg, bounds: Bounds) -> anyhow::Result<PayResult> {
+        self.pay_as(call, &self.alice.clone(), amount, msg, bounds).await
+    }
+
+    /// A payment, opened.
+    async fn pay_as(
+        &mut self,
+        call: &'static str,
+        payer: &Actor,
+        amount: Amount,
+        msg: PaymentMsg,
+        bounds: Bounds,
+    ) -> anyhow::Result<PayResult> {
         let target = match &msg {
             PaymentMsg::Licence { .. } | PaymentMsg::Use { .. } => self.harness.deployment.hub.clone(),
             _ => self.harness.deployment.compute.clone(),
         };
         let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
         let deposit = Amount::sum([amount, args.storage, Billing::pay_storage()])?;
-        let paid = self.call(&self.alice.clone(), &self.harness.billing().pay(&args, deposit)).await?;
+        let paid = self.call(payer, &self.harness.billing().pay(&args, deposit)).await?;
         let result: PayResult = self.row(call, Some(12), paid)?.json()?;
         anyhow::ensure!(result.opened, "{call}: {result:?}");
         Ok(result)
@@ -341,5 +354,6 @@ async fn gas_and_storage__should_stay_within_their_limits_and_where_they_were() 
     bench.lease().await?;
     bench.voucher().await?;
     bench.licence().await?;
+    bench.lineage().await?;
     bench.compare("gas.txt")
 }

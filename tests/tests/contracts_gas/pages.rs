@@ -26,7 +26,7 @@ const LISTINGS: u32 = 10;
 const VERSIONS: usize = 5;
 
 /// An account name as long as names can be.
-fn longest(letter: char, number: u16) -> anyhow::Result<AccountId> {
+pub(crate) fn longest(letter: char, number: u16) -> anyhow::Result<AccountId> {
     Ok(AccountId::new(format!("{}{number:0>2}.starling", letter.to_string().repeat(53)))?)
 }
 

@@ -48,7 +48,9 @@ async fn licence__should_pay_publisher_and_ancestor_to_the_yocto() -> anyhow::Re
 
     let licence = harness.view(&hub.licence(&carol.account, &child)).await?.expect("it was bought");
     assert_eq!((&licence.holder, &licence.name, licence.price), (&carol.account, &child, PRICE));
-    assert_eq!(listing_events(&bought).last(), Some(&ListingEvent::LicenceGranted { licence: licence.clone() }));
+    let escrow_id = licence.escrow_id.expect("it was paid");
+    let told = [ListingEvent::LicencePaid { licence: licence.clone() }, ListingEvent::LicenceGranted { escrow_id }];
+    assert_eq!(listing_events(&bought), told);
     assert_eq!(harness.view(&hub.licences_of(&carol.account, 0, 100)).await?, [licence]);
     assert_eq!(harness.view(&hub.licence(&carol.account, &base)).await?, None);
     assert_eq!(harness.view(&hub.listing(&child)).await?.expect("it is listed").sold, 1);

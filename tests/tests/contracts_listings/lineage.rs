@@ -3,7 +3,7 @@
 use crate::shops::*;
 use starling_contract_api::{
     ONE_YOCTO,
-    billing::Billing,
+    billing::{Billing, split_deposit},
     hub::{LISTING_BYTES, Listings, PublishArgs},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
@@ -11,7 +11,7 @@ use starling_localnet::BlockMode;
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, EscrowId};
 use starling_protocol::{
     escrow::{Escrow, State},
-    listing::{Share, split},
+    listing::{Share, lineage_split, split},
 };
 use starling_tests::{Actor, Harness, Sent};
 
@@ -57,13 +57,20 @@ async fn lineage__should_join_shared_ancestors_and_pay_one_that_buys() -> anyhow
         before.push(in_billing(&harness, &person.account).await?);
     }
     assert!(buy(&harness, &hub, alice, &join, PRICE).await?.ok()?.json::<PayResult>()?.opened);
-    let parts = split(&listing, PRICE);
-    assert_eq!(Amount::sum(parts.iter().map(|(_, amount)| *amount))?, PRICE, "no dust is lost");
+    // Three ancestors: what they earned waits in the escrow until their split is opened, and there until each takes its share.
+    let shared = lineage_split(&listing).expect("three ancestors");
+    let escrow = harness.view(&harness.billing().escrow(ESCROW)).await?.expect("the split's part waits");
+    harness.call(carol, &harness.billing().open_split(shared.shares(), split_deposit(shared.shares().len()))).await?.ok()?;
+    harness.call(carol, &harness.billing().claim(escrow.id, &shared.account())).await?.ok()?;
+    take_shares(&harness, carol, &listing).await?;
+    let whole = split(&listing, PRICE);
+    assert_eq!(Amount::sum(whole.iter().map(|(_, amount)| *amount))?, PRICE, "no dust is lost");
+    let parts = net_parts(&listing, PRICE);
     for (person, before) in people.iter().zip(before) {
         let part = parts.iter().find(|(account, _)| *account == person.account).map(|(_, amount)| *amount).expect("each has one");
         // What the storage of billing's own record did not need is on the payer's balance too.
         let returned = if person.account == alice.account { Billing::pay_storage() } else { Amount::ZERO };
-        assert_eq!(in_billing(&harness, &person.account).await?, Amount::sum([before, after_fee(part), returned])?, "{}", person.account);
+        assert_eq!(in_billing(&harness, &person.account).await?, Amount::sum([before, part, returned])?, "{}", person.account);
     }
     assert_books_balance(&harness).await
 }
@@ -96,7 +103,7 @@ async fn lineage__should_be_refused_where_it_has_more_than_sixteen_accounts() ->
     let bought = buy(&harness, &hub, &buyer, &name, PRICE).await?.ok()?;
     println!("a licence that pays 16 accounts whom billing does not know: {} Tgas in all", bought.total_tgas);
     let escrow = harness.view(&harness.billing().escrow(ESCROW)).await?.expect("nobody is registered").escrow;
-    assert_eq!(escrow.locked(), Amount::sum(split(&listing, PRICE).iter().map(|(_, amount)| after_fee(*amount)))?);
+    assert_eq!(escrow.locked(), Amount::sum(net_parts(&listing, PRICE).into_iter().map(|(_, amount)| amount))?);
     Ok(())
 }
 

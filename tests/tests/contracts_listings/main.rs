@@ -8,4 +8,5 @@ mod prices;
 mod publishing;
 mod ratings;
 mod shops;
+mod splits;
 mod walks;

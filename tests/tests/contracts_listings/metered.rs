@@ -5,8 +5,8 @@ use crate::{
     shops::*,
 };
 use starling_contract_api::{
-    ONE_YOCTO, TGAS,
-    billing::{Billing, escrow_storage},
+    ONE_YOCTO,
+    billing::{Billing, escrow_storage, split_deposit},
     hub::{ListingEvent, Listings, PublishArgs},
     payment::{PayArgs, PayResult, PaymentMsg, USE_BYTES, storage_cost},
     rpc::Signer,
@@ -14,7 +14,7 @@ use starling_contract_api::{
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, Hash32, Signature};
 use starling_protocol::{
     escrow::{CLOSING_PERIOD, MAX_GRACE},
-    listing::{Listing, split},
+    listing::{Listing, lineage_split, split},
     signing::{Domain, Voucher},
 };
 use starling_tests::{Actor, Answer, Harness};
@@ -116,7 +116,7 @@ async fn use__should_pay_publisher_and_ancestor_by_vouchers() -> anyhow::Result<
     let metered = harness.view(&hub.metered_use(&carol.account, &listing.name)).await?.expect("it is open");
     assert_eq!((metered.escrow_id, metered.price_per_use, metered.until.since(metered.paid_at)), (id, PER_USE, LIFE));
     let events = listing_events(&paid);
-    assert_eq!(events, [ListingEvent::UsePaid { metered: metered.clone() }, ListingEvent::UseOpened { metered: metered.clone() }]);
+    assert_eq!(events, [ListingEvent::UsePaid { metered: metered.clone() }, ListingEvent::UseOpened { escrow_id: id }]);
     assert_eq!(harness.view(&hub.licence(&carol.account, &listing.name)).await?, None, "a use is no licence");
     let storage = stored(&harness, &hub.0).await? - stored_before;
     assert_eq!(harness.balance(&hub.0).await?.0 - hub_before.0, storage, "the shop holds what the use costs to store");
@@ -303,14 +303,14 @@ async fn use__should_be_stored_and_divided_at_its_largest() -> anyhow::Result<()
     assert!(paid.opened);
     assert!(stored(&harness, &hub.0).await? - before <= storage_cost(USE_BYTES).0);
     let redeemed = redeem(&harness, &payer, paid.escrow_id, 1, &listing, PER_USE).await?.ok()?;
-    println!("a voucher divided among 16: {} Tgas in all", redeemed.total_tgas);
     assert!(redeemed.json::<bool>()?);
-    let burnt: u64 = redeemed.burnt_gas.iter().map(|(_, gas)| gas).sum();
-    // What the longest names and the most parts add to the 2.9 Tgas of a voucher for two.
-    assert!(burnt <= 3 * TGAS + TGAS / 2, "{burnt} gas");
-    for person in &people {
-        claim(&harness, paid.escrow_id, person).await?;
-        assert_eq!(in_billing(&harness, &person.account).await?, after_fee(part_of(&listing, PER_USE, person)), "{}", person.account);
+    let (billing, split) = (harness.billing(), lineage_split(&listing).expect("fifteen ancestors"));
+    harness.call(&payer, &billing.open_split(split.shares(), split_deposit(split.shares().len()))).await?.ok()?;
+    harness.call(&payer, &billing.claim(paid.escrow_id, &split.account())).await?.ok()?;
+    take_shares(&harness, &payer, &listing).await?;
+    for (account, part) in net_parts(&listing, PER_USE) {
+        assert_eq!(in_billing(&harness, &account).await?, part, "{account}");
     }
+    assert_eq!(in_billing(&harness, &split.account()).await?, Amount::ZERO, "all of it was due to somebody");
     Ok(())
 }

@@ -3,12 +3,12 @@
 use crate::shops::*;
 use starling_contract_api::{
     Call, ONE_YOCTO, TGAS,
-    billing::ACCOUNT_BYTES,
+    billing::{ACCOUNT_BYTES, split_deposit},
     hub::{LISTING_BYTES, ListingEvent, MAX_LICENCES_PAGE, PublishArgs},
     payment::{LICENCE_BYTES, PayResult, PaymentMsg, PaymentOffered, storage_cost},
 };
 use starling_primitives::{Amount, Asset, AssetName, EscrowId, RunId, Text};
-use starling_protocol::listing::{self, Category, File, Kind, MAX_FILES};
+use starling_protocol::listing::{self, Category, File, Kind, MAX_FILES, lineage_split};
 
 /// More listings than a page takes.
 const LISTED: u64 = 11;
@@ -155,16 +155,25 @@ async fn storage__should_be_covered_at_its_largest() -> anyhow::Result<()> {
         (stored(&harness, &hub.0).await? - before) / storage_cost(1).0,
         bought.total_tgas
     );
-    // The ancestors are not registered in billing: what they earned waits for them.
-    let parts = listing::split(&harness.view(&hub.listing(&name)).await?.expect("it is listed"), PRICE);
+    // Nobody of them is registered in billing: what they earned waits for them.
+    let listing = harness.view(&hub.listing(&name)).await?.expect("it is listed");
+    let parts = net_parts(&listing, PRICE);
     assert_eq!(parts.len(), 5);
     let result: PayResult = bought.json()?;
     let waiting = harness.view(&harness.billing().escrow(result.escrow_id)).await?.expect("something lies in it");
-    assert_eq!(Amount::sum(parts.iter().map(|(_, amount)| after_fee(*amount)))?, waiting.escrow.locked());
-    let first = harness.registered("someone.starling", 5).await?;
-    harness.call(&first, &harness.billing().storage_deposit(Some(&parts[0].0), true, storage_cost(ACCOUNT_BYTES))).await?.ok()?;
-    harness.call(&first, &harness.billing().claim(result.escrow_id, &parts[0].0)).await?.ok()?;
-    assert_eq!(in_billing(&harness, &parts[0].0).await?, after_fee(parts[0].1));
+    assert_eq!(Amount::sum(parts.iter().map(|(_, amount)| *amount))?, waiting.escrow.locked());
+    let (first, billing) = (harness.registered("someone.starling", 5).await?, harness.billing());
+    for (account, _) in &parts {
+        harness.call(&first, &billing.storage_deposit(Some(account), true, storage_cost(ACCOUNT_BYTES))).await?.ok()?;
+    }
+    let split = lineage_split(&listing).expect("four ancestors");
+    harness.call(&first, &billing.open_split(split.shares(), split_deposit(split.shares().len()))).await?.ok()?;
+    harness.call(&first, &billing.claim(result.escrow_id, &split.account())).await?.ok()?;
+    harness.call(&first, &billing.claim(result.escrow_id, name.publisher())).await?.ok()?;
+    take_shares(&harness, &first, &listing).await?;
+    for (account, part) in &parts {
+        assert_eq!(in_billing(&harness, account).await?, *part, "{account}");
+    }
     Ok(())
 }
 

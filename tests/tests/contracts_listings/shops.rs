@@ -2,13 +2,16 @@
 
 use starling_contract_api::{
     View,
-    billing::{ACCOUNT_BYTES, Billing},
+    billing::{ACCOUNT_BYTES, Billing, split_deposit},
     events,
     hub::{HUB_STANDARD, LISTING_BYTES, ListingEvent, Listings, PublishArgs},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
 };
 use starling_primitives::{AccountId, Amount, Asset, AssetName, BasisPoints, Hash32, RunId};
-use starling_protocol::listing::{self, Category, File, Kind};
+use starling_protocol::{
+    listing::{self, Category, File, Kind, Listing, lineage_split},
+    split::Split,
+};
 use starling_tests::{Actor, Answer, FEE, Harness};
 
 pub(crate) const PRICE: Amount = Amount(2_000_000_000_000_000_000_000_007);
@@ -67,6 +70,30 @@ pub(crate) async fn buy_within(
     let registration = if registered { Amount::ZERO } else { storage_cost(ACCOUNT_BYTES) };
     let deposit = Amount::sum([amount, args.storage, Billing::pay_storage(), registration])?;
     harness.call(buyer, &harness.billing().pay(&args, deposit)).await
+}
+
+/// Opens the split of a listing's ancestors, and takes what is due to each of them.
+pub(crate) async fn take_shares(harness: &Harness, opener: &Actor, listing: &Listing) -> anyhow::Result<()> {
+    let (billing, split) = (harness.billing(), lineage_split(listing).expect("more ancestors than a payment names"));
+    harness.call(opener, &billing.open_split(split.shares(), split_deposit(split.shares().len()))).await?.ok()?;
+    for share in split.shares() {
+        harness.call(opener, &billing.take_share(&split.account(), &share.account, &listing.asset)).await?.ok()?;
+    }
+    Ok(())
+}
+
+/// What each gets of the first payment for a listing, after the fee: it is taken of each posting.
+pub(crate) fn net_parts(listing: &Listing, total: Amount) -> Vec<(AccountId, Amount)> {
+    let mut paid = listing::postings(listing, total, Split::account);
+    let rest = paid.pop().map(|posting| (posting.payee, after_fee(posting.total)));
+    let ancestors: Vec<_> = match lineage_split(listing) {
+        Some(split) => {
+            let due = split.due(&listing.asset, after_fee(paid[0].total)).expect("small");
+            split.shares().iter().map(|share| share.account.clone()).zip(due).collect()
+        }
+        None => paid.into_iter().map(|posting| (posting.payee, after_fee(posting.total))).collect(),
+    };
+    ancestors.into_iter().chain(rest).collect()
 }
 
 /// The purchase was refused by the shop in these words, and `billing` says so.

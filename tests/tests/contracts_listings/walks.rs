@@ -1,13 +1,16 @@
 //! Random walks over hub, market and `billing`: whoever calls whatever in whatever order, with answers that come too late or outside a payer's bounds, shops that refuse and
 //! tokens that fail, the books balance to the unit after each step, and in the end everyone has what is theirs.
 
+mod books;
+mod sharing;
+
 use crate::{metered, prices::with_tokens, shops::*};
 use starling_contract_api::{
     Call, ONE_YOCTO,
     billing::{Billing, EscrowView},
     events::BillingEvent,
     hub::{HUB_STANDARD, LISTING_BYTES, ListingEvent, Listings, MARKET_STANDARD, PublishArgs, RATING_BYTES},
-    payment::{LICENCE_BYTES, PayArgs, PaymentMsg, USE_BYTES, storage_cost},
+    payment::{LICENCE_BYTES, PayArgs, PaymentMsg, storage_cost},
 };
 use starling_localnet::BlockMode;
 use starling_primitives::{Amount, Asset, AssetName, DurationMs, EscrowId};
@@ -82,6 +85,7 @@ impl Walk {
             spare: [0; 2],
         };
         walk.spare = [walk.spare_of(0).await?, walk.spare_of(1).await?];
+        walk.join().await?;
         Ok(walk)
     }
 
@@ -115,8 +119,9 @@ impl Walk {
         if self.names.is_empty() || self.chance(30) {
             return Ok((0, AssetName::new(self.people[0].account.clone(), "nothing")?));
         }
-        let place = self.place(self.names.len())?;
-        Ok(self.names[place].clone())
+        // Often what three ancestors share.
+        let place = if self.chance(4) { 3 + 4 * self.place(2)? } else { self.place(self.names.len())? };
+        self.names.get(place).cloned().ok_or_else(|| anyhow::anyhow!("nothing is joined"))
     }
 
     /// A listing of which an account holds a licence, if it holds one.
@@ -134,19 +139,12 @@ impl Walk {
         self.harness.escrows_of_all(&self.people).await
     }
 
-    /// What a shop holds above what its storage costs and the yoctos that stayed.
-    async fn spare_of(&self, shop: usize) -> anyhow::Result<u128> {
-        let account = &self.shops[shop].0;
-        let spent = stored(&self.harness, account).await? + self.shop_yoctos[shop];
-        self.harness.balance(account).await?.0.checked_sub(spent).ok_or_else(|| anyhow::anyhow!("{account} lacks what its storage costs"))
-    }
-
     /// Any call by anyone who could mean it, sensible or not.
     async fn next(&mut self) -> anyhow::Result<Step> {
         let billing = self.harness.billing();
         let mut actor = self.anyone()?;
         let mut late = false;
-        let call = match self.below(30) {
+        let call = match self.below(34) {
             0..=3 => self.publication()?,
             4..=12 => {
                 let payment = self.payment(&actor).await?;
@@ -169,7 +167,7 @@ impl Walk {
                 }
                 self.shops[shop].delist(&name)
             }
-            19 => {
+            19 | 32 => {
                 let (shop, name) = self.any_listing()?;
                 self.shops[shop].take_licence(&name, storage_cost(LICENCE_BYTES))
             }
@@ -207,6 +205,7 @@ impl Walk {
                 self.manner = ["honest", "honest", "fails", "lies"][self.place(4)?];
                 self.usd.set_manner(self.manner)
             }
+            29..=31 => self.sharing().await?,
             _ => {
                 actor = self.harness.owner.clone();
                 let shop = self.place(2)?;
@@ -225,7 +224,7 @@ impl Walk {
     fn publication(&mut self) -> anyhow::Result<Call> {
         let shop = self.place(2)?;
         let mut parents = Vec::new();
-        for _ in 0..self.below(3) {
+        for _ in 0..self.below(5) {
             let (of, name) = self.any_listing()?;
             if of == shop && !parents.contains(&name) {
                 parents.push(name);
@@ -381,37 +380,13 @@ impl Walk {
                         self.pending.push((shop, metered.escrow_id));
                         None
                     }
-                    ListingEvent::LicenceGranted { licence } => licence.escrow_id,
-                    ListingEvent::UseOpened { metered } => Some(metered.escrow_id),
-                    ListingEvent::PaymentForgotten { escrow_id } => Some(escrow_id),
+                    ListingEvent::LicenceGranted { escrow_id }
+                    | ListingEvent::UseOpened { escrow_id }
+                    | ListingEvent::PaymentForgotten { escrow_id } => Some(escrow_id),
                     _ => None,
                 };
                 self.pending.retain(|(_, escrow)| Some(*escrow) != settled);
             }
-        }
-        Ok(())
-    }
-
-    /// The books of `billing` in both assets to the unit; each shop holds what its storage costs, and what was forwarded with payments that wait there.
-    async fn check(&self, reserve: Amount, after: &str) -> anyhow::Result<()> {
-        let now = (self.harness.token_surplus(&self.usd).await?, surplus(&self.harness).await?);
-        let expected = (Amount(self.lied), Amount(reserve.0 + self.yoctos));
-        anyhow::ensure!(now == expected, "{after} left {now:?}, not {expected:?}");
-        for shop in 0..2 {
-            let waiting = self.pending.iter().filter(|(of, _)| *of == shop).count() as u128;
-            let spare = self.spare_of(shop).await?;
-            let most = self.spare[shop] + waiting * storage_cost(LICENCE_BYTES.max(USE_BYTES)).0;
-            anyhow::ensure!(
-                (self.spare[shop]..=most).contains(&spare),
-                "{after} left {} with {spare} above its storage, not {}; {waiting} payments wait",
-                self.shops[shop].0,
-                self.spare[shop]
-            );
-        }
-        for view in self.escrows().await? {
-            let escrow = &view.escrow;
-            let sum = Amount::sum([escrow.available(), escrow.pending(), escrow.posted(), escrow.refunded])?;
-            anyhow::ensure!(sum == escrow.deposited, "{after} left escrow {} unbalanced: {escrow:?}", view.id);
         }
         Ok(())
     }
@@ -434,11 +409,14 @@ impl Walk {
         }
         let dave = self.people[3].clone();
         self.harness.add_storage_credit(&dave, Amount::from_near(1)).await?;
+        let splits = self.open_splits().await?;
         for view in self.escrows().await? {
-            for call in [billing.close(view.id), billing.void(view.id), billing.claim(view.id, &dave.account)] {
+            let claims = splits.iter().map(|split| billing.claim(view.id, &split.account()));
+            for call in [billing.close(view.id), billing.void(view.id), billing.claim(view.id, &dave.account)].into_iter().chain(claims) {
                 self.make(&Step { actor: owner.clone(), call, late: false }).await?;
             }
         }
+        self.take_all(&splits).await?;
         for person in [self.people.clone(), vec![owner.clone()]].concat() {
             self.harness.tell(&usd.mint(&person.account, Amount::ZERO)).await?;
             let fees = person.account == owner.account;
@@ -460,7 +438,18 @@ async fn walk(seed: u64) -> anyhow::Result<()> {
         walk.make(&step).await?;
         walk.check(reserve, &format!("seed {seed}, step {number}: {} by {}", step.call.method, step.actor.account)).await?;
     }
-    let wanted = ["publish", "pay", "pay_from_balance", "ft_transfer_call", "redeem", "rate", "set_price", "take_licence"];
+    let wanted = [
+        "publish",
+        "pay",
+        "pay_from_balance",
+        "ft_transfer_call",
+        "redeem",
+        "rate",
+        "set_price",
+        "take_licence",
+        "open_split",
+        "take_share",
+    ];
     walk.tally.finish(&format!("{seed} through the shops, whose token kept {}", walk.lied), &wanted)?;
     walk.end().await?;
     anyhow::ensure!(walk.pending.is_empty(), "the shops keep {:?}", walk.pending);

@@ -11,9 +11,9 @@ use starling_contract_api::{
     payment::{PayArgs, PayResult, PaymentMsg, PaymentOffered},
     upgrade::{UPGRADE_METHOD, Upgrades},
 };
-use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, RunId, Text};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, OfferId, RunId, Text};
 use starling_protocol::{
-    escrow::Posting,
+    escrow::{Posting, Share},
     lease::LeaseTerms,
     meter::Meter,
     node::{Capability, DeviceKind},
@@ -34,6 +34,7 @@ const VIEWS: &[&str] = &[
     "storage_balance_of",
     "storage_balance_bounds",
     "storage_price",
+    "split",
     "escrow",
     "escrows_of",
     "node",
@@ -249,11 +250,17 @@ impl Scene {
             compute.settle_run(RunId(1)),
             compute.stop_run(RunId(2)),
             compute.stop_run(RunId(3)),
+            billing.open_split(&[share(&self.coordinator.account)?, share(&self.node.provider.account)?], near),
+            billing.take_share(&self.node.provider.account, &self.coordinator.account, &Asset::Near),
             billing.withdraw(None),
             billing.storage_withdraw(None),
             billing.storage_unregister(),
         ])
     }
+}
+
+fn share(account: &AccountId) -> anyhow::Result<Share> {
+    Ok(Share { account: account.clone(), part: BasisPoints::new(100)? })
 }
 
 #[tokio::test]
@@ -305,7 +312,7 @@ async fn coordinator__should_get_nothing_whatever_it_calls() -> anyhow::Result<(
     let left = Amount::sum([harness.balance(&coordinator.account).await?, free(harness, &coordinator.account).await?])?;
     assert!(left.0 + burnt <= start.0, "the coordinator gained {}", left.0 + burnt - start.0);
     let earned = Amount::from_millinear(90);
-    let net = Amount(earned.0 - earned.fraction_ceil(starling_primitives::BasisPoints::new(starling_tests::FEE)?).0);
+    let net = Amount(earned.0 - earned.fraction_ceil(BasisPoints::new(starling_tests::FEE)?).0);
     assert_eq!(free(harness, &node.provider.account).await?, node_start.checked_add(net)?, "the node's pay is the node's");
     assert_eq!(free(harness, &tenant.account).await?, tenant_start);
     assert_eq!(surplus(harness).await?, Amount(reserve.0 + yoctos));

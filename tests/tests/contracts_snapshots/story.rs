@@ -20,7 +20,7 @@ use starling_primitives::{Amount, Asset, AssetName, BasisPoints, DurationMs, Esc
 use starling_protocol::{
     escrow::{Authority, Bounds, OpenTerms},
     lease::LeaseTerms,
-    listing::{Category, File, Kind, Stars},
+    listing::{Category, File, Kind, Stars, lineage_split},
     signing::{LeaseStatement, Role, Voucher},
     upgrade::UPGRADE_DELAY,
 };
@@ -262,6 +262,19 @@ impl Story {
         self.make(alice, &hub.take_licence(&free, storage_cost(LICENCE_BYTES))).await?;
         self.make(alice, &hub.rate(&free, Stars::new(4)?, &"It compiles.".parse()?, storage_cost(RATING_BYTES))).await?;
         self.make(bob, &hub.set_price(&free, &Asset::Near, Amount(7), None, ONE_YOCTO)).await?;
+        // What three ancestors share is split.
+        let others = [alice, &self.nodes[0].provider, &self.nodes[1].provider];
+        for other in others {
+            self.make(other, &publish("part", Amount::ZERO, Vec::new())?).await?;
+        }
+        let parts = others.iter().map(|other| AssetName::new(other.account.clone(), "part")).collect::<Result<Vec<_>, _>>()?;
+        self.make(bob, &publish("joined", Amount::from_near(1), parts)?).await?;
+        let joined = AssetName::new(bob.account.clone(), "joined")?;
+        let listing = self.harness.view(&hub.listing(&joined)).await?.context("it is listed")?;
+        let split = lineage_split(&listing).context("three ancestors")?;
+        self.make(bob, &self.harness.billing().open_split(split.shares(), Amount::from_millinear(100))).await?;
+        self.pay(Amount::from_near(1), PaymentMsg::Licence { name: joined }).await?;
+        self.make(bob, &self.harness.billing().take_share(&split.account(), &alice.account, &Asset::Near)).await?;
         self.make(bob, &hub.delist(&base)).await?;
         self.forgettable.1 = returned;
         Ok(())

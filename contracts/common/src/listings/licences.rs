@@ -1,11 +1,11 @@
 //! Licences: bought once, or taken where they cost nothing.
 
 use super::{LicenceRecord, LicenceState, Purchase, Shelf, ShelfError, Sold, payments::may_open_until};
-use crate::{env, left_of};
+use crate::{env, left_of, split_account};
 use starling_contract_api::{hub::ListingEvent, payment::PaymentOffered};
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, TimestampMs};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, EscrowId, TimestampMs};
 use starling_protocol::{
-    escrow::{Authority, OpenTerms, Posting},
+    escrow::{Authority, OpenTerms},
     listing::{self, Listing, ListingError},
 };
 
@@ -66,16 +66,21 @@ impl Shelf {
     }
 
     /// Grants a pending licence. Gives the stored bytes before the licence was written.
-    pub(super) fn grant_licence(&mut self, name: AssetName, holder: &AccountId) -> Result<(ListingEvent, u64), ShelfError> {
+    pub(super) fn grant_licence(
+        &mut self,
+        name: AssetName,
+        holder: &AccountId,
+        escrow_id: EscrowId,
+    ) -> Result<(ListingEvent, u64), ShelfError> {
         let mut record = self.record(&name)?;
         record.listing.sold = record.listing.sold.saturating_add(1);
         self.listings.insert(&name, &record);
         let usage = env::storage_usage();
-        let key = (name.clone(), holder.clone());
-        let mut licence = self.licences.get(&key).ok_or_else(|| ShelfError::NoSuchListing(name.clone()))?;
+        let key = (name, holder.clone());
+        let mut licence = self.licences.get(&key).ok_or_else(|| ShelfError::NoSuchListing(key.0.clone()))?;
         licence.state = LicenceState::Granted;
         self.licences.insert(&key, &licence);
-        Ok((ListingEvent::LicenceGranted { licence: licence.licence(name, holder.clone()) }, usage))
+        Ok((ListingEvent::LicenceGranted { escrow_id }, usage))
     }
 
     /// Stores a licence at its place in the holder's list; a new place is counted.
@@ -134,8 +139,8 @@ impl LicenceRecord {
         let LicenceState::Pending { expires_at } = self.state else {
             return None;
         };
-        let parts = listing::split(listing, self.price).into_iter().filter(|(_, amount)| *amount > Amount::ZERO);
-        let postings: Vec<Posting> = parts.map(|(payee, total)| Posting { payee, total }).collect();
+        let mut postings = listing::postings(listing, self.price, split_account);
+        postings.retain(|posting| posting.total > Amount::ZERO);
         Some(OpenTerms {
             authority: Authority::Arbiter,
             expires_at,

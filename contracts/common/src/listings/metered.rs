@@ -1,7 +1,7 @@
 //! Metered use: a deposit that vouchers of the payer's key draw on, divided among publisher and ancestors by `billing`.
 
 use super::{Purchase, Shelf, ShelfError, Sold, UseRecord};
-use crate::{env, left_of};
+use crate::{env, left_of, split_account};
 use starling_contract_api::{
     hub::{ListingEvent, MeteredUse},
     payment::PaymentOffered,
@@ -43,8 +43,8 @@ impl Shelf {
     /// Opens a use, in the place of the holder's last one. Gives the stored bytes before.
     pub(super) fn open_use(&mut self, name: AssetName, holder: &AccountId, record: UseRecord) -> (ListingEvent, u64) {
         let usage = env::storage_usage();
-        self.uses.insert(&(name.clone(), holder.clone()), &record);
-        (ListingEvent::UseOpened { metered: record.metered_use(name, holder.clone()) }, usage)
+        self.uses.insert(&(name, holder.clone()), &record);
+        (ListingEvent::UseOpened { escrow_id: record.escrow_id }, usage)
     }
 
     /// Removes a use that is over. Gives its storage deposit.
@@ -76,7 +76,7 @@ impl Shelf {
 impl UseRecord {
     /// The escrow's terms, the same whenever they are asked for: a listing's shares never change.
     pub(super) fn open_terms(&self, listing: &Listing, voucher: PublicKey) -> Option<OpenTerms> {
-        let parts = listing::parts(listing);
+        let parts = listing::named(listing, split_account);
         Some(OpenTerms {
             authority: Authority::Voucher(voucher),
             expires_at: self.until,

@@ -39,7 +39,7 @@ impl Shelf {
         };
         self.purchases.remove(&escrow_id);
         let (event, usage) = match sold {
-            Sold::Licence => self.grant_licence(name, &holder)?,
+            Sold::Licence => self.grant_licence(name, &holder, escrow_id)?,
             Sold::Use { record, .. } => self.open_use(name, &holder, record),
         };
         // A licence of an older form may take more than it did: less comes back then.

@@ -23,7 +23,12 @@ pub struct Share {
 ///
 /// A figure is less than one unit for each part before it away from its exact share; the rest is never below its own.
 pub fn divide(total: Amount, parts: impl IntoIterator<Item = BasisPoints>) -> (Vec<Amount>, Amount) {
-    let (mut left, mut left_bps) = (total.0, u128::from(BasisPoints::ONE.get()));
+    cut(total, BasisPoints::ONE, parts)
+}
+
+/// As [`divide`], where the parts are parts of `whole`: where they sum to it, nothing is left.
+pub(crate) fn cut(total: Amount, whole: BasisPoints, parts: impl IntoIterator<Item = BasisPoints>) -> (Vec<Amount>, Amount) {
+    let (mut left, mut left_bps) = (total.0, u128::from(whole.get()));
     let cut = |part: BasisPoints| {
         let bps = u128::from(part.get()).min(left_bps);
         let amount = match left_bps {

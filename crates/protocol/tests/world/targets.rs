@@ -15,6 +15,7 @@ use starling_protocol::{
     price::{HOLDBACK, quote_lease},
     run::{self, Member, Run, RunState, RunTerms},
     signing::Domain,
+    split::Split,
 };
 use std::collections::BTreeMap;
 
@@ -132,9 +133,11 @@ impl Targets {
                 let listing = self.listings.iter().find(|listing| listing.name == name)?;
                 let bought = listing::buy(listing, &escrow.asset, amount);
                 coverage.note("listing", state_of(listing), "buy", bought.is_ok());
-                let parts: Vec<_> = bought.ok()?.into_iter().filter(|(_, amount)| !amount.is_zero()).collect();
-                assert_eq!(Amount::sum(parts.iter().map(|(_, part)| *part)), Ok(amount), "a licence's price is split to the last unit");
-                let postings: Vec<Posting> = parts.into_iter().map(|(payee, total)| Posting { payee, total }).collect();
+                bought.ok()?;
+                let postings: Vec<Posting> =
+                    listing::postings(listing, amount, Split::account).into_iter().filter(|posting| !posting.total.is_zero()).collect();
+                let sum = Amount::sum(postings.iter().map(|posting| posting.total));
+                assert_eq!(sum, Ok(amount), "a licence's price is split to the last unit");
                 let max_payees = u16::try_from(postings.len()).ok()?;
                 (Purpose::Licence(name), OpenTerms { holdback: BasisPoints::ZERO, max_payees, postings, close: true, ..terms })
             }
