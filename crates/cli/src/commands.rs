@@ -7,6 +7,7 @@ use crate::{
     output::Output,
     pay::{self, Payment, pay},
     profile::{Context, Profile},
+    royalties::pages,
     train::{TrainOptions, acknowledge, now, start, watch},
     verify::{Artifacts as _, Folder},
 };
@@ -170,30 +171,16 @@ pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Out
     Ok(())
 }
 
-/// All models that are on the list, page by page.
+/// All models that are on the list.
 async fn listed(context: &Context) -> Result<Vec<Listing>> {
-    let (mut from, mut all) = (0, Vec::new());
-    loop {
-        let page = context.rpc.view(&context.hub().listings(None, from, MAX_LISTINGS_PAGE)).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        from += u64::try_from(page.len())?;
-        all.extend(page.into_iter().filter(|listing| !listing.delisted));
-    }
+    let mut all = pages(context, |from| context.hub().listings(None, from, MAX_LISTINGS_PAGE)).await?;
+    all.retain(|listing| !listing.delisted);
+    Ok(all)
 }
 
-/// All versions of a model, page by page.
+/// All versions of a model.
 async fn versions(context: &Context, name: &AssetName) -> Result<Vec<Version>> {
-    let (mut from, mut all) = (0, Vec::new());
-    loop {
-        let page = context.rpc.view(&context.hub().versions(name, from, u32::MAX)).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        from += u32::try_from(page.len())?;
-        all.extend(page);
-    }
+    pages(context, |from| context.hub().versions(name, u32::try_from(from).unwrap_or(u32::MAX), u32::MAX)).await
 }
 
 pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> Result<()> {

@@ -14,6 +14,7 @@ mod pay;
 mod profile;
 mod receipt;
 mod reclaim;
+mod royalties;
 mod standalone;
 mod story;
 mod train;
@@ -129,6 +130,12 @@ enum Command {
     },
     /// Pay for metered uses of a model or tool, each good for one lease.
     Use(uses::UseArgs),
+    /// Show what is due to you of works that are made from yours by more than two.
+    Royalties {
+        /// Take it to your balance in billing.
+        #[arg(long)]
+        take: bool,
+    },
     /// Co-sign as a delegate for the leases whose payments name your key: a service for tenants who cannot keep a program open.
     Meter(delegate::MeterArgs),
     /// Free escrows over the chain alone, coordinator and nodes gone.
@@ -242,6 +249,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Verify { run: Some(run), artifacts, .. } => commands::verify(&open()?, run, artifacts, out).await,
         Command::Verify { .. } => anyhow::bail!("name a run, or a --receipt"),
         Command::Use(args) => uses::buy(&open()?, &args, out).await,
+        Command::Royalties { take } => royalties::royalties(&open()?, take, out).await,
         Command::Meter(args) => delegate::meter(&open()?, &args, out).await,
         Command::Reclaim { escrow, acknowledge } => reclaim::reclaim(&open()?, escrow, acknowledge, out).await,
         Command::Withdraw { near } => reclaim::withdraw(&open()?, near, out).await,
