@@ -20,13 +20,14 @@ use leptos_router::{
     hooks::{use_navigate, use_query_map},
 };
 use starling_contract_api::{
+    billing::{Billing, split_deposit},
     hub::{Licence, Listings},
     payment::PaymentMsg,
 };
 use starling_http_api::network::NetworkInfo;
 use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs};
 use starling_protocol::{
-    listing::{Category, Kind, Listing, split},
+    listing::{Category, Kind, Listing, lineage_split, split},
     price::quote_purchase,
 };
 use std::time::Duration;
@@ -300,5 +301,17 @@ pub(crate) async fn publish(shared: Shared, args: starling_contract_api::hub::Pu
     let name = AssetName::new(account, &args.slug).map_err(|error| Failure::new("name", error.to_string()))?;
     let storage = chain::view(&network.rpc_url, &contract.storage_price()).await?;
     wallet::send(&contract.publish(&args, storage)).await?;
+    open_split(&network, &contract, &name).await?;
     Ok(name)
+}
+
+/// Opens the split of a new listing's ancestors, where a payment names it and nobody has opened it: so each sale's royalties reach it at once.
+async fn open_split(network: &NetworkInfo, contract: &Listings, name: &AssetName) -> Outcome<()> {
+    let listing = chain::view(&network.rpc_url, &contract.listing(name)).await?;
+    let Some(split) = listing.as_ref().and_then(lineage_split) else { return Ok(()) };
+    let billing = Billing(network.deployment.billing.clone());
+    if chain::view(&network.rpc_url, &billing.split(&split.account())).await?.is_none() {
+        wallet::send(&billing.open_split(split.shares(), split_deposit(split.shares().len()))).await?;
+    }
+    Ok(())
 }
