@@ -113,6 +113,8 @@ fn could_not_start(why: String, mut last_lines: Vec<String>) -> Ended {
 struct Told {
     started: Option<Instant>,
     ended: Option<u8>,
+    /// When it was last listened to: what comes later is taking down, not running.
+    heard: Option<Instant>,
     /// It said nothing more and will not.
     closed: bool,
 }
@@ -236,7 +238,8 @@ impl Run {
             Reason::Signal { number } => Some(format!("it was ended by signal {number}")),
             Reason::Finished { .. } | Reason::CouldNotStart { .. } => None,
         });
-        let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ran = told.heard.map_or(Duration::ZERO, |heard| heard.saturating_duration_since(started));
+        let wall_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
         Ended { reason, last_lines, peak_memory_bytes: self.group.peak_memory_bytes(), cpu_ms: self.group.cpu_ms(), wall_ms }
     }
 }
@@ -250,6 +253,7 @@ fn listen(socket: &mut UnixStream, unread: &mut Vec<u8>, told: &mut Told) {
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted) => {}
         Err(_) => told.closed = true,
     }
+    told.heard = Some(Instant::now());
     while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
         let line: Vec<u8> = unread.drain(..=end).collect();
         match std::str::from_utf8(&line).unwrap_or_default().trim_end() {

@@ -37,7 +37,7 @@ fn start__should_give_the_work_folder_and_bring_back_the_outputs() {
     assert_eq!(std::fs::read_to_string(work.path().join("outputs/a/copy")).unwrap(), "seven");
     assert!(!work.path().join("private").exists() && !work.path().join("outputs/etc").exists());
     assert!(ended.last_lines.iter().any(|line| line.contains("outputs/etc")), "{ended:?}");
-    assert!(ended.peak_memory_bytes > 0 && ended.wall_ms > 0, "{ended:?}");
+    assert!(ended.peak_memory_bytes > 0, "{ended:?}");
     assert_eq!(std::fs::read_dir(home.path().join("cells")).unwrap().count(), 0, "nothing is left of the job");
 }
 
@@ -63,6 +63,7 @@ fn wait__should_say_which_limit_ended_a_command() {
         }
         let (_, ended) = run(&sandbox, &order);
         assert_eq!(ended.reason, expected, "{script}: {ended:?}");
+        assert!(expected != Reason::TimeLimit || (300..5000).contains(&ended.wall_ms), "{ended:?}");
         assert!(!ended.last_lines.is_empty() || expected == Reason::Finished { code: 7 }, "{script}: {ended:?}");
     }
 }
