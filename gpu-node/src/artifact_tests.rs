@@ -88,3 +88,46 @@ fn evict__should_remove_the_longest_unused_and_never_the_one_in_use() {
     let left = ["old", "middle", "new", "used"].map(|name| path(name).exists());
     assert_eq!(left, [false, false, true, true]);
 }
+
+/// Takes one upload whole, and gives its head and body.
+async fn take_upload(listener: TcpListener, answer: Vec<u8>) -> (String, Vec<u8>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut request, mut part) = (Vec::new(), [0; 8 * 1024]);
+    loop {
+        let read = stream.read(&mut part).await.unwrap();
+        request.extend_from_slice(&part[..read]);
+        let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("its length is told").trim().parse();
+        if request.len() >= end + 4 + length.unwrap_or(usize::MAX) {
+            let told = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+            stream.write_all(&[told.as_bytes(), &answer].concat()).await.unwrap();
+            return (head, request.split_off(end + 4));
+        }
+    }
+}
+
+#[tokio::test]
+async fn transfers__should_keep_the_rates_that_the_owner_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Arc<[u8]> = (0..48 * 1024_u32).map(|place| place.to_le_bytes()[0]).collect();
+    let limited = |origin: &str| {
+        let limits = Limits { max_upload_kib_per_second: Some(96), max_download_kib_per_second: Some(96), ..Limits::default() };
+        ArtifactStore { rates: Rates::of(&limits), ..store(folder.path(), 1 << 20, origin) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let stored = serde_json::to_vec(&Stored { hash: hash_of(&bytes), bytes: 48 * 1024 }).unwrap();
+    let taken = tokio::spawn(take_upload(listener, stored));
+    let began = Instant::now();
+    limited(&origin).put(bytes.clone()).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    let (head, body) = taken.await.unwrap();
+    assert!(body == *bytes && !head.contains("transfer-encoding"), "{head}");
+
+    files::remove_if_there(&folder.path().join(hash_of(&bytes).to_string())).unwrap();
+    let (origin, _) = serve(vec![("200 OK", bytes.to_vec())]).await;
+    let began = Instant::now();
+    assert_eq!(limited(&origin).get(hash_of(&bytes)).await.unwrap(), bytes);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+}
