@@ -124,10 +124,8 @@ impl Artifacts {
 
     /// Whether the store answers.
     pub async fn check(&self) -> Result<(), ArtifactError> {
-        match self.store.head(&Path::from("nothing-lies-here")).await {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.store.list_with_delimiter(None).await?;
+        Ok(())
     }
 
     /// Begins an upload or takes it up again: which chunks are to be sent. What the caller owns already is whole.

@@ -30,6 +30,58 @@ const ROOM: u64 = 1 << 30;
 #[tokio::test]
 async fn upload__should_go_on_with_what_is_missing_and_give_back_whole_and_part() {
     let (_dir, artifacts) = store().await;
+    keep_and_give_back(&artifacts).await;
+}
+
+/// Said by the proof's server: `PUT` of a bucket makes it.
+async fn make_bucket(address: &str, bucket: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut line = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("PUT /{bucket} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    line.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+#[ignore = "wants a server that speaks S3: cargo xtask prove stores"]
+async fn s3__should_keep_what_local_files_keep() {
+    let address = std::env::var("STARLING_S3_ADDRESS").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    std::fs::write(&key_file, "an-id\n a-secret \n").unwrap();
+    make_bucket(&address, "starling").await;
+    let config = |bucket: &str, prefix: &str| StoreConfig {
+        bucket: bucket.to_owned(),
+        endpoint: Some(format!("http://{address}")),
+        region: Some("eu-central-1".to_owned()),
+        prefix: prefix.to_owned(),
+        key_file: Some(key_file.clone()),
+        allow_http: true,
+    };
+    for (number, url) in [None, Some(crate::db::cluster::new_database().await)].into_iter().enumerate() {
+        let db = match url {
+            None => Db::open(&dir.path().join("db.sqlite")).await.unwrap(),
+            Some(url) => Db::open_postgres(&url).await.unwrap(),
+        };
+        let artifacts = Artifacts::s3(&config("starling", &format!("coordinator-{number}")), db.clone()).unwrap();
+        artifacts.check().await.unwrap();
+        keep_and_give_back(&artifacts).await;
+        let whole = bytes(2 * CHUNK_BYTES + 5);
+        let hash = hash_of(&whole);
+        artifacts.remove(hash, 3).await.unwrap();
+        artifacts.remove(hash, 3).await.unwrap();
+        assert!(matches!(artifacts.get(hash).await, Err(ArtifactError::Missing(_))));
+        let absent = Artifacts::s3(&config("absent", ""), db).unwrap();
+        assert!(matches!(absent.check().await, Err(ArtifactError::Store(_))), "a bucket that is not there is said at the start");
+    }
+    std::fs::write(&key_file, "only-an-id").unwrap();
+    let (_other, artifacts) = store().await;
+    assert!(matches!(Artifacts::s3(&config("starling", ""), artifacts.db), Err(ArtifactError::Settings(_))));
+}
+
+async fn keep_and_give_back(artifacts: &Artifacts) {
     for length in [0, 10, CHUNK_BYTES, 2 * CHUNK_BYTES + 5] {
         let whole = bytes(length);
         let manifest = Manifest::of(&whole);

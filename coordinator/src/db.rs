@@ -5,6 +5,7 @@ mod artifact;
 pub(crate) mod cluster;
 mod fact;
 mod history;
+mod lead;
 mod login;
 mod outbox;
 mod upload;
@@ -29,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("../migrations/0002_metered_uses.sql"), ""),
     (include_str!("../migrations/0003_changes_by_asset.sql"), include_str!("../migrations/0003_changes_by_asset.sqlite.sql")),
     (include_str!("../migrations/0004_uploads.sql"), ""),
+    (include_str!("../migrations/0005_leads.sql"), ""),
 ];
 /// Writers of one file wait for each other.
 const PREPARE_SQLITE: &str =

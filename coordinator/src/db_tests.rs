@@ -177,3 +177,23 @@ async fn use__should_be_made_once_made_and_counted_to_as_many_leases_as_were_pai
         assert_eq!(taken, [true, true, false, true]);
     }
 }
+
+#[tokio::test]
+async fn lead__should_have_one_holder_and_a_number_that_grows_with_each() {
+    let (_dir, databases) = both().await;
+    let span = starling_primitives::DurationMs(100);
+    for db in databases {
+        let at = |holder: &'static str, now| db.take_lead(holder, TimestampMs(now), span);
+        let (one, other) = tokio::join!(at("one", 1_000), at("other", 1_000));
+        let (first, second) = if one.unwrap().is_some() { ("one", "other") } else { ("other", "one") };
+        assert!(other.unwrap().is_some() == (first == "other"), "one of them has it");
+        assert_eq!(at(first, 1_080).await.unwrap(), Some(1), "its holder renews it");
+        assert_eq!(at(second, 1_180).await.unwrap(), None, "it is held to its end");
+        assert_eq!(at(second, 1_181).await.unwrap(), Some(2));
+        assert_eq!(at(first, 1_182).await.unwrap(), None, "who lost it sees that");
+        db.leave_lead(first).await.unwrap();
+        assert_eq!(at(first, 1_183).await.unwrap(), None, "nobody gives up what another holds");
+        db.leave_lead(second).await.unwrap();
+        assert_eq!(at(first, 1_184).await.unwrap(), Some(3));
+    }
+}

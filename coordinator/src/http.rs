@@ -10,6 +10,7 @@ mod login;
 mod market;
 mod metrics;
 mod node;
+mod openapi;
 mod prepare;
 mod run;
 
@@ -126,6 +127,7 @@ pub fn router(app: App) -> Router {
         .route(path::LEASE_EVENTS, get(events::lease))
         .route(path::LEASE_STATEMENT, get(lease::statement).post(lease::sign))
         .route(path::HISTORY, get(market::history))
+        .route(openapi::PATH, get(openapi::answer))
         .layer(DefaultBodyLimit::max(MAX_JSON));
     let artifacts = Router::new()
         .route(path::ARTIFACT, put(artifact::put).get(artifact::get).delete(artifact::disown))

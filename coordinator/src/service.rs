@@ -12,6 +12,7 @@ use crate::{
     http::{App, operator_router, router},
     hub::Hub,
     outbox::Outbox,
+    secret,
     streams::Streams,
     vesting::Vesting,
 };
@@ -30,6 +31,8 @@ use tokio::{
     task::JoinSet,
 };
 
+/// A program that died holds its lead for so long.
+const LEAD: DurationMs = DurationMs::from_secs(4);
 /// Open requests have so long to end when the service stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
@@ -40,11 +43,18 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let account = signer.account().clone();
     let chain: Arc<dyn Chain> = Arc::new(RpcChain::new(&config.rpc_url, signer, config.deployment.clone()));
     check_network(&*chain, &config).await?;
+    let db = open_database(&config).await?;
+    let mut stop = std::pin::pin!(stop);
+    // A file has one program, which takes its own lead up again at once.
+    let holder = if config.database_url_file.is_some() { secret::random_hex::<8>() } else { "alone".to_owned() };
+    tokio::select! {
+        led = stand_by(&db, &holder) => led?,
+        () = &mut stop => return Ok(()),
+    }
+    // Only who works takes requests: a load balancer sees nobody where a program stands by.
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let origin = config.origin(address.port());
-
-    let db = open_database(&config).await?;
     let artifacts = open_artifacts(&config, &db).await?;
     let wake = Arc::new(Notify::new());
     let listings = [config.deployment.hub.clone(), config.deployment.market.clone()];
@@ -68,7 +78,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         outbox: outbox.clone(),
     };
     let (engine, commands) = Engine::new(tools.clone(), nodes).await?;
-    let auth = Auth::new(db, chain, hub, &origin, &config.deployment.chain_id, config.limits.logins_per_minute);
+    let auth = Auth::new(db.clone(), chain, hub, &origin, &config.deployment.chain_id, config.limits.logins_per_minute);
     // First it says that it is not ready, then it stops: a load balancer has time to send people elsewhere.
     let (draining, drains) = watch::channel(false);
     let (stopping, stopped) = watch::channel(false);
@@ -81,6 +91,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, drains, stopped.clone());
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(keep_lead(db.clone(), holder.clone()));
     tasks.spawn(observer.run());
     tasks.spawn(outbox.run());
     tasks.spawn(historian.run());
@@ -101,7 +112,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     tokio::select! {
         outcome = &mut server => return outcome.context("the service ended"),
         Some(ended) = tasks.join_next() => bail!("a part of the service ended: {ended:?}"),
-        () = stop => {}
+        () = &mut stop => {}
     }
     tracing::info!("stopping");
     draining.send_replace(true);
@@ -110,6 +121,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     if tokio::time::timeout(STOP_TIME, server).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
+    tasks.shutdown().await;
+    db.leave_lead(&holder).await?;
     Ok(())
 }
 
@@ -131,6 +144,37 @@ async fn check_network(chain: &dyn Chain, config: &Config) -> Result<()> {
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Waits until this program is the one that works on the database.
+async fn stand_by(db: &Db, holder: &str) -> Result<()> {
+    let mut said = false;
+    loop {
+        if let Some(number) = db.take_lead(holder, clock::now(), LEAD).await? {
+            tracing::info!(number, "this program works");
+            return Ok(());
+        }
+        if !said {
+            said = true;
+            tracing::info!("another program works on this database; standing by");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Renews the lead; ends when it is lost, and the service with it: another works now.
+async fn keep_lead(db: Db, holder: String) {
+    let mut renewed = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(LEAD.0 / 4)).await;
+        match db.take_lead(&holder, clock::now(), LEAD).await {
+            Ok(Some(_)) => renewed = tokio::time::Instant::now(),
+            Ok(None) => return,
+            // A database that is away for a moment is away for the others too.
+            Err(error) if renewed.elapsed() < Duration::from_millis(LEAD.0) => tracing::warn!(%error, "the lead cannot be renewed"),
+            Err(_) => return,
+        }
     }
 }
 
@@ -189,6 +233,28 @@ mod tests {
         let config = Config::load(&dir.path().join("c.toml")).unwrap();
         let refused = check_network(&FakeChain::default(), &config).await.unwrap_err().to_string();
         assert!(refused.contains("wrong network") && refused.contains("starling-test") && refused.contains("mainnet"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn program__should_stand_by_until_the_one_that_works_is_gone() {
+        let url = crate::db::cluster::new_database().await;
+        let (one, other) = (Db::open_postgres(&url).await.unwrap(), Db::open_postgres(&url).await.unwrap());
+        stand_by(&one, "one").await.unwrap();
+        let keeping = tokio::spawn(keep_lead(one, "one".to_owned()));
+        let mut waiting = tokio::spawn(async move {
+            stand_by(&other, "other").await.unwrap();
+            other
+        });
+        let longer_than_a_lead = Duration::from_millis(LEAD.0 + 1_500);
+        assert!(tokio::time::timeout(longer_than_a_lead, &mut waiting).await.is_err(), "it waits while the other works");
+        // As by kill -9: it renews nothing any more and says nothing.
+        keeping.abort();
+        let other = tokio::time::timeout(longer_than_a_lead, waiting).await.expect("it takes over").unwrap();
+        // One that comes to itself again sees that it lost the lead, and its service ends.
+        let late = keep_lead(Db::open_postgres(&url).await.unwrap(), "one".to_owned());
+        tokio::time::timeout(Duration::from_secs(3), late).await.expect("it ends");
+        other.leave_lead("other").await.unwrap();
+        tokio::time::timeout(Duration::from_secs(3), stand_by(&other, "third")).await.expect("it is given up at once").unwrap();
     }
 
     #[tokio::test]

@@ -1,15 +1,25 @@
 //! What the coordinator promises: whole uploads over broken lines, and nothing lost when processes are killed.
 
-use anyhow::{Result, bail};
+use std::{
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
 
 use super::Figure;
-use crate::command::{command, output};
+use crate::{
+    command::{command, output},
+    paths,
+};
 
 const UPLOAD_BYTES: u64 = 2_500_000_000;
 const UPLOAD_CUTS: u32 = 45;
 const UPLOAD_KILLS: u32 = 5;
-/// About four seconds each.
-const CHAOS_KILLS: u32 = 100;
+/// About three seconds each.
+const CHAOS_KILLS: u32 = 500;
 
 pub(super) fn uploads() -> Result<Vec<Figure>> {
     let settings = [
@@ -22,6 +32,37 @@ pub(super) fn uploads() -> Result<Vec<Figure>> {
 
 pub(super) fn chaos() -> Result<Vec<Figure>> {
     system_test("kills__", &[("STARLING_CHAOS_KILLS", CHAOS_KILLS.to_string())])
+}
+
+/// Python's `moto` is a server that speaks S3 and installs from its registry; the database is a real PostgreSQL too.
+pub(super) fn stores() -> Result<Vec<Figure>> {
+    let folder = paths::target().join("moto");
+    let programs = folder.join("bin");
+    if !programs.join("moto_server").exists() {
+        output(command("python3").args(["-m", "venv"]).arg(&folder))?;
+        output(command(programs.join("pip")).args(["install", "--quiet", "moto[s3,server]"]))?;
+    }
+    let version = output(command(programs.join("pip")).args(["show", "moto"]))?;
+    let version = version.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or("of unknown version").to_owned();
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut server = command(programs.join("moto_server"))
+        .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("moto_server cannot be started")?;
+    let started = Instant::now();
+    while TcpStream::connect(address).is_err() && started.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let mut cargo = command("cargo");
+    cargo.args(["test", "--quiet", "--package", "starling-coordinator", "--lib", "s3__", "--", "--ignored"]);
+    let said = output(cargo.env("STARLING_S3_ADDRESS", address.to_string()));
+    server.kill()?;
+    server.wait()?;
+    let summary = said?.lines().find(|line| line.starts_with("test result: ok. 1 passed")).map(str::to_owned);
+    let summary = summary.context("the test of the store did not run")?;
+    Ok(vec![Figure::new("server", format!("moto {version}, with SQLite and with PostgreSQL")), Figure::new("outcome", summary)])
 }
 
 /// Runs one of the system's tests with larger figures, and reads what it measured.

@@ -90,6 +90,11 @@ const PROOFS: &[Proof] = &[
         run: coordinator::chaos,
     },
     Proof {
+        name: "stores",
+        claim: "Artifacts in a store that speaks S3 are kept, given back in parts, and removed as in local files, with both databases.",
+        run: coordinator::stores,
+    },
+    Proof {
         name: "communication",
         claim: "A node sends 150 times less than in fp32 data parallel with int4 updates, and 460 times less with two bits, all messages counted.",
         run: simulator::communication,
