@@ -108,6 +108,8 @@ pub fn lease_view(lease: &Lease, shown: &Shown, hub: &Hub) -> LeaseView {
         earned: lease.earned().unwrap_or_default(),
         job: work.and_then(|work| work.job.clone()),
         output: work.map_or_else(String::new, |work| work.output.clone()),
+        metrics: work.map_or_else(Vec::new, |work| work.metrics.clone()),
+        report: work.and_then(|work| work.report.clone()),
         heard_at: hub.heard_at(lease.node_id),
         failure: work.and_then(|work| work.failure.clone()),
     }
@@ -125,6 +127,7 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
         measured_tokens_per_second: shown.rates.get(&node.id).copied(),
         rounds,
         busy: busy(facts, node.id).unwrap_or_else(|| "idle".to_owned()),
+        scripts: hub.takes_scripts(node.id),
     }
 }
 

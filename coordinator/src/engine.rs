@@ -218,9 +218,12 @@ impl Engine {
 
     async fn take_message(&mut self, node: NodeId, message: FromNode) -> Result<(), DbError> {
         match message {
-            FromNode::LeaseStarted { .. } | FromNode::Output { .. } | FromNode::Statement { .. } | FromNode::LeaseFailed { .. } => {
-                self.take_lease_message(node, message).await
-            }
+            FromNode::LeaseStarted { .. }
+            | FromNode::Output { .. }
+            | FromNode::Metrics { .. }
+            | FromNode::Setup { .. }
+            | FromNode::Statement { .. }
+            | FromNode::LeaseFailed { .. } => self.take_lease_message(node, message).await,
             FromNode::Progress { run_id, round, step, loss, tokens_per_second, .. } => {
                 self.progress(node, run_id, Live { round, step, loss: Some(loss), tokens_per_second: Some(tokens_per_second) });
                 Ok(())

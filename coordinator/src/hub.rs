@@ -44,6 +44,8 @@ struct State {
     heard_at: BTreeMap<NodeId, TimestampMs>,
     tokens: HashMap<Hash32, NodeId>,
     token_order: BTreeMap<NodeId, VecDeque<Hash32>>,
+    /// Nodes that take scripts, by what they said when they connected.
+    scripts: HashSet<NodeId>,
     prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
 }
 
@@ -182,6 +184,21 @@ impl Hub {
     /// A node's last sign of life.
     pub fn heard_at(&self, node: NodeId) -> Option<TimestampMs> {
         self.lock().heard_at.get(&node).copied()
+    }
+
+    /// Notes whether a node takes scripts.
+    pub fn set_scripts(&self, node: NodeId, takes: bool) {
+        let mut state = self.lock();
+        if takes {
+            state.scripts.insert(node)
+        } else {
+            state.scripts.remove(&node)
+        };
+    }
+
+    /// Whether a node takes scripts, by its last hello.
+    pub fn takes_scripts(&self, node: NodeId) -> bool {
+        self.lock().scripts.contains(&node)
     }
 
     /// Whose token it is.

@@ -2,15 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 use starling_contract_api::{Call, compute::Compute};
-use starling_http_api::{job::JobSpec, lease::PendingLeaseStatement, node::ToNode};
+use starling_http_api::{
+    job::{JobSpec, Metric, Report},
+    lease::PendingLeaseStatement,
+    node::ToNode,
+};
 use starling_primitives::{AccountId, LeaseId, Signature, TimestampMs};
 use starling_protocol::{
     lease::{Lease, LeaseState},
     signing::LeaseStatement,
 };
+use std::collections::BTreeMap;
 
 /// Output that is kept for people to look at; the whole is an artifact.
 pub const MAX_OUTPUT: usize = 64 * 1024;
+/// Figures of a script that are kept for people to look at; all of them are an artifact.
+pub const MAX_METRICS: usize = 2_000;
 /// A statement that is not final goes on chain when it adds at least so much metered time.
 const POST_EVERY_MS: u64 = 60_000;
 const RETRY_MS: u64 = 5_000;
@@ -28,6 +35,12 @@ pub struct LeaseWork {
     pub job: Option<JobSpec>,
     /// Output so far, cut.
     pub output: String,
+    /// A script's figures so far, thinned.
+    #[serde(default)]
+    pub metrics: Vec<Metric>,
+    /// What a script's last statement names.
+    #[serde(default)]
+    pub report: Option<Box<Report>>,
     /// Why it could not be done, if so.
     pub failure: Option<String>,
     /// What waits for the meter.
@@ -73,7 +86,7 @@ pub enum Intent {
 impl LeaseWork {
     /// The work of a lease that was just seen.
     pub fn new(lease_id: LeaseId) -> Self {
-        Self { lease_id, job: None, output: String::new(), failure: None, pending: None, cosigned: None }
+        Self { lease_id, job: None, output: String::new(), metrics: Vec::new(), report: None, failure: None, pending: None, cosigned: None }
     }
 
     /// Adds output; what passes the limit is left out.
@@ -81,6 +94,19 @@ impl LeaseWork {
         let room = MAX_OUTPUT.saturating_sub(self.output.len());
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         self.output.push_str(&text[..end]);
+    }
+
+    /// Adds figures; where there are too many, every second one of each name goes.
+    pub fn add_metrics(&mut self, points: &[Metric]) {
+        self.metrics.extend(points.iter().take(MAX_METRICS).cloned());
+        while self.metrics.len() > MAX_METRICS {
+            let mut seen = BTreeMap::<String, usize>::new();
+            self.metrics.retain(|point| {
+                let count = seen.entry(point.name.clone()).or_default();
+                *count += 1;
+                *count % 2 == 1
+            });
+        }
     }
 
     /// A statement whose node signature was checked. Says whether it is news.

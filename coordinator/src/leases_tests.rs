@@ -126,3 +126,17 @@ fn output__should_be_cut_between_characters() {
     work.add_output("é");
     assert_eq!(work.output.len(), MAX_OUTPUT - 1);
 }
+
+#[test]
+fn metrics__should_be_thinned_evenly_and_keep_the_first_of_each_name() {
+    let mut work = LeaseWork::new(LeaseId(3));
+    let point = |name: &str, step| Metric { name: name.to_owned(), step, value: 1.0 };
+    work.add_metrics(&[point("rare", 0)]);
+    for step in 0..10 {
+        work.add_metrics(&(0..1_000).map(|at| point("often", step * 1_000 + at)).collect::<Vec<_>>());
+        assert!(work.metrics.len() <= MAX_METRICS);
+    }
+    assert_eq!((work.metrics[0].clone(), work.metrics[1].clone()), (point("rare", 0), point("often", 0)));
+    let steps: Vec<u64> = work.metrics[1..].iter().map(|point| point.step).collect();
+    assert!(steps.is_sorted() && steps.last().is_some_and(|last| *last > 9_900) && steps.len() > MAX_METRICS / 4);
+}

@@ -1,5 +1,6 @@
 //! What a node is told by its owner: `node.toml`, and environment variables that override it. Secrets only as paths.
 
+use crate::script::ScriptSettings;
 use serde::{Deserialize, Serialize};
 use starling_contract_api::Deployment;
 use starling_limits::Limits;
@@ -56,6 +57,9 @@ pub(crate) struct NodeConfig {
     pub(crate) sensors: SensorChoice,
     /// Contracts and chain.
     pub(crate) deployment: Deployment,
+    /// Tenants' scripts.
+    #[serde(default, skip_serializing_if = "ScriptSettings::is_default")]
+    pub(crate) scripts: ScriptSettings,
 }
 
 /// Where readings come from; what is left out is found.
@@ -119,6 +123,7 @@ impl NodeConfig {
         let folder = path.parent().unwrap_or(Path::new("."));
         config.key_file = folder.join(&config.key_file);
         config.data_dir = folder.join(&config.data_dir);
+        config.scripts.home = config.scripts.home.map(|home| folder.join(home));
         config.checked()
     }
 
@@ -270,6 +275,7 @@ pub(crate) mod tests {
             metrics_address: None,
             limits: Limits::default(),
             sensors: SensorChoice::default(),
+            scripts: ScriptSettings::default(),
             deployment: Deployment {
                 chain_id: "starling-embedded-1".to_owned(),
                 instance: 1,

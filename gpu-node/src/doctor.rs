@@ -1,6 +1,6 @@
 //! Looks at all that a node needs and says how to mend what is wrong.
 
-use crate::{chain::Chain, config::NodeConfig};
+use crate::{chain::Chain, config::NodeConfig, probe::memory_bytes, script::Room};
 use starling_contract_api::{compute::NODE_METHODS, rpc::Signer};
 use starling_http_api::{network::NetworkInfo, path};
 use starling_limits::{Limits, MinuteOfWeek, Reason, State, decide};
@@ -47,6 +47,7 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
     let (watched, disk) = (config.clone(), config.clone());
     find("limits", tokio::task::spawn_blocking(move || limits(&watched)).await.unwrap_or_else(|error| Err(error.to_string())));
     find("folder", tokio::task::spawn_blocking(move || folder(&disk)).await.unwrap_or_else(|error| Err(error.to_string())));
+    find("scripts", scripts(config));
     findings
 }
 
@@ -110,6 +111,17 @@ async fn key_on_chain(chain: &Chain, config: &NodeConfig, signer: &Signer) -> Re
     }
 }
 
+/// Not to allow scripts is no fault; not to be able to run them is.
+fn scripts(config: &NodeConfig) -> Result<String, String> {
+    if !config.scripts.allowed {
+        return Ok("not allowed by the owner".to_owned());
+    }
+    let memory = config.memory_limit_bytes.or_else(memory_bytes).unwrap_or_default();
+    let room = Room::open(&config.scripts, &config.data_dir, config.threads, memory).map_err(|lacks| lacks.join("; "))?;
+    let uv = room.uv()?;
+    Ok(format!("the sandbox opens, {}, uv in {}", room.python(), uv.display()))
+}
+
 async fn coordinator(config: &NodeConfig) -> Result<String, String> {
     let explain = |error: reqwest::Error| format!("{error}; check `coordinator`, and that it is running");
     let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(15)).build().map_err(explain)?;
@@ -150,7 +162,10 @@ mod tests {
         Signer::generate(AccountId::new("provider-1.starling").unwrap()).unwrap().write_file(&key_file).unwrap();
         let findings = examine(&config).await;
         let subjects: Vec<_> = findings.iter().map(|finding| (finding.subject, finding.outcome.is_ok())).collect();
-        assert_eq!(subjects, [("key", true), ("chain", false), ("coordinator", false), ("limits", true), ("folder", true)]);
+        assert_eq!(
+            subjects,
+            [("key", true), ("chain", false), ("coordinator", false), ("limits", true), ("folder", true), ("scripts", true)]
+        );
         let library = SensorChoice { watch: Some(vec![Source::Nvidia]), nvml_library: Some(folder.path().join("none.so")) };
         let limits = Limits { max_power_watts: Some(200), min_free_disk_mib: u64::MAX / 2, ..Limits::default() };
         let findings = examine(&NodeConfig { sensors: library, limits, ..config }).await;

@@ -12,6 +12,7 @@ mod here;
 mod metrics;
 mod pace;
 mod probe;
+mod script;
 mod session;
 mod setup;
 mod trainer;
@@ -156,6 +157,9 @@ struct SetupArguments {
     /// Hours in which a tenant whose meter is a delegate may object to what the delegate signed; 0 takes only tenants who sign themselves, and is paid at once.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=setup::MAX_OBJECTION_HOURS))]
     objection_hours: u64,
+    /// Let tenants' scripts run in this machine's sandbox; `gpu-node doctor` says whether it can.
+    #[arg(long)]
+    scripts: bool,
     /// NEAR to stake; the least that is asked for when left out.
     #[arg(long, value_parser = Amount::parse_near)]
     stake: Option<Amount>,
@@ -298,6 +302,7 @@ async fn set_up(arguments: SetupArguments) -> Result<()> {
         objection_window: DurationMs::from_hours(arguments.objection_hours),
         stake: arguments.stake,
         promise: arguments.sla.promise()?,
+        scripts: arguments.scripts,
     };
     let config = setup::set_up(&setup).await?;
     println!("This machine is a node. Limits stand in {}. Start it with: gpu-node run --config {}", config.display(), config.display());

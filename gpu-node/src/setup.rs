@@ -6,6 +6,7 @@ use crate::{
     config::{ConfigError, NodeConfig, checked_origin},
     files,
     probe::{ProbeError, memory_bytes, probe},
+    script::ScriptSettings,
 };
 use near_primitives::account::{AccessKey, AccessKeyPermission, FunctionCallPermission};
 pub(crate) use promise::Promise;
@@ -59,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) stake: Option<Amount>,
     /// What the offer promises; nothing when left out.
     pub(crate) promise: Option<Promise>,
+    /// Whether tenants' scripts may run here.
+    pub(crate) scripts: bool,
 }
 
 impl Setup {
@@ -188,7 +191,11 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
         cache_limit_bytes: before.as_ref().map_or(20 << 30, |before| before.cache_limit_bytes),
         metrics_address: before.as_ref().and_then(|before| before.metrics_address),
         limits: before.as_ref().map_or_else(Default::default, |before| before.limits.clone()),
-        sensors: before.map_or_else(Default::default, |before| before.sensors),
+        sensors: before.as_ref().map_or_else(Default::default, |before| before.sensors.clone()),
+        scripts: ScriptSettings {
+            allowed: setup.scripts || before.as_ref().is_some_and(|before| before.scripts.allowed),
+            ..before.map(|before| before.scripts).unwrap_or_default()
+        },
         deployment,
     };
     files::write_atomic(&path, config.to_toml()?.as_bytes())?;
@@ -409,6 +416,7 @@ mod tests {
             objection_window: DurationMs(0),
             stake: None,
             promise: None,
+            scripts: false,
         }
     }
 

@@ -89,6 +89,13 @@ async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobS
     let named: Vec<(&str, Hash32)> = match &job {
         JobSpec::Generate(generate) => vec![("model", generate.model)],
         JobSpec::Tool { tool, model } => vec![("tool", *tool), ("model", *model)],
+        JobSpec::Script(script) => {
+            if let Err(error) = script.check() {
+                return Ok(Err(format!("its script is not taken: {error}.")));
+            }
+            let inputs = script.inputs.iter().map(|input| ("data", input.artifact));
+            inputs.chain([("upload", script.bundle)]).collect()
+        }
     };
     for (what, hash) in &named {
         let stored = tools.artifacts.bytes(*hash).await?.is_some();

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::{
+    artifacts::Who,
     board::lease_view,
     clock,
     db::{DbError, WorkKind},
@@ -11,10 +12,17 @@ use crate::{
 };
 use axum::http::StatusCode;
 use starling_contract_api::rpc::verify;
-use starling_http_api::{job::JobSpec, lease::LeaseEvent, node::FromNode};
-use starling_primitives::{LeaseId, NodeId, Signature};
+use starling_http_api::{
+    job::{JobSpec, MAX_REPORT_BYTES, Report},
+    lease::LeaseEvent,
+    node::FromNode,
+};
+use starling_primitives::{Hash32, LeaseId, NodeId, Signature};
 use starling_protocol::{lease::Lease, signing::Role};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The longest line about setting up that is passed on.
+const MAX_SETUP_LINE: usize = 400;
 
 impl Engine {
     /// Does what is due for a lease.
@@ -46,7 +54,11 @@ impl Engine {
 
     pub(super) async fn take_lease_message(&mut self, node: NodeId, message: FromNode) -> Result<(), DbError> {
         let lease_id = match &message {
-            FromNode::LeaseStarted { lease_id } | FromNode::Output { lease_id, .. } | FromNode::LeaseFailed { lease_id, .. } => *lease_id,
+            FromNode::LeaseStarted { lease_id }
+            | FromNode::Output { lease_id, .. }
+            | FromNode::Metrics { lease_id, .. }
+            | FromNode::Setup { lease_id, .. }
+            | FromNode::LeaseFailed { lease_id, .. } => *lease_id,
             FromNode::Statement { statement, .. } => statement.lease_id,
             _ => return Ok(()),
         };
@@ -57,6 +69,15 @@ impl Engine {
                 self.store_lease(work).await?;
                 self.tools.streams.publish(Topic::Lease(lease_id), &LeaseEvent::Output { text });
             }
+            FromNode::Metrics { points, .. } => {
+                work.add_metrics(&points);
+                self.store_lease(work).await?;
+                self.tools.streams.publish(Topic::Lease(lease_id), &LeaseEvent::Metrics { points });
+            }
+            FromNode::Setup { line, .. } => {
+                let line = line.chars().take(MAX_SETUP_LINE).collect();
+                self.tools.streams.publish(Topic::Lease(lease_id), &LeaseEvent::Setup { line });
+            }
             FromNode::LeaseFailed { reason, .. } => {
                 work.failure = Some(reason.chars().take(1_000).collect());
                 self.store_lease(work).await?;
@@ -64,10 +85,20 @@ impl Engine {
             }
             FromNode::Statement { statement, signature } => {
                 let bytes = statement.signing_bytes(&self.tools.deployment.compute_domain(), Role::Node);
-                let stored = self.tools.db.artifact_bytes(statement.output).await?.is_some();
-                if statement.escrow_id != lease.escrow_id || !stored || !verify(&lease.node_key, &bytes, &signature) {
-                    tracing::warn!(%node, lease = %lease_id, stored, "a statement is not signed by its node, or its output is not here");
+                // A hash is public: only what the node brought itself becomes its tenant's.
+                let brought = self.brought_by(node, statement.output).await?;
+                if statement.escrow_id != lease.escrow_id || !brought || !verify(&lease.node_key, &bytes, &signature) {
+                    tracing::warn!(%node, lease = %lease_id, brought, "a statement is not signed by its node, or its output is not here");
                     return Ok(());
+                }
+                if matches!(work.job, Some(JobSpec::Script(_))) {
+                    match self.take_report(node, lease_id, &work, statement.output).await? {
+                        Ok(report) => work.report = Some(Box::new(report)),
+                        Err(reason) => {
+                            tracing::warn!(%node, lease = %lease_id, reason, "a statement's report is not taken");
+                            return Ok(());
+                        }
+                    }
                 }
                 self.tools.db.add_use(statement.output, WorkKind::Lease, lease_id.0, true).await?;
                 if work.take_statement(statement, signature) {
@@ -81,6 +112,39 @@ impl Engine {
             _ => self.show_lease(lease_id),
         }
         Ok(())
+    }
+
+    async fn brought_by(&self, node: NodeId, hash: Hash32) -> Result<bool, DbError> {
+        self.tools.db.owns_artifact(hash, &Who::Node(node).owner().unwrap_or_default()).await
+    }
+
+    /// Reads what a script's statement names and lends its files to the tenant: all of them must be here, brought by the node.
+    async fn take_report(
+        &self,
+        node: NodeId,
+        lease_id: LeaseId,
+        work: &LeaseWork,
+        output: Hash32,
+    ) -> Result<Result<Report, String>, DbError> {
+        if self.tools.db.artifact_bytes(output).await?.is_none_or(|bytes| bytes > MAX_REPORT_BYTES) {
+            return Ok(Err(format!("it is longer than {MAX_REPORT_BYTES} bytes")));
+        }
+        let read = self.tools.artifacts.get(output).await.map_err(|error| error.to_string());
+        let report: Report = match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())) {
+            Ok(report) => report,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if !report.is_well_formed() {
+            return Ok(Err("it has too many files, or paths that lead out".to_owned()));
+        }
+        let known: BTreeSet<Hash32> = work.report.iter().flat_map(|report| report.artifacts()).map(|file| file.hash).collect();
+        for file in report.artifacts().filter(|file| !known.contains(&file.hash)) {
+            if !self.brought_by(node, file.hash).await? {
+                return Ok(Err(format!("{:?} was not brought", file.path)));
+            }
+            self.tools.db.add_use(file.hash, WorkKind::Lease, lease_id.0, true).await?;
+        }
+        Ok(Ok(report))
     }
 
     pub(super) async fn take_lease_meter(

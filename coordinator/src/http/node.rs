@@ -67,7 +67,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
     if !send(socket, &ToNode::Challenge { nonce, origin: app.origin.to_string(), expires_at }).await {
         return Ok(None);
     }
-    let Some(FromNode::Hello { hello, signature, version }) = hear(socket).await else { return Ok(None) };
+    let Some(FromNode::Hello { hello, signature, version, scripts }) = hear(socket).await else { return Ok(None) };
     check_hello(app, &hello, nonce, expires_at)?;
     let node = find_node(app, hello.node_id).await?;
     if !verify(&node.key, &hello.signing_bytes(&app.config.deployment.compute_domain()), &signature) {
@@ -77,7 +77,8 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
         );
         return Err(Refusal { code: "node_key_unregistered", detail });
     }
-    tracing::debug!(node = %node.id, version, "a node proved its key");
+    tracing::debug!(node = %node.id, version, scripts, "a node proved its key");
+    app.tools.hub.set_scripts(node.id, scripts);
     Ok(Some(node.id))
 }
 

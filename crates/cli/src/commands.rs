@@ -424,7 +424,7 @@ async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: Le
                 LeaseEvent::Output { .. } => {}
                 LeaseEvent::StatementReady { pending } => co_sign(context, api, meter, &pending).await?,
                 LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => return Ok(*view),
-                LeaseEvent::Changed { .. } => {}
+                LeaseEvent::Changed { .. } | LeaseEvent::Metrics { .. } | LeaseEvent::Setup { .. } => {}
             }
         }
         if let Some(pending) = api.find::<PendingLeaseStatement>(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await? {

@@ -8,6 +8,7 @@ mod delegate;
 mod deploy;
 mod here;
 mod home;
+mod job;
 mod meter;
 mod output;
 mod pay;
@@ -113,6 +114,8 @@ enum Command {
     },
     /// Rent a node to continue a text.
     Generate(commands::GenerateArgs),
+    /// Run a script or notebook of yours on a rented node.
+    Job(job::JobArgs),
     /// Recompute a run from the chain and its artifacts (state roots, shares, fee, refund), or check a saved receipt without a network.
     Verify {
         /// The run's number.
@@ -242,6 +245,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Upload { file } => transfer::upload(&open()?, &file, out).await,
         Command::Download { hash, output } => transfer::download(&open()?, hash, &output, out).await,
         Command::Generate(args) => commands::generate(&open()?, &args, out).await,
+        Command::Job(args) => job::job(open, &args, out).await,
         Command::Verify { receipt: Some(path), on_chain, .. } => {
             let chain = if on_chain { Some(open()?) } else { None };
             receipt::verify(&path, chain.as_ref(), out).await.map(|_| ())

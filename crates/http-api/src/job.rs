@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use starling_primitives::Hash32;
 
+pub use starling_scripts::{Exit, ExitReason, MAX_REPORT_BYTES, Metric, OutputFile, Report, Script};
+
 /// The most new tokens of one generation.
 pub const MAX_NEW_TOKENS: u32 = 100_000;
 
@@ -19,6 +21,8 @@ pub enum JobSpec {
         /// Artifact hash of the model's `model.safetensors`.
         model: Hash32,
     },
+    /// Runs a tenant's script in the node's sandbox; the lease's output is a [`Report`] in JSON.
+    Script(Script),
 }
 
 /// How to generate.

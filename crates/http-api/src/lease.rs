@@ -1,6 +1,6 @@
 //! Leases as the coordinator shows them.
 
-use crate::job::JobSpec;
+use crate::job::{JobSpec, Metric, Report};
 use serde::{Deserialize, Serialize};
 use starling_primitives::{Amount, Signature, TimestampMs};
 use starling_protocol::{lease::Lease, signing::LeaseStatement};
@@ -14,8 +14,14 @@ pub struct LeaseView {
     pub earned: Amount,
     /// What the node does, once its description was uploaded.
     pub job: Option<JobSpec>,
-    /// Output so far, cut at 64 KiB; the whole is the artifact that the last statement names.
+    /// Output so far, cut at 64 KiB; the whole is the artifact that the last statement names, or its report's log.
     pub output: String,
+    /// A script's figures so far, thinned evenly where there are many; all of them are an artifact that the report names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Metric>,
+    /// What a script's last statement names: log, files, and how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
     /// The last sign of life of the node.
     pub heard_at: Option<TimestampMs>,
     /// Why the node could not do it, if so.
@@ -35,6 +41,16 @@ pub enum LeaseEvent {
     Output {
         /// The text that follows.
         text: String,
+    },
+    /// More figures of a script.
+    Metrics {
+        /// In order.
+        points: Vec<Metric>,
+    },
+    /// What the node does before a script runs, in one line; none of it is paid.
+    Setup {
+        /// The line.
+        line: String,
     },
     /// The meter is asked to sign.
     StatementReady {

@@ -3,7 +3,10 @@
 //! A round: `StartRound` -> training, `Progress` -> `Committed` (hash only) -> `Reveal` -> upload, `Revealed` -> `Score` to a node drawn after the commitments,
 //! and to the next in the order for the drawn one's own update -> `Scored` -> `Record` to all -> `RoundSigned`. A node that reconnects is sent where its runs and leases stand.
 
-use crate::{job::JobSpec, run::Base};
+use crate::{
+    job::{JobSpec, Metric},
+    run::Base,
+};
 use serde::{Deserialize, Serialize};
 use starling_contract_api::compute::Offer;
 use starling_primitives::{Hash32, LeaseId, RunId, Signature, TimestampMs};
@@ -190,6 +193,9 @@ pub enum FromNode {
         signature: Signature,
         /// Program version.
         version: String,
+        /// Whether it takes scripts: its owner allows them, and its sandbox opens.
+        #[serde(default)]
+        scripts: bool,
     },
     /// Still here.
     Alive,
@@ -297,6 +303,20 @@ pub enum FromNode {
         /// The text that follows.
         text: String,
     },
+    /// Figures of a script.
+    Metrics {
+        /// The lease.
+        lease_id: LeaseId,
+        /// In order; 1,000 at most.
+        points: Vec<Metric>,
+    },
+    /// What is done before a script runs.
+    Setup {
+        /// The lease.
+        lease_id: LeaseId,
+        /// One line.
+        line: String,
+    },
     /// A statement to be co-signed; its output is uploaded.
     Statement {
         /// What was signed.
@@ -379,6 +399,9 @@ pub struct NodeView {
     pub rounds: u64,
     /// What it works on now: `idle`, `run 3`, `lease 5`.
     pub busy: String,
+    /// Whether it takes scripts now.
+    #[serde(default)]
+    pub scripts: bool,
 }
 
 /// An offer of a connected node.

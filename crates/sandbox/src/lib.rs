@@ -17,7 +17,7 @@ mod stage;
 
 pub use lack::{Check, Lack};
 pub use order::{Bind, Ended, Limits, Network, Order, Piece, Reason, SandboxConfig, StartError, Stream};
-pub use running::{Running, Stopper};
+pub use running::{Peek, Running, Stopper};
 pub use sandbox::{Sandbox, check};
 
 /// The account that jobs run as when the node runs as root and its configuration names none.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError},
     },
@@ -40,6 +40,7 @@ const NO_SPACE: &str = "No space left on device";
 #[derive(Debug)]
 pub struct Running {
     stopper: Stopper,
+    peek: Peek,
     supervisor: Option<JoinHandle<Ended>>,
 }
 
@@ -52,6 +53,43 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.store(true, Ordering::Release);
     }
+}
+
+/// Looks at what a command has written so far, from anywhere.
+#[derive(Clone, Debug)]
+pub struct Peek {
+    /// The staging script, as long as it holds the job's files.
+    stage: Arc<Mutex<Option<u32>>>,
+    staged_work: &'static str,
+    limits: Limits,
+}
+
+impl Peek {
+    /// Copies what lies in `/work/outputs` now to `outputs` in a folder of the host, in place of what was there; a file that is being written may come cut.
+    /// Says whether all of it fitted into `most_bytes`; nothing before the command started and after it ended.
+    ///
+    /// # Errors
+    ///
+    /// Where the host's folder cannot be written.
+    pub fn outputs(&self, to: &Path, most_bytes: u64) -> io::Result<Option<bool>> {
+        let work = {
+            // The script is not reaped while this is held, so that its number is nobody else's.
+            let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(stage) = *stage else { return Ok(None) };
+            match open_folder(&staged(stage, self.staged_work, "work")) {
+                Ok(work) => work,
+                Err(_) => return Ok(None),
+            }
+        };
+        let mut taking = Taking::new(most_bytes.min(self.limits.disk_bytes), self.limits.files);
+        taking.take(&work, to)?;
+        Ok(Some(!taking.too_much))
+    }
+}
+
+/// A folder of the job as the node reaches it through the staging script.
+fn staged(stage: u32, view: &str, name: &str) -> PathBuf {
+    Path::new("/proc").join(stage.to_string()).join(format!("root{view}/{name}"))
 }
 
 /// Everything that one run holds until its end.
@@ -70,17 +108,25 @@ impl Running {
     pub(crate) fn begin(run: Run) -> Result<Self, StartError> {
         let stopper = Stopper::default();
         let stop = stopper.0.clone();
+        let peek = Peek { stage: Arc::default(), staged_work: run.staged_work, limits: run.limits };
+        let stage = peek.stage.clone();
         // The kernel kills the sandbox when the thread that started it ends: so the one that waits for it starts it.
         let supervisor = thread::Builder::new()
             .name("sandbox".to_owned())
-            .spawn(move || run.supervise(&stop))
+            .spawn(move || run.supervise(&stop, &stage))
             .map_err(|source| StartError::Io { doing: "start a thread".to_owned(), source })?;
-        Ok(Self { stopper, supervisor: Some(supervisor) })
+        Ok(Self { stopper, peek, supervisor: Some(supervisor) })
     }
 
     #[must_use]
     pub fn handle(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// For looking at its outputs while it runs.
+    #[must_use]
+    pub fn peek(&self) -> Peek {
+        self.peek.clone()
     }
 
     /// Blocks until nothing of the command is left. What it writes must be taken from the channel meanwhile, or the channel be closed.
@@ -120,7 +166,7 @@ struct Told {
 }
 
 impl Run {
-    fn supervise(mut self, stop: &AtomicBool) -> Ended {
+    fn supervise(mut self, stop: &AtomicBool, stage: &Mutex<Option<u32>>) -> Ended {
         let (mut child, mut socket) = match self.spawn() {
             Ok(spawned) => spawned,
             Err(error) => return could_not_start(format!("the staging programs do not start: {error}"), Vec::new()),
@@ -131,10 +177,12 @@ impl Run {
             let (output, lines) = (&output, &self.lines);
             scope.spawn(move || output.pass_on(pipes.0, Stream::Out, lines));
             scope.spawn(move || output.pass_on(pipes.1, Stream::Err, lines));
-            let (told, forced) = self.watch(&mut socket, output, stop);
+            let (told, forced) =
+                self.watch(&mut socket, output, stop, || *stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.id()));
             self.group.kill();
             let (notes, full) = if told.started.is_some() { self.take_outputs(&child) } else { (Vec::new(), false) };
             drop(socket);
+            *stage.lock().unwrap_or_else(PoisonError::into_inner) = None;
             end(&mut child);
             output.over.store(true, Ordering::Release);
             (told, forced, notes, full)
@@ -157,7 +205,7 @@ impl Run {
     }
 
     /// Until the command ended by itself or must end. In the second case, why.
-    fn watch(&self, socket: &mut UnixStream, output: &Output, stop: &AtomicBool) -> (Told, Option<Reason>) {
+    fn watch(&self, socket: &mut UnixStream, output: &Output, stop: &AtomicBool, on_start: impl Fn()) -> (Told, Option<Reason>) {
         let staging = Instant::now();
         let (mut told, mut unread) = (Told::default(), Vec::new());
         loop {
@@ -180,14 +228,17 @@ impl Run {
             if must_end.is_some() {
                 return (told, must_end);
             }
+            let waited = told.started.is_none();
             listen(socket, &mut unread, &mut told);
+            if waited && told.started.is_some() {
+                on_start();
+            }
         }
     }
 
     /// Copies what may be kept to the host while the staging script still holds it; notes for the tenant, and whether a folder is full.
     fn take_outputs(&self, child: &Child) -> (Vec<String>, bool) {
-        let place =
-            |name: &str| open_folder(&Path::new("/proc").join(child.id().to_string()).join(format!("root{}/{name}", self.staged_work)));
+        let place = |name: &str| open_folder(&staged(child.id(), self.staged_work, name));
         let (Ok(work), Ok(tmp)) = (place("work"), place("tmp")) else {
             return (vec![format!("{OUTPUTS}/ could not be kept: the sandbox ended before it was read")], false);
         };

@@ -56,6 +56,11 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Whether no more than `limit_ms` is unsigned.
+    pub(crate) fn is_below(&self, metered_ms: u64, limit_ms: u64) -> bool {
+        metered_ms.saturating_sub(*self.lock()) <= limit_ms
+    }
+
     /// Waits while more than `limit_ms` is unsigned.
     pub(super) fn wait_below(&self, metered_ms: u64, limit_ms: u64, cancel: &Cancel) -> Result<(), EngineError> {
         let mut signed = self.lock();

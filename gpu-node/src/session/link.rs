@@ -254,8 +254,8 @@ async fn prove(context: &Context, socket: &mut Socket) -> Result<String, Session
     let hello = NodeHello { node_id: context.config.node_id, origin, nonce, expires_at };
     let signature = context.chain.sign(&hello.signing_bytes(&context.config.deployment.compute_domain()));
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let text =
-        serde_json::to_string(&FromNode::Hello { hello, signature, version }).map_err(|error| SessionError::Protocol(error.to_string()))?;
+    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version, scripts: context.scripts.is_ok() })
+        .map_err(|error| SessionError::Protocol(error.to_string()))?;
     socket.send(Message::text(text)).await.map_err(|error| SessionError::Broken(error.to_string()))?;
     match hear(socket).await? {
         ToNode::Welcome { token } => Ok(token),

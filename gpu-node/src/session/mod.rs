@@ -149,5 +149,8 @@ impl Session {
 
 /// Whether a message may be lost with the connection: what is asked again is said again.
 pub(crate) fn may_be_lost(message: &FromNode) -> bool {
-    matches!(message, FromNode::Progress { .. } | FromNode::Alive | FromNode::Output { .. })
+    matches!(
+        message,
+        FromNode::Progress { .. } | FromNode::Alive | FromNode::Output { .. } | FromNode::Metrics { .. } | FromNode::Setup { .. }
+    )
 }

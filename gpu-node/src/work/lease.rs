@@ -4,19 +4,18 @@
 
 use super::{
     Context, Report, TaskError,
+    job::{compute, gather},
     receipt::{CoSigned, LeaseReceipt},
 };
 use crate::{
-    engine::{self, EngineError, Gate, GenerateJob, Piece, ToolJob},
+    engine::{EngineError, Gate, Piece},
+    script::Outputs,
     session::desk::Finish,
-    trainer::{Cancel, TrainerError, Urgency},
+    trainer::Cancel,
 };
 use starling_contract_api::rpc::verify;
-use starling_http_api::{
-    job::{JobSpec, MAX_NEW_TOKENS},
-    node::FromNode,
-};
-use starling_limits::JobKind;
+use starling_http_api::node::FromNode;
+use starling_limits::Action;
 use starling_primitives::{Asset, DurationMs, LeaseId, RunId, Signature, TimestampMs};
 use starling_protocol::{
     lease::{Lease, LeaseState, STATEMENT_INTERVAL},
@@ -32,8 +31,6 @@ const STATEMENT_EVERY: Duration = Duration::from_millis(STATEMENT_INTERVAL.0 / 3
 const CHAIN_EVERY: Duration = Duration::from_secs(10);
 /// How long the node waits for the last signature.
 const LAST_SIGNATURE_WAIT: Duration = Duration::from_secs(110);
-/// The longest prompt.
-const MAX_PROMPT_BYTES: usize = 8 * 1024;
 /// Bytes of output in one message; JSON may write one as six.
 const OUTPUT_BYTES: usize = 16 * 1024;
 /// Pieces that wait for being sent on.
@@ -62,8 +59,11 @@ struct Work {
     metered_ms: u64,
     /// Sent and not co-signed.
     waiting: Option<(LeaseStatement, Signature)>,
-    /// Number of the last statement made.
+    /// Number of the last statement made, and the time it was for.
     seq: u64,
+    stated_ms: u64,
+    /// A script's log, figures and files; otherwise the output is all there is.
+    outputs: Option<Arc<Outputs>>,
     gate: Arc<Gate>,
 }
 
@@ -120,10 +120,15 @@ async fn serve_accepted(
     if lease.cover.is_some() {
         context.receipts.set_promised(lease_id, true)?;
     }
+    let outputs = job.outputs();
     if let LeaseState::Pending { .. } = lease.state {
         context.chain.accept_lease(&lease).await?;
     }
-    let receipt = context.receipts.lease(lease_id)?;
+    let mut receipt = context.receipts.lease(lease_id)?;
+    if outputs.is_some() {
+        // A script cannot go on where it was cut off with the node: what it prints is shown anew.
+        receipt.sent_bytes = 0;
+    }
     let from = [receipt.co_signed.as_ref().map(|kept| kept.statement.clone()), last]
         .into_iter()
         .flatten()
@@ -132,12 +137,29 @@ async fn serve_accepted(
     let (seq, metered_ms, units) = from.map_or((0, 0, 0), |kept| (kept.seq, kept.metered_ms, kept.units));
     let gate = Arc::new(Gate::default());
     gate.signed(metered_ms);
-    let mut work = Work { context: context.clone(), lease, receipt, output: Vec::new(), units, metered_ms, waiting: None, seq, gate };
+    let mut work = Work {
+        context: context.clone(),
+        lease,
+        receipt,
+        output: Vec::new(),
+        units,
+        metered_ms,
+        waiting: None,
+        seq,
+        stated_ms: metered_ms,
+        outputs,
+        gate,
+    };
     work.say(FromNode::LeaseStarted { lease_id }).await;
     tracing::info!(%lease_id, "working on a lease");
     let (give, pieces) = mpsc::channel(PIECES);
-    let thread = compute(context.clone(), job, (metered_ms, units), work.gate.clone(), cancel.clone(), give);
-    work.until_end(thread, pieces, notes, cancel).await
+    let left = left_of(context, lease_id).await?;
+    let thread = compute(context.clone(), lease_id, job, (metered_ms, units), left, work.gate.clone(), cancel.clone(), give);
+    let ended = work.until_end(thread, pieces, notes, cancel).await;
+    if let Some(outputs) = &work.outputs {
+        outputs.remove();
+    }
+    ended
 }
 
 /// The lease if this node may work on it: its own, paid enough, the money in an open escrow, no other work.
@@ -166,70 +188,18 @@ async fn suitable(context: &Context, lease_id: LeaseId, busy_with: Option<RunId>
     Ok(lease)
 }
 
-/// A job with all its files.
-enum Job {
-    Generate(starling_http_api::job::Generate, Arc<[u8]>),
-    Tool(starling_http_api::job::ToolSpec, Arc<[u8]>),
-}
-
-impl Job {
-    fn kind(&self) -> JobKind {
-        match self {
-            Self::Generate(..) => JobKind::Generate,
-            Self::Tool(..) => JobKind::Tool,
-        }
+/// How much of the lease's time is left by the chain's clock.
+async fn left_of(context: &Context, lease_id: LeaseId) -> Result<Duration, TaskError> {
+    match context.chain.lease(lease_id).await?.state {
+        LeaseState::Active { deadline, .. } => Ok(Duration::from_millis(deadline.0.saturating_sub(context.chain.now().await?.0))),
+        state => Err(TaskError::Asked(format!("the lease is {}", state.name()))),
     }
-}
-
-/// Reads the job that was paid for, not the one that was told.
-async fn gather(context: &Context, lease: &Lease) -> Result<Job, TaskError> {
-    let spec = context.store.get(lease.terms.job).await?;
-    let spec: JobSpec =
-        serde_json::from_slice(&spec).map_err(|error| TaskError::Asked(format!("the job's description is not understood: {error}")))?;
-    match spec {
-        JobSpec::Generate(spec) => {
-            if spec.prompt.len() > MAX_PROMPT_BYTES || !(1..=MAX_NEW_TOKENS).contains(&spec.max_new_tokens) {
-                return Err(TaskError::Asked(format!(
-                    "a prompt has {MAX_PROMPT_BYTES} bytes at most, a generation 1 to {MAX_NEW_TOKENS} tokens"
-                )));
-            }
-            let model = context.store.get(spec.model).await?;
-            Ok(Job::Generate(spec, model))
-        }
-        JobSpec::Tool { tool, model } => {
-            let tool = engine::check_tool(&context.store.get(tool).await?)?;
-            Ok(Job::Tool(tool, context.store.get(model).await?))
-        }
-    }
-}
-
-/// Lets the trainer thread do the job; its pieces come by channel.
-async fn compute(
-    context: Arc<Context>,
-    job: Job,
-    before: (u64, u64),
-    gate: Arc<Gate>,
-    cancel: Cancel,
-    give: mpsc::Sender<Piece>,
-) -> Result<Result<(), EngineError>, TrainerError> {
-    let unsigned_limit_ms = STATEMENT_INTERVAL.0;
-    let work = move |_: &mut engine::Bench| {
-        // A receiver that is gone has stopped the job already.
-        let send = |piece| drop(give.blocking_send(piece));
-        match job {
-            Job::Generate(spec, model) => engine::generate(&GenerateJob { spec, model, before, unsigned_limit_ms }, &gate, &cancel, send),
-            Job::Tool(tool, model) => {
-                engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
-            }
-        }
-    };
-    context.trainer.run(Urgency::Work, work).await
 }
 
 impl Work {
     async fn until_end(
         &mut self,
-        thread: impl Future<Output = Result<Result<(), EngineError>, TrainerError>>,
+        thread: impl Future<Output = Result<(), TaskError>>,
         mut pieces: mpsc::Receiver<Piece>,
         mut notes: mpsc::Receiver<LeaseNote>,
         cancel: &Cancel,
@@ -248,6 +218,10 @@ impl Work {
                 }
                 _ = statements.tick() => self.state(false).await?,
                 _ = looks.tick() => {
+                    // A script cannot be slowed down or checkpointed: what it has so far is stated, and it ends.
+                    if self.outputs.is_some() && matches!(self.context.pace.action(), Action::HandOver { .. }) {
+                        cancel.cancel();
+                    }
                     if self.is_over().await {
                         cancel.cancel();
                         break None;
@@ -257,8 +231,7 @@ impl Work {
             }
         };
         if let Some(made) = made {
-            let made = made?;
-            if let Err(EngineError::HandedOver(reason)) = &made {
+            if let Err(TaskError::Engine(EngineError::HandedOver(reason))) = &made {
                 tracing::warn!(lease_id = %self.lease.id, %reason, "stopped a lease; what was done is stated and the lease given back");
                 self.context.count(|tally| tally.handed_over += 1);
                 while let Ok(piece) = pieces.try_recv() {
@@ -304,8 +277,14 @@ impl Work {
         if is_final {
             self.flush().await;
         }
-        let output = self.context.store.put(self.output.clone().into()).await?;
+        let output = match &self.outputs {
+            None => self.context.store.put(self.output.clone().into()).await?,
+            // Nothing is claimed while its environment is made.
+            Some(_) if !is_final && self.metered_ms == self.stated_ms => return Ok(()),
+            Some(outputs) => outputs.report(&self.context.store, &self.output, is_final).await?,
+        };
         self.seq += 1;
+        self.stated_ms = self.metered_ms;
         let statement = LeaseStatement {
             escrow_id: self.lease.escrow_id,
             lease_id: self.lease.id,

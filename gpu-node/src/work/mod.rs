@@ -1,5 +1,6 @@
 //! What the node does when it is asked: each task fetches what it needs, lets the trainer thread compute, and ends with an answer.
 
+mod job;
 mod lease;
 mod prepare;
 mod promise;
@@ -18,6 +19,7 @@ use crate::{
     engine::{EngineError, RunInputs},
     files,
     pace::Pace,
+    script::{Fault, Room},
     session::desk::{Finish, Key},
     trainer::{Cancel, TrainerError, TrainerThread, Urgency},
 };
@@ -62,6 +64,9 @@ pub(crate) enum TaskError {
     /// The work itself failed, or something in it deviates.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A script could not be run.
+    #[error(transparent)]
+    Script(#[from] Fault),
     /// The thread gave no answer.
     #[error(transparent)]
     Trainer(#[from] TrainerError),
@@ -94,6 +99,8 @@ pub(crate) struct Context {
     pub(crate) store: ArtifactStore,
     /// The thread that computes.
     pub(crate) trainer: TrainerThread,
+    /// Where scripts run, or what this node lacks for them.
+    pub(crate) scripts: Result<Arc<Room>, String>,
     /// For requests that are no artifacts.
     pub(crate) http: reqwest::Client,
     /// The owner's limits and orders.
@@ -132,7 +139,14 @@ impl Context {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap_or_default();
         let memory_bytes = config.memory_limit_bytes.unwrap_or(memory_bytes);
         let inputs = Mutex::new(None);
-        Ok(Self { config, chain, store, trainer, http, pace, board, tally, tally_file, memory_bytes, receipts, reports, inputs })
+        let scripts =
+            Room::open(&config.scripts, &config.data_dir, config.threads, memory_bytes).map(Arc::new).map_err(|lacks| lacks.join("; "));
+        if let Err(lack) = &scripts
+            && config.scripts.allowed
+        {
+            tracing::warn!(lack, "this node takes no scripts");
+        }
+        Ok(Self { config, chain, store, trainer, scripts, http, pace, board, tally, tally_file, memory_bytes, receipts, reports, inputs })
     }
 
     /// What the node has done.

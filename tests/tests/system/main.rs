@@ -7,7 +7,9 @@ mod chaos;
 mod deployment;
 mod impostor;
 mod owner;
+mod packages;
 mod running;
+mod scripts;
 mod uploads;
 
 use impostor::{Fraud, Impostor};

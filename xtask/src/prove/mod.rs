@@ -7,6 +7,7 @@ mod dashboards;
 mod money;
 mod presets;
 mod record;
+mod scripts;
 mod simulator;
 pub(crate) mod training;
 
@@ -68,6 +69,11 @@ const PROOFS: &[Proof] = &[
         name: "presets",
         claim: "Each preset trains on a processor in under five minutes, and its report beats what says nothing.",
         run: presets::presets,
+    },
+    Proof {
+        name: "scripts",
+        claim: "A regression, a classifier and a notebook, run on a rented node with packages from the index, give the bytes that they give outside.",
+        run: scripts::scripts,
     },
     Proof {
         name: "kills",

@@ -81,6 +81,7 @@ impl Processes {
                 &folder,
                 "--threads",
                 "1",
+                "--scripts",
             ];
             let mut child = self.spawn("gpu-node", &setup, &format!("node-{number}"))?;
             if !child.wait().await?.success() {

@@ -1,0 +1,82 @@
+//! A lease of a script to its end: live output and figures, every statement's outputs downloaded before it is signed.
+
+use super::{Api, Context, Output, commands::co_sign, receive::Receiver};
+use anyhow::Result;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use starling_contract_api::rpc::Signer;
+use starling_http_api::{
+    lease::{LeaseEvent, LeaseView, PendingLeaseStatement},
+    path,
+};
+use starling_primitives::LeaseId;
+use starling_protocol::lease::LeaseState;
+use std::{io::Write as _, time::Duration};
+
+/// How long events may be silent before it is asked for what waits.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Follows until the lease is closed. The first Ctrl C ends the lease; what both signed until then is paid.
+pub(crate) async fn follow(
+    context: &Context,
+    api: &Api,
+    meter: &Signer,
+    lease_id: LeaseId,
+    receiver: &mut Receiver,
+    out: Output,
+) -> Result<LeaseView> {
+    let path = path::fill(path::LEASE_EVENTS, &[&lease_id]);
+    let mut interrupted = false;
+    loop {
+        let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path).await?);
+        loop {
+            let next = tokio::select! {
+                next = tokio::time::timeout(SILENCE, events.next()) => next,
+                stop = tokio::signal::ctrl_c(), if !interrupted => {
+                    stop?;
+                    interrupted = true;
+                    out.note("Stopping: the lease is closed, what was signed is paid, the rest comes back.");
+                    context.rpc.call(&context.signer, &context.compute().close_lease(lease_id)).await?;
+                    continue;
+                }
+            };
+            let Ok(Some(event)) = next else { break };
+            match event {
+                LeaseEvent::Output { text } => print(&text, out),
+                LeaseEvent::Metrics { points } => {
+                    let line = |point: &starling_http_api::job::Metric| format!("  {} {} at step {}", point.name, point.value, point.step);
+                    out.say("metrics", &json!({ "points": points }), &points.iter().map(line).collect::<Vec<_>>().join("\n"));
+                }
+                LeaseEvent::Setup { line } => out.say("setup", &json!({ "line": line }), &format!("setup: {line}")),
+                LeaseEvent::StatementReady { pending } => sign(context, api, meter, receiver, &pending).await?,
+                LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => {
+                    // The last statement may have been signed by what came in between.
+                    if let Some(output) = view.lease.output {
+                        receiver.take(api, output).await?;
+                    }
+                    return Ok(*view);
+                }
+                LeaseEvent::Changed { .. } => {}
+            }
+        }
+        if let Some(pending) = api.find::<PendingLeaseStatement>(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await? {
+            sign(context, api, meter, receiver, &pending).await?;
+        }
+    }
+}
+
+/// Signs only what is here: a node that withholds its outputs is not paid for them.
+async fn sign(context: &Context, api: &Api, meter: &Signer, receiver: &mut Receiver, pending: &PendingLeaseStatement) -> Result<()> {
+    receiver.take(api, pending.statement.output).await?;
+    co_sign(context, api, meter, pending).await
+}
+
+fn print(text: &str, out: Output) {
+    if out.is_json() {
+        out.say("output", &json!({ "text": text }), "");
+    } else {
+        print!("{text}");
+        // A closed pipe ends nobody's job.
+        let _ = std::io::stdout().flush();
+    }
+}

@@ -1,0 +1,5 @@
+//! Readers of archives, into memory and within limits: no path of theirs is ever opened.
+
+pub(crate) mod gzip;
+pub(crate) mod tar;
+pub(crate) mod zip;
