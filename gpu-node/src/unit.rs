@@ -23,7 +23,6 @@ impl fmt::Display for Unit<'_> {
             "\
 [Unit]
 Description=Starling node
-Documentation=file:docs/provider.md
 Wants=network-online.target
 After=network-online.target
 
