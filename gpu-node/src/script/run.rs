@@ -6,7 +6,7 @@ use super::{
     tools::{allow, gpu_devices, remove_folder},
 };
 use crate::{
-    engine::{Gate, Piece},
+    engine::{EngineError, Gate, Piece},
     trainer::Cancel,
 };
 use starling_sandbox::{Bind, Ended, Limits, Network, Order, Reason, StartError, Stream};
@@ -94,7 +94,7 @@ impl ScriptJob {
     }
 
     /// Runs it; blocks. Its end is in the outputs. What is metered is the run alone: making the environment is not paid, but the lease's time goes on. An earlier run of the same
-    /// lease, cut off with the node, counts once: time up to `before_ms` is not metered again.
+    /// lease, cut off with the node, counts once: time up to `before_ms` is not metered again. Gives the reason where the owner's limits or orders ended it.
     pub(crate) fn run<P: Fn(Piece), M: Fn(Vec<Metric>), L: Fn(String)>(
         &self,
         before_ms: u64,
@@ -103,7 +103,7 @@ impl ScriptJob {
         gate: &Gate,
         cancel: &Cancel,
         ears: &Ears<P, M, L>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<EngineError>, Fault> {
         let started = Instant::now();
         let left = || lease_left.saturating_sub(LAST_STATEMENT).saturating_sub(started.elapsed());
         let environment = if self.requirements.is_empty() {
@@ -113,7 +113,7 @@ impl ScriptJob {
                 Made::Ready(environment) => Some(environment),
                 Made::Not(exit) => {
                     self.outputs.end(exit);
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         };
@@ -135,7 +135,7 @@ impl ScriptJob {
             metrics: Metrics::default(),
             passed: Instant::now(),
         };
-        let mut unsigned = false;
+        let (mut unsigned, mut handed_over) = (false, None);
         loop {
             match pieces.recv_timeout(PASS_EVERY) {
                 Ok(piece) => reader.take(piece.stream, &piece.bytes),
@@ -144,7 +144,10 @@ impl ScriptJob {
             }
             reader.pass(ears, false);
             unsigned |= !gate.is_below(reader.metered_ms(), unsigned_limit_ms);
-            if unsigned || cancel.is_cancelled() {
+            if let Err(error @ EngineError::HandedOver(_)) = cancel.between_steps(Duration::ZERO) {
+                handed_over.get_or_insert(error);
+            }
+            if unsigned || handed_over.is_some() || cancel.is_cancelled() {
                 stopper.stop();
             }
         }
@@ -153,7 +156,7 @@ impl ScriptJob {
         self.outputs.drop_metrics(reader.metrics.dropped());
         self.outputs.set_usage(ended.peak_memory_bytes, ended.cpu_ms);
         self.outputs.end(exit_of(&ended, unsigned)?);
-        Ok(())
+        Ok(handed_over)
     }
 
     fn order(&self, environment: Option<&Path>, wall: Duration) -> Order {

@@ -110,7 +110,8 @@ pub(super) async fn compute(
                 };
                 job.run(before.0, left, unsigned_limit_ms, &gate, &cancel, &ears)
             };
-            return Ok(tokio::task::spawn_blocking(run).await.map_err(|error| TaskError::Asked(error.to_string()))??);
+            let handed_over = tokio::task::spawn_blocking(run).await.map_err(|error| TaskError::Asked(error.to_string()))??;
+            return handed_over.map_or(Ok(()), |error| Err(error.into()));
         }
         Job::Model(job) => job,
     };
