@@ -1,4 +1,4 @@
-//! The model hub: the list by category and text, and a model's page.
+//! The model hub: the list with its filters, and a model's page.
 
 use super::{param, polled};
 use crate::{
@@ -9,16 +9,15 @@ use crate::{
     },
     app::{Shared, shared},
     components::{
+        hub::{Address, Choose, Pager},
         quote::QuoteCard,
         ui::{Empty, Id, MaybeProblem, Money},
     },
     pages::{ratings::Reviews, run::Download},
 };
 use leptos::{prelude::*, task::spawn_local};
-use leptos_router::{
-    components::A,
-    hooks::{use_navigate, use_query_map},
-};
+use leptos_router::components::A;
+use starling_browse::listings::{Wanted, bytes, is_made_here, licences as found_licences};
 use starling_contract_api::{
     billing::{Billing, split_deposit},
     hub::{Licence, Listings},
@@ -66,16 +65,12 @@ pub(crate) fn Models() -> impl IntoView {
     }
 }
 
-/// Listings with search and category, both in the address.
+/// Listings with search, filters, order and page, all in the address.
 #[component]
 pub(crate) fn Catalogue(models: bool) -> impl IntoView {
     let shared = shared();
     let kind = if models { Kind::Model } else { Kind::Tool };
-    let query = use_query_map();
-    let (text, category) = (
-        move || query.with(|query| query.get("q").unwrap_or_default()),
-        move || query.with(|query| query.get("category").unwrap_or_default()),
-    );
+    let address = Address::here();
     let (found, failure) = polled(Duration::from_secs(5), move || {
         let network = shared.network.get();
         async move {
@@ -83,39 +78,41 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
             chain::listings(&network.rpc_url, &listings(&network, kind)).await.map(Some)
         }
     });
-    let navigate = use_navigate();
+    let all = Memo::new(move |_| found.get().flatten());
     let place = if models { "/models" } else { "/market" };
-    let set = move |text: String, category: String| {
-        let encode = |text: &str| js_sys::encode_uri_component(text).as_string().unwrap_or_default();
-        navigate(
-            &format!("{place}?q={}&category={}", encode(&text), encode(&category)),
-            leptos_router::NavigateOptions { replace: true, scroll: false, ..Default::default() },
-        );
+    let wanted = Memo::new(move |_| address.read(|address| Wanted::read(address)));
+    let say = move |wanted: Wanted| address.say(&wanted.say(), &[]);
+    // Another filter begins at its first page.
+    let change = move |change: &dyn Fn(&mut Wanted)| {
+        let mut wanted = Wanted { page: 1, ..wanted.get_untracked() };
+        change(&mut wanted);
+        say(wanted);
     };
-    let set_category = set.clone();
-    let matching = move || {
-        let (text, category) = (text().to_lowercase(), category_named(&category()));
-        found.get().flatten().map(|found: Vec<Listing>| {
-            let fits = |listing: &Listing| {
-                category.is_none_or(|category| listing.category == category)
-                    && (text.is_empty() || format!("{} {} {}", listing.name, listing.title, listing.summary).to_lowercase().contains(&text))
-            };
-            found.into_iter().filter(fits).collect::<Vec<_>>()
-        })
-    };
+    let licences = Memo::new(move |_| all.with(|all| all.as_deref().map(found_licences).unwrap_or_default()));
+    let shown = Memo::new(move |_| all.with(|all| all.as_ref().map(|all| wanted.get().choose(all, category_named))));
     view! {
-        <form class="row" role="search" on:submit=|event| event.prevent_default()>
-            <label class="field" style="flex: 1 1 220px">"Search"<input type="search" prop:value=text on:input:target=move |event| set(event.target().value(), category()) /></label>
-            <label class="field">"Category"<select prop:value=category on:change:target=move |event| set_category(text(), event.target().value())>
+        <form class="row filters" role="search" on:submit=|event| event.prevent_default()>
+            <label class="field" style="flex: 2 1 220px; max-width: none">"Search"<input type="search" maxlength="100" prop:value=move || wanted.get().text on:input:target=move |event| { let text = event.target().value(); change(&|wanted| wanted.text.clone_from(&text)) } /></label>
+            <label class="field">"Category"<select prop:value=move || wanted.get().category on:change:target=move |event| { let name = event.target().value(); change(&|wanted| wanted.category.clone_from(&name)) }>
                 <option value="">"All"</option>
-                {CATEGORIES.map(|(_, key, word)| view! { <option value=key>{word}</option> }).collect_view()}
+                {CATEGORIES.map(|(_, key, word)| view! { <option value=key selected=move || wanted.get().category == key>{word}</option> }).collect_view()}
             </select></label>
+            <label class="field">"Licence"<select prop:value=move || wanted.get().licence on:change:target=move |event| { let name = event.target().value(); change(&|wanted| wanted.licence.clone_from(&name)) }>
+                <option value="">"Any"</option>
+                {move || licences.get().into_iter().map(|name| { let key = name.clone(); view! { <option value=name.clone() selected=move || wanted.get().licence == key>{name.clone()}</option> }}).collect_view()}
+            </select></label>
+            <Choose label="Price" value=Signal::derive(move || wanted.get().price) choose=move |price| change(&|wanted| wanted.price = price) />
+            {models.then(|| view! { <Choose label="Size" value=Signal::derive(move || wanted.get().size) choose=move |size| change(&|wanted| wanted.size = size) /> })}
+            <Choose label="Sort by" value=Signal::derive(move || wanted.get().order) choose=move |order| change(&|wanted| wanted.order = order) />
+            {models.then(|| view! { <label class="row"><input type="checkbox" prop:checked=move || wanted.get().made_here on:change:target=move |event| { let here = event.target().checked(); change(&|wanted| wanted.made_here = here) } />"Runs here: made by a run of this network"</label> })}
         </form>
         <MaybeProblem failure />
-        {move || match matching() {
-            None => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
-            Some(found) if found.is_empty() => view! { <Empty><p>{if models { "No model here yet. A finished run can be published from its page." } else { "No research tool here yet. A tool is a set of prompts with what to measure; anyone can publish one." }}</p></Empty> }.into_any(),
-            Some(found) => view! { <div class="cards">{found.into_iter().map(|listing| view! { <ListingCard listing place /> }).collect_view()}</div> }.into_any(),
+        {move || shown.get().filter(|page| page.total > 0).map(|page| view! { <Pager page what=if models { "models fit" } else { "tools fit" } go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
+        {move || match (shown.get(), all.with(|all| all.as_ref().is_some_and(Vec::is_empty))) {
+            (None, _) => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
+            (Some(page), true) if page.total == 0 => view! { <Empty><p>{if models { "No model here yet. A finished run can be published from its page." } else { "No research tool here yet. A tool is a set of prompts with what to measure; anyone can publish one." }}</p></Empty> }.into_any(),
+            (Some(page), false) if page.total == 0 => view! { <Empty><p>"Nothing here fits these filters."</p><A href=place attr:class="button">"Show everything"</A></Empty> }.into_any(),
+            (Some(page), _) => view! { <div class="cards">{page.items.into_iter().filter_map(|index| all.with_untracked(|all| all.as_ref()?.get(index).cloned())).map(|listing| view! { <ListingCard listing place /> }).collect_view()}</div> }.into_any(),
         }}
     }
 }
@@ -123,14 +120,28 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
 #[component]
 fn ListingCard(listing: Listing, place: &'static str) -> impl IntoView {
     let (price, mean) = (price_word(&listing), listing.ratings.words());
+    let made_here = listing.kind == Kind::Model && is_made_here(&listing);
+    let size = size_word(bytes(&listing));
     view! {
         <article class="card">
             <h2><A href=format!("{place}/{}/{}", listing.name.publisher(), listing.name.slug())>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
-            <div class="row between"><span class="chip plain">{category_word(listing.category)}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
-            {mean.map(|mean| view! { <p class="faint num">{mean}</p> })}
+            <div class="row between"><span class="row"><span class="chip plain">{category_word(listing.category)}</span>{made_here.then(|| view! { <span class="chip good">"runs here"</span> })}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
+            <p class="faint num">{size}{mean.map(|mean| format!(", {mean}"))}</p>
         </article>
+    }
+}
+
+/// Bytes in the largest unit of which there is at least one.
+pub(crate) fn size_word(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let bytes_f = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes_f / 1e6),
+        _ => format!("{:.1} GB", bytes_f / 1e9),
     }
 }
 
@@ -218,7 +229,7 @@ fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
                     <section class="card">
                         <div class="row between"><h2>"Version "{index + 1}</h2>{version.run_id.map(|run| view! { <A href=format!("/runs/{run}")>"Made by run "{run.0}", says its publisher"</A> })}</div>
                         <p class="soft">{version.note.to_string()}</p>
-                        {version.files.iter().map(|file| view! { <div class="row between"><span>{file.name.to_string()}</span><span class="faint num">{file.bytes}" bytes"</span><Id text=file.hash.to_string() />
+                        {version.files.iter().map(|file| view! { <div class="row between"><span>{file.name.to_string()}</span><span class="faint num" title=format!("{} bytes", file.bytes)>{size_word(file.bytes)}</span><Id text=file.hash.to_string() />
                             {may_use.then(|| view! { <Download hash=file.hash name=file.name.to_string() label="Download" /> })}</div> }).collect_view()}
                     </section>
                 }).collect_view()}
