@@ -1,4 +1,4 @@
-//! Accounts for strangers: `POST /faucet {"account_id", "public_key"}`.
+//! Accounts and play money for strangers: `POST /faucet {"account_id", "public_key"}` makes an account, `POST /faucet {"account_id"}` fills one that is empty.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use near_crypto::{InMemorySigner, PublicKey, SecretKey, Signer};
+use near_primitives::action::{Action, TransferAction};
 use near_primitives::types::{AccountId, Balance};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +17,9 @@ use serde_json::json;
 use crate::error::LocalnetError;
 use crate::node::Localnet;
 use crate::rpc::Rpc;
+
+/// An account that holds less than this is empty.
+const EMPTY: Balance = Balance::from_near(1);
 
 /// Who pays for new accounts, how much, and how often.
 #[derive(Clone)]
@@ -33,7 +37,8 @@ impl std::fmt::Debug for Faucet {
 }
 
 impl Faucet {
-    /// New accounts are sub-accounts of `account_id`, made and paid with its full-access key: `amount` each, and `limit` of them while the server runs.
+    /// New accounts are sub-accounts of `account_id`, made and paid with its full-access key, and any empty account is filled: `amount` each, and `limit` gifts
+    /// while the server runs.
     #[must_use]
     pub fn new(account_id: AccountId, secret_key: SecretKey, amount: Balance, limit: u64) -> Self {
         let signer = InMemorySigner::from_secret_key(account_id.clone(), secret_key);
@@ -55,19 +60,37 @@ impl FaucetState {
     }
 
     fn give(&self, localnet: &Localnet, ask: &Ask) -> Result<(), FaucetError> {
-        let root = &self.faucet.account_id;
-        if !ask.account_id.is_sub_account_of(root) {
-            return Err(FaucetError::NotASubAccount { root: root.clone() });
-        }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.given.load(Ordering::Relaxed) >= self.faucet.limit {
             return Err(FaucetError::Exhausted { limit: self.faucet.limit });
         }
-        if localnet.account(&ask.account_id)?.is_some() {
+        match &ask.public_key {
+            Some(key) => self.make(localnet, &ask.account_id, key)?,
+            None => self.fill(localnet, &ask.account_id)?,
+        }
+        self.given.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn make(&self, localnet: &Localnet, account: &AccountId, key: &PublicKey) -> Result<(), FaucetError> {
+        let root = &self.faucet.account_id;
+        if !account.is_sub_account_of(root) {
+            return Err(FaucetError::NotASubAccount { root: root.clone() });
+        }
+        if localnet.account(account)?.is_some() {
             return Err(FaucetError::AccountExists);
         }
-        localnet.create_account(&self.faucet.signer, &ask.account_id, ask.public_key.clone(), self.faucet.amount)?;
-        self.given.fetch_add(1, Ordering::Relaxed);
+        localnet.create_account(&self.faucet.signer, account, key.clone(), self.faucet.amount)?;
+        Ok(())
+    }
+
+    fn fill(&self, localnet: &Localnet, account: &AccountId) -> Result<(), FaucetError> {
+        let held = localnet.account(account)?.ok_or(FaucetError::NoAccount)?.amount();
+        if held >= EMPTY {
+            return Err(FaucetError::NotEmpty);
+        }
+        let transfer = Action::Transfer(TransferAction { deposit: self.faucet.amount });
+        localnet.transact(&self.faucet.signer, account, vec![transfer])?;
         Ok(())
     }
 }
@@ -76,7 +99,7 @@ impl FaucetState {
 #[serde(deny_unknown_fields)]
 struct Ask {
     account_id: AccountId,
-    public_key: PublicKey,
+    public_key: Option<PublicKey>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +112,11 @@ enum FaucetError {
     NotASubAccount { root: AccountId },
     #[error("this account exists already")]
     AccountExists,
-    #[error("the faucet has given all {limit} accounts it may")]
+    #[error("this account does not exist: name a public key, and it is made")]
+    NoAccount,
+    #[error("this account is not empty: the faucet fills what holds less than 1 NEAR")]
+    NotEmpty,
+    #[error("the faucet has given all {limit} gifts it may")]
     Exhausted { limit: u64 },
     #[error("the account could not be made: {0}")]
     Chain(#[from] LocalnetError),
@@ -102,6 +129,8 @@ impl FaucetError {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::NotASubAccount { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_sub_account"),
             Self::AccountExists => (StatusCode::CONFLICT, "account_exists"),
+            Self::NoAccount => (StatusCode::NOT_FOUND, "no_account"),
+            Self::NotEmpty => (StatusCode::CONFLICT, "not_empty"),
             Self::Exhausted { .. } => (StatusCode::TOO_MANY_REQUESTS, "faucet_exhausted"),
             Self::Chain(_) => (StatusCode::INTERNAL_SERVER_ERROR, "chain"),
         }

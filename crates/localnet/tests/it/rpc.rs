@@ -241,7 +241,7 @@ async fn faucet__should_give_rationed_accounts() {
     assert_eq!(post(&without, &body("alice.root")).await.0, StatusCode::NOT_FOUND);
 
     let secret = SecretKey::from_seed(near_crypto::KeyType::ED25519, "root");
-    let faucet = Some(Faucet::new(id("root"), secret, near(25), 2));
+    let faucet = Some(Faucet::new(id("root"), secret, near(25), 3));
     let server = start(&chain, RpcOptions { faucet, ..RpcOptions::default() }).await;
     let (status, given) = post(&server, &body("alice.root")).await;
     assert_eq!((status, &given["account_id"]), (StatusCode::OK, &json!("alice.root")));
@@ -257,6 +257,14 @@ async fn faucet__should_give_rationed_accounts() {
     );
     assert_eq!(post(&server, &body("deep.alice.root")).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(post(&server, &json!({ "account_id": "x" })).await.0, StatusCode::BAD_REQUEST);
+    chain
+        .create_account(&signer("root"), &id("poor.root"), signer("poor.root").public_key(), near(0))
+        .expect("an account that holds nothing");
+    let fill = |name: &str| json!({ "account_id": name });
+    assert_eq!(post(&server, &fill("poor.root")).await.0, StatusCode::OK);
+    assert_eq!(chain.balance(&id("poor.root")).expect("it exists"), near(25));
+    assert_eq!(post(&server, &fill("poor.root")).await.1["code"], "not_empty");
+    assert_eq!(post(&server, &fill("nobody.root")).await.1["code"], "no_account");
     assert_eq!(post(&server, &body("bob.root")).await.0, StatusCode::OK);
     assert_eq!(post(&server, &body("carol.root")).await.0, StatusCode::TOO_MANY_REQUESTS);
 }
