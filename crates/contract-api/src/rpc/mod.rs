@@ -1,10 +1,12 @@
 //! Transport over NEAR's JSON-RPC, for native programs. The same code talks to the embedded chain, to testnet and to mainnet.
 
 mod client;
+mod delegate;
 mod outcome;
 mod signer;
 
 pub use client::{AccountInfo, BlockInfo, BlockRef, BlockTx, ChainStatus, KeyInfo, RpcClient};
+pub use delegate::{Delegated, DelegatedCall, DelegatedError};
 pub use near_primitives::action::{
     Action, AddKeyAction, CreateAccountAction, DeleteKeyAction, DeployContractAction, FunctionCallAction, TransferAction,
 };
