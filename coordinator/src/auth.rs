@@ -132,6 +132,14 @@ impl Auth {
         Ok(())
     }
 
+    /// Ends all sessions of the request's account.
+    pub async fn logout_everywhere(&self, headers: &HeaderMap, method: &Method) -> Result<(), Fault> {
+        let account = self.account(headers, method).await?;
+        self.db.end_sessions_of(&account).await?;
+        tracing::info!(%account, "signed out everywhere");
+        Ok(())
+    }
+
     /// The cookie of a session; `None` takes it away.
     pub fn cookie(&self, session: Option<&Session>) -> String {
         let secure = if self.origin.starts_with("https://") { "; Secure" } else { "" };

@@ -44,6 +44,8 @@ pub struct Config {
     /// Whether the chain's RPC offers `POST /faucet`.
     #[serde(default)]
     pub faucet: bool,
+    /// Who pays gas for accounts that hold no NEAR; nobody when left out.
+    pub sponsor: Option<Sponsorship>,
     /// Explorer address with `{tx}` in it.
     pub explorer_url: Option<String>,
     /// First block whose events are read; when left out, the first of a young chain, else the newest.
@@ -103,6 +105,44 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { account_bytes: 8 << 30, node_bytes: 64 << 30, logins_per_minute: 60, requests_per_second: 200, nodes: 4_096, streams: 1_024 }
+    }
+}
+
+/// Who pays gas for accounts that hold no NEAR, and how much. A day is the last 24 hours.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sponsorship {
+    /// NEAR credential file of the account that pays; never the coordinator's own, so that a spent budget stops no run.
+    pub key_file: PathBuf,
+    /// Accounts made in a day.
+    #[serde(default = "Sponsorship::accounts_a_day")]
+    pub accounts_a_day: u64,
+    /// Accounts made in a day for one address.
+    #[serde(default = "Sponsorship::accounts_a_day_per_address")]
+    pub accounts_a_day_per_address: u64,
+    /// Tgas of calls sent in a day.
+    #[serde(default = "Sponsorship::tgas_a_day")]
+    pub tgas_a_day: u64,
+    /// Tgas of calls sent in a day for one account.
+    #[serde(default = "Sponsorship::tgas_a_day_per_account")]
+    pub tgas_a_day_per_account: u64,
+}
+
+impl Sponsorship {
+    fn accounts_a_day() -> u64 {
+        500
+    }
+
+    fn accounts_a_day_per_address() -> u64 {
+        10
+    }
+
+    fn tgas_a_day() -> u64 {
+        200_000
+    }
+
+    fn tgas_a_day_per_account() -> u64 {
+        2_000
     }
 }
 

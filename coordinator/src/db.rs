@@ -8,6 +8,7 @@ mod history;
 mod lead;
 mod login;
 mod outbox;
+mod sponsor;
 mod upload;
 mod work;
 
@@ -16,6 +17,7 @@ pub use fact::FactKind;
 pub use history::NewEvent;
 pub use login::ChallengeRow;
 pub use outbox::{OutboxRow, OutboxState, OutboxStatus};
+pub use sponsor::{Gift, Given};
 pub use work::WorkKind;
 
 use sqlx::{
@@ -31,6 +33,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("../migrations/0003_changes_by_asset.sql"), include_str!("../migrations/0003_changes_by_asset.sqlite.sql")),
     (include_str!("../migrations/0004_uploads.sql"), ""),
     (include_str!("../migrations/0005_leads.sql"), ""),
+    (include_str!("../migrations/0006_sponsored.sql"), ""),
 ];
 /// Writers of one file wait for each other.
 const PREPARE_SQLITE: &str =

@@ -13,10 +13,11 @@ mod node;
 mod openapi;
 mod prepare;
 mod run;
+mod sponsor;
 
 pub use metrics::operator_router;
 
-use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Command, engine::Tools, problem::Fault};
+use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Command, engine::Tools, problem::Fault, sponsor::Sponsor};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
@@ -54,6 +55,8 @@ pub struct App {
     pub account: AccountId,
     /// Becomes true when the service is about to stop: it is not ready from then on.
     pub draining: watch::Receiver<bool>,
+    /// Who pays gas for accounts that hold no NEAR, if anyone.
+    pub sponsor: Option<Sponsor>,
     /// Becomes true when the service stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
@@ -86,6 +89,7 @@ impl App {
             origin: origin.into(),
             account,
             draining,
+            sponsor: None,
             stopping,
             streams,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
@@ -93,6 +97,12 @@ impl App {
             requests: metrics::Requests::default(),
             buckets,
         }
+    }
+
+    /// With somebody who pays gas for accounts that hold no NEAR.
+    #[must_use]
+    pub fn with_sponsor(self, sponsor: Option<Sponsor>) -> Self {
+        Self { sponsor, ..self }
     }
 
     /// The newest facts.
@@ -110,6 +120,7 @@ pub fn router(app: App) -> Router {
         .route(path::LOGIN_CHALLENGE, post(login::challenge))
         .route(path::LOGIN, post(login::login))
         .route(path::LOGOUT, post(login::logout))
+        .route(path::LOGOUT_EVERYWHERE, post(login::logout_everywhere))
         .route(path::SESSION, get(login::session))
         .route(path::RECIPES, get(run::recipes))
         .route(path::PREPARE_RUN, post(prepare::prepare))
@@ -127,6 +138,8 @@ pub fn router(app: App) -> Router {
         .route(path::LEASE_EVENTS, get(events::lease))
         .route(path::LEASE_STATEMENT, get(lease::statement).post(lease::sign))
         .route(path::HISTORY, get(market::history))
+        .route(path::SPONSOR_ACCOUNTS, post(sponsor::account))
+        .route(path::SPONSOR_CALLS, post(sponsor::call))
         .route(openapi::PATH, get(openapi::answer))
         .layer(DefaultBodyLimit::max(MAX_JSON));
     let artifacts = Router::new()
@@ -157,6 +170,7 @@ async fn network(State(app): State<App>) -> Json<NetworkInfo> {
         faucet: config.faucet,
         explorer_url: config.explorer_url.clone(),
         coordinator: app.account.clone(),
+        sponsor: app.sponsor.as_ref().map(|sponsor| sponsor.info().clone()),
         fee: app.facts().borrow().fee,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

@@ -19,5 +19,6 @@ pub mod problem;
 pub mod runs;
 pub mod secret;
 pub mod service;
+pub mod sponsor;
 pub mod streams;
 pub mod vesting;

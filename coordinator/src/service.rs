@@ -13,6 +13,7 @@ use crate::{
     hub::Hub,
     outbox::Outbox,
     secret,
+    sponsor::Sponsor,
     streams::Streams,
     vesting::Vesting,
 };
@@ -88,7 +89,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         None => None,
     };
     let data_dir = config.data_dir.clone();
-    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, drains, stopped.clone());
+    let sponsor = sponsor(&config, tools.db.clone())?;
+    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, drains, stopped.clone()).with_sponsor(sponsor);
 
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_lead(db.clone(), holder.clone()));
@@ -124,6 +126,13 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     tasks.shutdown().await;
     db.leave_lead(&holder).await?;
     Ok(())
+}
+
+/// The sponsor that the configuration names, with a key of its own.
+fn sponsor(config: &Config, db: Db) -> Result<Option<Sponsor>> {
+    let Some(budget) = config.sponsor.clone() else { return Ok(None) };
+    let signer = Signer::from_file(&budget.key_file).context("the sponsor's key cannot be read")?;
+    Ok(Some(Sponsor::new(&config.rpc_url, signer, db, budget, &config.deployment)))
 }
 
 /// Contracts of one chain on another would be read as empty: better to say so.

@@ -95,4 +95,10 @@ impl Db {
         sqlx::query("DELETE FROM sessions WHERE token_hash = $1").bind(token_hash.0.as_slice()).execute(&self.pool).await?;
         Ok(())
     }
+
+    /// Ends all sessions of an account.
+    pub async fn end_sessions_of(&self, account: &AccountId) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM sessions WHERE account_id = $1").bind(account.as_str()).execute(&self.pool).await?;
+        Ok(())
+    }
 }

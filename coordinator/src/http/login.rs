@@ -34,6 +34,15 @@ pub(super) async fn logout(
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.auth.cookie(None))]))
 }
 
+pub(super) async fn logout_everywhere(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<(StatusCode, [(HeaderName, String); 1]), Fault> {
+    app.auth.logout_everywhere(&headers, &method).await?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.auth.cookie(None))]))
+}
+
 pub(super) async fn session(State(app): State<App>, method: Method, headers: HeaderMap) -> Result<Json<SessionInfo>, Fault> {
     let (account_id, expires_at) = app.auth.session(&headers, &method).await?.ok_or_else(Fault::unauthorized)?;
     Ok(Json(SessionInfo { account_id, expires_at }))

@@ -9,3 +9,4 @@ pub mod node;
 pub mod path;
 pub mod problem;
 pub mod run;
+pub mod sponsor;

@@ -21,6 +21,9 @@ pub struct NetworkInfo {
     pub explorer_url: Option<String>,
     /// The coordinator's own account: pays gas of rounds and posts, moves no money.
     pub coordinator: AccountId,
+    /// Who pays gas for accounts that hold no NEAR, if anyone.
+    #[serde(default)]
+    pub sponsor: Option<crate::sponsor::SponsorInfo>,
     /// The fee now; frozen in each escrow when it is paid.
     pub fee: BasisPoints,
     /// Version of this program.

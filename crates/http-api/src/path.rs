@@ -12,6 +12,8 @@ pub const LOGIN_CHALLENGE: &str = "/api/v1/login/challenge";
 pub const LOGIN: &str = "/api/v1/login";
 /// `POST`: ends the session.
 pub const LOGOUT: &str = "/api/v1/logout";
+/// `POST`: ends all sessions of the account.
+pub const LOGOUT_EVERYWHERE: &str = "/api/v1/logout/everywhere";
 /// `GET`: [`crate::login::SessionInfo`].
 pub const SESSION: &str = "/api/v1/session";
 /// `GET` (with ranges), `HEAD`: an artifact by its BLAKE3 hash. `PUT` bytes: all of it where it is one chunk. `DELETE`: gives up what one owns of it.
@@ -56,6 +58,11 @@ pub const LEASE_EVENTS: &str = "/api/v1/leases/{lease_id}/events";
 pub const LEASE_STATEMENT: &str = "/api/v1/leases/{lease_id}/statement";
 /// `GET` with `account`, `before`, `limit`: [`crate::network::HistoryEntry`]s, newest first.
 pub const HISTORY: &str = "/api/v1/history";
+
+/// `POST` [`crate::sponsor::NewAccount`] by anyone, rationed: [`crate::sponsor::MadeAccount`]. 404 where there is no sponsor.
+pub const SPONSOR_ACCOUNTS: &str = "/api/v1/sponsor/accounts";
+/// `POST` [`crate::sponsor::RelayCall`]: [`crate::sponsor::Relayed`]. 404 where there is no sponsor.
+pub const SPONSOR_CALLS: &str = "/api/v1/sponsor/calls";
 
 /// Puts values into a path, in order of their places.
 pub fn fill(path: &str, values: &[&dyn std::fmt::Display]) -> String {

@@ -21,6 +21,9 @@ const ACCOUNT_BALANCE_NEAR: u64 = 1_000;
 const FAUCET_BALANCE_NEAR: u64 = 1_000_000;
 const FAUCET_GIFT_NEAR: u64 = 100;
 const FAUCET_LIMIT: u64 = 1_000;
+/// Who pays gas for accounts that hold nothing; new ones are named below it.
+pub(super) const SPONSOR: &str = "start.starling";
+const SPONSOR_BALANCE_NEAR: u64 = 100;
 /// 2 %.
 const FEE_BASIS_POINTS: u16 = 200;
 const MIN_STAKE_NEAR: u64 = 1;
@@ -54,6 +57,7 @@ impl EmbeddedChain {
         let deployment = deployment(&chain_id, &AccountId::new(ROOT)?, 1)?;
         let chain = Self { _server: server, rpc_url, deployment, home: home.clone() };
         chain.deploy(args).await?;
+        chain.found_sponsor().await?;
         Ok(chain)
     }
 
@@ -67,6 +71,18 @@ impl EmbeddedChain {
 
     pub(super) fn key_file(&self, account: &str) -> PathBuf {
         self.home.key(account)
+    }
+
+    /// Makes the sponsor's account, on an older chain too.
+    async fn found_sponsor(&self) -> Result<()> {
+        let (rpc, sponsor) = (RpcClient::new(&self.rpc_url), signer(&self.home, SPONSOR)?);
+        if rpc.account(sponsor.account()).await?.is_none() {
+            let balance = Amount::from_near(SPONSOR_BALANCE_NEAR);
+            rpc.create_account(&signer(&self.home, ROOT)?, sponsor.account(), &sponsor.public_key(), balance)
+                .await
+                .context("the sponsor's account was not made")?;
+        }
+        Ok(())
     }
 
     async fn deploy(&self, args: &UpArgs) -> Result<()> {

@@ -52,7 +52,7 @@ impl Processes {
             "listen": listen.to_string(), "public_origin": format!("http://{listen}"), "rpc_url": chain.rpc_url(), "public_rpc_url": chain.rpc_url(),
             "network_name": "Embedded chain", "deployment": chain.deployment(), "key_file": chain.key_file("coordinator.starling"),
             "data_dir": folder, "dashboard_dir": dashboard.canonicalize().with_context(|| format!("there is no dashboard in {}: run `cargo xtask dashboard`", dashboard.display()))?,
-            "dev_wallet_url": wallet_url, "faucet": true,
+            "dev_wallet_url": wallet_url, "faucet": true, "sponsor": {"key_file": chain.key_file(super::chain::SPONSOR)},
         });
         crate::home::write_atomically(&config, toml::to_string(&settings)?.as_bytes())?;
         let child = self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator")?;

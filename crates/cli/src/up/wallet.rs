@@ -28,8 +28,7 @@ impl WalletServer {
 
     /// Serves the wallet's files and its own settings; the wallet takes the chain from here, never from the dashboard.
     pub(super) fn serve(&self, rpc_url: &str, chain_id: &str, dashboard_origin: &str) {
-        let settings =
-            json!({"rpc_url": rpc_url, "chain_id": chain_id, "dashboard_origin": dashboard_origin, "faucet_root": "faucet.starling"});
+        let settings = json!({"rpc_url": rpc_url, "chain_id": chain_id, "dashboard_origin": dashboard_origin, "faucet_root": "faucet.starling", "sponsor_root": super::chain::SPONSOR});
         let config = get(move || std::future::ready(Json(settings.clone())));
         let fresh = tower_http::set_header::SetResponseHeaderLayer::overriding(
             axum::http::header::CACHE_CONTROL,
