@@ -4,13 +4,14 @@ use crate::{
     api::{
         Failure, Outcome, chain, coordinator,
         pay::now,
+        session,
         tokens::{self, Tokens},
         wallet,
     },
     components::{
         icons::{Icon, Name},
         sign_in::SignIn,
-        ui::Problem,
+        ui::{MaybeProblem, Problem},
     },
     pages,
 };
@@ -30,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) away: RwSignal<Option<Failure>>,
     pub(crate) session: RwSignal<Option<SessionInfo>>,
     pub(crate) balance: RwSignal<Option<Amount>>,
+    /// What the account's wallet holds on the chain itself.
+    pub(crate) in_wallet: RwSignal<Option<Amount>>,
+    /// This browser's session key, if the account has one here.
+    pub(crate) own_key: RwSignal<Option<session::Own>>,
     pub(crate) tokens: RwSignal<Tokens>,
     pub(crate) clock: RwSignal<TimestampMs>,
     pub(crate) signing_in: RwSignal<bool>,
@@ -55,14 +60,31 @@ impl Shared {
     pub(crate) fn refresh_balance(self) {
         let (Some(network), Some(session)) = (self.network.get_untracked(), self.session.get_untracked()) else { return };
         spawn_local(async move {
-            let billing = Billing(network.deployment.billing);
+            if let Ok(amount) = chain::wallet_balance(&network.rpc_url, &session.account_id).await {
+                self.in_wallet.set(Some(amount));
+            }
+            let billing = Billing(network.deployment.billing.clone());
             if let Ok(account) = chain::view(&network.rpc_url, &billing.account(&session.account_id)).await {
-                let free = account
-                    .and_then(|account| account.balances.into_iter().find(|(asset, _)| *asset == Asset::Near))
-                    .map_or(Amount::ZERO, |(_, amount)| amount);
-                self.balance.set(Some(free));
+                let own = session::own(&network, &session.account_id, account.as_ref());
+                if self.own_key.get_untracked() != own {
+                    self.own_key.set(own);
+                }
+                self.balance.set(Some(account.as_ref().map_or(Amount::ZERO, session::free_near)));
             }
         });
+    }
+
+    /// Signs out: ends this browser's session, or all of the account's, and takes all session keys out of this browser.
+    pub(crate) async fn sign_out(self, everywhere: bool) -> Outcome<()> {
+        let path = if everywhere { api_path::LOGOUT_EVERYWHERE } else { api_path::LOGOUT };
+        let ended = coordinator::post_quietly(path, &serde_json::json!({})).await;
+        let forgotten = session::forget_all().await;
+        let _ = wallet::sign_out().await;
+        self.session.set(None);
+        self.balance.set(None);
+        self.in_wallet.set(None);
+        self.own_key.set(None);
+        ended.and(forgotten)
     }
 
     /// Reads which tokens billing takes.
@@ -118,6 +140,8 @@ pub(crate) fn App() -> impl IntoView {
         away: RwSignal::new(None),
         session: RwSignal::new(None),
         balance: RwSignal::new(None),
+        in_wallet: RwSignal::new(None),
+        own_key: RwSignal::new(None),
         tokens: RwSignal::new(Tokens::new()),
         clock: RwSignal::new(now()),
         signing_in: RwSignal::new(false),
@@ -135,6 +159,7 @@ pub(crate) fn App() -> impl IntoView {
                     <Top />
                     <main id="content" class="page">
                         {move || shared.away.get().map(|failure| view! { <Problem failure /> })}
+                        <Poor />
                         <Routes fallback=|| view! { <pages::missing::Missing /> }>
                             <Route path=path!("/") view=pages::home::Home />
                             <Route path=path!("/models") view=pages::models::Models />
@@ -157,6 +182,42 @@ pub(crate) fn App() -> impl IntoView {
             </div>
             <SignIn />
         </Router>
+    }
+}
+
+/// An account that holds less than this cannot pay for the gas of a payment.
+const LITTLE: Amount = Amount::from_millinear(200);
+
+/// What someone can do whose wallet holds next to nothing: play money where there is a faucet.
+#[component]
+fn Poor() -> impl IntoView {
+    let shared = shared();
+    let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
+    let poor = Memo::new(move |_| shared.in_wallet.get().is_some_and(|held| held < LITTLE));
+    let fill = move |_| {
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            match shared.signed_in() {
+                Ok((network, account)) => failure.set(chain::fill(&network.rpc_url, &account).await.err()),
+                Err(nobody) => failure.set(Some(nobody)),
+            }
+            busy.set(false);
+            shared.refresh_balance();
+        });
+    };
+    let faucet = move || shared.network.get().is_some_and(|network| network.faucet);
+    let sponsor = move || shared.network.get().is_some_and(|network| network.sponsor.is_some());
+    view! {
+        <Show when=move || poor.get()>
+            <section class="note" aria-label="Empty wallet">
+                <div class="row between">
+                    <p>{move || shared.in_wallet.get().unwrap_or_default().display_near()}" in your wallet. "{move || if sponsor() { "A sponsor pays the gas for stopping, withdrawing, accepting results and paying from your balance; what a job costs is yours to bring." } else { "Add NEAR to it to pay for jobs." }}</p>
+                    {move || faucet().then(|| view! { <button class="button" disabled=move || busy.get() on:click=fill>{move || if busy.get() { "Asking the faucet" } else { "Get play money" }}</button> })}
+                </div>
+                <MaybeProblem failure />
+            </section>
+        </Show>
     }
 }
 
@@ -183,10 +244,9 @@ fn Top() -> impl IntoView {
     let network = move || shared.network.get().map_or_else(|| "Connecting".to_owned(), |network| network.name);
     let sign_out = move |_| {
         spawn_local(async move {
-            let _ = coordinator::post_quietly(api_path::LOGOUT, &serde_json::json!({})).await;
-            let _ = wallet::sign_out().await;
-            shared.session.set(None);
-            shared.balance.set(None);
+            if let Err(failure) = shared.sign_out(false).await {
+                shared.away.set(Some(failure));
+            }
         });
     };
     view! {

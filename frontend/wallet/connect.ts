@@ -10,6 +10,8 @@ export interface NetworkInfo {
   deployment: { chain_id: string };
   rpc_url: string;
   dev_wallet_url: string | null;
+  /** Who pays gas for accounts that hold no NEAR, and for which calls. */
+  sponsor: { account: string; calls: { contract: string; method: string; gas: number }[] } | null;
   version: string;
 }
 
@@ -25,9 +27,19 @@ export interface Call {
   deposit: string;
 }
 
+/** Lets a key call methods of one contract in the account's name, with so much gas in all and no deposit. */
+export interface NewKey {
+  publicKey: string;
+  receiverId: string;
+  methodNames: string[];
+  allowance: string;
+}
+
+export type Step = Call | { newKey: NewKey } | { endKey: string };
+
 export interface Transaction {
   receiverId: string;
-  actions: Call[];
+  actions: Step[];
 }
 
 type Wallet = Awaited<ReturnType<NearConnector["wallet"]>>;
@@ -35,6 +47,9 @@ type Wallet = Awaited<ReturnType<NearConnector["wallet"]>>;
 const DEVELOPMENT = "starling-dev-wallet";
 /** Where the development wallet's executor finds the name of the account that a new person asked for. */
 const WANTED_NAME = `${DEVELOPMENT}:wanted-name`;
+const GIVER = `${DEVELOPMENT}:giver`;
+/** An account that holds less than the gas it attaches and this much besides, in yoctoNEAR, is sponsored. */
+const GAS_MARGIN = 10n ** 22n;
 /** What our manifest entry tells the executor; the connector hands an entry on whole. */
 type Entry = WalletManifest & { metadata?: { walletUrl: string; chainId: string } };
 
@@ -78,7 +93,7 @@ function developmentWallet(network: NetworkInfo, origin: string): Entry {
     executor: `${origin}/executor.js`,
     type: "sandbox",
     platform: [],
-    features: { signMessage: true, signInWithoutAddKey: true, signInAndSignMessage: true, signInWithFunctionCallKey: true, signAndSendTransaction: true, signAndSendTransactions: true, testnet: true } as Entry["features"],
+    features: { signMessage: true, signInWithoutAddKey: true, signInAndSignMessage: true, signInWithFunctionCallKey: true, signAndSendTransaction: true, signAndSendTransactions: true, signDelegateActions: true, testnet: true } as Entry["features"],
     permissions: { storage: true, allowsOpen: [origin] },
     metadata: { walletUrl: origin, chainId: network.deployment.chain_id },
   };
@@ -126,8 +141,38 @@ export async function signOut(): Promise<void> {
 export async function signAndSendTransaction({ receiverId, actions }: Transaction): Promise<Sent> {
   return guarded(async () => {
     const wallet = await ready().connector.wallet();
+    const action = actions.length === 1 ? actions[0] : undefined;
+    if (action !== undefined && "methodName" in action && (await isSponsored(wallet, receiverId, action))) return relayed(wallet, receiverId, action);
     return sent((await withClick(wallet, () => wallet.signAndSendTransaction({ receiverId, actions: actions.map(connectorAction) }))) as Outcome);
   });
+}
+
+/** Whether a sponsor pays for a call: one that it has listed, of an account that cannot pay the gas itself, in a wallet that can sign for others to send. */
+async function isSponsored(wallet: Wallet, receiverId: string, { methodName, gas, deposit }: Call): Promise<boolean> {
+  const { network, connector } = ready();
+  const listed = network.sponsor?.calls.find(({ contract, method }) => contract === receiverId && method === methodName);
+  if (listed === undefined || wallet.manifest.features.signDelegateActions !== true || BigInt(deposit) > 1n || BigInt(gas) > BigInt(listed.gas)) return false;
+  const [account] = (await connector.getConnectedWallet()).accounts;
+  if (account === undefined) return false;
+  const [{ amount }, { gas_price }] = (await Promise.all([ask(network, "query", { request_type: "view_account", finality: "final", account_id: account.accountId }), ask(network, "gas_price", [null])])) as [{ amount: string }, { gas_price: string }];
+  return BigInt(amount) < BigInt(gas) * BigInt(gas_price) + GAS_MARGIN;
+}
+
+/** Has the wallet sign a call for the sponsor to send, and has the sponsor send it. */
+async function relayed(wallet: Wallet, receiverId: string, call: Call): Promise<Sent> {
+  const { signedDelegateActions } = await withClick(wallet, () => wallet.signDelegateActions({ delegateActions: [{ receiverId, actions: [connectorAction(call)] }] }));
+  const answer = await fetch("/api/v1/sponsor/calls", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ signed_delegate_action: signedDelegateActions[0] }) });
+  const said = (await answer.json()) as { hash?: string; signer?: string; title?: string; detail?: string };
+  if (!answer.ok || said.hash === undefined) throw new WalletError("failed", `${said.title ?? "The sponsor did not send it"}. ${said.detail ?? ""}`);
+  return { hash: said.hash, status: { SuccessValue: "" }, ...(said.signer === undefined ? {} : { signer: said.signer }) };
+}
+
+async function ask({ rpc_url }: NetworkInfo, method: string, params: unknown): Promise<unknown> {
+  const body = JSON.stringify({ jsonrpc: "2.0", id: "wallet", method, params });
+  const answer = await fetch(rpc_url, { method: "POST", headers: { "content-type": "application/json" }, body });
+  const { result } = (await answer.json()) as { result?: unknown };
+  if (result === undefined || result === null) throw new WalletError("unreachable", "The chain does not say what the account holds. Nothing was signed; try again in a moment.");
+  return result;
 }
 
 /** Several transactions, shown together and sent in order. */
@@ -141,16 +186,23 @@ export async function signAndSendTransactions({ transactions }: { transactions: 
 
 /**
  * On the embedded chain: the next sign-in makes this account. The wallet's window then shows the name, makes the key and asks the
- * faucet, all with the one approval; a second window would need a second click.
+ * faucet or the sponsor, all with the one approval; a second window would need a second click.
  */
-export async function faucetAccount({ name }: { name: string }): Promise<{ accountId: string }> {
+export async function newAccount({ name, giver }: { name: string; giver: "faucet" | "sponsor" }): Promise<{ accountId: string }> {
   const { entries, connector } = ready();
-  if (!entries.some(({ id }) => id === DEVELOPMENT)) throw new WalletError("unsupported", "This network has no faucet. Make an account in a wallet, then sign in.");
+  if (!entries.some(({ id }) => id === DEVELOPMENT)) throw new WalletError("unsupported", "No wallet here makes accounts. Make one in a wallet, then sign in.");
   await connector.storage.set(WANTED_NAME, name);
+  await connector.storage.set(GIVER, giver);
   return { accountId: name };
 }
 
-function connectorAction({ methodName, args, gas, deposit }: Call) {
+function connectorAction(step: Step) {
+  if ("newKey" in step) {
+    const { publicKey, receiverId, methodNames, allowance } = step.newKey;
+    return { type: "AddKey" as const, params: { publicKey, accessKey: { permission: { receiverId, methodNames, allowance } } } };
+  }
+  if ("endKey" in step) return { type: "DeleteKey" as const, params: { publicKey: step.endKey } };
+  const { methodName, args, gas, deposit } = step;
   return { type: "FunctionCall" as const, params: { methodName, args, gas, deposit } };
 }
 

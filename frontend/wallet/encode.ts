@@ -10,6 +10,14 @@ export function base58(bytes: Uint8Array): string {
   return "1".repeat(zeros === -1 ? bytes.length : zeros) + text;
 }
 
+/** The 32 bytes of a hash in base58. */
+export function fromBase58(text: string): Uint8Array {
+  let number = Array.from(text).reduce((sum, letter) => sum * 58n + BigInt(ALPHABET.indexOf(letter)), 0n);
+  const bytes = new Uint8Array(32);
+  for (let index = 31; index >= 0; index -= 1, number >>= 8n) bytes[index] = Number(number & 255n);
+  return bytes;
+}
+
 export function fromBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }

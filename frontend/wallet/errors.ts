@@ -1,6 +1,6 @@
 // What can go wrong between the dashboard and a wallet: a code for programs, words for people.
 
-export type Code = "cancelled" | "failed" | "unreachable" | "blocked" | "signed_out" | "unsupported" | "wrong_network";
+export type Code = "cancelled" | "failed" | "unreachable" | "blocked" | "signed_out" | "unsupported" | "wrong_network" | "unsure";
 
 export class WalletError extends Error {
   constructor(
@@ -12,7 +12,7 @@ export class WalletError extends Error {
   }
 }
 
-const CODES: readonly string[] = ["cancelled", "failed", "unreachable", "blocked", "signed_out", "unsupported", "wrong_network"];
+const CODES: readonly string[] = ["cancelled", "failed", "unreachable", "blocked", "signed_out", "unsupported", "wrong_network", "unsure"];
 const CANCELLED = /reject|cancel|closed|denied|declin/i;
 
 /** Whatever a wallet threw (an error, a text, an object that crossed frames) as one of ours. */

@@ -10,6 +10,8 @@ export interface Outcome {
 export interface Sent {
   hash: string;
   status: object;
+  /** Who signed the transaction, where that is not the account itself. */
+  signer?: string;
 }
 
 /** Hash and status of a transaction that succeeded; an error in words for one that did not. */

@@ -1,6 +1,6 @@
 //! The coordinator: same-origin requests with the session's cookie.
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, decode};
 use gloo_net::http::{Request, Response};
 use js_sys::Uint8Array;
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,14 +23,15 @@ async fn check(response: Response) -> Outcome<Response> {
         return Ok(response);
     }
     let status = response.status();
-    match response.json::<Problem>().await {
+    match decode::<Problem>(&response.binary().await.map_err(away)?) {
         Ok(problem) => Err(problem.into()),
         Err(_) => Err(Failure::new("http_status", format!("The coordinator answered {status}. Try again in a moment."))),
     }
 }
 
 async fn read<T: DeserializeOwned>(response: Response) -> Outcome<T> {
-    check(response).await?.json().await.map_err(|error| {
+    let bytes = check(response).await?.binary().await.map_err(away)?;
+    decode(&bytes).map_err(|error| {
         Failure::new("answer_not_understood", format!("The coordinator's answer is not understood; reload the page. ({error})"))
     })
 }

@@ -5,6 +5,7 @@ pub(crate) mod coordinator;
 pub(crate) mod meter;
 pub(crate) mod pay;
 pub(crate) mod receipt;
+pub(crate) mod session;
 pub(crate) mod tokens;
 pub(crate) mod wallet;
 
@@ -33,3 +34,8 @@ impl From<Problem> for Failure {
 }
 
 pub(crate) type Outcome<T> = Result<T, Failure>;
+
+/// Reads JSON. All that comes from outside goes this one way: the code that reads a record is then in the module once.
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}

@@ -1,6 +1,6 @@
-//! Paying through the wallet: one approval, never more than the quote.
+//! Paying: by this browser's session key within its cap, else through the wallet with one approval; never more than the quote.
 
-use super::{Failure, Outcome, chain, wallet};
+use super::{Failure, Outcome, chain, session, wallet};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use starling_contract_api::{
     Call,
@@ -34,7 +34,7 @@ pub(crate) async fn deposit(network: &NetworkInfo, payer: &AccountId, amount: Am
     Amount::sum([amount, msg.storage(), Billing::pay_storage(), record]).map_err(|error| Failure::new("amount", error.to_string()))
 }
 
-/// Asks the wallet once and gives the escrow.
+/// Pays, asking the wallet once at most, and gives the escrow.
 pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payment) -> Outcome<EscrowId> {
     let billing = Billing(network.deployment.billing.clone());
     let config = chain::view(&network.rpc_url, &billing.config()).await?;
@@ -47,9 +47,27 @@ pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payme
     }
 }
 
+/// By this browser's session key from the balance where it may, else by the wallet.
 async fn pay_near(network: &NetworkInfo, payer: &AccountId, args: &PayArgs) -> Outcome<EscrowId> {
     let billing = Billing(network.deployment.billing.clone());
+    let record = chain::view(&network.rpc_url, &billing.account(payer)).await?;
+    let needed =
+        Amount::sum([args.amount, args.storage, Billing::pay_storage()]).map_err(|error| Failure::new("amount", error.to_string()))?;
+    let in_wallet = chain::wallet_balance(&network.rpc_url, payer).await?;
+    // The key's gas comes from the wallet all the same.
+    let own = session::own(network, payer, record.as_ref()).filter(|_| in_wallet >= session::GAS_RESERVE);
+    if let Some(own) = own.filter(|own| own.refuses(needed, Some(&args.target)).is_none()) {
+        return opened(&session::send(network, payer, &own.key, &billing.pay_from_balance(args, true)).await?);
+    }
     let deposit = deposit(network, payer, args.amount, &args.msg).await?;
+    // What the wallet cannot attach the balance may hold: then one yocto is enough, and a sponsor may pay even that.
+    if in_wallet < deposit && record.as_ref().is_some_and(|record| session::free_near(record) >= needed) {
+        let sent = wallet::send(&billing.pay_from_balance(args, false)).await?;
+        return match &sent.signer {
+            None => opened(&sent),
+            Some(signer) => told(network, &sent.hash, signer).await,
+        };
+    }
     require_near(
         network,
         payer,
@@ -57,7 +75,11 @@ async fn pay_near(network: &NetworkInfo, payer: &AccountId, args: &PayArgs) -> O
         &format!("{} for the work at most, the rest for storage, returned later", args.amount.display_near()),
     )
     .await?;
-    let sent = wallet::send(&billing.pay(args, deposit)).await?;
+    opened(&wallet::send(&billing.pay(args, deposit)).await?)
+}
+
+/// The escrow that a payment's transaction opened.
+fn opened(sent: &wallet::Sent) -> Outcome<EscrowId> {
     let value = sent.status["SuccessValue"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
     let result: PayResult = serde_json::from_slice(&value).map_err(|error| {
         Failure::new(
@@ -88,7 +110,12 @@ async fn pay_tokens(network: &NetworkInfo, payer: &AccountId, token: AccountId, 
     let calls: Vec<Call> = storage.into_iter().chain([token.pay(&billing, args.amount, args)]).collect();
     let sent = wallet::send_all(&calls).await?;
     let hash = sent.last().map(|sent| sent.hash.clone()).unwrap_or_default();
-    let logged = chain::logs(&network.rpc_url, &hash, payer, &billing.0).await?;
+    told(network, &hash, payer).await
+}
+
+/// The escrow that a payment opened, by what billing told of it: where the payment was not the transaction's own call.
+async fn told(network: &NetworkInfo, tx: &str, signer: &AccountId) -> Outcome<EscrowId> {
+    let logged = chain::logs(&network.rpc_url, tx, signer, &network.deployment.billing).await?;
     let mut held = None;
     for event in logged.iter().filter_map(|logged| parse::<BillingEvent>(&logged.line, BILLING_STANDARD)) {
         match event {
@@ -111,7 +138,7 @@ async fn pay_tokens(network: &NetworkInfo, payer: &AccountId, token: AccountId, 
                 .map(|logged| logged.line)
                 .find(|line| !line.starts_with("EVENT_JSON"))
                 .unwrap_or_else(|| "it gave no reason".to_owned());
-            Err(Failure::new("payment_refused", format!("Billing did not take the tokens: {why}. All of them are in your wallet.")))
+            Err(Failure::new("payment_refused", format!("Billing did not take the payment: {why}. Nothing has left your account.")))
         }
     }
 }

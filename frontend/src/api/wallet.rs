@@ -1,14 +1,17 @@
 //! The wallet seam: the bundle that knows the wallet connector, loaded when it is first needed.
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, decode};
 use js_sys::{Array, Function, Object, Promise, Reflect};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use starling_contract_api::Call;
 use starling_http_api::{login::Challenge, network::NetworkInfo};
-use starling_primitives::{AccountId, PublicKey, Signature};
+use starling_primitives::{AccountId, Amount, PublicKey, Signature};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+
+/// The bundle that knows the wallet connector.
+const WALLET: &str = "wallet";
 
 /// Who signed in, and the signed login message.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +28,8 @@ pub(crate) struct Sent {
     pub(crate) hash: String,
     /// `{SuccessValue: base64}`.
     pub(crate) status: serde_json::Value,
+    /// Who signed it, where that is not the account itself.
+    pub(crate) signer: Option<AccountId>,
 }
 
 fn failure(error: &JsValue) -> Failure {
@@ -37,10 +42,10 @@ fn failure(error: &JsValue) -> Failure {
     Failure { what, code }
 }
 
-async fn invoke(name: &str, argument: Option<&serde_json::Value>) -> Outcome<JsValue> {
+async fn invoke(part: &str, name: &str, argument: Option<&serde_json::Value>) -> Outcome<JsValue> {
     let starling = Reflect::get(&js_sys::global(), &"starling".into()).map_err(|error| failure(&error))?;
     let load: Function = Reflect::get(&starling, &"load".into()).and_then(JsCast::dyn_into).map_err(|error| failure(&error))?;
-    let module = JsFuture::from(Promise::from(load.call1(&starling, &"wallet".into()).map_err(|error| failure(&error))?))
+    let module = JsFuture::from(Promise::from(load.call1(&starling, &part.into()).map_err(|error| failure(&error))?))
         .await
         .map_err(|error| failure(&error))?;
     let function: Function = Reflect::get(&module, &name.into()).and_then(JsCast::dyn_into).map_err(|error| failure(&error))?;
@@ -53,51 +58,82 @@ async fn invoke(name: &str, argument: Option<&serde_json::Value>) -> Outcome<JsV
 }
 
 fn read<T: DeserializeOwned>(value: &JsValue) -> Outcome<T> {
-    let text = js_sys::JSON::stringify(value.unchecked_ref::<Object>()).ok().and_then(|text| text.as_string()).unwrap_or_default();
-    serde_json::from_str(&text).map_err(|error| Failure::new("wallet_answer", format!("The wallet's answer is not understood. ({error})")))
+    // A function that gives nothing gives `undefined`, which JSON has no word for.
+    let text = js_sys::JSON::stringify(value.unchecked_ref::<Object>())
+        .ok()
+        .and_then(|text| text.as_string())
+        .unwrap_or_else(|| "null".to_owned());
+    decode(text.as_bytes()).map_err(|error| Failure::new("wallet_answer", format!("The wallet's answer is not understood. ({error})")))
 }
 
 /// Tells the bundle which network this is. Once.
 pub(crate) async fn init(network: &NetworkInfo) -> Outcome<()> {
-    invoke("init", Some(&json!({ "network": network }))).await.map(|_| ())
+    invoke(WALLET, "init", Some(&json!({ "network": network }))).await.map(|_| ())
 }
 
 /// One prompt: sign in and sign the login message.
 pub(crate) async fn sign_in(challenge: &Challenge) -> Outcome<SignedLogin> {
     let argument = json!({"message": challenge.message, "recipient": challenge.recipient, "nonce": challenge.nonce});
-    read(&invoke("signInAndSignMessage", Some(&argument)).await?)
+    ask(WALLET, "signInAndSignMessage", Some(&argument)).await
 }
 
 pub(crate) async fn sign_out() -> Outcome<()> {
-    invoke("signOut", None).await.map(|_| ())
+    invoke(WALLET, "signOut", None).await.map(|_| ())
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CallAction<'a> {
-    method_name: &'a str,
-    args: &'a serde_json::Value,
-    gas: String,
-    deposit: String,
+/// What a transaction does, one after the other.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Calls a method of the transaction's receiver.
+    Call(Call),
+    /// Gives the account a key that calls these methods of one contract, with so much gas in all and no deposit.
+    NewKey { key: PublicKey, receiver: AccountId, methods: &'static [&'static str], allowance: Amount },
+    /// Takes a key away from the account.
+    EndKey(PublicKey),
 }
 
-fn transaction(call: &Call) -> serde_json::Value {
-    let action = CallAction { method_name: &call.method, args: &call.args, gas: call.gas.to_string(), deposit: call.deposit.to_string() };
-    json!({"receiverId": call.contract, "actions": [action]})
+impl Step {
+    fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Call(call) => {
+                json!({"methodName": call.method, "args": call.args, "gas": call.gas.to_string(), "deposit": call.deposit.to_string()})
+            }
+            Self::NewKey { key, receiver, methods, allowance } => {
+                json!({"newKey": {"publicKey": key, "receiverId": receiver, "methodNames": methods, "allowance": allowance.to_string()}})
+            }
+            Self::EndKey(key) => json!({ "endKey": key }),
+        }
+    }
+}
+
+fn transaction(receiver: &AccountId, steps: &[Step]) -> serde_json::Value {
+    json!({"receiverId": receiver, "actions": steps.iter().map(Step::json).collect::<Vec<_>>()})
 }
 
 /// Asks the wallet to sign and send one call.
 pub(crate) async fn send(call: &Call) -> Outcome<Sent> {
-    read(&invoke("signAndSendTransaction", Some(&transaction(call))).await?)
+    ask(WALLET, "signAndSendTransaction", Some(&transaction(&call.contract, &[Step::Call(call.clone())]))).await
 }
 
 /// Asks the wallet once to sign several calls and send them one after the other.
 pub(crate) async fn send_all(calls: &[Call]) -> Outcome<Vec<Sent>> {
-    let transactions: Vec<_> = calls.iter().map(transaction).collect();
-    read(&invoke("signAndSendTransactions", Some(&json!({ "transactions": transactions }))).await?)
+    let transactions: Vec<_> = calls.iter().map(|call| (call.contract.clone(), vec![Step::Call(call.clone())])).collect();
+    send_steps(&transactions).await
 }
 
-/// On the embedded chain: a new account with a key made in the development wallet.
-pub(crate) async fn new_account(name: &str) -> Outcome<()> {
-    invoke("faucetAccount", Some(&json!({ "name": name }))).await.map(|_| ())
+/// Asks the wallet once to sign transactions of several steps each, and to send them one after the other. All steps of a transaction happen, or none.
+pub(crate) async fn send_steps(transactions: &[(AccountId, Vec<Step>)]) -> Outcome<Vec<Sent>> {
+    let transactions: Vec<_> = transactions.iter().map(|(receiver, steps)| transaction(receiver, steps)).collect();
+    ask(WALLET, "signAndSendTransactions", Some(&json!({ "transactions": transactions }))).await
+}
+
+/// Calls a function of a part that is loaded on demand, and reads its answer.
+pub(crate) async fn ask<T: DeserializeOwned>(part: &str, name: &str, argument: Option<&serde_json::Value>) -> Outcome<T> {
+    read(&invoke(part, name, argument).await?)
+}
+
+/// On the embedded chain: the next sign-in makes this account, with play money on it from the faucet or by the sponsor with nothing.
+pub(crate) async fn new_account(name: &str, sponsored: bool) -> Outcome<()> {
+    let giver = if sponsored { "sponsor" } else { "faucet" };
+    invoke(WALLET, "newAccount", Some(&json!({"name": name, "giver": giver}))).await.map(|_| ())
 }

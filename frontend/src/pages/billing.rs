@@ -9,7 +9,7 @@ pub(crate) use moving::Moving;
 
 use super::polled;
 use crate::{
-    api::{chain, tokens},
+    api::{Failure, chain, tokens},
     app::shared,
     components::ui::{MaybeProblem, Money, NeedsLogin},
 };
@@ -52,7 +52,7 @@ impl Held {
 }
 
 /// Reads all of it, page by page.
-pub(crate) async fn read_held(network: &NetworkInfo, account: &AccountId, tokens: &tokens::Tokens) -> crate::api::Outcome<Held> {
+async fn read_held(network: &NetworkInfo, account: &AccountId, tokens: &tokens::Tokens) -> crate::api::Outcome<Held> {
     let (rpc, contract) = (&network.rpc_url, billing::Billing(network.deployment.billing.clone()));
     let record = chain::view(rpc, &contract.account(account)).await?;
     let mut escrows: Vec<EscrowView> = Vec::new();
@@ -74,6 +74,19 @@ pub(crate) async fn read_held(network: &NetworkInfo, account: &AccountId, tokens
     Ok(Held { record, escrows, in_wallet })
 }
 
+/// All of it for the account that is signed in, kept current while the screen is there.
+pub(crate) fn polled_held() -> (Memo<Option<Held>>, RwSignal<Option<Failure>>) {
+    let shared = shared();
+    let (held, failure) = polled(Duration::from_secs(3), move || {
+        let (network, account, tokens) = (shared.network.get(), shared.account(), shared.tokens.get());
+        async move {
+            let (Some(network), Some(account)) = (network, account) else { return Ok(None) };
+            read_held(&network, &account, &tokens).await.map(Some)
+        }
+    });
+    (Memo::new(move |_| held.get().flatten()), failure)
+}
+
 #[component]
 pub(crate) fn Billing() -> impl IntoView {
     view! {
@@ -84,15 +97,7 @@ pub(crate) fn Billing() -> impl IntoView {
 
 #[component]
 fn Everything() -> impl IntoView {
-    let shared = shared();
-    let (held, failure) = polled(Duration::from_secs(3), move || {
-        let (network, account, tokens) = (shared.network.get(), shared.account(), shared.tokens.get());
-        async move {
-            let (Some(network), Some(account)) = (network, account) else { return Ok(None) };
-            read_held(&network, &account, &tokens).await.map(Some)
-        }
-    });
-    let held = Memo::new(move |_| held.get().flatten());
+    let (held, failure) = polled_held();
     view! {
         <MaybeProblem failure />
         <div class="split">

@@ -2,7 +2,7 @@
 
 use super::{param, polled};
 use crate::{
-    api::{coordinator, meter, wallet},
+    api::{coordinator, decode, meter, wallet},
     app::shared,
     components::ui::{Ago, Ceiling, MaybeProblem},
     pages::run::Accept,
@@ -118,7 +118,7 @@ pub(crate) fn Lease() -> impl IntoView {
 
 #[component]
 fn Output(view: LeaseView) -> impl IntoView {
-    let report = matches!(view.job, Some(JobSpec::Tool { .. })).then(|| serde_json::from_str::<ToolReport>(&view.output).ok()).flatten();
+    let report = matches!(view.job, Some(JobSpec::Tool { .. })).then(|| decode::<ToolReport>(view.output.as_bytes()).ok()).flatten();
     match report {
         Some(report) => view! { <Report report /> }.into_any(),
         None if view.output.is_empty() => view! { <p class="soft">"Nothing yet."</p> }.into_any(),

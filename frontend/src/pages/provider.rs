@@ -6,7 +6,7 @@ use crate::{
     app::shared,
     components::ui::{Ago, Empty, MaybeProblem, Money, NeedsLogin},
     pages::{
-        billing::{Held, Moving, read_held},
+        billing::{Held, Moving, polled_held},
         network::node_state,
     },
 };
@@ -70,14 +70,7 @@ fn Mine() -> impl IntoView {
             my_nodes(&network, &account).await.map(Some)
         }
     });
-    let (held, held_failure) = polled(Duration::from_secs(4), move || {
-        let (network, account, tokens) = (shared.network.get(), shared.account(), shared.tokens.get());
-        async move {
-            let (Some(network), Some(account)) = (network, account) else { return Ok(None) };
-            read_held(&network, &account, &tokens).await.map(Some)
-        }
-    });
-    let held = Memo::new(move |_| held.get().flatten());
+    let (held, held_failure) = polled_held();
     view! {
         <MaybeProblem failure />
         {move || match nodes.get().flatten() {

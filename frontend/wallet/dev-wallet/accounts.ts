@@ -1,20 +1,21 @@
 // The accounts of this browser: choose, make by the faucet, import, export, forget.
 import type { Chain } from "./chain.ts";
 import { button, el, problem } from "./dom.ts";
+import type { Giver } from "./protocol.ts";
 import { type Account, type Keys, exportFile, importFile, newKey } from "./keys.ts";
 import { near } from "./words.ts";
 
 const NAME = /^[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9])$/;
 
-/** Makes a key here and asks the faucet for an account with it; the key is kept first, so that none is lost. */
-export async function createAccount(chain: Chain, keys: Keys, name: string): Promise<Account> {
+/** Makes a key here and has an account made with it; the key is kept first, so that none is lost. */
+export async function createAccount(chain: Chain, keys: Keys, name: string, giver: Giver): Promise<Account> {
   if (!NAME.test(name)) throw new Error("A name has 2 to 40 small letters, digits and dashes, with a letter or digit at each end.");
-  const account = { accountId: `${name}.${chain.config.faucet_root}`, ...newKey() };
+  const account = { accountId: `${name}.${chain.root(giver)}`, ...newKey() };
   if ((await chain.balance(account.accountId)) !== undefined) throw new Error(`${account.accountId} exists already. Choose another name, or import its key file.`);
   const before = keys.active();
   keys.add(account);
   try {
-    await chain.faucet(account.accountId, account.publicKey);
+    await chain.makeAccount(name, account.publicKey, giver);
   } catch (thrown) {
     keys.remove(account.accountId);
     if (before !== undefined) keys.use(before.accountId);
@@ -23,9 +24,9 @@ export async function createAccount(chain: Chain, keys: Keys, name: string): Pro
   return account;
 }
 
-export function nameField(root: string, value: string): { label: HTMLLabelElement; input: HTMLInputElement } {
+export function nameField(chain: Chain, giver: Giver, value: string): { label: HTMLLabelElement; input: HTMLInputElement } {
   const input = el("input", { name: "name", autocomplete: "off", spellcheck: "false", maxlength: "40", placeholder: "ada", value });
-  const label = el("label", { class: "field" }, "Name of the new account", input, el("span", { class: "hint" }, `It becomes NAME.${root}. The faucet gives it play money of this chain.`));
+  const label = el("label", { class: "field" }, "Name of the new account", input, el("span", { class: "hint" }, `It becomes NAME.${chain.root(giver)}. ${giver === "sponsor" ? "It holds nothing: a sponsor pays for making it." : "The faucet gives it play money of this chain."}`));
   return { label, input };
 }
 
@@ -68,13 +69,13 @@ function row(chain: Chain, keys: Keys, account: Account, draw: Draw): HTMLElemen
 }
 
 function creation(chain: Chain, keys: Keys, draw: Draw): HTMLElement {
-  const { label, input } = nameField(chain.config.faucet_root, "");
+  const { label, input } = nameField(chain, "faucet", "");
   const make = el("button", { class: "button" }, "Create account");
   const form = el("form", { class: "card" }, label, make);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     make.disabled = true;
-    draw(await createAccount(chain, keys, input.value.trim()).then(() => undefined, words));
+    draw(await createAccount(chain, keys, input.value.trim(), "faucet").then(() => undefined, words));
   });
   return form;
 }

@@ -1,13 +1,14 @@
 // The chain, as the wallet's own server names it: the dashboard is never asked which RPC to trust.
-import { toBase64 } from "../encode.ts";
-import { KeyPair, KeyPairSigner, PublicKey, actions, createTransaction, encodeTransaction } from "./near.ts";
-import type { Action, Transaction } from "./protocol.ts";
+import { fromBase58, toBase64 } from "../encode.ts";
+import { KeyPair, KeyPairSigner, PublicKey, actions, buildDelegateAction, createTransaction, encodeSignedDelegate, encodeTransaction } from "./near.ts";
+import type { Action, Giver, Transaction } from "./protocol.ts";
 
 export interface Config {
   rpc_url: string;
   chain_id: string;
   dashboard_origin: string;
   faucet_root: string;
+  sponsor_root: string;
 }
 
 /** Something that did not work, in words for the person. */
@@ -20,10 +21,11 @@ export class ChainError extends Error {
   }
 }
 
-const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 /** NEAR buys gas at no less than this, in yoctoNEAR a unit. */
 const MIN_GAS_PRICE = 1_000_000_000n;
 const MOST_ACTIONS = 16;
+/** Blocks for which a sponsor may send what was signed: about ten minutes. */
+const DELEGATE_BLOCKS = 1_000n;
 
 export class Chain {
   private constructor(
@@ -52,16 +54,35 @@ export class Chain {
     }
   }
 
-  /** Asks the faucet for a new account with this key. */
-  async faucet(accountId: string, publicKey: string): Promise<void> {
-    const url = `${this.config.rpc_url.replace(/\/$/, "")}/faucet`;
-    const answer = await fetch(url, { method: "POST", body: JSON.stringify({ account_id: accountId, public_key: publicKey }) }).catch(() => {
+  /** Below whom a new account is named. */
+  root(giver: Giver): string {
+    return giver === "sponsor" ? this.config.sponsor_root : this.config.faucet_root;
+  }
+
+  /** Has a new account made with this key: by the faucet with play money on it, by the dashboard's sponsor with nothing. */
+  async makeAccount(name: string, publicKey: string, giver: Giver): Promise<void> {
+    const accountId = `${name}.${this.root(giver)}`;
+    const [url, body] =
+      giver === "sponsor"
+        ? [`${this.config.dashboard_origin}/api/v1/sponsor/accounts`, { name, public_key: publicKey }]
+        : [`${this.config.rpc_url.replace(/\/$/, "")}/faucet`, { account_id: accountId, public_key: publicKey }];
+    const answer = await fetch(url, { method: "POST", body: JSON.stringify(body) }).catch(() => {
       throw away();
     });
     if (answer.ok) return;
-    const { code, error } = (await answer.json().catch(() => ({}))) as { code?: string; error?: string };
+    const { code, error, detail } = (await answer.json().catch(() => ({}))) as { code?: string; error?: string; detail?: string };
     if (code === "account_exists") throw new ChainError("failed", `${accountId} exists already. Choose another name, or import its key file.`);
-    throw new ChainError("failed", `The faucet refused: ${error ?? `it answered ${answer.status}`}.`);
+    throw new ChainError("failed", `The ${giver} refused: ${detail ?? error ?? `it answered ${answer.status}`}`);
+  }
+
+  /** Signs one transaction for somebody else to send (NEP-366); base64 of its borsh. */
+  async delegate(senderId: string, secretKey: string, { receiverId, actions: wanted }: Transaction): Promise<string> {
+    const key = KeyPair.fromString(secretKey as `ed25519:${string}`);
+    const publicKey = key.getPublicKey();
+    const access = (await request(this.config, "query", { request_type: "view_access_key", finality: "final", account_id: senderId, public_key: publicKey.toString() })) as { nonce: number; block_height: number };
+    const delegateAction = buildDelegateAction({ senderId, receiverId, actions: wanted.map(action), nonce: BigInt(access.nonce) + 1n, maxBlockHeight: BigInt(access.block_height) + DELEGATE_BLOCKS, publicKey });
+    const { signedDelegate } = await new KeyPairSigner(key).signDelegateAction(delegateAction);
+    return toBase64(new Uint8Array(encodeSignedDelegate(signedDelegate)));
   }
 
   /** Signs and sends one transaction, and waits until it is final. */
@@ -69,7 +90,7 @@ export class Chain {
     const key = KeyPair.fromString(secretKey as `ed25519:${string}`);
     const publicKey = key.getPublicKey();
     const access = (await request(this.config, "query", { request_type: "view_access_key", finality: "final", account_id: signerId, public_key: publicKey.toString() })) as { nonce: number; block_hash: string };
-    const transaction = createTransaction(signerId, publicKey, receiverId, BigInt(access.nonce) + 1n, wanted.map(action), decode58(access.block_hash));
+    const transaction = createTransaction(signerId, publicKey, receiverId, BigInt(access.nonce) + 1n, wanted.map(action), fromBase58(access.block_hash));
     const { signedTransaction } = await new KeyPairSigner(key).signTransaction(transaction);
     return request(this.config, "send_tx", { signed_tx_base64: toBase64(encodeTransaction(signedTransaction)), wait_until: "FINAL" });
   }
@@ -142,12 +163,4 @@ export function objection({ receiverId, actions: wanted }: Transaction): string 
     }
   }
   return undefined;
-}
-
-function decode58(text: string): Uint8Array {
-  let number = 0n;
-  for (const letter of text) number = number * 58n + BigInt(BASE58.indexOf(letter));
-  const bytes = new Uint8Array(32);
-  for (let index = 31; index >= 0; index -= 1, number >>= 8n) bytes[index] = Number(number & 255n);
-  return bytes;
 }

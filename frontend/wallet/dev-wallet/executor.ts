@@ -1,6 +1,6 @@
 // The development wallet's executor: the connector runs it in a frame without origin inside the dashboard's page. It holds no key: it
 // opens the wallet's window, passes the request on and waits for what the person decides there.
-import { type Answer, type Ask, READY, type Request, type Result, type SignedIn, type Transaction, type WantedKey, type LoginMessage } from "./protocol.ts";
+import { type Answer, type Ask, type Giver, READY, type Request, type Result, type SignedIn, type Transaction, type WantedKey, type LoginMessage } from "./protocol.ts";
 
 interface Panel {
   id(): Promise<string | null>;
@@ -17,6 +17,7 @@ interface Selector {
 const selector = (window as unknown as { selector: Selector }).selector;
 const ACCOUNT = "account";
 const WANTED_NAME = "wanted-name";
+const GIVER = "giver";
 const FEATURES = "popup,width=460,height=760";
 
 interface SignInParams {
@@ -51,6 +52,12 @@ const wallet = {
     const [outcome] = await send([{ receiverId, actions }]);
     return outcome;
   },
+  /** Signs what a sponsor sends at its own cost (NEP-366). */
+  async signDelegateActions({ delegateActions }: { delegateActions: Transaction[] }) {
+    const result = await ask({ kind: "delegates", transactions: delegateActions, ...(await signer()) });
+    if (!("signedDelegates" in result)) throw unexpected();
+    return { signedDelegateActions: result.signedDelegates };
+  },
   async signAndSendTransactions({ transactions }: { transactions: Transaction[] }) {
     return send(transactions);
   },
@@ -60,8 +67,12 @@ selector.ready(wallet);
 
 async function signIn({ addFunctionCallKey, messageParams }: SignInParams): Promise<SignedIn> {
   const wantedName = await selector.storage.get(WANTED_NAME);
-  const request: Ask = { kind: "sign-in", ...(messageParams && { message: messageParams }), ...(addFunctionCallKey && { addKey: addFunctionCallKey }), ...(wantedName !== null && { wantedName }) };
-  const result = await ask(request, () => selector.storage.remove(WANTED_NAME));
+  const giver: Giver = (await selector.storage.get(GIVER)) === "sponsor" ? "sponsor" : "faucet";
+  const request: Ask = { kind: "sign-in", giver, ...(messageParams && { message: messageParams }), ...(addFunctionCallKey && { addKey: addFunctionCallKey }), ...(wantedName !== null && { wantedName }) };
+  const result = await ask(request, async () => {
+    await selector.storage.remove(WANTED_NAME);
+    await selector.storage.remove(GIVER);
+  });
   if (!("account" in result)) throw unexpected();
   const { accountId, publicKey } = result.account;
   await selector.storage.set(ACCOUNT, JSON.stringify({ accountId, publicKey }));

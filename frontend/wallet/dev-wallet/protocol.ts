@@ -42,9 +42,10 @@ export interface WantedKey {
 }
 
 export type Ask =
-  | { kind: "sign-in"; message?: LoginMessage; wantedName?: string; addKey?: WantedKey }
+  | { kind: "sign-in"; message?: LoginMessage; wantedName?: string; giver?: Giver; addKey?: WantedKey }
   | { kind: "message"; message: LoginMessage; signerId?: string }
-  | { kind: "transactions"; transactions: Transaction[]; signerId?: string };
+  | { kind: "transactions"; transactions: Transaction[]; signerId?: string }
+  | { kind: "delegates"; transactions: Transaction[]; signerId?: string };
 
 export interface Request {
   type: "starling-wallet:request";
@@ -60,7 +61,10 @@ export interface SignedIn {
   signature?: string;
 }
 
-export type Result = { account: SignedIn } | { outcomes: unknown[] };
+/** Who makes a new account: the faucet puts play money on it, the sponsor nothing. */
+export type Giver = "faucet" | "sponsor";
+
+export type Result = { account: SignedIn } | { outcomes: unknown[] } | { signedDelegates: string[] };
 
 export type Answer = { type: "starling-wallet:answer"; id: string } & ({ ok: true; result: Result } | { ok: false; error: { code: string; message: string } });
 

@@ -76,6 +76,7 @@ function content(asked: Asked): Content {
     case "message":
       return message(asked, asked.ask);
     case "transactions":
+    case "delegates":
       return transactions(asked, asked.ask);
   }
 }
@@ -83,7 +84,8 @@ function content(asked: Asked): Content {
 function signIn({ chain, keys, origin }: Asked, ask: Extract<Ask, { kind: "sign-in" }>): Content {
   const known = keys.all();
   const wanted = ask.wantedName ?? "";
-  const { label: field, input } = nameField(chain.config.faucet_root, wanted);
+  const giver = ask.giver ?? "faucet";
+  const { label: field, input } = nameField(chain, giver, wanted);
   const makesNew = wanted !== "" || known.length === 0;
   const select = el("select", { name: "account" });
   for (const { accountId } of known) select.append(el("option", { value: accountId }, accountId));
@@ -94,7 +96,7 @@ function signIn({ chain, keys, origin }: Asked, ask: Extract<Ask, { kind: "sign-
   refresh();
   const account = async (): Promise<Account> => {
     if (select.value === "") {
-      const made = await createAccount(chain, keys, input.value.trim());
+      const made = await createAccount(chain, keys, input.value.trim(), giver);
       // From here on it exists: a second try must not make it again.
       select.prepend(el("option", { value: made.accountId }, made.accountId));
       select.value = made.accountId;
@@ -160,18 +162,19 @@ function messageCard(login: LoginMessage, origin: string): HTMLElement {
   );
 }
 
-function transactions({ keys, chain, origin }: Asked, ask: Extract<Ask, { kind: "transactions" }>): Content {
+function transactions({ keys, chain, origin }: Asked, ask: Extract<Ask, { kind: "transactions" | "delegates" }>): Content {
+  const sponsored = ask.kind === "delegates";
   const why = ask.transactions.map(objection).find((reason) => reason !== undefined);
   const signer = owner(keys, ask.signerId);
   if (why !== undefined) throw new ChainError("failed", why);
   const lines = ask.transactions.flatMap(describe);
   const attached = lines.reduce((sum, line) => sum + line.attached, 0n);
-  const gas = lines.reduce((sum, line) => sum + line.gas, 0n) * chain.gasPrice;
+  const gas = sponsored ? 0n : lines.reduce((sum, line) => sum + line.gas, 0n) * chain.gasPrice;
   const balance = el("span", {}, "…");
   void chain.balance(signer.accountId).then(
     (amount) => {
       balance.textContent = amount === undefined ? "no such account" : near(amount);
-      if (amount !== undefined && amount < attached + gas) balance.after(problem("The account does not hold that much."));
+      if (!sponsored && amount !== undefined && amount < attached + gas) balance.after(problem("The account does not hold that much."));
     },
     () => (balance.textContent = "unknown"),
   );
@@ -180,10 +183,15 @@ function transactions({ keys, chain, origin }: Asked, ask: Extract<Ask, { kind: 
       el("h2", { tabindex: "-1" }, lines.length === 1 ? "Approve a transaction" : `Approve ${lines.length} transactions`),
       pairs(["Asked by", origin], ["Network", chain.config.chain_id], ["Account", signer.accountId], ["It holds", balance]),
       ...ask.transactions.map(card),
-      el("section", { class: "card quote", "aria-label": "Cost" }, el("p", { class: "soft" }, "Attaches at most"), el("p", { class: "at-most num", title: exactNear(attached) }, near(attached)), pairs(["Gas", `at most ${near(gas)}, what is not used comes back`])),
+      el("section", { class: "card quote", "aria-label": "Cost" }, el("p", { class: "soft" }, "Attaches at most"), el("p", { class: "at-most num", title: exactNear(attached) }, near(attached)), pairs(["Gas", sponsored ? "paid by a sponsor, which sends this for you" : `at most ${near(gas)}, what is not used comes back`])),
     ],
     label: () => "Approve",
     approve: async () => {
+      if (sponsored) {
+        const signedDelegates = [];
+        for (const transaction of ask.transactions) signedDelegates.push(await chain.delegate(signer.accountId, signer.secretKey, transaction));
+        return { signedDelegates };
+      }
       const outcomes = [];
       for (const transaction of ask.transactions) outcomes.push(await chain.send(signer.accountId, signer.secretKey, transaction));
       return { outcomes };

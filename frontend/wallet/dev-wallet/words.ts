@@ -70,6 +70,8 @@ function call(receiver: string, method: string, args: Arguments): string {
       return `Send escrow ${String(args["escrow_id"])} back: its contract never answered.`;
     case "close":
       return `Close escrow ${String(args["escrow_id"])}, whose time is over: what is not earned returns to its payer.`;
+    case "add_session_key":
+      return `Let the key ${String(args["public_key"])} spend at most ${amount("cap")} of your balance, without asking again, until ${moment(args["expires_at"])}, on ${Array.isArray(args["targets"]) ? args["targets"].join(", ") : "contracts that are not understood"}.`;
     case "remove_session_key":
       return `End the session key ${String(args["public_key"])}: it spends nothing any more.`;
     case "storage_deposit":
@@ -108,6 +110,11 @@ function call(receiver: string, method: string, args: Arguments): string {
     default:
       return `Call ${method} of ${receiver}.`;
   }
+}
+
+/** A time in milliseconds since 1970. */
+function moment(at: unknown): string {
+  return typeof at === "number" && Math.abs(at) <= 8.64e15 ? `${new Date(at).toISOString().slice(0, 16).replace("T", " ")} UTC` : "a time that is not understood";
 }
 
 /** Tokens in their smallest units: what a token says of its decimals is not asked here. */

@@ -23,6 +23,9 @@ use crate::{
 
 const CRATE: &str = "starling-frontend";
 
+/// Leptos then forgets the type of each component: what would be compiled once for each place is compiled once.
+const SMALLER: &str = r#""--cfg", "erase_components""#;
+
 /// Builds `target/dashboard`, served by the coordinator, and `target/wallet`, served on an origin of its own.
 ///
 /// Does nothing but ask cargo when no input has changed. A folder is replaced whole, so a half-built one is never served.
@@ -42,7 +45,8 @@ pub(crate) fn build() -> Result<()> {
     let style = bundle::style()?;
     replace(&paths::dashboard(), |folder| {
         copy_folder(&paths::assets(), folder)?;
-        page::write(folder, &page::Parts { bindings: &bindings.js, module: &bindings.wasm, style: &style })
+        page::write(folder, &page::Parts { bindings: &bindings.js, module: &bindings.wasm, style: &style })?;
+        bundle::compress(folder)
     })?;
     replace(&paths::wallet(), |folder| {
         copy_folder(&paths::assets().join("fonts"), &folder.join("fonts"))?;
@@ -76,6 +80,7 @@ pub(crate) fn assets() -> Result<()> {
 /// Compiles the crate and returns the raw wasm's path.
 fn compile() -> Result<PathBuf> {
     let mut cargo = WasmToolchain::find()?.cargo();
+    cargo.args(["--config", &format!("target.{WASM_TARGET}.rustflags=[{SMALLER}]")]);
     cargo.args(["build", "--quiet", "--profile", "browser", "--target", WASM_TARGET, "--package", CRATE]);
     run(&mut cargo)?;
     Ok(paths::wasm_target().join(WASM_TARGET).join("browser/starling_frontend.wasm"))
