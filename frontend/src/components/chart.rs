@@ -1,7 +1,8 @@
-//! The loss curve: held-out above training, axes with units, the same figures as a table, export as SVG and CSV.
+//! The loss curve: held-out above training, axes with units, moved and widened by hand or keys, the same figures as a table, export as SVG and CSV.
 
 use crate::components::ui::save;
 use leptos::prelude::*;
+use starling_browse::curve::{Point, thin, visible};
 use starling_http_api::run::MetricPoint;
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -11,55 +12,249 @@ const LEFT: f64 = 44.0;
 const BOTTOM: f64 = 28.0;
 const TOP: f64 = 10.0;
 const RIGHT: f64 = 24.0;
+/// Columns of the drawing that points are thinned to.
+const COLUMNS: usize = 650;
 /// A nat is so many bits.
 const BITS_PER_NAT: f64 = std::f64::consts::LOG2_E;
-/// More points than this are thinned before they are drawn.
-const MAX_DRAWN: usize = 600;
+/// Held-out figures are marked by dots while there are no more than this in sight.
+const MAX_DOTS: usize = 120;
+/// The least that one can see of the axis, in steps.
+const NARROWEST: f64 = 4.0;
 
-/// Steps and bits a byte.
-type Curve = Vec<(f64, f64)>;
+/// What is drawn: each node's training loss, and the held-out loss, in bits a byte over steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Series {
+    train: BTreeMap<u64, Vec<Point>>,
+    held: Vec<Point>,
+}
 
-struct Scale {
-    steps: f64,
+impl Series {
+    #[expect(clippy::cast_precision_loss, reason = "steps on a screen")]
+    fn of(points: &[MetricPoint]) -> Self {
+        let mut series = Self::default();
+        for point in points {
+            match point {
+                MetricPoint::Train { node_id, step, loss, .. } => {
+                    series.train.entry(node_id.0).or_default().push((*step as f64, loss * BITS_PER_NAT));
+                }
+                MetricPoint::HeldOut { step, bits_per_byte, .. } => series.held.push((*step as f64, *bits_per_byte)),
+            }
+        }
+        for line in series.train.values_mut().chain([&mut series.held]) {
+            line.sort_by(|left, right| left.0.total_cmp(&right.0));
+        }
+        series
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Point> {
+        self.train.values().flatten().chain(&self.held)
+    }
+}
+
+/// Another run's held-out curve, drawn beside this one's.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Beside {
+    pub(crate) name: String,
+    pub(crate) points: Vec<Point>,
+}
+
+impl Beside {
+    /// The held-out curve among a run's figures.
+    pub(crate) fn of(name: String, points: &[MetricPoint]) -> Self {
+        Self { name, points: Series::of(points).held }
+    }
+}
+
+/// Which part of the axes is in sight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Frame {
+    from: f64,
+    to: f64,
     low: f64,
     high: f64,
 }
 
-impl Scale {
+impl Frame {
     fn x(&self, step: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * step / self.steps
+        LEFT + (WIDTH - LEFT - RIGHT) * (step - self.from) / (self.to - self.from)
     }
 
     fn y(&self, bits: f64) -> f64 {
         TOP + (HEIGHT - TOP - BOTTOM) * (self.high - bits) / (self.high - self.low)
     }
-}
 
-#[expect(clippy::cast_precision_loss, reason = "steps on a screen")]
-fn series(points: &[MetricPoint]) -> (BTreeMap<u64, Curve>, Curve) {
-    let (mut train, mut held) = (BTreeMap::<u64, Curve>::new(), Vec::new());
-    for point in points {
-        match point {
-            MetricPoint::Train { node_id, step, loss, .. } => train.entry(node_id.0).or_default().push((*step as f64, loss * BITS_PER_NAT)),
-            MetricPoint::HeldOut { step, bits_per_byte, .. } => held.push((*step as f64, *bits_per_byte)),
+    fn line(&self, points: &[Point]) -> String {
+        let mut path = String::new();
+        for (index, (step, bits)) in thin(points, self.from, self.to, COLUMNS).into_iter().enumerate() {
+            let _ = write!(path, "{}{:.1},{:.1} ", if index == 0 { "M" } else { "L" }, self.x(step), self.y(bits));
         }
+        path
     }
-    (train, held)
 }
 
-fn line(points: &[(f64, f64)], scale: &Scale) -> String {
-    let every = points.len().div_ceil(MAX_DRAWN).max(1);
-    let mut path = String::new();
-    for (index, (step, bits)) in points.iter().step_by(every).enumerate() {
-        let _ = write!(path, "{}{:.1},{:.1} ", if index == 0 { "M" } else { "L" }, scale.x(*step), scale.y(*bits));
+/// Steps of the whole curve, and the part that a person chose to see.
+#[derive(Clone, Copy)]
+struct Sight {
+    whole: Memo<f64>,
+    part: RwSignal<Option<(f64, f64)>>,
+}
+
+impl Sight {
+    fn range(self) -> (f64, f64) {
+        self.part.get().unwrap_or((0.0, self.whole.get()))
     }
-    path
+
+    /// Moves by a part of what is in sight, and shows `times` as much of it around `place`, which is 0 at the left and 1 at the right.
+    fn change(self, by: f64, times: f64, place: f64) {
+        let (whole, (from, to)) = (self.whole.get_untracked(), untrack(|| self.range()));
+        let width = ((to - from) * times).clamp(NARROWEST.min(whole), whole);
+        let from = from + (to - from - width) * place + by * (to - from);
+        let from = from.clamp(0.0, whole - width);
+        self.part.set((width < whole).then_some((from, from + width)));
+    }
 }
 
 /// Loss over inner steps, in bits a byte.
 #[component]
-pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>) -> impl IntoView {
+pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>, #[prop(into)] beside: Signal<Option<Beside>>) -> impl IntoView {
     let drawing = NodeRef::<leptos::svg::Svg>::new();
+    let series = Memo::new(move |_| points.with(|points| Series::of(points)));
+    let nodes = Memo::new(move |_| series.with(|series| series.train.keys().copied().collect::<Vec<u64>>()));
+    let whole = Memo::new(move |_| {
+        let other = beside.with(|beside| beside.as_ref().and_then(|beside| beside.points.last().copied()));
+        series.with(|series| {
+            let last = series.train.values().chain([&series.held]).filter_map(|line| line.last());
+            last.chain(&other).map(|(step, _)| *step).fold(1.0, f64::max)
+        })
+    });
+    let heights = Memo::new(move |_| {
+        let least = |(low, high): (f64, f64), (_, bits): &Point| (low.min(*bits), high.max(*bits));
+        let (low, high) = series.with(|series| series.all().fold((f64::MAX, f64::MIN), least));
+        let (low, high) = beside.with(|beside| beside.iter().flat_map(|beside| &beside.points).fold((low, high), least));
+        if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil().max(low.floor() + 1.0)) }
+    });
+    let sight = Sight { whole, part: RwSignal::new(None) };
+    let frame = Memo::new(move |_| {
+        let ((from, to), (low, high)) = (sight.range(), heights.get());
+        Frame { from, to, low, high }
+    });
+    let nothing = Memo::new(move |_| series.with(|series| series.all().next().is_none()));
+    view! {
+        <section class="card" aria-label="Loss curve">
+            <div class="row between">
+                <h2>"Loss, bits a byte"</h2>
+                <Exports drawing series />
+            </div>
+            <Moved sight drawing series frame>
+                <svg class="chart" node_ref=drawing viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label="Training and held-out loss over inner steps; the figures are in the table below">
+                    {move || nothing.get().then(|| view! { <text x=WIDTH / 2.0 y=HEIGHT / 2.0 text-anchor="middle">"The first loss appears when a node has made its first step"</text> })}
+                    {move || (!nothing.get()).then(|| axes(&frame.get()))}
+                    {move || nodes.get().into_iter().map(|node| view! { <path class="train" d=move || series.with(|series| series.train.get(&node).map(|points| frame.get().line(points))).unwrap_or_default()><title>{format!("Node {node}")}</title></path> }).collect_view()}
+                    <path class="beside" d=move || beside.with(|beside| beside.as_ref().map(|beside| frame.get().line(&beside.points))).unwrap_or_default() />
+                    <path class="held" d=move || series.with(|series| frame.get().line(&series.held)) />
+                    {move || series.with(|series| dots(&series.held, &frame.get()))}
+                </svg>
+            </Moved>
+            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out text, which no node trains on."{move || beside.with(|beside| beside.as_ref().map(|beside| format!(" Dashed: held-out text of {}.", beside.name)))}</p>
+            <details>
+                <summary class="faint">"Held-out figures as a table"</summary>
+                <table><thead><tr><th>"Inner step"</th><th class="num">"Bits a byte"</th></tr></thead>
+                <tbody>{move || series.with(|series| series.held.iter().map(|(step, bits)| view! { <tr><td class="num">{*step}</td><td class="num">{format!("{bits:.3}")}</td></tr> }).collect_view())}</tbody></table>
+            </details>
+        </section>
+    }
+}
+
+fn axes(frame: &Frame) -> impl IntoView + use<> {
+    let frame = *frame;
+    let rows = (0..=4).map(|tick| frame.low + (frame.high - frame.low) * f64::from(tick) / 4.0);
+    let columns = (0..=4).map(|tick| frame.from + (frame.to - frame.from) * f64::from(tick) / 4.0);
+    view! {
+        {rows.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=frame.y(bits) y2=frame.y(bits) /><text x=LEFT - 6.0 y=frame.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view()}
+        {columns.map(|step| view! { <text x=frame.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> }).collect_view()}
+    }
+}
+
+fn dots(held: &[Point], frame: &Frame) -> impl IntoView + use<> {
+    let seen = &held[visible(held, frame.from, frame.to)];
+    let inside = |point: &&Point| (frame.from..=frame.to).contains(&point.0);
+    (seen.len() <= MAX_DOTS).then(|| {
+        seen.iter().filter(inside).map(|(step, bits)| view! { <circle class="dot" cx=frame.x(*step) cy=frame.y(*bits) r="3"><title>{format!("Held out: {bits:.3} bits a byte at step {step}")}</title></circle> }).collect_view()
+    })
+}
+
+/// Lets a hand drag the drawing, a wheel with Ctrl widen it, and buttons and arrow keys do the same; says what lies under the pointer.
+#[component]
+fn Moved(sight: Sight, drawing: NodeRef<leptos::svg::Svg>, series: Memo<Series>, frame: Memo<Frame>, children: Children) -> impl IntoView {
+    let (held_at, words) = (StoredValue::new(None::<f64>), RwSignal::new(String::new()));
+    // Where the pointer is: 0 at the left end of the axis and 1 at the right.
+    let place = move |client_x: i32| {
+        let bounds = drawing.get_untracked().map(|svg| svg.get_bounding_client_rect());
+        bounds.filter(|bounds| bounds.width() > 0.0).map(|bounds| {
+            let x = (f64::from(client_x) - bounds.left()) / bounds.width() * WIDTH;
+            ((x - LEFT) / (WIDTH - LEFT - RIGHT)).clamp(0.0, 1.0)
+        })
+    };
+    let down = move |event: leptos::ev::PointerEvent| held_at.set_value(place(event.client_x()));
+    let moved = move |event: leptos::ev::PointerEvent| {
+        let Some(now) = place(event.client_x()) else { return };
+        match held_at.get_value() {
+            Some(before) => {
+                sight.change(before - now, 1.0, 0.0);
+                held_at.set_value(Some(now));
+            }
+            None => words.set(series.with_untracked(|series| {
+                let Frame { from, to, .. } = frame.get_untracked();
+                under(series, from + (to - from) * now)
+            })),
+        }
+    };
+    let up = move |_| held_at.set_value(None);
+    let wheel = move |event: leptos::ev::WheelEvent| {
+        if event.ctrl_key() {
+            event.prevent_default();
+            sight.change(0.0, if event.delta_y() > 0.0 { 1.25 } else { 0.8 }, place(event.client_x()).unwrap_or(0.5));
+        }
+    };
+    let keys = move |event: leptos::ev::KeyboardEvent| {
+        match event.key().as_str() {
+            "ArrowLeft" => sight.change(-0.1, 1.0, 0.0),
+            "ArrowRight" => sight.change(0.1, 1.0, 0.0),
+            "+" => sight.change(0.0, 0.5, 0.5),
+            "-" => sight.change(0.0, 2.0, 0.5),
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    view! {
+        <div class="moved" tabindex="0" role="group" aria-label="Curve: arrow keys move it, + and - change how much is in sight" on:pointerdown=down on:pointermove=moved on:pointerup=up on:pointerleave=up on:wheel=wheel on:keydown=keys>{children()}</div>
+        <div class="row between">
+            <p class="faint num">{move || if words.with(String::is_empty) { "Inner steps along the axis. Point at the curve to read it.".to_owned() } else { words.get() }}</p>
+            <div class="row">
+                <button type="button" class="button small" on:click=move |_| sight.change(0.0, 0.5, 1.0)>"Closer"</button>
+                <button type="button" class="button small" on:click=move |_| sight.change(-0.5, 1.0, 0.0)>"Earlier"</button>
+                <button type="button" class="button small" on:click=move |_| sight.change(0.5, 1.0, 0.0)>"Later"</button>
+                <button type="button" class="button small" disabled=move || sight.part.get().is_none() on:click=move |_| sight.part.set(None)>"Whole curve"</button>
+            </div>
+        </div>
+    }
+}
+
+/// The figures nearest to a step, in words.
+fn under(series: &Series, step: f64) -> String {
+    let nearest = |points: &[Point]| {
+        let after = points.partition_point(|(x, _)| *x < step);
+        let near = [after.checked_sub(1), Some(after)].into_iter().flatten().filter_map(|place| points.get(place));
+        near.min_by(|left, right| (left.0 - step).abs().total_cmp(&(right.0 - step).abs())).copied()
+    };
+    let held = nearest(&series.held).map(|(at, bits)| format!("held out {bits:.3} at step {at:.0}"));
+    let train =
+        series.train.iter().filter_map(|(node, points)| nearest(points).map(|(at, bits)| format!("node {node} {bits:.3} at step {at:.0}")));
+    held.into_iter().chain(train).collect::<Vec<_>>().join(", ")
+}
+
+#[component]
+fn Exports(drawing: NodeRef<leptos::svg::Svg>, series: Memo<Series>) -> impl IntoView {
     let export_svg = move |_| {
         if let Some(svg) = drawing.get_untracked() {
             save(
@@ -70,54 +265,17 @@ pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>) -> impl IntoView {
     };
     let export_csv = move |_| {
         let mut csv = "curve,node,step,bits_per_byte\n".to_owned();
-        let (train, held) = series(&points.get_untracked());
-        for (node, points) in train {
-            for (step, bits) in points {
-                let _ = writeln!(csv, "train,{node},{step},{bits:.5}");
+        series.with_untracked(|series| {
+            for (node, points) in &series.train {
+                for (step, bits) in points {
+                    let _ = writeln!(csv, "train,{node},{step},{bits:.5}");
+                }
             }
-        }
-        for (step, bits) in held {
-            let _ = writeln!(csv, "held_out,,{step},{bits:.5}");
-        }
+            for (step, bits) in &series.held {
+                let _ = writeln!(csv, "held_out,,{step},{bits:.5}");
+            }
+        });
         save(csv.as_bytes(), "loss.csv");
     };
-    view! {
-        <section class="card" aria-label="Loss curve">
-            <div class="row between">
-                <h2>"Loss, bits a byte"</h2>
-                <div class="row"><button class="button small" on:click=export_svg>"Save SVG"</button><button class="button small" on:click=export_csv>"Save CSV"</button></div>
-            </div>
-            <svg class="chart" node_ref=drawing viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label="Training and held-out loss over inner steps; the figures are in the table below">
-                {move || draw(&points.get())}
-            </svg>
-            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out text, which no node trains on."</p>
-            <details>
-                <summary class="faint">"Held-out figures as a table"</summary>
-                <table><thead><tr><th>"Inner step"</th><th class="num">"Bits a byte"</th></tr></thead>
-                <tbody>{move || series(&points.get()).1.into_iter().map(|(step, bits)| view! { <tr><td class="num">{step}</td><td class="num">{format!("{bits:.3}")}</td></tr> }).collect_view()}</tbody></table>
-            </details>
-        </section>
-    }
-}
-
-fn draw(points: &[MetricPoint]) -> AnyView {
-    let (train, held) = series(points);
-    let all = || train.values().flatten().chain(&held);
-    if all().next().is_none() {
-        return view! { <text x=WIDTH / 2.0 y=HEIGHT / 2.0 text-anchor="middle">"The first loss appears when a node has made its first step"</text> }.into_any();
-    }
-    let steps = all().map(|(step, _)| *step).fold(1.0, f64::max);
-    let (low, high) = all().fold((f64::MAX, f64::MIN), |(low, high), (_, bits)| (low.min(*bits), high.max(*bits)));
-    let scale = Scale { steps, low: low.floor(), high: high.ceil().max(low.floor() + 1.0) };
-    let ticks = (0..=4).map(|tick| scale.low + (scale.high - scale.low) * f64::from(tick) / 4.0);
-    let rows = ticks.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=scale.y(bits) y2=scale.y(bits) /><text x=LEFT - 6.0 y=scale.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view();
-    let columns = (0..=4)
-        .map(|tick| {
-            let step = steps * f64::from(tick) / 4.0;
-            view! { <text x=scale.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> }
-        })
-        .collect_view();
-    let nodes = train.iter().map(|(node, points)| { let last = points.last().copied().unwrap_or_default(); view! { <path class="train" d=line(points, &scale)><title>{format!("Node {node}: {:.3} bits at step {}", last.1, last.0)}</title></path> } }).collect_view();
-    let dots = held.iter().map(|(step, bits)| view! { <circle class="dot" cx=scale.x(*step) cy=scale.y(*bits) r="3"><title>{format!("Held out: {bits:.3} bits a byte at step {step}")}</title></circle> }).collect_view();
-    view! { {rows}{columns}{nodes}<path class="held" d=line(&held, &scale) />{dots} }.into_any()
+    view! { <div class="row"><button type="button" class="button small" on:click=export_svg>"Save SVG"</button><button type="button" class="button small" on:click=export_csv>"Save CSV"</button></div> }
 }

@@ -28,7 +28,21 @@ where
     T: Clone + PartialEq + Send + Sync + 'static,
     F: Future<Output = crate::api::Outcome<T>> + 'static,
 {
+    polled_until(every, ask, || false)
+}
+
+/// As [`polled`], until there is an answer and nothing more will come.
+pub(crate) fn polled_until<T, F>(
+    every: Duration,
+    ask: impl Fn() -> F + Clone + 'static,
+    over: impl Fn() -> bool + Clone + 'static,
+) -> (RwSignal<Option<T>>, RwSignal<Option<crate::api::Failure>>)
+where
+    T: Clone + PartialEq + Send + Sync + 'static,
+    F: Future<Output = crate::api::Outcome<T>> + 'static,
+{
     let (value, failure) = (RwSignal::new(None), RwSignal::new(None));
+    let again = move || value.try_get_untracked().is_some_and(|known: Option<T>| known.is_none()) || !over();
     let once = move || {
         let answer = ask();
         spawn_local(async move {
@@ -48,7 +62,14 @@ where
         let once = once.clone();
         move |_| once()
     });
-    if let Ok(handle) = set_interval_with_handle(once, every) {
+    if let Ok(handle) = set_interval_with_handle(
+        move || {
+            if again() {
+                once();
+            }
+        },
+        every,
+    ) {
         on_cleanup(move || handle.clear());
     }
     (value, failure)

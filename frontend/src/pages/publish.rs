@@ -178,7 +178,7 @@ async fn send_model(shared: Shared, about: About, run: Option<RunView>, input: N
 }
 
 /// Whether the file begins with a safetensors header that fits it.
-fn check_safetensors(bytes: &[u8]) -> Outcome<()> {
+pub(crate) fn check_safetensors(bytes: &[u8]) -> Outcome<()> {
     let wrong = |reason: &str| Failure::new("not_safetensors", format!("This is no safetensors file: {reason}. Nothing was uploaded."));
     let length = bytes
         .first_chunk::<8>()

@@ -124,6 +124,36 @@ impl Fields {
     }
 }
 
+/// Models that one can work with: what came out of one's own runs, and what is published.
+pub(crate) fn usable_models(shared: Shared) -> Memo<Vec<(Hash32, String)>> {
+    let (runs, _) = polled(Duration::from_secs(10), move || {
+        let account = shared.account();
+        async move {
+            let Some(account) = account else { return Ok(Vec::new()) };
+            coordinator::get::<Vec<RunView>>(&format!("{}?tenant={account}", path::RUNS)).await
+        }
+    });
+    let (hub, _) = polled(Duration::from_secs(30), move || {
+        let network = shared.network.get();
+        async move {
+            let Some(network) = network else { return Ok(Vec::new()) };
+            chain::listings(&network.rpc_url, &listings(&network, Kind::Model)).await
+        }
+    });
+    Memo::new(move |_| {
+        let mine = runs
+            .get()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|view| view.result.map(|result| (result.model, format!("Model of my run {}", view.run.id))));
+        let published = hub.get().unwrap_or_default().into_iter().filter_map(|listing: Listing| {
+            let file = listing.versions.last()?.files.iter().find(|file| file.name.as_str() == "model.safetensors")?.hash;
+            Some((file, listing.name.to_string()))
+        });
+        mine.chain(published).collect::<Vec<_>>()
+    })
+}
+
 #[component]
 fn Form(offer: Offer) -> impl IntoView {
     let shared = shared();
@@ -140,32 +170,7 @@ fn Form(offer: Offer) -> impl IntoView {
         service_key: RwSignal::new(String::new()),
         service_share: RwSignal::new("5".to_owned()),
     };
-    let (runs, _) = polled(Duration::from_secs(10), move || {
-        let account = shared.account();
-        async move {
-            let Some(account) = account else { return Ok(Vec::new()) };
-            coordinator::get::<Vec<RunView>>(&format!("{}?tenant={account}", path::RUNS)).await
-        }
-    });
-    let (hub, _) = polled(Duration::from_secs(30), move || {
-        let network = shared.network.get();
-        async move {
-            let Some(network) = network else { return Ok(Vec::new()) };
-            chain::listings(&network.rpc_url, &listings(&network, Kind::Model)).await
-        }
-    });
-    let models = move || {
-        let mine = runs
-            .get()
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|view| view.result.map(|result| (result.model, format!("Model of my run {}", view.run.id))));
-        let published = hub.get().unwrap_or_default().into_iter().filter_map(|listing: Listing| {
-            let file = listing.versions.last()?.files.iter().find(|file| file.name.as_str() == "model.safetensors")?.hash;
-            Some((file, listing.name.to_string()))
-        });
-        mine.chain(published).collect::<Vec<_>>()
-    };
+    let models = usable_models(shared);
     let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
     let (price, asset) = (offer.terms.price_per_hour, StoredValue::new(offer.terms.asset.clone()));
     let (least, most) = (offer.terms.min_lease, offer.terms.max_lease);
@@ -203,7 +208,7 @@ fn Form(offer: Offer) -> impl IntoView {
                 <label class="field">"Model"
                     <select required prop:value=move || fields.model.get() on:change:target=move |event| fields.model.set(event.target().value())>
                         <option value="">"Choose a model"</option>
-                        {move || models().into_iter().map(|(hash, name)| { let value = hash.to_string(); let key = value.clone(); view! { <option value=value selected=move || fields.model.get() == key>{name}</option> }}).collect_view()}
+                        {move || models.get().into_iter().map(|(hash, name)| { let value = hash.to_string(); let key = value.clone(); view! { <option value=value selected=move || fields.model.get() == key>{name}</option> }}).collect_view()}
                     </select>
                 </label>
                 {move || if fields.tool.get().is_empty() { view! {

@@ -1,24 +1,28 @@
 //! A run: its state in a sentence, the curve, the cost against its cap, nodes, rounds, log; this tab co-signs.
 
-use super::{param, polled};
+use super::{param, polled, polled_until};
 use crate::{
-    api::{Failure, chain, coordinator, meter, wallet},
+    api::{Failure, Outcome, chain, coordinator, meter, wallet},
     app::shared,
     components::{
-        chart::LossCurve,
+        chart::{Beside, LossCurve},
+        hub::Address,
         ui::{Ago, Ceiling, Id, MaybeProblem, Money, save},
     },
 };
 use leptos::{prelude::*, task::spawn_local};
-use leptos_router::components::A;
+use leptos_router::{components::A, hooks::use_query_map};
 use starling_contract_api::{billing::Billing, compute::Compute};
 use starling_http_api::{
     path,
     run::{MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView},
 };
-use starling_primitives::{Hash32, RunId};
+use starling_primitives::{DurationMs, Hash32, RunId};
 use starling_protocol::run::{Ending, RunState};
 use std::time::Duration;
+
+/// So long after its end a run's figures are all there.
+const LAST_FIGURES: DurationMs = DurationMs::from_secs(30);
 
 fn state_chip(view: &RunView) -> (&'static str, &'static str) {
     match view.run.state {
@@ -51,11 +55,19 @@ pub(crate) fn Run() -> impl IntoView {
     let Ok(id) = param("id").parse::<RunId>() else { return view! { <super::missing::Missing /> }.into_any() };
     let every = Duration::from_millis(1_000);
     let (view, failure) = polled(every, move || async move { coordinator::get::<RunView>(&path::fill(path::RUN, &[&id])).await });
-    let (metrics, _) =
-        polled(every, move || async move { coordinator::get::<Vec<MetricPoint>>(&path::fill(path::RUN_METRICS, &[&id])).await });
+    // The last figures come some seconds after the end.
+    let over = move || {
+        let ended = view.try_get_untracked().flatten().and_then(|view| match view.run.state {
+            RunState::Ended { at, .. } => Some(view.at.since(at) > LAST_FIGURES),
+            _ => None,
+        });
+        ended.unwrap_or(false)
+    };
+    let (metrics, _) = polled_until(every, move || async move { metrics_of(id).await }, over);
     let (rounds, _) = polled(every, move || async move { coordinator::get::<Vec<RoundView>>(&path::fill(path::RUN_ROUNDS, &[&id])).await });
     let points = RwSignal::new(Vec::new());
     Effect::new(move |_| points.set(metrics.get().unwrap_or_default()));
+    let (others, beside) = beside(id, view);
     let signing = RwSignal::new(None::<Failure>);
     co_sign(id, view, signing);
     view! {
@@ -67,11 +79,13 @@ pub(crate) fn Run() -> impl IntoView {
         <MaybeProblem failure=signing />
         <div class="split">
             <div class="stack" style="gap: 16px">
-                <LossCurve points />
+                <LossCurve points beside />
+                <CompareWith id others />
                 <section class="card" aria-label="Rounds">
                     <h2>"Rounds"</h2>
                     {move || rounds.get().map(|rounds| view! { <Rounds rounds /> })}
                 </section>
+                <Log view rounds />
             </div>
             <div class="stack" style="gap: 16px">
                 {move || view.get().map(|view| view! { <Side view owner=shared.account() /> })}
@@ -79,6 +93,74 @@ pub(crate) fn Run() -> impl IntoView {
         </div>
     }
     .into_any()
+}
+
+async fn metrics_of(id: RunId) -> Outcome<Vec<MetricPoint>> {
+    coordinator::get(&path::fill(path::RUN_METRICS, &[&id])).await
+}
+
+/// The tenant's other runs, and the held-out curve of the one that the address names.
+fn beside(id: RunId, view: RwSignal<Option<RunView>>) -> (Memo<Vec<RunId>>, Memo<Option<Beside>>) {
+    let query = use_query_map();
+    let tenant = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.tenant.clone())));
+    let (runs, _) = polled(Duration::from_secs(60), move || {
+        let tenant = tenant.get();
+        async move {
+            let Some(tenant) = tenant else { return Ok(Vec::new()) };
+            coordinator::get::<Vec<RunView>>(&format!("{}?tenant={tenant}", path::RUNS)).await
+        }
+    });
+    let others = Memo::new(move |_| {
+        runs.with(|runs| runs.iter().flatten().map(|view| view.run.id).filter(|other| *other != id).collect::<Vec<_>>())
+    });
+    let chosen = Memo::new(move |_| query.with(|query| query.get("beside")?.parse::<RunId>().ok()).filter(|other| *other != id));
+    let (points, _) = polled(Duration::from_secs(60), move || {
+        let chosen = chosen.get();
+        async move {
+            match chosen {
+                Some(other) => Ok(Some(Beside::of(format!("run {other}"), &metrics_of(other).await?))),
+                None => Ok(None),
+            }
+        }
+    });
+    (others, Memo::new(move |_| points.get().flatten().filter(|_| chosen.get().is_some())))
+}
+
+/// Which other run's curve is drawn beside this one's; it stands in the address.
+#[component]
+fn CompareWith(id: RunId, others: Memo<Vec<RunId>>) -> impl IntoView {
+    let address = Address::here();
+    view! {
+        <Show when=move || others.with(|others| !others.is_empty())>
+            <label class="field">"Compare with"<select prop:value=move || address.value("beside") on:change:target=move |event| address.say(&[("beside", event.target().value())], &[])>
+                <option value="">"No other run"</option>
+                {move || others.get().into_iter().map(|other| { let value = other.to_string(); let key = value.clone(); view! { <option value=value selected=move || address.value("beside") == key>{format!("Run {other}")}</option> }}).collect_view()}
+            </select><span class="hint">{format!("Held-out text of another run of this tenant, beside run {id}. Figures are comparable where the held-out text is the same.")}</span></label>
+        </Show>
+    }
+}
+
+/// What happened, the newest last.
+#[component]
+fn Log(view: RwSignal<Option<RunView>>, rounds: RwSignal<Option<Vec<RoundView>>>) -> impl IntoView {
+    let lines = Memo::new(move |_| {
+        let counted = rounds.with(|rounds| rounds.iter().flatten().map(round_words).collect::<Vec<_>>());
+        let now = view.with(|view| view.as_ref().map(|view| view.sentence.clone()));
+        counted.into_iter().chain(now).collect::<Vec<_>>()
+    });
+    view! {
+        <section class="card" aria-label="Log"><h2>"Log"</h2>
+            <div class="log" role="log" tabindex="0" aria-label="What happened, the newest last">{move || lines.get().join("\n")}</div>
+        </section>
+    }
+}
+
+fn round_words(round: &RoundView) -> String {
+    let accepted = round.updates.iter().filter(|update| update.is_some()).count();
+    let refused: Vec<&str> = round.refused.iter().flatten().map(String::as_str).collect();
+    let refused = if refused.is_empty() { String::new() } else { format!(", refused: {}", refused.join(", ")) };
+    let paid = if round.tx.is_some() { "paid" } else { "not on chain yet" };
+    format!("Round {}: {accepted} updates accepted{refused}, {} bytes, {paid}", round.round + 1, round.bytes)
 }
 
 /// While this tab is open it signs each round that waits for the meter, if the key is here.
@@ -201,7 +283,7 @@ fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
                 <dt>"Model file"</dt><dd><Id text=result.model.to_string() /></dd>
             </dl>
             <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
-            {mine.then(|| view! { <Download hash=result.model name="model.safetensors".to_owned() label="Download model" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A> })}
+            {mine.then(|| view! { <Download hash=result.model name="model.safetensors".to_owned() label="Download model" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A> })}
         </section>
     }
 }

@@ -1,6 +1,9 @@
-//! Start a run: recipe, data, base, nodes, a quote that cannot be exceeded, one approval.
+//! The training studio: recipe, data with a preview, what training starts from, nodes, a quote that cannot be exceeded, one approval.
+
+mod data;
 
 use super::polled;
+use crate::pages::rent::usable_models;
 use crate::{
     api::{
         Failure, Outcome, coordinator, meter,
@@ -26,7 +29,7 @@ use std::time::Duration;
 #[component]
 pub(crate) fn Train() -> impl IntoView {
     view! {
-        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged."</p></div></header>
+        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models on bytes, of the GPT and the Llama shape; other models train on your own machine with `starling train --preset`."</p></div></header>
         <NeedsLogin what="start a run"><Form /></NeedsLogin>
     }
 }
@@ -36,36 +39,46 @@ struct Fields {
     recipe: RwSignal<String>,
     nodes: RwSignal<String>,
     price: RwSignal<String>,
+    /// Empty for fresh weights, a model's hash, or [`UPLOAD`].
+    base: RwSignal<String>,
     file: NodeRef<html::Input>,
+    base_file: NodeRef<html::Input>,
 }
+
+/// What the field says where the person brings a model file.
+const UPLOAD: &str = "upload";
 
 #[component]
 fn Form() -> impl IntoView {
     let shared = shared();
+    let query = use_query_map();
     let fields = Fields {
         recipe: RwSignal::new(String::new()),
         nodes: RwSignal::new("3".to_owned()),
         price: RwSignal::new("0.5".to_owned()),
+        base: RwSignal::new(query.with_untracked(|query| query.get("model").unwrap_or_default())),
         file: NodeRef::new(),
+        base_file: NodeRef::new(),
     };
+    let preview = RwSignal::new(None::<data::Preview>);
+    let models = usable_models(shared);
     let (presets, presets_failure) = polled(Duration::from_secs(60), || coordinator::get::<Vec<RecipePreset>>(path::RECIPES));
     let (failure, busy, prepared) =
         (RwSignal::new(None::<Failure>), RwSignal::new(None::<&'static str>), RwSignal::new(None::<(PreparedRun, Amount)>));
-    let query = use_query_map();
-    let base = query.with_untracked(|query| {
-        Some((query.get("model")?.parse::<Hash32>().ok()?, query.get("name").and_then(|name| name.parse::<AssetName>().ok())))
+    // The name of the listing that the address came from, for the lineage.
+    let named = query.with_untracked(|query| {
+        Some((query.get("model")?.parse::<Hash32>().ok()?, query.get("name").and_then(|name| name.parse::<AssetName>().ok())?))
     });
     let chosen = move || {
         presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned())
     };
-    let base_for_quote = base.clone();
     let ask = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let (Some(preset), base) = (chosen(), base_for_quote.clone()) else { return };
+        let (Some(preset), named) = (chosen(), named.clone()) else { return };
         failure.set(None);
         spawn_local(async move {
             busy.set(Some("Uploading and checking your data"));
-            match prepare(shared, fields, &preset, base).await {
+            match prepare(shared, fields, &preset, named).await {
                 Ok(ready) => prepared.set(Some(ready)),
                 Err(error) => failure.set(Some(error)),
             }
@@ -94,11 +107,25 @@ fn Form() -> impl IntoView {
                     </select>
                 </label>
                 {move || chosen().map(|preset| view! { <Explained preset /> })}
-                {base.map(|(hash, name)| view! { <p class="note">"Starts from "{name.map_or_else(|| hash.to_string(), |name| name.to_string())}"; the shape of the recipe must be that model's."</p> })}
+                <label class="field">"Start from"
+                    <select prop:value=move || fields.base.get() on:change:target=move |event| fields.base.set(event.target().value())>
+                        <option value="">"Fresh weights"</option>
+                        {move || {
+                            let known = models.get();
+                            let foreign = Some(fields.base.get()).filter(|base| !base.is_empty() && base != UPLOAD && !known.iter().any(|(hash, _)| hash.to_string() == *base));
+                            let all = known.into_iter().map(|(hash, name)| (hash.to_string(), name)).chain(foreign.map(|hash| (hash, "The model in the address".to_owned())));
+                            all.map(|(value, name)| { let key = value.clone(); view! { <option value=value selected=move || fields.base.get() == key>{name}</option> }}).collect_view()
+                        }}
+                        <option value=UPLOAD>"A model file of mine"</option>
+                    </select>
+                    <span class="hint">"A model must have the shape that is chosen above."</span>
+                </label>
+                {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
                 <label class="field">"Text to train on"
-                    <input type="file" name="data" required node_ref=fields.file />
+                    <input type="file" name="data" required node_ref=fields.file on:change=move |_| data::look(fields.file, preview) />
                     <span class="hint">"One file. The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
                 </label>
+                <data::Looked preview tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
                 <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
                 <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
                 <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some()>{move || busy.get().unwrap_or("Get the quote")}</button>
@@ -130,7 +157,7 @@ async fn prepare(
     shared: Shared,
     fields: Fields,
     preset: &RecipePreset,
-    base: Option<(Hash32, Option<AssetName>)>,
+    named: Option<(Hash32, AssetName)>,
 ) -> Outcome<(PreparedRun, Amount)> {
     let input = fields.file.get_untracked().ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
     let (_, bytes) = chosen_file(&input).await.ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
@@ -142,7 +169,7 @@ async fn prepare(
     let price =
         Amount::parse_near(&fields.price.get_untracked()).map_err(|error| Failure::new("price", format!("The price cap is {error}.")))?;
     let data = coordinator::upload(&bytes).await?.hash;
-    let base = base.map_or(Base::Fresh, |(model, name)| Base::Model { model, name });
+    let base = base_of(fields, named).await?;
     let request = PrepareRun {
         recipe: preset.recipe.clone(),
         data,
@@ -164,6 +191,22 @@ async fn prepare(
     let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
     let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
     Ok((prepared, storage))
+}
+
+/// What training starts from; a file of the person's own is uploaded first.
+async fn base_of(fields: Fields, named: Option<(Hash32, AssetName)>) -> Outcome<Base> {
+    let chosen = fields.base.get_untracked();
+    if chosen.is_empty() {
+        return Ok(Base::Fresh);
+    }
+    if chosen == UPLOAD {
+        let none = || Failure::new("no_model", "Choose a model file, or start from something else.");
+        let (_, bytes) = chosen_file(&fields.base_file.get_untracked().ok_or_else(none)?).await.ok_or_else(none)?;
+        super::publish::check_safetensors(&bytes)?;
+        return Ok(Base::Model { model: coordinator::upload(&bytes).await?.hash, name: None });
+    }
+    let model = chosen.parse().map_err(|_| Failure::new("model", "The model in the address is no hash."))?;
+    Ok(Base::Model { model, name: named.filter(|(hash, _)| *hash == model).map(|(_, name)| name) })
 }
 
 async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
