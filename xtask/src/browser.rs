@@ -57,7 +57,11 @@ pub(crate) fn test(files: &[PathBuf], dashboard: Option<&Path>) -> Result<()> {
     run(&mut node)
 }
 
-fn chromium() -> Result<PathBuf> {
+/// The browser: the one that STARLING_BROWSER names, or one that is installed.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn chromium() -> Result<PathBuf> {
     const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     const MAC: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
     let chosen = env::var_os("STARLING_BROWSER").map(PathBuf::from);

@@ -28,7 +28,10 @@ const NONCE_TAG: &str = "<meta name=\"csp-nonce\" content=\"";
 /// Files by name, compressed; anything else is the page.
 pub(super) fn routes(app: &App) -> Router<App> {
     let Some(folder) = &app.config.dashboard_dir else { return Router::new() };
-    let files = ServeDir::new(folder).append_index_html_on_directories(false).fallback(axum::routing::any(page).with_state(app.clone()));
+    let files = ServeDir::new(folder)
+        .precompressed_br()
+        .append_index_html_on_directories(false)
+        .fallback(axum::routing::any(page).with_state(app.clone()));
     let compressed = CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::SSE));
     Router::new()
         .route("/", get(page))

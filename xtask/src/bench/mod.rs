@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: figures that say how fast or how dear something is, printed.
 
+mod dashboard;
 mod gas;
 mod training;
 
@@ -17,9 +18,10 @@ use crate::{
 pub(crate) fn bench(names: &[String]) -> Result<()> {
     match names {
         [name] if name == "localnet" => localnet(),
+        [name] if name == "dashboard" => dashboard::dashboard(),
         [name] if name == "gas" => gas::gas(),
         [name, cases @ ..] if name == "training" => training::training(cases),
-        _ => bail!("one benchmark at a time, by its name; there are: gas, localnet, training [CASE ...]"),
+        _ => bail!("one benchmark at a time, by its name; there are: dashboard, gas, localnet, training [CASE ...]"),
     }
 }
 
