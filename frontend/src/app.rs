@@ -110,7 +110,7 @@ impl Shared {
             match coordinator::get::<NetworkInfo>(api_path::NETWORK).await {
                 Ok(network) => {
                     if self.network.get_untracked().as_ref() != Some(&network) {
-                        let _ = wallet::init(&network).await;
+                        wallet::use_network(&network);
                         self.network.set(Some(network));
                     }
                     self.away.set(None);

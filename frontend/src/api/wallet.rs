@@ -7,6 +7,7 @@ use serde_json::json;
 use starling_contract_api::Call;
 use starling_http_api::{login::Challenge, network::NetworkInfo};
 use starling_primitives::{AccountId, Amount, PublicKey, Signature};
+use std::cell::RefCell;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
@@ -66,9 +67,22 @@ fn read<T: DeserializeOwned>(value: &JsValue) -> Outcome<T> {
     decode(text.as_bytes()).map_err(|error| Failure::new("wallet_answer", format!("The wallet's answer is not understood. ({error})")))
 }
 
-/// Tells the bundle which network this is. Once.
-pub(crate) async fn init(network: &NetworkInfo) -> Outcome<()> {
-    invoke(WALLET, "init", Some(&json!({ "network": network }))).await.map(|_| ())
+thread_local! {
+    /// The network, as the bundle is told it when it is first needed.
+    static NETWORK: RefCell<Option<serde_json::Value>> = const { RefCell::new(None) };
+}
+
+/// Keeps which network this is for the bundle, which is loaded when a wallet is first needed.
+pub(crate) fn use_network(network: &NetworkInfo) {
+    NETWORK.set(Some(json!({ "network": network })));
+}
+
+/// Calls a function of the bundle that knows the wallet connector; tells it before which network this is, which does nothing the second time.
+async fn of_wallet(name: &str, argument: Option<&serde_json::Value>) -> Outcome<JsValue> {
+    if let Some(network) = NETWORK.with_borrow(Clone::clone) {
+        invoke(WALLET, "init", Some(&network)).await?;
+    }
+    invoke(WALLET, name, argument).await
 }
 
 /// One prompt: sign in and sign the login message.
@@ -78,7 +92,7 @@ pub(crate) async fn sign_in(challenge: &Challenge) -> Outcome<SignedLogin> {
 }
 
 pub(crate) async fn sign_out() -> Outcome<()> {
-    invoke(WALLET, "signOut", None).await.map(|_| ())
+    of_wallet("signOut", None).await.map(|_| ())
 }
 
 /// What a transaction does, one after the other.
@@ -129,11 +143,12 @@ pub(crate) async fn send_steps(transactions: &[(AccountId, Vec<Step>)]) -> Outco
 
 /// Calls a function of a part that is loaded on demand, and reads its answer.
 pub(crate) async fn ask<T: DeserializeOwned>(part: &str, name: &str, argument: Option<&serde_json::Value>) -> Outcome<T> {
-    read(&invoke(part, name, argument).await?)
+    let answer = if part == WALLET { of_wallet(name, argument).await } else { invoke(part, name, argument).await };
+    read(&answer?)
 }
 
 /// On the embedded chain: the next sign-in makes this account, with play money on it from the faucet or by the sponsor with nothing.
 pub(crate) async fn new_account(name: &str, sponsored: bool) -> Outcome<()> {
     let giver = if sponsored { "sponsor" } else { "faucet" };
-    invoke(WALLET, "newAccount", Some(&json!({"name": name, "giver": giver}))).await.map(|_| ())
+    of_wallet("newAccount", Some(&json!({"name": name, "giver": giver}))).await.map(|_| ())
 }

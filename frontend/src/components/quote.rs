@@ -25,22 +25,22 @@ pub(crate) fn QuoteCard(
     let asks = move || view! { <dt>"Asks"</dt><dd>{asked(shared, near, quote.at_most, storage)}</dd> };
     let (counted, fee, held, service) = (asset.clone(), asset.clone(), asset.clone(), asset);
     view! {
-        <section class="card quote" aria-label="Quote">
-            <p class="soft">"You pay at most"</p>
-            <p class="at-most num">{move || shared.words(&counted, quote.at_most)}</p>
-            <dl class="pairs">
-                <dt>"For"</dt><dd>{what}</dd>
-                <dt>"Paid"</dt><dd>{paid}</dd>
-                <dt>"To"</dt><dd>{to}</dd>
-                {(!quote.delegate_at_most.is_zero()).then(|| view! { <dt>"To the service"</dt><dd>"at most "<Money asset=service.clone() amount=quote.delegate_at_most />", inside it"</dd> })}
-                <dt>"Fee, inside it"</dt><dd>"at most "<Money asset=fee amount=quote.fee_at_most /></dd>
-                {(!quote.held_back_at_most.is_zero()).then(|| view! { <dt>"Held back"</dt><dd>"at most "<Money asset=held.clone() amount=quote.held_back_at_most />" until you accept the result"</dd> })}
-                <dt>"Comes back"</dt><dd>{back}</dd>
-                {asks}
-                <dt>"Storage"</dt><dd><Near amount=storage />" more is attached for records on the chain, and returned as they go"</dd>
-            </dl>
-        </section>
-    }
+            <section class="card quote" aria-label="Quote">
+                <p class="soft">"You pay at most"</p>
+                <p class="at-most num">{move || shared.words(&counted, quote.at_most)}</p>
+                <dl class="pairs">
+                    <dt>"For"</dt><dd>{what}</dd>
+                    <dt>"Paid"</dt><dd>{paid}</dd>
+                    <dt>"To"</dt><dd>{to}</dd>
+                    {(!quote.delegate_at_most.is_zero()).then(|| view! { <dt>"To the service"</dt><dd>"at most "<Money asset=service.clone() amount=quote.delegate_at_most />", inside it"</dd> })}
+                    <dt>"Fee, inside it"</dt><dd>"at most "<Money asset=fee amount=quote.fee_at_most /></dd>
+                    {(!quote.held_back_at_most.is_zero()).then(|| view! { <dt>"Held back"</dt><dd>"at most "<Money asset=held.clone() amount=quote.held_back_at_most />" until you accept the result"</dd> })}
+                    <dt>"Comes back"</dt><dd>{back}</dd>
+                    {asks}
+    {(!storage.is_zero()).then(|| view! { <dt>"Storage"</dt><dd><Near amount=storage />" more is attached for records on the chain, and returned as they go"</dd> })}
+                </dl>
+            </section>
+        }
 }
 
 /// Who is asked when this is paid: nobody where this browser's session key may pay it.
