@@ -194,7 +194,8 @@ scene("history__should_be_filtered_in_the_address_and_saved_as_csv", async () =>
 });
 
 scene("session_key__should_show_its_cap_and_be_ended", async () => {
-  const { deployment } = await system.network();
+  const network = await system.network();
+  const { deployment } = network;
   const { publicKey } = await ada.page.evaluate(async () => {
     const pair = await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);
     return { publicKey: [...new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey))] };
@@ -206,7 +207,12 @@ scene("session_key__should_show_its_cap_and_be_ended", async () => {
     { receiverId: deployment.billing, actions: [{ methodName: "add_session_key", args, gas: "10000000000000", deposit: "1" }] },
   ];
   // A program of the person's asks the same wallet through the same seam.
-  await ada.approve(() => ada.page.evaluate((transactions) => void globalThis.starling.load("wallet").then((wallet) => wallet.signAndSendTransactions({ transactions })), transactions));
+  const asks = async ([network, transactions]) => {
+    const wallet = await globalThis.starling.load("wallet");
+    await wallet.init({ network });
+    void wallet.signAndSendTransactions({ transactions });
+  };
+  await ada.approve(() => ada.page.evaluate(asks, [network, transactions]));
   const keys = region(ada, "Session keys");
   await keys.getByText("0.0000 NEAR of at most 5.0000 NEAR").waitFor();
   await keys.getByText("may spend").waitFor();
