@@ -38,8 +38,7 @@ impl Db {
     pub async fn given(&self, gift: Gift, whose: &str, now: TimestampMs) -> Result<Given, DbError> {
         let since = signed(now.0.saturating_sub(DAY_MS));
         sqlx::query("DELETE FROM sponsored WHERE at < $1").bind(since).execute(&self.pool).await?;
-        let sql =
-            "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN whose = $1 THEN amount ELSE 0 END), 0) AS BIGINT) FROM sponsored WHERE kind = $2";
+        let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN whose = $1 THEN amount ELSE 0 END), 0) AS BIGINT) FROM sponsored WHERE kind = $2";
         let (in_all, to_one): (i64, i64) = sqlx::query_as(sql).bind(whose).bind(gift.name()).fetch_one(&self.pool).await?;
         Ok(Given { in_all: unsigned(in_all), to_one: unsigned(to_one) })
     }
