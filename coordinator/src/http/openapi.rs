@@ -14,6 +14,7 @@ use starling_http_api::{
     path,
     problem::Problem,
     run::{MeterSignature, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RecipePreset, RoundView, RunView},
+    sponsor::{MadeAccount, NewAccount, RelayCall, Relayed},
 };
 use starling_primitives::TimestampMs;
 use starling_protocol::{lease::LeaseState, run::RunState};
@@ -114,6 +115,16 @@ fn document() -> Result<Value, TraceError> {
     paths.post::<ChallengeRequest, Challenge>(path::LOGIN_CHALLENGE, "Something to sign with a wallet (NEP-413).", Anyone)?;
     paths.post::<LoginRequest, Session>(path::LOGIN, "Opens a session: a token, and a cookie for browsers.", Anyone)?;
     paths.add("post", path::LOGOUT, "Ends the session.", Anyone, None, plain("204", "It is over.", None));
+    paths.add(
+        "post",
+        path::LOGOUT_EVERYWHERE,
+        "Ends all sessions of the caller's account.",
+        Known,
+        None,
+        plain("204", "They are over.", None),
+    );
+    paths.post::<NewAccount, MadeAccount>(path::SPONSOR_ACCOUNTS, "Makes an account that holds nothing; rationed.", Anyone)?;
+    paths.post::<RelayCall, Relayed>(path::SPONSOR_CALLS, "Sends a listed call that the caller's account signed (NEP-366).", Known)?;
     paths.get::<SessionInfo>(path::SESSION, "Whose session it is.", Known)?;
     let bytes = || Some(json!({ "application/octet-stream": {} }));
     let part = json!({ "200": { "description": "All bytes.", "content": { "application/octet-stream": {} } },
