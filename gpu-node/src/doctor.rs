@@ -47,6 +47,11 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
     let (watched, disk) = (config.clone(), config.clone());
     find("limits", tokio::task::spawn_blocking(move || limits(&watched)).await.unwrap_or_else(|error| Err(error.to_string())));
     find("folder", tokio::task::spawn_blocking(move || folder(&disk)).await.unwrap_or_else(|error| Err(error.to_string())));
+    if config.scripts.allowed {
+        for check in starling_sandbox::check(&config.scripts.sandbox(&config.data_dir)) {
+            find("sandbox", check.outcome.map(|there| format!("{}: {there}", check.subject)).map_err(|lack| lack.to_string()));
+        }
+    }
     find("scripts", scripts(config));
     findings
 }

@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const MEMORY_BYTES: u64 = 4 << 30;
 
 /// Compiles a lock file with hashes where there is none, then installs exactly that. Wheels only: nothing of a package runs here.
+/// An interpreter that starts with the installed packages runs code of theirs (`.pth` files), as uv's own `--compile-bytecode` would with the network at hand:
+/// so bytecode is made by one that starts without them.
 const BUILD: &str = r#"
 set -e
 mkdir -p outputs
@@ -35,7 +37,8 @@ if [ -e locked ]; then cp requirements.in outputs/lock.txt; else
   /opt/uv/uv pip compile --no-config --quiet --python "$1" --only-binary :all: --generate-hashes --no-header --no-annotate -o outputs/lock.txt requirements.in
 fi
 /opt/uv/uv venv --no-config --quiet --python "$1" "$2/venv"
-/opt/uv/uv pip install --no-config --python "$2/venv/bin/python" --only-binary :all: --require-hashes --compile-bytecode -r outputs/lock.txt
+/opt/uv/uv pip install --no-config --python "$2/venv/bin/python" --only-binary :all: --require-hashes -r outputs/lock.txt
+"$1" -I -S -m compileall -q -j 4 "$2/venv/lib" || true
 rm -rf "$2/cache"
 "#;
 
@@ -286,5 +289,24 @@ mod tests {
         fs::create_dir_all(folder.path().join("half/files")).unwrap();
         Environments::open(folder.path().to_owned(), 250).unwrap();
         assert_eq!(left(), ["new", "now"]);
+    }
+
+    #[test]
+    fn build__should_run_nothing_of_the_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let packages = folder.path().join("venv/lib/python3/site-packages");
+        fs::create_dir_all(&packages).unwrap();
+        fs::write(packages.join("a.pth"), "import pathlib; pathlib.Path('ran').touch()\n").unwrap();
+        fs::write(packages.join("module.py"), "import pathlib; pathlib.Path('ran').touch()\n").unwrap();
+        let compile = BUILD.lines().find(|line| line.contains("compileall")).unwrap();
+        let told = std::process::Command::new("sh")
+            .args(["-c", compile, "build", PYTHON])
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(packages.join("__pycache__").is_dir(), "{told:?}");
+        assert!(!folder.path().join("ran").exists());
+        assert!(!BUILD.contains("--compile-bytecode"));
     }
 }

@@ -68,6 +68,15 @@ impl ScriptSettings {
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    fn folder(&self, data_dir: &Path) -> PathBuf {
+        self.home.clone().unwrap_or_else(|| data_dir.join("scripts"))
+    }
+
+    /// The sandbox that scripts run in.
+    pub(crate) fn sandbox(&self, data_dir: &Path) -> SandboxConfig {
+        SandboxConfig { home: self.folder(data_dir).join("sandbox"), user: self.user.clone() }
+    }
 }
 
 /// Everything that scripts run in.
@@ -92,13 +101,13 @@ impl Room {
         if !settings.allowed {
             return Err(vec!["its owner does not allow scripts: `allowed = true` under [scripts] in node.toml does".to_owned()]);
         }
-        let folder = settings.home.clone().unwrap_or_else(|| data_dir.join("scripts"));
+        let folder = settings.folder(data_dir);
         let disk = |error: io::Error| vec![format!("the folder {} cannot be written: {error}", folder.display())];
         // What a killed process left there.
         tools::remove_folder(&folder.join("work")).map_err(disk)?;
         fs::create_dir_all(folder.join("work")).map_err(disk)?;
-        let config = SandboxConfig { home: folder.join("sandbox"), user: settings.user.clone() };
-        let sandbox = Sandbox::open(config).map_err(|lacks| lacks.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let sandbox =
+            Sandbox::open(settings.sandbox(data_dir)).map_err(|lacks| lacks.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let tools = Tools::prepare(&folder, settings.uv.as_deref()).map_err(|lack| vec![lack])?;
         let environments = Environments::open(folder.join("environments"), settings.environments_bytes).map_err(disk)?;
         Ok(Self { sandbox, folder, settings: settings.clone(), tools, environments, threads, memory_bytes })
