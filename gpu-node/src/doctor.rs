@@ -1,6 +1,6 @@
 //! Looks at all that a node needs and says how to mend what is wrong.
 
-use crate::{chain::Chain, config::NodeConfig, probe::memory_bytes, script::Room};
+use crate::{chain::Chain, config::NodeConfig, script::look};
 use starling_contract_api::{compute::NODE_METHODS, rpc::Signer};
 use starling_http_api::{network::NetworkInfo, path};
 use starling_limits::{Limits, MinuteOfWeek, Reason, State, decide};
@@ -121,10 +121,7 @@ fn scripts(config: &NodeConfig) -> Result<String, String> {
     if !config.scripts.allowed {
         return Ok("not allowed by the owner".to_owned());
     }
-    let memory = config.memory_limit_bytes.or_else(memory_bytes).unwrap_or_default();
-    let room = Room::open(&config.scripts, &config.data_dir, config.threads, memory).map_err(|lacks| lacks.join("; "))?;
-    let uv = room.uv()?;
-    Ok(format!("the sandbox opens, {}, uv in {}", room.python(), uv.display()))
+    look(&config.scripts, &config.data_dir)
 }
 
 async fn coordinator(config: &NodeConfig) -> Result<String, String> {

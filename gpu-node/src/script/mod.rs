@@ -92,6 +92,18 @@ pub(crate) struct Room {
     memory_bytes: u64,
 }
 
+/// What scripts need beside the sandbox, in words. Nothing of a node that runs is touched.
+///
+/// # Errors
+/// What is missing and how to mend it.
+pub(crate) fn look(settings: &ScriptSettings, data_dir: &Path) -> Result<String, String> {
+    let folder = settings.folder(data_dir);
+    fs::create_dir_all(&folder).map_err(|error| format!("the folder {} cannot be written: {error}", folder.display()))?;
+    let tools = Tools::prepare(&folder, settings.uv.as_deref())?;
+    let uv = tools.uv()?;
+    Ok(format!("{}, uv in {}", tools.python_version, uv.display()))
+}
+
 impl Room {
     /// Opens the sandbox and looks for what scripts need beside it.
     ///
@@ -138,19 +150,6 @@ impl Room {
     /// The folder of one lease's upload.
     pub(crate) fn work_folder(&self, name: &str) -> PathBuf {
         self.folder.join("work").join(name)
-    }
-
-    /// The version of Python that scripts run with.
-    pub(crate) fn python(&self) -> &str {
-        &self.tools.python_version
-    }
-
-    /// The program that resolves environments; installed if it is not there yet.
-    ///
-    /// # Errors
-    /// Why it cannot be had and how to mend it.
-    pub(crate) fn uv(&self) -> Result<PathBuf, String> {
-        self.tools.uv()
     }
 
     fn helpers(&self) -> Bind {
