@@ -54,6 +54,7 @@ fn offer(number: u64) -> OfferView {
             measured_tokens_per_second: number.is_multiple_of(2).then_some(f64::from(rate)),
             rounds: number % 50,
             busy: if number.is_multiple_of(5) { "run 1".to_owned() } else { "idle".to_owned() },
+            scripts: false,
         },
     }
 }
