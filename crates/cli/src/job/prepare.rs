@@ -29,7 +29,7 @@ pub(crate) struct Prepared {
     found: Found,
     pub(crate) job: JobFile,
     requirements: Requirements,
-    /// Where `file` of [[data]] is looked for.
+    /// Where `file` of a `[[data]]` is looked for.
     folder: PathBuf,
     /// Whether the job stands in a file: then it need not be asked.
     is_written: bool,
