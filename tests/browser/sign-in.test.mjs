@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { Person, System, flow, launch, until } from "./support.mjs";
+import { Person, System, flow, launch, reject, until } from "./support.mjs";
 
 let system, browser, ada;
 const people = () => (ada ? [ada] : []);
@@ -74,13 +74,13 @@ scene("wallet_window__should_be_readable_by_everyone", async () => {
   const { violations } = await new AxeBuilder({ page: window }).analyze();
   assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), []);
   assert.equal(await window.evaluate(() => document.activeElement?.tagName), "H2", "a key pressed in haste approves nothing");
-  await window.getByRole("button", { name: "Reject" }).click();
+  await reject(window);
   await dialog().getByRole("button", { name: "Close" }).click();
 });
 
 scene("rejected_sign_in__should_sign_nothing_and_say_so", async () => {
   const window = await askToSignIn();
-  await window.getByRole("button", { name: "Reject" }).click();
+  await reject(window);
   await dialog().getByRole("alert").getByText("Nothing was signed").waitFor();
   await dialog().getByRole("button", { name: "Close" }).click();
   await banner().getByRole("button", { name: "Sign in" }).waitFor();
@@ -101,7 +101,7 @@ scene("late_approval__should_be_refused_by_the_wallet", async () => {
   });
   await window.getByRole("button", { name: "Approve" }).click();
   await window.getByRole("alert").getByText("older than five minutes").waitFor();
-  await window.getByRole("button", { name: "Reject" }).click();
+  await reject(window);
   await dialog().getByRole("alert").getByText("Nothing was signed").waitFor();
   await dialog().getByRole("button", { name: "Close" }).click();
 });
@@ -143,7 +143,7 @@ scene("deposit_and_withdraw__should_move_what_the_wallet_showed", async () => {
   const move = ada.page.getByRole("region", { name: "Move money" });
   await move.getByLabel("Amount").fill("3");
   const window = await ada.asked(() => move.getByRole("button", { name: "Deposit" }).click());
-  await window.getByRole("button", { name: "Reject" }).click();
+  await reject(window);
   await move.getByRole("alert").getByText("nothing was charged").waitFor();
   assert.equal(await system.balance(ada.account), 0n);
   const shown = await ada.approve(() => move.getByRole("button", { name: "Deposit" }).click());

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { after, before } from "node:test";
 import { Account, JsonRpcProvider, nearToYocto } from "near-api-js";
 import { pictures } from "./screens.mjs";
-import { Person, System, flow, launch, until } from "./support.mjs";
+import { Person, System, flow, launch, reject, until } from "./support.mjs";
 
 /** From the first page to a running job, with the time that the windows of browser and wallet take. */
 const START_MS = 60_000;
@@ -157,7 +157,7 @@ scene("above_its_cap__should_be_refused_and_ask_the_wallet", async () => {
   const pay = await quoted(ada, "4000");
   await region(ada, "Quote").getByText("that the session key may still spend").waitFor();
   const window = await ada.asked(() => pay.click());
-  await window.getByRole("button", { name: "Reject" }).click();
+  await reject(window);
   await ada.page.getByRole("alert").getByText("nothing was charged").waitFor();
   // A page that asks all the same is refused by the contract.
   const { deployment, rpc_url } = await system.network();

@@ -187,7 +187,7 @@ export class Person {
     const window = await this.asked(action);
     const shown = await window.locator("main").innerText();
     const closed = window.waitForEvent("close", { timeout: 60_000 });
-    await window.getByRole("button", { name: button, exact: true }).click();
+    await press(window, button);
     // A window that stays open has something to say.
     await Promise.race([closed, window.getByRole("alert").first().waitFor({ timeout: 60_000 }).then(async () => assert.fail(`The wallet says: ${await window.getByRole("alert").first().innerText()}`)).catch((error) => (error.name === "AssertionError" ? Promise.reject(error) : closed))]);
     return shown;
@@ -210,6 +210,17 @@ export class Person {
       return { status: answer.status, body: await answer.text() };
     }, [path, options]);
   }
+}
+
+/** Presses a button of a wallet's window, which may be gone before the click is answered. */
+const press = (window, button) =>
+  window.getByRole("button", { name: button, exact: true }).click().catch((error) => (window.isClosed() ? undefined : Promise.reject(error)));
+
+/** Refuses what a window of the wallet asks. */
+export async function reject(window) {
+  const closed = window.waitForEvent("close", { timeout: 60_000 });
+  await press(window, "Reject");
+  await closed;
 }
 
 /** Asks until the answer is truthy. */
