@@ -162,9 +162,13 @@ impl Artifacts {
     /// Takes a chunk of an upload that was begun. Sending it again changes nothing.
     pub async fn put_chunk(&self, hash: Hash32, number: u32, chunk: Bytes, owner: &str) -> Result<(), ArtifactError> {
         let Some(manifest) = self.db.upload(owner, hash).await? else {
-            // Its answer was lost on the way: it is whole.
-            let whole = self.db.owns_artifact(hash, owner).await?;
-            return if whole { Ok(()) } else { Err(ArtifactError::NoUpload(hash)) };
+            if !self.db.owns_artifact(hash, owner).await? {
+                return Err(ArtifactError::NoUpload(hash));
+            }
+            // Its answer was lost on the way: it is whole. Other bytes are still not taken for it.
+            let manifest = self.manifest(hash).await?;
+            let right = manifest.has(number, &chunk);
+            return if right { Ok(()) } else { Err(ArtifactError::Damaged { number, from: manifest.range(number).start }) };
         };
         let checked = chunk.clone();
         let (manifest, right) = tokio::task::spawn_blocking(move || {

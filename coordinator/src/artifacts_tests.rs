@@ -142,6 +142,10 @@ async fn upload__should_make_owners_only_of_those_who_bring_the_bytes() {
     }
     artifacts.finish(hash, ALICE).await.unwrap();
     assert!(matches!(artifacts.finish(hash, BOB).await, Err(ArtifactError::NoUpload(_))));
+    // A chunk that comes again after the end is looked at as before it.
+    artifacts.put_chunk(hash, 0, chunk(&whole, &manifest, 0), ALICE).await.unwrap();
+    assert!(matches!(artifacts.put_chunk(hash, 0, Bytes::new(), ALICE).await, Err(ArtifactError::Damaged { number: 0, .. })));
+    assert!(matches!(artifacts.put_chunk(hash, u32::MAX, chunk(&whole, &manifest, 0), ALICE).await, Err(ArtifactError::Damaged { .. })));
     assert!(matches!(artifacts.put_chunk(hash, 0, chunk(&whole, &manifest, 0), BOB).await, Err(ArtifactError::NoUpload(_))));
     assert_eq!(artifacts.begin(hash, &manifest, BOB, ROOM).await.unwrap().missing, [0, 1], "that it is stored is not told");
     assert!(matches!(artifacts.finish(hash, BOB).await, Err(ArtifactError::Incomplete(2))));

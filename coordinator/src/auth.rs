@@ -116,12 +116,16 @@ impl Auth {
         self.session(headers, method).await?.map(|(account, _)| account).ok_or_else(Fault::unauthorized)
     }
 
-    /// Who asks: an account, a connected node, or anyone.
+    /// Who asks: an account, a connected node, or anyone. A token that is nobody's is refused: what its bearer may see is not known, so nothing is said of what is there.
     pub async fn who(&self, headers: &HeaderMap, method: &Method) -> Result<Who, Fault> {
         if let Some(node) = bearer(headers).and_then(|token| self.hub.token_owner(token)) {
             return Ok(Who::Node(node));
         }
-        Ok(self.session(headers, method).await?.map_or(Who::Anyone, |(account, _)| Who::Account(account)))
+        match self.session(headers, method).await? {
+            Some((account, _)) => Ok(Who::Account(account)),
+            None if bearer(headers).is_some() => Err(Fault::unauthorized()),
+            None => Ok(Who::Anyone),
+        }
     }
 
     /// Ends the session of the request.

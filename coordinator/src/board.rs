@@ -48,6 +48,8 @@ pub struct Live {
     pub step: u32,
     /// Nats a token.
     pub loss: Option<f64>,
+    /// The learning rate of the step.
+    pub learning_rate: Option<f64>,
     /// By its own count.
     pub tokens_per_second: Option<f64>,
 }
@@ -110,6 +112,7 @@ pub fn lease_view(lease: &Lease, shown: &Shown, hub: &Hub) -> LeaseView {
         output: work.map_or_else(String::new, |work| work.output.clone()),
         metrics: work.map_or_else(Vec::new, |work| work.metrics.clone()),
         report: work.and_then(|work| work.report.clone()),
+        setup: work.and_then(|work| work.setup.clone()),
         heard_at: hub.heard_at(lease.node_id),
         failure: work.and_then(|work| work.failure.clone()),
     }
@@ -120,6 +123,7 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
     let of_node = |run: &&Arc<Run>| run.roster.iter().any(|member| member.node_id == node.id);
     // A round that counted for a node paid it tokens; the chain keeps the sum.
     let rounds = facts.runs.values().filter(of_node).map(|run| rounds_of(run, node.id)).sum();
+    let scripts = hub.takes_scripts(node.id);
     NodeView {
         node: node.clone(),
         connected: hub.is_connected(node.id),
@@ -127,7 +131,8 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
         measured_tokens_per_second: shown.rates.get(&node.id).copied(),
         rounds,
         busy: busy(facts, node.id).unwrap_or_else(|| "idle".to_owned()),
-        scripts: hub.takes_scripts(node.id),
+        scripts: scripts.is_ok(),
+        lacks: scripts.err().unwrap_or_default(),
     }
 }
 
@@ -162,7 +167,7 @@ fn activity(run: &Run, work: Option<&RunWork>, place: usize, connected: bool, le
 
 fn sentence(run: &Run, work: Option<&RunWork>) -> String {
     if let Some(reason) = work.and_then(|work| work.not_served.as_ref()) {
-        return format!("This coordinator does not serve the run: {reason} Stop it to get your money back.");
+        return format!("This coordinator does not serve the run: {reason} Its tenant gets back what was not earned by stopping it.");
     }
     let rounds = run.terms.rounds;
     match run.state {
@@ -178,7 +183,9 @@ fn sentence(run: &Run, work: Option<&RunWork>) -> String {
                 Some(Stage::Revealing { .. } | Stage::Inspecting { .. }) => "updates are uploaded".to_owned(),
                 Some(Stage::Scoring { .. } | Stage::Recording { .. }) => "a drawn node scores the updates".to_owned(),
                 Some(Stage::Signing { quorum_at: None, .. }) => "nodes check and sign".to_owned(),
-                Some(Stage::Signing { meter: None, .. }) => "waiting for your signature: keep the page or the command open".to_owned(),
+                Some(Stage::Signing { meter: None, .. }) => {
+                    "waiting for the tenant's signature: its page or command must stay open".to_owned()
+                }
                 Some(Stage::Signing { .. }) => "the round goes on chain".to_owned(),
                 _ => "nodes are called".to_owned(),
             };
@@ -187,13 +194,14 @@ fn sentence(run: &Run, work: Option<&RunWork>) -> String {
         RunState::Ended { ending, settled, .. } => {
             let how = match ending {
                 Ending::Finished => "All rounds are done.",
-                Ending::Stopped => "You stopped the run.",
+                Ending::Stopped => "The tenant stopped the run.",
                 Ending::Failed(FailReason::TooFewNodes) => "Too few nodes joined in time.",
                 Ending::Failed(FailReason::RoundTimedOut) => "A round had no quorum in time.",
                 Ending::Failed(FailReason::RosterTooSmall) => "Too many nodes left.",
                 Ending::Failed(FailReason::Objected) => "The tenant objected to what the meter had signed.",
             };
-            let money = if settled { "What was not earned is back on your balance." } else { "The last figures are being settled." };
+            let money =
+                if settled { "What was not earned is back on the tenant's balance." } else { "The last figures are being settled." };
             format!("{how} {} of {rounds} rounds counted. {money}", run.rounds_done)
         }
     }

@@ -15,8 +15,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The origin that browsers and nodes dial, such as `https://starling.example`. A port of 0 stands for the one taken.
     pub public_origin: String,
+    /// A PEM file with the certificate for `public_origin` and what lies between it and the root; plain HTTP, for a reverse proxy, when left out.
+    pub tls_certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    pub tls_key: Option<PathBuf>,
     /// Where metrics, health and readiness are served to the operator alone; nowhere when left out.
     pub operator_listen: Option<SocketAddr>,
+    /// Where other programs on the same PostgreSQL reach this one, in a network of their own; when left out, this one stands by while another leads.
+    pub replica_listen: Option<SocketAddr>,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpAddr>,
@@ -169,11 +175,17 @@ pub enum ConfigError {
     /// The origin is no `http` or `https` origin.
     #[error("public_origin must be http://HOST[:PORT] or https://HOST[:PORT] without a path, not {0:?}")]
     Origin(String),
+    /// TLS wants both files, and an origin that says so.
+    #[error("own TLS wants `tls_certificate`, `tls_key`, and a public_origin that begins with https://")]
+    Tls,
 }
 
 const FROM_ENVIRONMENT: &[&str] = &[
     "listen",
     "operator_listen",
+    "replica_listen",
+    "tls_certificate",
+    "tls_key",
     "public_origin",
     "rpc_url",
     "public_rpc_url",
@@ -204,9 +216,21 @@ impl Config {
         let config: Self = table.try_into().map_err(|error: toml::de::Error| syntax(error.to_string()))?;
         let host = config.public_origin.strip_prefix("http://").or_else(|| config.public_origin.strip_prefix("https://"));
         match host {
-            Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(config),
-            _ => Err(ConfigError::Origin(config.public_origin)),
+            Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {}
+            _ => return Err(ConfigError::Origin(config.public_origin)),
         }
+        config.with_tls(None)
+    }
+
+    /// With these files, certificate and key, instead of those that it names.
+    pub fn with_tls(self, files: Option<(PathBuf, PathBuf)>) -> Result<Self, ConfigError> {
+        let (tls_certificate, tls_key) =
+            files.map_or((self.tls_certificate, self.tls_key), |(certificate, key)| (Some(certificate), Some(key)));
+        let secure = self.public_origin.starts_with("https://");
+        if tls_certificate.is_some() != tls_key.is_some() || (tls_key.is_some() && !secure) {
+            return Err(ConfigError::Tls);
+        }
+        Ok(Self { tls_certificate, tls_key, ..self })
     }
 
     /// The origin once the port is known.
@@ -252,6 +276,15 @@ market = "market.starling"
         assert_eq!((config.origin(81).as_str(), config.limits.nodes, config.faucet), ("http://127.0.0.1:81", 4_096, true));
         let config = parse(TEXT, |name| (name == "STARLING_COORDINATOR_DATA_DIR").then(|| "elsewhere".to_owned())).unwrap();
         assert_eq!(config.data_dir, Path::new("elsewhere"));
+    }
+
+    #[test]
+    fn config__should_want_all_of_tls_or_nothing() {
+        let both = "tls_certificate = \"c.pem\"\ntls_key = \"k.pem\"\n";
+        let secure = TEXT.replace("http://127.0.0.1:0\"\nrpc", "https://127.0.0.1:0\"\nrpc");
+        assert!(parse(&format!("{both}{secure}"), |_| None).is_ok());
+        assert!(matches!(parse(&format!("{both}{TEXT}"), |_| None), Err(ConfigError::Tls)), "the origin is plain");
+        assert!(matches!(parse(&format!("tls_key = \"k.pem\"\n{secure}"), |_| None), Err(ConfigError::Tls)), "a key alone");
     }
 
     #[test]

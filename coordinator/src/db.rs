@@ -4,6 +4,7 @@ mod artifact;
 #[cfg(test)]
 pub(crate) mod cluster;
 mod fact;
+mod group;
 mod history;
 mod lead;
 mod login;
@@ -20,6 +21,8 @@ pub use outbox::{OutboxRow, OutboxState, OutboxStatus};
 pub use sponsor::{Gift, Given};
 pub use work::WorkKind;
 
+use group::Group;
+use lead::Fence;
 use sqlx::{
     AnyPool, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -35,9 +38,14 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("../migrations/0005_leads.sql"), ""),
     (include_str!("../migrations/0006_sponsored.sql"), ""),
 ];
-/// Writers of one file wait for each other.
+/// Writers of one file wait for each other. A lost machine may cost the last logins, or facts that are read again.
 const PREPARE_SQLITE: &str =
     "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;";
+/// What is written in groups lies on the disk when it is done.
+const PREPARE_SQLITE_GROUP: &str =
+    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+/// A program that stops in the middle of a transaction holds up nobody for longer.
+const PREPARE_POSTGRES: &str = "SET idle_in_transaction_session_timeout = '2s'";
 /// Names the lock under which one of several programs brings PostgreSQL to its layout.
 const LAYOUT_LOCK: &str = "SELECT pg_advisory_xact_lock(734152)";
 
@@ -63,6 +71,15 @@ pub enum DbError {
         #[source]
         source: serde_json::Error,
     },
+    /// What was written together with it failed.
+    #[error(transparent)]
+    Together(std::sync::Arc<DbError>),
+    /// Another program on this database has the lead: what this one writes would be out of date.
+    #[error("another program leads on this database now")]
+    NotLeading,
+    /// The program is stopping.
+    #[error("the database is closed: the program stops")]
+    Stopped,
     /// The file was written by a newer version of this program.
     #[error("the database has layout {found}, this program knows {MAX}: use the newer program", MAX = MIGRATIONS.len())]
     Newer {
@@ -71,11 +88,27 @@ pub enum DbError {
     },
 }
 
+impl DbError {
+    /// Whether the database is away for a moment: it starts, stops, or cannot be reached; or another program leads.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            // PostgreSQL's classes: connections, and what an operator does to the server.
+            Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")),
+            Self::Sql(error) => matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_)),
+            Self::Together(error) => error.is_passing(),
+            Self::NotLeading | Self::Stopped => true,
+            Self::Malformed { .. } | Self::Newer { .. } => false,
+        }
+    }
+}
+
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: AnyPool,
     dialect: Dialect,
+    fence: Fence,
+    group: Group,
 }
 
 impl Db {
@@ -100,16 +133,13 @@ impl Db {
 
     async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<Self, DbError> {
         sqlx::any::install_default_drivers();
-        let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(10));
-        let options = options.after_connect(move |connection, _| {
-            Box::pin(async move {
-                if dialect == Dialect::Sqlite {
-                    connection.execute(sqlx::raw_sql(PREPARE_SQLITE)).await?;
-                }
-                Ok(())
-            })
-        });
-        let db = Self { pool: options.connect_with(AnyConnectOptions::from_str(url)?).await?, dialect };
+        let (prepare, prepare_group) = match dialect {
+            Dialect::Sqlite => (PREPARE_SQLITE, PREPARE_SQLITE_GROUP),
+            Dialect::Postgres => (PREPARE_POSTGRES, PREPARE_POSTGRES),
+        };
+        let fence = Fence::default();
+        let group = Group::start(pool(url, prepare_group, 1)?, fence.clone());
+        let db = Self { pool: pool(url, prepare, connections)?, dialect, fence, group };
         db.migrate().await?;
         Ok(db)
     }
@@ -154,6 +184,18 @@ impl Db {
         sqlx::query(sql).bind(name).bind(signed(value)).execute(&self.pool).await?;
         Ok(())
     }
+}
+
+/// Connections are made when they are needed.
+fn pool(url: &str, prepare: &'static str, connections: u32) -> Result<AnyPool, DbError> {
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(10));
+    let options = options.after_connect(move |connection, _| {
+        Box::pin(async move {
+            connection.execute(sqlx::raw_sql(prepare)).await?;
+            Ok(())
+        })
+    });
+    Ok(options.connect_lazy_with(AnyConnectOptions::from_str(url)?))
 }
 
 /// A script of tables as PostgreSQL writes it.

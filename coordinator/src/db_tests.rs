@@ -123,7 +123,9 @@ async fn history__should_keep_an_event_once_and_know_payments() {
             at: TimestampMs(5),
             event: event.to_owned(),
             changes: Vec::new(),
+            from_wallet: Vec::new(),
             escrow_id: Some(EscrowId(3)),
+            payer: None,
             purpose: Some("run 4".to_owned()),
             tx: tx.to_owned(),
             signer: None,
@@ -149,14 +151,21 @@ async fn work__should_be_replaced_and_kept_in_order() {
     for db in databases {
         for (id, state) in [(1, "old"), (2, "other"), (1, "new")] {
             db.set_work(WorkKind::Run, id, &state, TimestampMs(1)).await.unwrap();
-            db.set_fact(FactKind::Run, id, &state).await.unwrap();
+            db.set_facts(FactKind::Run, vec![(id, &state)]).await.unwrap();
         }
         assert_eq!(db.works::<String>(WorkKind::Run).await.unwrap(), ["other", "new"]);
         assert_eq!(db.facts::<String>(FactKind::Run).await.unwrap(), ["new", "other"]);
         assert!(db.works::<String>(WorkKind::Lease).await.unwrap().is_empty());
         let point = |step| starling_http_api::run::MetricPoint::HeldOut { round: 0, step, bits_per_byte: 1.5, at: TimestampMs(1) };
         db.add_metrics(&[(starling_primitives::RunId(1), point(1)), (starling_primitives::RunId(1), point(2))]).await.unwrap();
-        assert_eq!(db.metrics(starling_primitives::RunId(1)).await.unwrap(), [point(1), point(2)]);
+        let run = starling_primitives::RunId(1);
+        let all = db.curves(run, 0).await.unwrap();
+        assert_eq!(all.points, [point(1), point(2)]);
+        assert_eq!(db.curves(run, all.last).await.unwrap(), starling_http_api::run::Curves { points: vec![], last: all.last });
+        db.add_metrics(&[(starling_primitives::RunId(2), point(8)), (run, point(3))]).await.unwrap();
+        let news = db.curves(run, all.last).await.unwrap();
+        assert_eq!(news.points, [point(3)]);
+        assert!(news.last > all.last);
     }
 }
 

@@ -12,12 +12,13 @@ mod metrics;
 mod node;
 mod openapi;
 mod prepare;
+mod replica;
 mod run;
 mod sponsor;
 
 pub use metrics::operator_router;
 
-use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Command, engine::Tools, problem::Fault, sponsor::Sponsor};
+use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Ear, engine::Tools, lead::Leader, problem::Fault, sponsor::Sponsor};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
@@ -29,7 +30,7 @@ use starling_http_api::{network::NetworkInfo, path};
 use starling_primitives::AccountId;
 use starling_rounds::Refusal;
 use std::{collections::HashMap, sync::Arc};
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 /// The longest JSON body.
 const MAX_JSON: usize = 256 * 1024;
@@ -38,15 +39,19 @@ const MAX_MANIFEST: usize = 1 << 20;
 /// Chunks on their way in at once; each is in memory.
 const MAX_UPLOADS: usize = 16;
 
-/// What handlers work with. Cheap to clone.
+/// What handlers work with: each request and each connected node holds one. Cheap to clone.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// All that an [`App`] gives.
+#[derive(Clone)]
+pub struct Parts {
     /// Database, chain, nodes, bytes and rights.
     pub tools: Tools,
     /// Sessions.
     pub auth: Auth,
     /// The engine's ear.
-    pub engine: mpsc::Sender<Command>,
+    pub engine: Ear,
     /// Configuration.
     pub config: Arc<Config>,
     /// This service's own origin.
@@ -57,6 +62,8 @@ pub struct App {
     pub draining: watch::Receiver<bool>,
     /// Who pays gas for accounts that hold no NEAR, if anyone.
     pub sponsor: Option<Sponsor>,
+    /// Who leads of several programs on one database.
+    pub leader: watch::Receiver<Leader>,
     /// Becomes true when the service stops: streams end then.
     pub stopping: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
@@ -72,7 +79,7 @@ impl App {
     pub fn new(
         tools: Tools,
         auth: Auth,
-        engine: mpsc::Sender<Command>,
+        engine: Ear,
         config: Arc<Config>,
         origin: &str,
         account: AccountId,
@@ -81,7 +88,7 @@ impl App {
     ) -> Self {
         let streams = Arc::new(Semaphore::new(config.limits.streams));
         let buckets = limit::Buckets::new(config.limits.requests_per_second);
-        Self {
+        Self(Arc::new(Parts {
             tools,
             auth,
             engine,
@@ -90,24 +97,39 @@ impl App {
             account,
             draining,
             sponsor: None,
+            leader: watch::Sender::new(Leader::Here).subscribe(),
             stopping,
             streams,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             prepared: Arc::default(),
             requests: metrics::Requests::default(),
             buckets,
-        }
+        }))
     }
 
     /// With somebody who pays gas for accounts that hold no NEAR.
     #[must_use]
     pub fn with_sponsor(self, sponsor: Option<Sponsor>) -> Self {
-        Self { sponsor, ..self }
+        Self(Arc::new(Parts { sponsor, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// As one of several programs on one database.
+    #[must_use]
+    pub fn with_leader(self, leader: watch::Receiver<Leader>) -> Self {
+        Self(Arc::new(Parts { leader, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// The newest facts.
     pub fn facts(&self) -> &FactsReader {
         &self.tools.facts
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 
@@ -154,10 +176,20 @@ pub fn router(app: App) -> Router {
         .merge(artifacts)
         .route("/api/{*rest}", axum::routing::any(|| async { (axum::Extension(metrics::NoRoute), Fault::not_found("path")) }))
         .merge(dashboard::routes(&app))
+        .method_not_allowed_fallback(|| async {
+            let detail = "The header Allow of this answer names the methods that this path takes.";
+            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method", detail)
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), replica::pass_on))
         .layer(middleware::from_fn_with_state(app.clone(), limit::limit))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(app.clone(), dashboard::headers))
         .with_state(app)
+}
+
+/// All routes for what other programs on the same database pass on.
+pub fn replica_router(app: App) -> Router {
+    router(app).layer(middleware::from_fn(replica::take_passed_on))
 }
 
 async fn network(State(app): State<App>) -> Json<NetworkInfo> {

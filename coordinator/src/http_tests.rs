@@ -104,10 +104,10 @@ impl World {
             db: db.clone(),
             facts,
         };
-        let (_engine, commands) = Engine::new(tools.clone(), nodes).await.unwrap();
+        let (_engine, ear) = Engine::new(tools.clone(), nodes);
         let auth = Auth::new(db, port, hub, ORIGIN, "starling-test", 1_000);
         let (stop, stopping) = watch::channel(false);
-        let app = App::new(tools, auth, commands, config, ORIGIN, account("coordinator.starling"), stopping.clone(), stopping);
+        let app = App::new(tools, auth, ear, config, ORIGIN, account("coordinator.starling"), stopping.clone(), stopping);
         Self { _dir: dir, stop, chain, app }
     }
 
@@ -285,11 +285,11 @@ async fn operator__should_see_requests_by_route_and_an_end_that_comes() {
 #[tokio::test]
 async fn address__should_be_refused_when_it_asks_too_much() {
     let world = World::new().await;
-    let mut last = 0;
+    let (router, mut last) = (router(world.app.clone()), 0);
     for _ in 0..20_000 {
         let mut request = Request::get(path::HEALTH).body(Body::empty()).unwrap();
         request.extensions_mut().insert(axum::extract::ConnectInfo(std::net::SocketAddr::from(([9, 9, 9, 9], 1))));
-        let response = world.send(request).await;
+        let response = router.clone().oneshot(request).await.unwrap();
         last = response.status().as_u16();
         if last == 429 {
             assert_eq!(response.headers()[header::RETRY_AFTER], "1");
@@ -586,16 +586,18 @@ async fn node__should_be_let_in_only_with_its_registered_key() {
         retired: false,
     };
     world.chain.0.lock().unwrap().nodes.push(node);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let service = router(world.app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    let direct = served(router(world.app.clone())).await;
+    // The same over another program on the same database.
+    let leader = watch::Sender::new(Leader::At(served(replica_router(world.app.clone())).await));
+    let following = world.app.clone().with_leader(leader.subscribe());
+    let over_another = served(router(following)).await;
     let stranger = Signer::from_seed(account("bob.starling"), [8; 32]);
-    for (node_id, key, chain_id, expect) in [
-        (1, &signer, "starling-test", "welcome"),
-        (1, &stranger, "starling-test", "node_key_unregistered"),
-        (1, &signer, "mainnet", "node_key_unregistered"),
-        (2, &signer, "starling-test", "node_unregistered"),
+    for (address, node_id, key, chain_id, expect) in [
+        (direct, 1, &signer, "starling-test", "welcome"),
+        (over_another, 1, &signer, "starling-test", "welcome"),
+        (direct, 1, &stranger, "starling-test", "node_key_unregistered"),
+        (direct, 1, &signer, "mainnet", "node_key_unregistered"),
+        (over_another, 2, &signer, "starling-test", "node_unregistered"),
     ] {
         let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}{}", path::NODE_CONNECT)).await.unwrap();
         let challenge = socket.next().await.unwrap().unwrap().into_text().unwrap();
@@ -605,7 +607,8 @@ async fn node__should_be_let_in_only_with_its_registered_key() {
         let mut domain = world.app.config.deployment.compute_domain();
         domain.chain_id = chain_id.to_owned();
         let signature = key.sign_bytes(&hello.signing_bytes(&domain));
-        let text = serde_json::to_string(&FromNode::Hello { hello, signature, version: "1".to_owned(), scripts: false }).unwrap();
+        let text = serde_json::to_string(&FromNode::Hello { hello, signature, version: "1".to_owned(), scripts: false, lacks: Vec::new() })
+            .unwrap();
         socket.send(tokio_tungstenite::tungstenite::Message::text(text)).await.unwrap();
         let answer = socket.next().await.unwrap().unwrap().into_text().unwrap();
         match serde_json::from_str(&answer).unwrap() {
@@ -614,5 +617,67 @@ async fn node__should_be_let_in_only_with_its_registered_key() {
             other => panic!("{other:?}"),
         }
     }
-    server.abort();
+}
+
+/// Serves until the test ends, and says where.
+async fn served(router: Router) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    address
+}
+
+#[tokio::test]
+async fn request__should_be_passed_on_once_to_the_leading_program_where_that_alone_knows() {
+    let (leading, following) = (World::new().await, World::new().await);
+    let leader = watch::Sender::new(Leader::Nobody);
+    let app = following.app.clone().with_leader(leader.subscribe());
+    let ask = async |router: Router, method: &str, uri: &str, token: &str| {
+        let request = Request::builder().method(method).uri(uri).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.extension(axum::extract::ConnectInfo(std::net::SocketAddr::from(([10, 0, 0, 7], 1))));
+        let response = router.oneshot(request.body(Body::from("bytes")).unwrap()).await.unwrap();
+        (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER))
+    };
+    assert_eq!(ask(router(app.clone()), "GET", path::NODES, "").await, (503, true), "nobody leads");
+    assert_eq!(ask(router(app.clone()), "GET", path::NETWORK, "").await.0, 200, "the others need no leader");
+    leader.send_replace(Leader::At(served(replica_router(leading.app.clone())).await));
+    assert_eq!(ask(router(app.clone()), "GET", path::NODES, "").await.0, 200);
+    assert_eq!(ask(replica_router(app.clone()), "GET", path::NODES, "").await, (503, true), "it goes no further");
+    // A node's token is known where its connection is.
+    let line = leading.app.tools.hub.join(NodeId(1)).await.unwrap();
+    let stored = path::ARTIFACT.replace("{hash}", &Hash32(*blake3::hash(b"bytes").as_bytes()).to_string());
+    assert!((200..300).contains(&ask(router(app.clone()), "PUT", &stored, &line.token).await.0));
+    assert!(leading.app.tools.db.artifact_bytes(Hash32(*blake3::hash(b"bytes").as_bytes())).await.unwrap().is_some());
+    leader.send_replace(Leader::At(([127, 0, 0, 1], 1).into()));
+    assert_eq!(ask(router(app), "GET", path::NODES, "").await, (503, true), "the leading one is gone");
+}
+
+#[tokio::test]
+async fn refusal__should_be_a_problem_whatever_refuses() {
+    let world = World::new().await;
+    for (method, path, status, code) in [
+        ("DELETE", path::NETWORK, 405, "method_not_allowed"),
+        ("GET", path::NODE_CONNECT, 400, "upgrade_needed"),
+        ("GET", "/api/v1/nothing", 404, "not_found"),
+        ("GET", "/api/v1/runs/x", 400, "path_malformed"),
+        ("GET", "/api/v1/runs?limit=x", 400, "query_malformed"),
+    ] {
+        let response = world.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{path}");
+        assert_eq!(response.headers().contains_key(header::ALLOW), status == 405, "{path}");
+        assert_eq!(world.refusal(method, path, None, json!({})).await, (status, code.to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn answers__should_ask_browsers_to_stay_with_tls_where_the_origin_has_it() {
+    let mut world = World::new().await;
+    let ask = async |world: &World| {
+        let response = world.send(Request::builder().uri(path::HEALTH).body(Body::empty()).unwrap()).await;
+        response.headers().get(header::STRICT_TRANSPORT_SECURITY).is_some()
+    };
+    assert!(!ask(&world).await);
+    Arc::make_mut(&mut world.app.0).origin = "https://starling.example".into();
+    assert!(ask(&world).await);
 }

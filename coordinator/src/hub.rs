@@ -13,6 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 256;
 /// Tokens of earlier connections that still move artifacts.
 const TOKENS_PER_NODE: usize = 4;
+/// What is kept of the names of what a machine lacks.
+const MAX_LACKS: usize = 16;
+/// Letters of each.
+const MAX_LACK: usize = 40;
 
 /// What nodes do, in order.
 #[derive(Debug)]
@@ -40,18 +44,19 @@ pub struct Hub {
 struct State {
     next: u64,
     connections: BTreeMap<NodeId, Connection>,
-    presence: BTreeMap<NodeId, Presence>,
+    /// Shared with who reads it; copied where it changes meanwhile.
+    presence: Arc<BTreeMap<NodeId, Presence>>,
     heard_at: BTreeMap<NodeId, TimestampMs>,
     tokens: HashMap<Hash32, NodeId>,
     token_order: BTreeMap<NodeId, VecDeque<Hash32>>,
-    /// Nodes that take scripts, by what they said when they connected.
-    scripts: HashSet<NodeId>,
+    /// Who takes scripts, and what the others lack for them, by what they said when they connected.
+    scripts: HashMap<NodeId, Result<(), Vec<String>>>,
     prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
 }
 
 struct Connection {
     number: u64,
-    queue: mpsc::Sender<ToNode>,
+    queue: mpsc::Sender<Box<ToNode>>,
     sent: HashSet<String>,
 }
 
@@ -59,8 +64,8 @@ struct Connection {
 pub struct Line {
     /// Which connection of the node it is.
     pub number: u64,
-    /// What is to be said to the node.
-    pub queue: mpsc::Receiver<ToNode>,
+    /// What is to be said to the node. A queue has room for some messages from the start: boxed, so that an idle node's costs little.
+    pub queue: mpsc::Receiver<Box<ToNode>>,
     /// For `Authorization: Bearer`.
     pub token: String,
 }
@@ -85,7 +90,7 @@ impl Hub {
             let number = state.next;
             state.connections.insert(node, Connection { number, queue: sender, sent: HashSet::new() });
             let now = clock::now();
-            state.presence.insert(node, Presence { connected: true, since: now });
+            Arc::make_mut(&mut state.presence).insert(node, Presence { connected: true, since: now });
             state.heard_at.insert(node, now);
             state.add_token(node, secret::token_hash(&token));
             number
@@ -102,7 +107,7 @@ impl Hub {
                 return;
             }
             state.connections.remove(&node);
-            state.presence.insert(node, Presence { connected: false, since: clock::now() });
+            Arc::make_mut(&mut state.presence).insert(node, Presence { connected: false, since: clock::now() });
             // Whoever waits for this node is told by the closed channel.
             state.prepares.retain(|_, (asked, _)| *asked != node);
         }
@@ -135,7 +140,7 @@ impl Hub {
         if connection.sent.contains(key) {
             return false;
         }
-        if connection.queue.try_send(message).is_err() {
+        if connection.queue.try_send(Box::new(message)).is_err() {
             // The node takes nothing more: dropping the queue ends its connection, and a new one is told everything again.
             let (closed, _) = mpsc::channel(1);
             connection.queue = closed;
@@ -145,13 +150,6 @@ impl Hub {
         true
     }
 
-    /// Forgets that something was said, so that it is said again.
-    pub fn forget_sent(&self, node: NodeId, key: &str) {
-        if let Some(connection) = self.lock().connections.get_mut(&node) {
-            connection.sent.remove(key);
-        }
-    }
-
     /// Asks a node to prepare; the answer comes by the receiver, which closes when the node goes.
     pub fn prepare(&self, node: NodeId, message: impl FnOnce(u64) -> ToNode) -> oneshot::Receiver<PrepareAnswer> {
         let (sender, receiver) = oneshot::channel();
@@ -159,7 +157,7 @@ impl Hub {
         state.next += 1;
         let request_id = state.next;
         if let Some(connection) = state.connections.get(&node)
-            && connection.queue.try_send(message(request_id)).is_ok()
+            && connection.queue.try_send(Box::new(message(request_id))).is_ok()
         {
             state.prepares.insert(request_id, (node, sender));
         }
@@ -167,7 +165,7 @@ impl Hub {
     }
 
     /// Nodes that are or were connected since the start.
-    pub fn presence(&self) -> BTreeMap<NodeId, Presence> {
+    pub fn presence(&self) -> Arc<BTreeMap<NodeId, Presence>> {
         self.lock().presence.clone()
     }
 
@@ -186,19 +184,19 @@ impl Hub {
         self.lock().heard_at.get(&node).copied()
     }
 
-    /// Notes whether a node takes scripts.
-    pub fn set_scripts(&self, node: NodeId, takes: bool) {
-        let mut state = self.lock();
-        if takes {
-            state.scripts.insert(node)
-        } else {
-            state.scripts.remove(&node)
-        };
+    /// Notes whether a node takes scripts, or what its machine lacks for them; few and short names are kept.
+    pub fn set_scripts(&self, node: NodeId, takes: Result<(), Vec<String>>) {
+        let short = |name: String| name.chars().filter(|letter| !letter.is_control()).take(MAX_LACK).collect();
+        let takes = takes.map_err(|lacks| lacks.into_iter().take(MAX_LACKS).map(short).collect());
+        self.lock().scripts.insert(node, takes);
     }
 
     /// Whether a node takes scripts, by its last hello.
-    pub fn takes_scripts(&self, node: NodeId) -> bool {
-        self.lock().scripts.contains(&node)
+    ///
+    /// # Errors
+    /// What its machine lacks, where it told.
+    pub fn takes_scripts(&self, node: NodeId) -> Result<(), Vec<String>> {
+        self.lock().scripts.get(&node).cloned().unwrap_or(Err(Vec::new()))
     }
 
     /// Whose token it is.
@@ -247,7 +245,7 @@ mod tests {
         let mut first = hub.join(node).await.unwrap();
         assert!(hub.send_once(node, "a", message()));
         assert!(!hub.send_once(node, "a", message()));
-        assert_eq!(first.queue.recv().await, Some(message()));
+        assert_eq!(first.queue.recv().await, Some(Box::new(message())));
         let second = hub.join(node).await.unwrap();
         assert!(hub.send_once(node, "a", message()), "a new connection is told again");
         assert_eq!(first.queue.recv().await, None, "the older connection ends");

@@ -41,6 +41,9 @@ pub struct LeaseWork {
     /// What a script's last statement names.
     #[serde(default)]
     pub report: Option<Box<Report>>,
+    /// What is done before the script runs, in one line.
+    #[serde(default)]
+    pub setup: Option<String>,
     /// Why it could not be done, if so.
     pub failure: Option<String>,
     /// What waits for the meter.
@@ -86,11 +89,28 @@ pub enum Intent {
 impl LeaseWork {
     /// The work of a lease that was just seen.
     pub fn new(lease_id: LeaseId) -> Self {
-        Self { lease_id, job: None, output: String::new(), metrics: Vec::new(), report: None, failure: None, pending: None, cosigned: None }
+        Self {
+            lease_id,
+            job: None,
+            output: String::new(),
+            metrics: Vec::new(),
+            report: None,
+            setup: None,
+            failure: None,
+            pending: None,
+            cosigned: None,
+        }
     }
 
-    /// Adds output; what passes the limit is left out.
+    /// Adds output. Of a script the last is kept, so that what happens now is seen; of anything else what passes the limit is left out.
     pub fn add_output(&mut self, text: &str) {
+        if matches!(self.job, Some(JobSpec::Script(_))) {
+            self.output.push_str(text);
+            let over = self.output.len().saturating_sub(MAX_OUTPUT);
+            let start = (over..=self.output.len()).find(|start| self.output.is_char_boundary(*start)).unwrap_or(0);
+            self.output.drain(..start);
+            return;
+        }
         let room = MAX_OUTPUT.saturating_sub(self.output.len());
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         self.output.push_str(&text[..end]);

@@ -2,6 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
+use starling_http_api::job::{Resources, Script};
 use starling_primitives::{Amount, Asset, DurationMs, EscrowId, Hash32, NodeId, OfferId, PublicKey};
 use starling_protocol::lease::{Cause, LeaseTerms};
 
@@ -125,6 +126,23 @@ fn output__should_be_cut_between_characters() {
     work.add_output(&"x".repeat(MAX_OUTPUT - 1));
     work.add_output("é");
     assert_eq!(work.output.len(), MAX_OUTPUT - 1);
+}
+
+#[test]
+fn output__should_be_the_last_of_a_script() {
+    let mut work = LeaseWork::new(LeaseId(3));
+    let script = Script {
+        bundle: Hash32([1; 32]),
+        inputs: Vec::new(),
+        command: vec!["python".to_owned()],
+        requirements: None,
+        environment: BTreeMap::new(),
+        resources: Resources::default(),
+    };
+    work.job = Some(JobSpec::Script(script));
+    work.add_output(&"é".repeat(MAX_OUTPUT / 2));
+    work.add_output("now");
+    assert_eq!((work.output.len(), work.output.ends_with("énow")), (MAX_OUTPUT - 1, true));
 }
 
 #[test]

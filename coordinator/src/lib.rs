@@ -13,6 +13,7 @@ pub mod db;
 pub mod engine;
 pub mod http;
 pub mod hub;
+pub mod lead;
 pub mod leases;
 pub mod outbox;
 pub mod problem;

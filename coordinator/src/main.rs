@@ -13,6 +13,12 @@ struct Arguments {
     /// The configuration in TOML; `STARLING_COORDINATOR_*` from the environment counts before it.
     #[arg(long, default_value = "coordinator.toml")]
     config: PathBuf,
+    /// A PEM file with the certificate for `public_origin`, instead of what the configuration says.
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// A PEM file with its key.
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Writes the log as JSON lines.
     #[arg(long)]
     json_log: bool,
@@ -29,7 +35,8 @@ async fn main() -> Result<()> {
     } else {
         log.init();
     }
-    service::serve(Config::load(&arguments.config)?, told_to_stop()).await
+    let config = Config::load(&arguments.config)?.with_tls(arguments.tls_certificate.zip(arguments.tls_key))?;
+    service::serve(config, told_to_stop()).await
 }
 
 async fn told_to_stop() {

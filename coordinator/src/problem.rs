@@ -1,7 +1,10 @@
 //! Problems: every refusal as RFC 9457 JSON with a stable code. The one place where an error becomes an HTTP answer.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use starling_http_api::problem::Problem;
@@ -14,12 +17,18 @@ pub struct Fault {
     code: &'static str,
     title: &'static str,
     detail: String,
+    passes: bool,
 }
 
 impl Fault {
     /// A refusal with its stable code, its kind in a few words, and what happened and what to do.
     pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Display) -> Self {
-        Self { status, code, title, detail: detail.to_string() }
+        Self { status, code, title, detail: detail.to_string(), passes: false }
+    }
+
+    /// Nothing was done, and the same request will be taken in a moment: it may be sent again by itself.
+    pub fn passing(code: &'static str, detail: impl Display) -> Self {
+        Self { passes: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, "Not at the moment", detail) }
     }
 
     /// The request is not understood.
@@ -83,12 +92,19 @@ impl IntoResponse for Fault {
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.passes {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }
 
 impl From<crate::db::DbError> for Fault {
     fn from(error: crate::db::DbError) -> Self {
+        if error.is_passing() {
+            tracing::warn!(%error, "a request found no database");
+            return Self::passing("database_away", "The database of this service does not answer. Try again in a few seconds.");
+        }
         Self::internal(error)
     }
 }
@@ -114,7 +130,11 @@ impl From<crate::artifacts::ArtifactError> for Fault {
             E::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "artifact_too_large", "The upload is too large", error),
             E::Quota { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", "Your storage is full", error),
             E::Missing(_) => Self::not_found("artifact"),
-            E::HashMismatch { .. } | E::Settings(_) | E::Store(_) | E::Db(_) => Self::internal(error),
+            E::Db(_) => match error {
+                E::Db(error) => error.into(),
+                other => Self::internal(other),
+            },
+            E::HashMismatch { .. } | E::Settings(_) | E::Store(_) => Self::internal(error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of a run's state machine and of the round record, with time, nodes and chain as values.
+//! Tests of a run's state machine, with time, nodes and chain as values.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
@@ -11,7 +11,7 @@ use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
     signing::RoundStatement,
 };
-use starling_rounds::{Layout, OuterConfig, OuterState, Refusal, Score, TensorShape, artifact_hash, encode, recipe::Recipe, scorer_order};
+use starling_rounds::{Nats, Score, scorer_order};
 use std::collections::BTreeMap;
 
 const T0: u64 = 1_000_000;
@@ -155,7 +155,7 @@ impl World {
     /// A node's scores of the updates of some places.
     fn score(&mut self, judge: u16, places: &[u16]) -> bool {
         let scores: BTreeMap<u16, Option<Score>> = places.iter().map(|place| (*place, Score::from_losses(2.0, 1.9, 2.0, 1.95))).collect();
-        self.apply(Event::Scored { place: judge, round: 0, scores })
+        self.apply(Event::Scored { place: judge, round: 0, scores, probe: Some(Nats(2_000_000)) })
     }
 
     /// Who is asked to score which updates, in the order of places.
@@ -198,6 +198,7 @@ fn made() -> Made {
         refused: vec![None; 3],
         bytes: 30,
         scorer: Some(0),
+        rolled_back: false,
     }
 }
 
@@ -225,7 +226,7 @@ fn round__should_go_through_every_stage_and_count_once_the_chain_says_so() {
     assert!(!world.score(order[0], &[0, 1, 2]) && !world.score(order[1], &order[1..2]), "nobody judges its own work");
     assert!(world.score(order[0], &others));
     assert!(!world.score(order[0], &others), "the first answer binds");
-    assert_eq!(world.said(), [format!("{}: run/7/score/0/0", order[1] + 1)]);
+    assert_eq!(world.said(), [format!("{}: run/7/score/0/{}", order[1] + 1, world.now)]);
     assert!(world.score(order[1], &order[..1]));
     assert_eq!(world.said(), ["record"]);
     world.apply(Event::RecordMade(Box::new(made())));
@@ -292,7 +293,7 @@ fn restart__should_give_nodes_time_to_come_back() {
     for id in 1..=3 {
         world.presence.insert(NodeId(id), Presence { connected: true, since: TimestampMs(world.now) });
     }
-    assert!(world.said().contains(&"3: run/7/start/0".to_owned()), "the one that has not committed is asked again");
+    assert!(world.said().iter().any(|name| name.starts_with("3: run/7/start/0")), "the one that has not committed is asked again");
     world.commit(2, 1_000);
     assert!(matches!(world.work.stage, Stage::Revealing { .. }));
 }
@@ -331,6 +332,16 @@ fn scorer__should_be_passed_over_when_silent_or_gone() {
     }
     world.after(6_000);
     assert!(!world.after(250).apply(Event::Tick), "nobody is there: nobody is passed over in vain");
+}
+
+#[test]
+fn node__should_be_asked_again_where_it_does_not_answer() {
+    let mut world = World::new();
+    world.commit(0, 1_000);
+    let asked = |world: &World| world.said().into_iter().find(|name| name.starts_with("3: ")).unwrap();
+    let first = asked(&world);
+    world.now += 29_000;
+    assert_ne!(asked(&world), first, "what was asked may have failed there");
 }
 
 #[test]
@@ -419,72 +430,4 @@ fn refused_run__should_get_no_work() {
     world.apply(Event::Refuse("why".to_owned()));
     world.after(1_000);
     assert!(world.said().is_empty());
-}
-
-#[test]
-fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
-    let recipe = Recipe::preset("tiny").unwrap();
-    let shape = |name: &str, shape: Vec<u32>| TensorShape { name: name.to_owned(), shape };
-    let layout = Layout::new(vec![shape("a", vec![20, 30]), shape("b", vec![30])]).unwrap();
-    let parameters = layout.parameters();
-    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; parameters]).unwrap();
-    let update = |seed: u32| {
-        let value = |i: usize| {
-            f32::from(artifact_hash(&[u32::try_from(i).unwrap().to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1
-        };
-        let delta: Vec<f32> = (0..parameters).map(value).collect();
-        encode(&layout, &delta, &mut vec![0.0; parameters]).unwrap()
-    };
-    let mut nan = update(4);
-    nan[38..40].copy_from_slice(&[0x00, 0x7E]);
-    let bytes = [update(1), update(2), update(1), nan, update(5), update(6)];
-    let placed: Vec<(u16, Option<Vec<u8>>)> =
-        bytes.iter().enumerate().map(|(place, bytes)| (u16::try_from(place).unwrap(), (place != 5).then(|| bytes.clone()))).collect();
-    let (valid, refused) = inspect(&state.to_bytes(), &placed).unwrap();
-    assert_eq!(valid, [0, 1, 4]);
-    assert_eq!(refused, BTreeMap::from([(2, Refusal::Copied), (3, Refusal::NotFinite), (5, Refusal::Late)]));
-
-    let commitments = placed.iter().map(|(place, _)| {
-        (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) })
-    });
-    let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0 + 10), height: 1, commitments: commitments.collect() };
-    let scores = BTreeMap::from([
-        (0, Score::from_losses(2.0, 1.97, 2.0, 1.99)),
-        (1, Score::from_losses(2.0, 1.96, 2.0, 1.99)),
-        (4, Score::from_losses(2.0, 2.01, 2.0, 2.01)),
-    ]);
-    let revealed = (0..5).map(|place| (place, 10)).collect();
-    let scored = Scored { frozen, revealed, seed: Hash32([8; 32]), skipped: 1, valid: valid.clone(), refused, scores };
-    let input = RecordInput {
-        run_id: RunId(7),
-        escrow_id: EscrowId(1),
-        round: 0,
-        state: Hash32::default(),
-        state_root: state.root(),
-        previous_digest: starling_rounds::genesis_digest(RunId(7), state.root()),
-        previous_chain: Hash32::default(),
-        recipe: Hash32::default(),
-        roster: 6,
-        left: Vec::new(),
-        tokens_per_round: 640,
-        scored,
-    };
-    let updates: BTreeMap<u16, Vec<u8>> = valid.iter().map(|place| (*place, bytes[usize::from(*place)].clone())).collect();
-    let ready = make_record(&input, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
-    assert_eq!(ready.made.statement.tokens, [640, 640, 0, 0, 0, 0]);
-    assert_eq!(
-        ready.made.refused,
-        [None, None, Some(Refusal::Copied), Some(Refusal::NotFinite), Some(Refusal::GateRefused), Some(Refusal::Late)]
-    );
-    assert_eq!(OuterState::from_bytes(&ready.state).unwrap().root(), ready.made.statement.state_root);
-    assert_eq!(artifact_hash(&ready.record), ready.made.record);
-
-    let left = RecordInput { left: vec![1], ..input.clone() };
-    let ready = make_record(&left, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates).unwrap();
-    assert_eq!(ready.made.statement.tokens, [640, 0, 0, 0, 0, 0], "who left is not paid");
-    let other = RecordInput { tokens_per_round: 641, ..input };
-    assert!(matches!(
-        make_record(&other, &state.to_bytes(), recipe.canonical_json().as_bytes(), &updates),
-        Err(RecordError::Tokens { .. })
-    ));
 }

@@ -9,17 +9,20 @@ use crate::{
     config::Config,
     db::Db,
     engine::{Engine, Tools},
-    http::{App, operator_router, router},
+    http::{App, operator_router, replica_router, router},
     hub::Hub,
+    lead::Lead,
     outbox::Outbox,
-    secret,
     sponsor::Sponsor,
     streams::Streams,
     vesting::Vesting,
 };
 use anyhow::{Context as _, Result, bail};
+use axum::serve::ListenerExt as _;
+use futures_util::FutureExt as _;
 use starling_contract_api::{billing::Billing, rpc::Signer};
 use starling_primitives::DurationMs;
+use starling_tls::TlsListener;
 use std::{
     future::IntoFuture as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -32,8 +35,6 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A program that died holds its lead for so long.
-const LEAD: DurationMs = DurationMs::from_secs(4);
 /// Open requests have so long to end when the service stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
@@ -46,13 +47,23 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     check_network(&*chain, &config).await?;
     let db = open_database(&config).await?;
     let mut stop = std::pin::pin!(stop);
-    // A file has one program, which takes its own lead up again at once.
-    let holder = if config.database_url_file.is_some() { secret::random_hex::<8>() } else { "alone".to_owned() };
-    tokio::select! {
-        led = stand_by(&db, &holder) => led?,
-        () = &mut stop => return Ok(()),
+    let replicas = match config.replica_listen {
+        Some(address) if config.database_url_file.is_some() => Some(listen(address).await?),
+        Some(_) => bail!("`replica_listen` is for several programs on one PostgreSQL: set `database_url_file` too, or leave it out"),
+        None => None,
+    };
+    let lead = match (&config.database_url_file, &replicas) {
+        (None, _) => Lead::alone(db.clone()),
+        (Some(_), None) => Lead::one_of_several(db.clone(), None),
+        (Some(_), Some(listener)) => Lead::one_of_several(db.clone(), Some(listener.local_addr()?)),
+    };
+    if replicas.is_none() {
+        // Who cannot pass on takes no requests before it leads: a load balancer sees nobody there.
+        tokio::select! {
+            () = lead.wait() => {}
+            () = &mut stop => return Ok(()),
+        }
     }
-    // Only who works takes requests: a load balancer sees nobody where a program stands by.
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let origin = config.origin(address.port());
@@ -78,7 +89,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         artifacts,
         outbox: outbox.clone(),
     };
-    let (engine, commands) = Engine::new(tools.clone(), nodes).await?;
+    let (engine, ear) = Engine::new(tools.clone(), nodes);
     let auth = Auth::new(db.clone(), chain, hub, &origin, &config.deployment.chain_id, config.limits.logins_per_minute);
     // First it says that it is not ready, then it stops: a load balancer has time to send people elsewhere.
     let (draining, drains) = watch::channel(false);
@@ -89,17 +100,35 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         None => None,
     };
     let data_dir = config.data_dir.clone();
+    let tls = config.tls_certificate.clone().zip(config.tls_key.clone());
     let sponsor = sponsor(&config, tools.db.clone())?;
-    let app = App::new(tools, auth, commands, Arc::new(config), &origin, account, drains, stopped.clone()).with_sponsor(sponsor);
+    let app = App::new(tools, auth, ear, Arc::new(config), &origin, account, drains, stopped.clone())
+        .with_sponsor(sponsor)
+        .with_leader(lead.leader());
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_lead(db.clone(), holder.clone()));
     tasks.spawn(observer.run());
-    tasks.spawn(outbox.run());
-    tasks.spawn(historian.run());
-    tasks.spawn(vesting.run());
-    tasks.spawn(engine.run());
-    tasks.spawn(collector.run());
+    let led = lead.clone();
+    tasks.spawn(async move {
+        led.wait().await;
+        while let Err(error) = engine.take_up().await {
+            tracing::error!(%error, "the stored work cannot be read");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        led.begin();
+        let mut parts = JoinSet::new();
+        parts.spawn(led.keep());
+        parts.spawn(engine.run());
+        parts.spawn(outbox.run());
+        parts.spawn(historian.run());
+        parts.spawn(vesting.run());
+        parts.spawn(collector.run());
+        drop(parts.join_next().await);
+    });
+    if let Some(listener) = replicas {
+        let router = replica_router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        tasks.spawn(async move { drop(axum::serve(listener, router).await) });
+    }
     write_address(&data_dir, address)?;
     tracing::info!(%address, origin, "listening");
 
@@ -109,8 +138,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     }
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let mut stopped_too = stopped;
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { drop(stopped_too.wait_for(|stopped| *stopped).await) });
-    let mut server = std::pin::pin!(server.into_future());
+    let stopped_too = async move { drop(stopped_too.wait_for(|stopped| *stopped).await) };
+    let mut server = match tls {
+        Some((certificate, key)) => {
+            let listener = TlsListener::new(listener, &certificate, &key).context("correct `tls_certificate` and `tls_key`")?;
+            axum::serve(listener.tap_io(|_| {}), service).with_graceful_shutdown(stopped_too).into_future().boxed()
+        }
+        None => axum::serve(listener, service).with_graceful_shutdown(stopped_too).into_future().boxed(),
+    };
     tokio::select! {
         outcome = &mut server => return outcome.context("the service ended"),
         Some(ended) = tasks.join_next() => bail!("a part of the service ended: {ended:?}"),
@@ -124,7 +159,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
         tracing::warn!("some requests were cut off");
     }
     tasks.shutdown().await;
-    db.leave_lead(&holder).await?;
+    lead.leave().await?;
     Ok(())
 }
 
@@ -153,37 +188,6 @@ async fn check_network(chain: &dyn Chain, config: &Config) -> Result<()> {
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Waits until this program is the one that works on the database.
-async fn stand_by(db: &Db, holder: &str) -> Result<()> {
-    let mut said = false;
-    loop {
-        if let Some(number) = db.take_lead(holder, clock::now(), LEAD).await? {
-            tracing::info!(number, "this program works");
-            return Ok(());
-        }
-        if !said {
-            said = true;
-            tracing::info!("another program works on this database; standing by");
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Renews the lead; ends when it is lost, and the service with it: another works now.
-async fn keep_lead(db: Db, holder: String) {
-    let mut renewed = tokio::time::Instant::now();
-    loop {
-        tokio::time::sleep(Duration::from_millis(LEAD.0 / 4)).await;
-        match db.take_lead(&holder, clock::now(), LEAD).await {
-            Ok(Some(_)) => renewed = tokio::time::Instant::now(),
-            Ok(None) => return,
-            // A database that is away for a moment is away for the others too.
-            Err(error) if renewed.elapsed() < Duration::from_millis(LEAD.0) => tracing::warn!(%error, "the lead cannot be renewed"),
-            Err(_) => return,
-        }
     }
 }
 
@@ -242,28 +246,6 @@ mod tests {
         let config = Config::load(&dir.path().join("c.toml")).unwrap();
         let refused = check_network(&FakeChain::default(), &config).await.unwrap_err().to_string();
         assert!(refused.contains("wrong network") && refused.contains("starling-test") && refused.contains("mainnet"), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn program__should_stand_by_until_the_one_that_works_is_gone() {
-        let url = crate::db::cluster::new_database().await;
-        let (one, other) = (Db::open_postgres(&url).await.unwrap(), Db::open_postgres(&url).await.unwrap());
-        stand_by(&one, "one").await.unwrap();
-        let keeping = tokio::spawn(keep_lead(one, "one".to_owned()));
-        let mut waiting = tokio::spawn(async move {
-            stand_by(&other, "other").await.unwrap();
-            other
-        });
-        let longer_than_a_lead = Duration::from_millis(LEAD.0 + 1_500);
-        assert!(tokio::time::timeout(longer_than_a_lead, &mut waiting).await.is_err(), "it waits while the other works");
-        // As by kill -9: it renews nothing any more and says nothing.
-        keeping.abort();
-        let other = tokio::time::timeout(longer_than_a_lead, waiting).await.expect("it takes over").unwrap();
-        // One that comes to itself again sees that it lost the lead, and its service ends.
-        let late = keep_lead(Db::open_postgres(&url).await.unwrap(), "one".to_owned());
-        tokio::time::timeout(Duration::from_secs(3), late).await.expect("it ends");
-        other.leave_lead("other").await.unwrap();
-        tokio::time::timeout(Duration::from_secs(3), stand_by(&other, "third")).await.expect("it is given up at once").unwrap();
     }
 
     #[tokio::test]

@@ -13,11 +13,12 @@ use crate::{
         sign_in::SignIn,
         ui::{MaybeProblem, Problem},
     },
-    pages,
+    pages, screens,
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
     components::{A, Route, Router, Routes},
+    hooks::use_location,
     path,
 };
 use starling_contract_api::billing::Billing;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: RwSignal<Tokens>,
     pub(crate) clock: RwSignal<TimestampMs>,
     pub(crate) signing_in: RwSignal<bool>,
+    /// Whether the palette is open.
+    pub(crate) searching: RwSignal<bool>,
 }
 
 impl Shared {
@@ -85,6 +88,15 @@ impl Shared {
         self.in_wallet.set(None);
         self.own_key.set(None);
         ended.and(forgotten)
+    }
+
+    /// Signs out of this browser, and says so where it fails.
+    pub(crate) fn leave(self) {
+        spawn_local(async move {
+            if let Err(failure) = self.sign_out(false).await {
+                self.away.set(Some(failure));
+            }
+        });
     }
 
     /// Reads which tokens billing takes.
@@ -145,11 +157,19 @@ pub(crate) fn App() -> impl IntoView {
         tokens: RwSignal::new(Tokens::new()),
         clock: RwSignal::new(now()),
         signing_in: RwSignal::new(false),
+        searching: RwSignal::new(false),
     };
     provide_context(shared);
     shared.load();
     set_interval(move || shared.clock.set(now()), std::time::Duration::from_secs(1));
     set_interval(move || shared.load(), std::time::Duration::from_secs(10));
+    let keys = window_event_listener(leptos::ev::keydown, move |event| {
+        if (event.ctrl_key() || event.meta_key()) && event.key() == "k" {
+            event.prevent_default();
+            shared.searching.update(|open| *open = !*open);
+        }
+    });
+    on_cleanup(move || keys.remove());
     view! {
         <Router>
             <a class="visually-hidden" href="#content">"Skip to content"</a>
@@ -162,25 +182,28 @@ pub(crate) fn App() -> impl IntoView {
                         <Poor />
                         <Routes fallback=|| view! { <pages::missing::Missing /> }>
                             <Route path=path!("/") view=pages::home::Home />
-                            <Route path=path!("/models") view=pages::models::Models />
-                            <Route path=path!("/models/publish") view=pages::publish::Publish />
-                            <Route path=path!("/models/:publisher/:slug") view=pages::models::Model />
-                            <Route path=path!("/compute") view=pages::compute::Compute />
-                            <Route path=path!("/compute/rent/:offer") view=pages::rent::Rent />
-                            <Route path=path!("/provider") view=pages::provider::Provider />
-                            <Route path=path!("/leases/:id") view=pages::lease::Lease />
-                            <Route path=path!("/train") view=pages::train::Train />
-                            <Route path=path!("/runs/:id") view=pages::run::Run />
-                            <Route path=path!("/market") view=pages::market::Market />
-                            <Route path=path!("/market/publish") view=pages::market::PublishTool />
-                            <Route path=path!("/market/:publisher/:slug") view=pages::market::Item />
-                            <Route path=path!("/billing") view=pages::billing::Billing />
-                            <Route path=path!("/network") view=pages::network::Network />
+                            <Route path=path!("/models") view=screens::Models />
+                            <Route path=path!("/models/publish") view=screens::Publish />
+                            <Route path=path!("/models/:publisher/:slug") view=screens::Model />
+                            <Route path=path!("/compute") view=screens::Compute />
+                            <Route path=path!("/compute/rent/:offer") view=screens::Rent />
+                            <Route path=path!("/provider") view=screens::Provider />
+                            <Route path=path!("/leases/:id") view=screens::Lease />
+                            <Route path=path!("/train") view=screens::Train />
+                            <Route path=path!("/train/code") view=screens::RunCode />
+                            <Route path=path!("/runs/:id") view=screens::Run />
+                            <Route path=path!("/market") view=screens::Market />
+                            <Route path=path!("/market/publish") view=screens::PublishTool />
+                            <Route path=path!("/market/:publisher/:slug") view=screens::Item />
+                            <Route path=path!("/billing") view=screens::Billing />
+                            <Route path=path!("/network") view=screens::Network />
                         </Routes>
                     </main>
                 </div>
             </div>
             <SignIn />
+            // Its code comes when it is opened first; until then nothing of it shows.
+            <div class="visually-hidden"><Show when=move || shared.searching.get()><screens::Palette /></Show></div>
         </Router>
     }
 }
@@ -223,17 +246,22 @@ fn Poor() -> impl IntoView {
 
 #[component]
 fn Rail() -> impl IntoView {
-    let place = |href: &'static str, name: Name, label: &'static str| view! { <A href=href attr:class="place"><Icon name />{label}</A> };
+    let path = use_location().pathname;
+    // A page that lies elsewhere in the address belongs to the place from which one comes to it.
+    let place = |href: &'static str, others: &'static [&'static str], name: Name, label: &'static str| {
+        let inside = move || path.with(|path| others.iter().any(|other| path.starts_with(other)));
+        view! { <A href=href attr:class=move || if inside() { "place inside" } else { "place" }><Icon name />{label}</A> }
+    };
     view! {
         <nav class="rail" aria-label="Places">
             <A href="/" attr:class="brand"><img src="/favicon.svg" width="24" height="24" alt="" />"Starling"</A>
-            {place("/", Name::House, "Home")}
-            {place("/models", Name::Box, "Models")}
-            {place("/compute", Name::Cpu, "Compute")}
-            {place("/train", Name::ChartLine, "Train")}
-            {place("/market", Name::Store, "Market")}
-            {place("/billing", Name::Wallet, "Billing")}
-            {place("/network", Name::Network, "Network")}
+            {place("/", &[], Name::House, "Home")}
+            {place("/models", &[], Name::Box, "Models")}
+            {place("/compute", &["/leases/", "/provider"], Name::Cpu, "Compute")}
+            {place("/train", &["/runs/"], Name::ChartLine, "Train")}
+            {place("/market", &[], Name::Store, "Market")}
+            {place("/billing", &[], Name::Wallet, "Billing")}
+            {place("/network", &[], Name::Network, "Network")}
         </nav>
     }
 }
@@ -242,22 +270,16 @@ fn Rail() -> impl IntoView {
 fn Top() -> impl IntoView {
     let shared = shared();
     let network = move || shared.network.get().map_or_else(|| "Connecting".to_owned(), |network| network.name);
-    let sign_out = move |_| {
-        spawn_local(async move {
-            if let Err(failure) = shared.sign_out(false).await {
-                shared.away.set(Some(failure));
-            }
-        });
-    };
     view! {
         <header class="top">
             <span class="chip plain" title="The network that this dashboard works on">{network}</span>
+            <button class="button small search" title="Search and commands (Ctrl K)" aria-keyshortcuts="Control+K" on:click=move |_| shared.searching.set(true)><Icon name=Name::Search /><span class="word">"Search"</span><kbd class="word">"Ctrl K"</kbd></button>
             <span class="grow"></span>
             {move || match shared.account() {
                 Some(account) => view! {
-                    <A href="/billing" attr:class="num soft">{move || shared.balance.get().map_or_else(|| "Balance unread".to_owned(), |amount| format!("Balance {}", amount.display_near()))}</A>
+                    <A href="/billing" attr:class="num soft">{move || match shared.balance.get() { Some(amount) => view! { <span class="word">"Balance "</span>{amount.display_near()} }.into_any(), None => "Balance unread".into_any() }}</A>
                     <span class="mono">{account.to_string()}</span>
-                    <button class="button small" on:click=sign_out>"Sign out"</button>
+                    <button class="button small" on:click=move |_| shared.leave()>"Sign out"</button>
                 }.into_any(),
                 None => view! { <button class="button primary" on:click=move |_| shared.signing_in.set(true)>"Sign in"</button> }.into_any(),
             }}

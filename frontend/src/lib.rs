@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod components;
 mod pages;
+mod screens;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 

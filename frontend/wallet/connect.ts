@@ -4,7 +4,6 @@ import { askForClick, chooseWallet } from "./dialog.ts";
 import { fromBase64, signatureText } from "./encode.ts";
 import { WalletError, walletError } from "./errors.ts";
 import { type Outcome, type Sent, sent } from "./outcome.ts";
-import publicWallets from "./wallets.json";
 
 export interface NetworkInfo {
   deployment: { chain_id: string };
@@ -50,15 +49,17 @@ const WANTED_NAME = `${DEVELOPMENT}:wanted-name`;
 const GIVER = `${DEVELOPMENT}:giver`;
 /** An account that holds less than the gas it attaches and this much besides, in yoctoNEAR, is sponsored. */
 const GAS_MARGIN = 10n ** 22n;
-/** What our manifest entry tells the executor; the connector hands an entry on whole. */
-type Entry = WalletManifest & { metadata?: { walletUrl: string; chainId: string } };
+/** The wallets of public networks, and what their executors must be: beside the page, so that whoever serves it can change the list. */
+const PUBLIC_WALLETS = "/wallets.json";
+/** A manifest entry. The connector hands it on whole: `metadata` is for our own executor, `integrity` is the hash of another's. */
+type Entry = WalletManifest & { metadata?: { walletUrl: string; chainId: string }; integrity?: string };
 
 let state: { network: NetworkInfo; connector: NearConnector; entries: Entry[] } | undefined;
 
 /** Says which network this is. Before everything else; again only when the network has changed. */
 export async function init({ network }: { network: NetworkInfo }): Promise<void> {
   if (state !== undefined && JSON.stringify(state.network) === JSON.stringify(network)) return;
-  const entries = wallets(network);
+  const entries = await wallets(network);
   // The connector knows two networks by name. The embedded chain goes as testnet, with its own RPC; its own chain id stands in
   // every message, and is checked by the wallet.
   const name = network.deployment.chain_id === "mainnet" ? "mainnet" : "testnet";
@@ -76,10 +77,37 @@ export async function init({ network }: { network: NetworkInfo }): Promise<void>
   state = { network, connector, entries };
 }
 
-function wallets(network: NetworkInfo): Entry[] {
+async function wallets(network: NetworkInfo): Promise<Entry[]> {
   const chain = network.deployment.chain_id;
   if (network.dev_wallet_url !== null && chain !== "mainnet" && chain !== "testnet") return [developmentWallet(network, new URL(network.dev_wallet_url).origin)];
-  return (publicWallets.wallets as unknown as Entry[]).filter(({ features }) => (chain === "mainnet" ? features.mainnet : features.testnet) === true);
+  const answer = await fetch(PUBLIC_WALLETS);
+  if (!answer.ok) throw new WalletError("unreachable", "The list of wallets could not be read. Nothing was signed; try again in a moment.");
+  const list = (await answer.json()) as { wallets: Entry[] };
+  return list.wallets.filter(({ features }) => (chain === "mainnet" ? features.mainnet : features.testnet) === true);
+}
+
+/**
+ * A wallet by its id, or the one that is signed in. Another's executor is loaded here and not by the connector, so that the browser
+ * compares its hash with the one in our list before anything of it runs.
+ */
+async function walletOf(chosen?: string): Promise<Wallet> {
+  const { connector, entries } = ready();
+  const id = chosen ?? (await connector.storage.get("selected-wallet"));
+  const entry = entries.find((entry) => entry.id === id);
+  if (entry !== undefined && entry.id !== DEVELOPMENT) await loadExecutor(entry, (await connector.wallet(entry.id)) as unknown as Sandboxed);
+  return connector.wallet(chosen);
+}
+
+/** What the connector runs once it is there, instead of fetching it. */
+interface Sandboxed {
+  executor: { actualCode: string | null };
+}
+
+async function loadExecutor({ name, executor, integrity }: Entry, { executor: sandbox }: Sandboxed): Promise<void> {
+  if (sandbox.actualCode !== null) return;
+  const code = integrity && (await fetch(executor, { integrity, credentials: "omit" }).then((answer) => answer.text(), () => undefined));
+  if (!code) throw new WalletError("unreachable", `What ${name} runs in this page could not be loaded, or is not what our list names. Nothing was signed; choose another wallet, or try again later.`);
+  sandbox.actualCode = code;
 }
 
 function developmentWallet(network: NetworkInfo, origin: string): Entry {
@@ -104,43 +132,42 @@ function ready(): NonNullable<typeof state> {
   return state;
 }
 
-/** The accounts of an earlier sign-in, if the wallet still knows it. */
-export async function accounts(): Promise<Account[]> {
-  try {
-    const connected = await ready().connector.getConnectedWallet();
-    return connected.accounts.map(({ accountId, publicKey }) => ({ accountId, publicKey: publicKey ?? "" }));
-  } catch {
-    return [];
-  }
-}
-
-/** One prompt: chooses an account and signs the login message (NEP-413). The nonce is 32 bytes in base64. */
+/** Chooses an account and signs the login message (NEP-413): one prompt, or two in a wallet that cannot do both at once. The nonce is 32 bytes in base64. */
 export async function signInAndSignMessage(login: { message: string; recipient: string; nonce: string }): Promise<Account & { signature: string }> {
   return guarded(async () => {
     const { connector, entries } = ready();
     const walletId = entries.length === 1 ? entries[0]?.id : await chooseWallet(entries.map(({ id, name }) => ({ id, name, tried: id === DEVELOPMENT })));
     if (walletId === undefined) throw entries.length === 0 ? new WalletError("unsupported", "No wallet is known for this network.") : new WalletError("cancelled", "No wallet was chosen. Nothing was signed.");
-    const wallet = await connector.wallet(walletId);
-    const messageParams = { message: login.message, recipient: login.recipient, nonce: fromBase64(login.nonce) };
-    const [account] = await withClick(wallet, () => wallet.signInAndSignMessage({ messageParams }));
-    if (account === undefined) throw new WalletError("cancelled", "The wallet gave no account. Nothing was signed.");
+    const wallet = await walletOf(walletId);
+    const { signature, publicKey, accountId } = await signedMessage(wallet, { message: login.message, recipient: login.recipient, nonce: fromBase64(login.nonce) });
     await connector.storage.set("selected-wallet", walletId);
-    const { signature, publicKey, accountId } = account.signedMessage;
     return { accountId, publicKey, signature: signatureText(signature) };
   });
+}
+
+async function signedMessage(wallet: Wallet, messageParams: { message: string; recipient: string; nonce: Uint8Array }): Promise<Account & { signature: string }> {
+  const nobody = new WalletError("cancelled", "The wallet gave no account. Nothing was signed.");
+  if (wallet.manifest.features.signInAndSignMessage === true) {
+    const [account] = await withClick(wallet, () => wallet.signInAndSignMessage({ messageParams }));
+    if (account === undefined) throw nobody;
+    return account.signedMessage;
+  }
+  const [account] = await withClick(wallet, () => wallet.signIn());
+  if (account === undefined) throw nobody;
+  return withClick(wallet, () => wallet.signMessage(messageParams));
 }
 
 /** Forgets the wallet's connection to this page. Keys stay in the wallet. */
 export async function signOut(): Promise<void> {
   const { connector } = ready();
-  await connector.disconnect().catch(() => undefined);
+  await walletOf().then((wallet) => connector.disconnect(wallet)).catch(() => undefined);
   await connector.storage.remove("selected-wallet");
 }
 
 /** Asks the wallet to sign and send one transaction, and waits for its outcome. */
 export async function signAndSendTransaction({ receiverId, actions }: Transaction): Promise<Sent> {
   return guarded(async () => {
-    const wallet = await ready().connector.wallet();
+    const wallet = await walletOf();
     const action = actions.length === 1 ? actions[0] : undefined;
     if (action !== undefined && "methodName" in action && (await isSponsored(wallet, receiverId, action))) return relayed(wallet, receiverId, action);
     return sent((await withClick(wallet, () => wallet.signAndSendTransaction({ receiverId, actions: actions.map(connectorAction) }))) as Outcome);
@@ -178,7 +205,7 @@ async function ask({ rpc_url }: NetworkInfo, method: string, params: unknown): P
 /** Several transactions, shown together and sent in order. */
 export async function signAndSendTransactions({ transactions }: { transactions: Transaction[] }): Promise<Sent[]> {
   return guarded(async () => {
-    const wallet = await ready().connector.wallet();
+    const wallet = await walletOf();
     const list = transactions.map(({ receiverId, actions }) => ({ receiverId, actions: actions.map(connectorAction) }));
     return ((await withClick(wallet, () => wallet.signAndSendTransactions({ transactions: list }))) as Outcome[]).map(sent);
   });

@@ -8,6 +8,7 @@ use starling_http_api::{
 };
 use starling_limits::Limits;
 use starling_primitives::Hash32;
+use starling_tls::Roots;
 use std::{
     fs, io,
     ops::Range,
@@ -151,11 +152,12 @@ impl ArtifactStore {
         rates: Rates,
         origin: String,
         token: watch::Receiver<Option<String>>,
+        roots: &Roots,
     ) -> Result<Self, ArtifactError> {
         fs::create_dir_all(&folder)?;
         files::remove_parts(&folder)?;
-        let http =
-            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build().unwrap_or_default();
+        let http = roots.http().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build();
+        let http = http.map_err(std::io::Error::other)?;
         Ok(Self { folder, limit_bytes, rates, origin, http, token, downloading: Mutex::new(()) })
     }
 
@@ -208,7 +210,8 @@ impl ArtifactStore {
         Ok(Some(bytes))
     }
 
-    fn keep(&self, hash: Hash32, bytes: &[u8]) -> Result<(), ArtifactError> {
+    /// Keeps bytes by their name, so that they need not come from the coordinator.
+    pub(crate) fn keep(&self, hash: Hash32, bytes: &[u8]) -> Result<(), ArtifactError> {
         let path = self.path(hash);
         if !path.exists() {
             files::write_atomic(&path, bytes)?;

@@ -32,7 +32,7 @@ async fn serve(answers: Vec<(&'static str, Vec<u8>)>) -> (String, Arc<AtomicUsiz
 fn store(folder: &Path, limit_bytes: u64, origin: &str) -> ArtifactStore {
     let (sender, token) = watch::channel(Some("secret".to_owned()));
     std::mem::forget(sender);
-    ArtifactStore::open(folder.to_owned(), limit_bytes, Rates::default(), origin.to_owned(), token).unwrap()
+    ArtifactStore::open(folder.to_owned(), limit_bytes, Rates::default(), origin.to_owned(), token, &Roots::open(None).unwrap()).unwrap()
 }
 
 #[tokio::test]

@@ -52,9 +52,9 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// The chain at `rpc_url`, with the node's own key.
-    pub(crate) fn new(rpc_url: &str, deployment: Deployment, node_id: NodeId, signer: Signer) -> Self {
-        Self { rpc: RpcClient::new(rpc_url), deployment, node_id, signer }
+    /// The chain behind an RPC, with the node's own key.
+    pub(crate) fn new(rpc: RpcClient, deployment: Deployment, node_id: NodeId, signer: Signer) -> Self {
+        Self { rpc, deployment, node_id, signer }
     }
 
     /// Refuses an RPC of another chain.

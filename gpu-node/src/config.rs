@@ -6,6 +6,7 @@ use starling_contract_api::Deployment;
 use starling_limits::Limits;
 use starling_primitives::{AccountId, Amount, NodeId};
 use starling_sensors::Source;
+use starling_tls::{Roots, checked_origin};
 use std::{
     fs,
     net::SocketAddr,
@@ -26,6 +27,9 @@ pub(crate) struct NodeConfig {
     pub(crate) coordinator: String,
     /// The chain's JSON-RPC.
     pub(crate) rpc_url: String,
+    /// A PEM file of an authority that is trusted besides the public ones; relative to the configuration file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// The node's number in `compute`.
     pub(crate) node_id: NodeId,
     /// The account that owns the node.
@@ -123,6 +127,7 @@ impl NodeConfig {
         let folder = path.parent().unwrap_or(Path::new("."));
         config.key_file = folder.join(&config.key_file);
         config.data_dir = folder.join(&config.data_dir);
+        config.ca_file = config.ca_file.map(|file| folder.join(file));
         config.scripts.home = config.scripts.home.map(|home| folder.join(home));
         config.checked()
     }
@@ -133,6 +138,9 @@ impl NodeConfig {
         }
         if let Some(value) = environment("STARLING_RPC_URL") {
             self.rpc_url = value;
+        }
+        if let Some(value) = environment("STARLING_CA_FILE") {
+            self.ca_file = Some(value.into());
         }
         if let Some(value) = environment("STARLING_DATA_DIR") {
             self.data_dir = value.into();
@@ -147,7 +155,7 @@ impl NodeConfig {
     }
 
     fn checked(mut self) -> Result<Self, ConfigError> {
-        self.coordinator = checked_origin(&self.coordinator)?;
+        self.coordinator = checked_coordinator(&self.coordinator)?;
         self.limits.check().map_err(|error| field(error.setting, &format!("write {}", error.wanted)))?;
         if self.metrics_address.is_some_and(|address| !address.ip().is_loopback()) {
             return Err(field("metrics_address", "write an address of this machine alone, such as 127.0.0.1:9477"));
@@ -162,6 +170,11 @@ impl NodeConfig {
             return Err(field("cache_limit_bytes", "write at least 1048576"));
         }
         Ok(self)
+    }
+
+    /// Whom the node trusts when it dials.
+    pub(crate) fn roots(&self) -> Result<Roots, ConfigError> {
+        open_roots(self.ca_file.as_deref())
     }
 
     /// The file's text, each setting behind a line that explains it.
@@ -211,6 +224,7 @@ const HEAD: &str = "\
 const COMMENTS: &[(&str, &str)] = &[
     ("coordinator", "Where work comes from."),
     ("rpc_url", "The chain's JSON-RPC: what is paid and by whom is read there, not believed."),
+    ("ca_file", "An authority that is trusted besides the public ones, in a PEM file."),
     ("node_id", "This machine's number in `compute`."),
     ("provider", "The account that owns the node, holds its stake and pays its gas. Who is paid stands on chain."),
     ("key_file", "The node's own key, which only works on this machine's leases and runs."),
@@ -225,7 +239,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("max_utilisation_percent", "Part of the time in which work may go on."),
     ("hours", "Hours of the week in your own time, such as [\"mon-fri 22:00-06:00\", \"sat-sun 00:00-24:00\"]; always when empty."),
     ("min_free_disk_mib", "Space that stays free on the disk of `data_dir`."),
-    ("job_kinds", "What is taken: train, generate, tool, script."),
+    ("job_kinds", "What is taken: train, generate, classify, tool, script."),
     ("[sensors]", "Where readings come from: watch = [\"nvidia\", \"amd\", \"processor\"], nvml_library = a path. Found when left out."),
     ("[deployment]", "The contracts. `gpu-node setup` writes them."),
 ];
@@ -238,14 +252,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("max_download_kib_per_second", "8192"),
 ];
 
-/// An origin without a path or a slash at its end: scheme, host and perhaps port.
-pub(crate) fn checked_origin(text: &str) -> Result<String, ConfigError> {
-    let origin = text.trim_end_matches('/');
-    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(origin.to_owned()),
-        _ => Err(field("coordinator", "write an origin such as http://127.0.0.1:8080")),
-    }
+/// The coordinator's origin: nothing that the node says beyond this machine goes without TLS.
+pub(crate) fn checked_coordinator(text: &str) -> Result<String, ConfigError> {
+    checked_origin(text).map_err(|error| field("coordinator", &error.to_string()))
+}
+
+/// The public authorities, and those of a file.
+pub(crate) fn open_roots(file: Option<&Path>) -> Result<Roots, ConfigError> {
+    Roots::open(file).map_err(|error| field("ca_file", &error.to_string()))
 }
 
 fn field(field: &'static str, reason: &str) -> ConfigError {
@@ -263,6 +277,7 @@ pub(crate) mod tests {
         NodeConfig {
             coordinator: "http://127.0.0.1:1".to_owned(),
             rpc_url: "http://127.0.0.1:2".to_owned(),
+            ca_file: None,
             node_id: NodeId(1),
             provider: account("provider-1.starling"),
             key_file: "key.json".into(),
@@ -308,7 +323,7 @@ pub(crate) mod tests {
     fn config__should_explain_itself() {
         let text = sample().to_toml().unwrap();
         for (setting, _) in COMMENTS {
-            let optional = ["memory_limit_bytes", "metrics_address"].contains(setting);
+            let optional = ["ca_file", "memory_limit_bytes", "metrics_address"].contains(setting);
             assert!(optional || text.contains(&format!("\n{setting}")), "{setting} has a comment and is not there:\n{text}");
         }
         assert!(text.contains("# max_temperature_celsius = 80"), "{text}");
@@ -326,6 +341,7 @@ pub(crate) mod tests {
             ("threads = 1", "threads = 1\nthread = 1", "unknown field"),
             ("http://127.0.0.1:1", "127.0.0.1:1", "coordinator"),
             ("http://127.0.0.1:1", "http://127.0.0.1:1/path", "coordinator"),
+            ("http://127.0.0.1:1", "http://192.0.2.1:1", "https://"),
             ("http://127.0.0.1:2", "ftp://x", "rpc_url"),
             ("provider-1.starling", "Provider", "account name"),
             ("max_utilisation_percent = 100", "max_utilisation_percent = 0", "1 to 100"),

@@ -1,11 +1,15 @@
 //! Looks at all that a node needs and says how to mend what is wrong.
 
 use crate::{chain::Chain, config::NodeConfig, script::look};
-use starling_contract_api::{compute::NODE_METHODS, rpc::Signer};
+use starling_contract_api::{
+    compute::NODE_METHODS,
+    rpc::{RpcClient, Signer},
+};
 use starling_http_api::{network::NetworkInfo, path};
 use starling_limits::{Limits, MinuteOfWeek, Reason, State, decide};
 use starling_primitives::{Amount, TimestampMs};
 use starling_sensors::{Sensors, Setup};
+use starling_tls::Roots;
 use std::path::PathBuf;
 
 /// A key with less than this left for gas will soon stop working: a tenth of a NEAR.
@@ -32,7 +36,14 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
         }
     };
     find("key", Ok(format!("{} of {}", signer.public_key(), signer.account())));
-    let chain = Chain::new(&config.rpc_url, config.deployment.clone(), config.node_id, signer.clone());
+    let roots = match config.roots() {
+        Ok(roots) => roots,
+        Err(error) => {
+            find("ca_file", Err(error.to_string()));
+            return findings;
+        }
+    };
+    let chain = Chain::new(RpcClient::with_http(&config.rpc_url, roots.http()), config.deployment.clone(), config.node_id, signer.clone());
     let network = chain.check_network().await.map(|()| config.deployment.chain_id.clone());
     let reachable = network.is_ok();
     find("chain", network.map_err(|error| format!("{error}; check `rpc_url`")));
@@ -43,7 +54,7 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
         );
         find("key on chain", key_on_chain(&chain, config, &signer).await);
     }
-    find("coordinator", coordinator(config).await);
+    find("coordinator", coordinator(config, &roots).await);
     let (watched, disk) = (config.clone(), config.clone());
     find("limits", tokio::task::spawn_blocking(move || limits(&watched)).await.unwrap_or_else(|error| Err(error.to_string())));
     find("folder", tokio::task::spawn_blocking(move || folder(&disk)).await.unwrap_or_else(|error| Err(error.to_string())));
@@ -124,9 +135,9 @@ fn scripts(config: &NodeConfig) -> Result<String, String> {
     look(&config.scripts, &config.data_dir)
 }
 
-async fn coordinator(config: &NodeConfig) -> Result<String, String> {
+async fn coordinator(config: &NodeConfig, roots: &Roots) -> Result<String, String> {
     let explain = |error: reqwest::Error| format!("{error}; check `coordinator`, and that it is running");
-    let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(15)).build().map_err(explain)?;
+    let http = roots.http().timeout(std::time::Duration::from_secs(15)).build().map_err(explain)?;
     let response = http.get(format!("{}{}", config.coordinator, path::NETWORK)).send().await.map_err(explain)?;
     let network: NetworkInfo = response.error_for_status().map_err(explain)?.json().await.map_err(explain)?;
     if network.deployment != config.deployment {

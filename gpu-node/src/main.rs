@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, bail};
 use chain::Chain;
 use clap::{Parser, Subcommand};
 use config::NodeConfig;
-use starling_contract_api::rpc::Signer;
+use starling_contract_api::rpc::{RpcClient, Signer};
 use starling_primitives::{AccountId, Amount, DurationMs};
 use std::{
     fs,
@@ -133,6 +133,9 @@ struct SetupArguments {
     /// JSON-RPC of the chain.
     #[arg(long)]
     rpc: String,
+    /// A PEM file of an authority that is trusted besides the public ones, where coordinator or RPC have a private certificate.
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// The provider's full-access key, a NEAR credential file; used by this command only.
     #[arg(long)]
     provider_key: PathBuf,
@@ -292,6 +295,7 @@ async fn set_up(arguments: SetupArguments) -> Result<()> {
     let setup = setup::Setup {
         coordinator: arguments.coordinator,
         rpc_url: arguments.rpc,
+        ca_file: arguments.ca,
         provider_key: arguments.provider_key,
         payout: arguments.payout,
         home: arguments.home.map_or_else(default_home, Ok)?,
@@ -326,7 +330,8 @@ async fn run(config: &ConfigArgument) -> Result<()> {
     fs::create_dir_all(&config.data_dir).with_context(|| format!("the folder {} cannot be made", config.data_dir.display()))?;
     let _only_one = lock(&config.data_dir)?;
     let memory = probe::memory_bytes().context("the system does not tell how much memory it has: set memory_limit_bytes")?;
-    let chain = Chain::new(&config.rpc_url, config.deployment.clone(), config.node_id, signer);
+    let roots = config.roots()?;
+    let chain = Chain::new(RpcClient::with_http(&config.rpc_url, roots.http()), config.deployment.clone(), config.node_id, signer);
     let (token, token_seen) = watch::channel(None);
     let (reports, reports_seen) = mpsc::channel(work::REPORTS);
     let (stop, stopped) = watch::channel(false);
@@ -338,7 +343,7 @@ async fn run(config: &ConfigArgument) -> Result<()> {
         Some(address) => Some(metrics::listen(address).await.with_context(|| format!("metrics_address {address} cannot be used"))?),
         None => None,
     };
-    let context = work::Context::open(config, chain, memory, pace, token_seen, reports)?;
+    let context = work::Context::open(config, roots, chain, memory, pace, token_seen, reports)?;
     tracing::info!(node_id = %context.config.node_id, threads = context.config.threads, "the node starts");
     tokio::spawn(async move {
         wait_for_signal().await;

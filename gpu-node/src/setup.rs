@@ -3,7 +3,7 @@
 mod promise;
 
 use crate::{
-    config::{ConfigError, NodeConfig, checked_origin},
+    config::{ConfigError, NodeConfig, checked_coordinator, open_roots},
     files,
     probe::{ProbeError, memory_bytes, probe},
     script::ScriptSettings,
@@ -22,6 +22,7 @@ use starling_protocol::{
     escrow::{Bounds, MAX_OBJECTION_WINDOW},
     node::{Node, OfferTerms},
 };
+use starling_tls::Roots;
 use std::path::{Path, PathBuf};
 
 /// What a node's key may spend on gas before its provider renews it: 2 NEAR.
@@ -40,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) coordinator: String,
     /// The chain's JSON-RPC.
     pub(crate) rpc_url: String,
+    /// A PEM file of an authority that is trusted besides the public ones.
+    pub(crate) ca_file: Option<PathBuf>,
     /// The provider's full-access key, used by this command only.
     pub(crate) provider_key: PathBuf,
     /// Who is paid; the provider itself when left out.
@@ -148,13 +151,20 @@ struct Provider {
 
 /// Does all of it; gives the configuration file's path.
 pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
-    let coordinator = checked_origin(&setup.coordinator)?;
+    let coordinator = checked_coordinator(&setup.coordinator)?;
+    let path = setup.home.join("node.toml");
+    let before = NodeConfig::read(&path, |_| None).ok();
+    let ca_file = match &setup.ca_file {
+        Some(file) => Some(std::path::absolute(file)?),
+        None => before.as_ref().and_then(|before| before.ca_file.clone()),
+    };
+    let roots = open_roots(ca_file.as_deref())?;
     // What the contract would refuse is refused before anything is paid.
     setup.offer_terms(Some(EscrowId(0))).check().map_err(SetupError::Promise)?;
     std::fs::create_dir_all(&setup.home)?;
     let signer = Signer::from_file(&setup.provider_key)?;
-    let rpc = RpcClient::new(&setup.rpc_url);
-    let network = network(&coordinator).await?;
+    let rpc = RpcClient::with_http(&setup.rpc_url, roots.http());
+    let network = network(&coordinator, &roots).await?;
     let chain_id = rpc.status().await.map_err(|source| failed("the chain does not answer", source))?.chain_id;
     let deployment = network.deployment;
     if chain_id != deployment.chain_id {
@@ -174,11 +184,10 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
         None => None,
     };
     provider.offer(node.id, &setup.offer_terms(bond)).await?;
-    let path = setup.home.join("node.toml");
-    let before = NodeConfig::read(&path, |_| None).ok();
     let config = NodeConfig {
         coordinator,
         rpc_url: setup.rpc_url.clone(),
+        ca_file,
         node_id: node.id,
         provider: account,
         key_file: "key.json".into(),
@@ -202,9 +211,9 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
     Ok(path)
 }
 
-async fn network(coordinator: &str) -> Result<NetworkInfo, SetupError> {
+async fn network(coordinator: &str, roots: &Roots) -> Result<NetworkInfo, SetupError> {
     let failed = |error: reqwest::Error| SetupError::Coordinator { origin: coordinator.to_owned(), reason: error.to_string() };
-    let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build().map_err(failed)?;
+    let http = roots.http().timeout(std::time::Duration::from_secs(30)).build().map_err(failed)?;
     let response = http.get(format!("{coordinator}{}", path::NETWORK)).send().await.map_err(failed)?;
     response.error_for_status().map_err(failed)?.json().await.map_err(failed)
 }
@@ -406,6 +415,7 @@ mod tests {
         Setup {
             coordinator: "http://127.0.0.1:9".to_owned(),
             rpc_url: "http://127.0.0.1:9".to_owned(),
+            ca_file: None,
             provider_key: folder.join("provider.json"),
             payout: None,
             home: folder.join("home"),

@@ -1,10 +1,12 @@
 // The hubs as people look through them: filters, order, pages and comparison stand in the address.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
 import { Account, JsonRpcProvider, nearToYocto, teraToGas } from "near-api-js";
 import { pictures } from "./screens.mjs";
-import { Person, System, flow, launch, until } from "./support.mjs";
+import { Person, System, execute, flow, launch, until } from "./support.mjs";
 
 let system, browser, ada;
 const people = () => (ada ? [ada] : []);
@@ -58,11 +60,39 @@ scene("models__should_be_filtered_and_ordered_in_the_address", async () => {
   await ada.open("/models?category=tabular");
   await shows("a category", ["tables"]);
   await ada.open("/models");
-  await page.getByLabel("Runs here").check();
+  await page.getByLabel("Made by a run of this network").check();
   await shows("what a run of this network made", ["rust"]);
   await page.getByLabel("Search").fill("nothing of the kind");
   await page.getByRole("link", { name: "Show everything" }).click();
   await shows("everything again", ["tables", "poems", "rust"]);
+});
+
+scene("palette__should_go_by_a_few_letters_and_keys_alone", async () => {
+  const { page } = ada;
+  const field = page.getByRole("combobox", { name: "Go to a page, run, machine, model or tool" });
+  const marked = page.getByRole("option", { selected: true });
+  await ada.open("/network");
+  await page.keyboard.press("Control+k");
+  await field.pressSequentially("publish");
+  await page.keyboard.press("ArrowDown");
+  await marked.getByText("Publish a tool").waitFor();
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ target }) => target)]), []);
+  await page.screenshot({ path: "target/screens/palette-light-1440.png" });
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/market\/publish$/);
+  assert.equal(await field.count(), 0, "it has closed");
+  await page.getByRole("banner").getByRole("button", { name: "Search" }).click();
+  await field.pressSequentially("model poems");
+  await marked.getByText("tenant.starling/poems").waitFor();
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/models\/tenant\.starling\/poems$/);
+  await page.keyboard.press("Control+k");
+  await field.pressSequentially("rent node 2");
+  await marked.getByText("Rent node 2").waitFor();
+  await page.keyboard.press("Escape");
+  await field.waitFor({ state: "detached" });
+  assert.match(page.url(), /poems$/, "nothing was chosen");
 });
 
 scene("model__should_show_its_card_files_licence_and_price", async () => {
@@ -90,13 +120,13 @@ scene("offers__should_be_filtered_and_compared_in_the_address", async () => {
   await until("both offers", async () => (await rows.count()) === 2);
   for (const offer of [1, 2]) await page.getByLabel(`Compare offer ${offer}`).check();
   const compared = page.getByRole("region", { name: "Compare", exact: true });
-  await compared.getByRole("columnheader", { name: "2 of node 2" }).waitFor();
-  await compared.getByRole("row", { name: /^Reputation \d/ }).waitFor();
+  await compared.getByRole("columnheader", { name: "Node 2, offer 2" }).waitFor();
+  await compared.getByRole("row", { name: /^Reputation no record yet/ }).waitFor();
   assert.match(page.url(), /device=cpu&sort=memory&compare=1%2C2$/);
   await page.reload();
-  await compared.getByRole("columnheader", { name: "1 of node 1" }).waitFor();
+  await compared.getByRole("columnheader", { name: "Node 1, offer 1" }).waitFor();
   assert.deepEqual(await pictures(browser, ada, { "compute-compared": "/compute?compare=1%2C2" }), []);
-  await compared.getByRole("button", { name: "Compare none" }).click();
+  await compared.getByRole("button", { name: "End comparison" }).click();
   await compared.waitFor({ state: "hidden" });
 });
 
@@ -106,11 +136,41 @@ scene("many_offers__should_come_in_pages", async () => {
   const many = Array.from({ length: 120 }, (_, index) => ({ ...offer, offer: { ...offer.offer, id: index + 1 } }));
   await ada.page.route("**/api/v1/offers", (route) => route.fulfill({ json: many }));
   await ada.open("/compute");
-  await ada.page.getByText("page 1 of 3").waitFor();
+  await ada.page.getByText("page 1 of 6").waitFor();
   await ada.page.getByRole("button", { name: "Later" }).click();
-  await ada.page.getByText("page 2 of 3").waitFor();
+  await ada.page.getByText("page 2 of 6").waitFor();
   assert.match(ada.page.url(), /page=2/);
   await ada.page.unroute("**/api/v1/offers");
+});
+
+scene("classifier__should_be_published_and_sort_texts_on_a_node", async () => {
+  const { page } = ada;
+  const made = join(system.home, "triage");
+  execute("starling", "train", "--preset", "triage", "--output", made);
+  await ada.signInAsNew();
+  await ada.open("/models/publish");
+  await page.getByLabel("Model file").setInputFiles(join(made, "model.safetensors"));
+  await page.getByLabel(/^Name/).fill("triage");
+  await page.getByLabel("Title").fill("Urgency of tickets");
+  await page.getByLabel("What it does").fill("Made by a test, from synthetic tickets.");
+  await page.getByLabel("Category").selectOption("text_classification");
+  await ada.approve(() => page.getByRole("button", { name: "Publish" }).click());
+  await page.waitForURL(/\/models\/ada\.faucet\.starling\/triage$/);
+  await page.getByRole("link", { name: "Sort texts with it" }).click();
+  await page.getByRole("link", { name: "Rent" }).first().click();
+  const [urgent, minor] = ["Hello, again today payments are charged twice for every customer. Ticket 12345. Best regards", "Hello again, it seems that the logo looks blurred for me alone. Ticket 23456. Thanks a lot."];
+  await page.getByLabel("Texts to sort, one a line").fill(`${urgent}\n\n${minor}\n`);
+  await page.getByLabel("Minutes, at most").fill("2");
+  await ada.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click());
+  await page.waitForURL(/\/leases\/\d+$/);
+  const output = page.getByRole("region", { name: "Output" });
+  await output.getByRole("row").filter({ hasText: urgent }).getByText("critical", { exact: true }).waitFor({ timeout: 60_000 });
+  await output.getByRole("row").filter({ hasText: minor }).getByText("low", { exact: true }).waitFor();
+  const parts = await output.getByRole("row").filter({ hasText: minor }).getByText(/^\d+\.\d\s%$/).allInnerTexts();
+  assert.equal(parts.length, 4);
+  assert.ok(Math.abs(parts.reduce((sum, part) => sum + parseFloat(part), 0) - 100) < 0.3, parts.join(", "));
+  await page.getByText("The work is complete.").waitFor({ timeout: 60_000 });
+  assert.deepEqual(await pictures(browser, ada, { "lease-sorted": new URL(page.url()).pathname }), []);
 });
 
 scene("nothing__should_be_asked_outside_this_machine", async () => {

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { after, before } from "node:test";
 import { Account, JsonRpcProvider, nearToYocto, teraToGas } from "near-api-js";
 import { pictures } from "./screens.mjs";
-import { Person, System, execute, flow, launch, program, until } from "./support.mjs";
+import { Person, System, execute, flow, launch, program, reject, until } from "./support.mjs";
 
 const COIN = 10n ** 6n;
 
@@ -183,7 +183,7 @@ scene("history__should_be_filtered_in_the_address_and_saved_as_csv", async () =>
   assert.match(ada.page.url(), /kind=moves/);
   assert.match(ada.page.url(), /asset=nep141/);
   const saved = ada.page.waitForEvent("download");
-  await history.getByRole("button", { name: "Save CSV of what is shown" }).click();
+  await history.getByRole("button", { name: "Save CSV of all that fits" }).click();
   const csv = (await readFile(await (await saved).path(), "utf8")).trim().split("\r\n");
   assert.equal(csv[0], "time,event,kind,status,asset,change_units,escrow,purpose,transaction,signer");
   assert.deepEqual(csv.slice(1).map((line) => line.split(",").slice(1, 6)), [["withdrawn", "moves", "settled", `nep141:${token}`, `-${15n * COIN}`], ["deposited", "moves", "settled", `nep141:${token}`, `${40n * COIN + 1n}`]]);
@@ -214,11 +214,58 @@ scene("session_key__should_show_its_cap_and_be_ended", async () => {
   };
   await ada.approve(() => ada.page.evaluate(asks, [network, transactions]));
   const keys = region(ada, "Session keys");
-  await keys.getByText("0.0000 NEAR of at most 5.0000 NEAR").waitFor();
+  await keys.getByText("0.0000 of at most 5.0000 NEAR").waitFor();
   await keys.getByText("may spend").waitFor();
   assert.deepEqual(await pictures(browser, ada, { "billing-full": "/billing" }), []);
   assert.match(await ada.approve(() => keys.getByRole("button", { name: "End this key" }).click()), /End the session key/);
   await keys.getByText("No key may spend your balance").waitFor();
+});
+
+scene("use__should_be_paid_from_its_page_with_one_deposit", async () => {
+  const { page } = ada;
+  const { deployment } = await system.network();
+  const [name, use] = ["tenant.starling/used-tool", BigInt(nearToYocto("0.01"))];
+  const asked = [];
+  page.on("popup", (window) => asked.push(window));
+  const form = page.getByRole("form", { name: "Pay by use" });
+  const pay = () => form.getByRole("button", { name: "Pay for uses, at most 0.0200 NEAR" }).click();
+  const posted = async () => {
+    const open = await system.view(deployment.market, "metered_use", { holder: ada.account, name });
+    return open && { id: open.escrow_id, posted: BigInt((await system.view(deployment.billing, "escrow", { escrow_id: open.escrow_id })).posted) };
+  };
+  await ada.open(`/market/${name}`);
+  await form.getByRole("spinbutton", { name: "Uses" }).fill("2");
+  assert.match(await ada.approve(pay), /Pay at most 0\.0200 NEAR/);
+  await until("the voucher's window", () => asked.length === 2);
+  await asked[1].getByRole("button", { name: "Reject" }).waitFor();
+  await reject(asked[1]);
+  await form.getByRole("alert").getByText("Nothing was signed").waitFor();
+  const [{ id, posted: before }] = [await posted()];
+  assert.equal(before, 0n, "the deposit is there, and nothing of it is paid");
+  assert.match(await ada.approve(pay), /Bring a voucher: 20000000000000000000000 units in all of escrow \d+ are paid to tenant\.starling/);
+  await form.getByText("Paid: 2 leases may use it.").waitFor();
+  assert.deepEqual(await posted(), { id, posted: 2n * use }, "the voucher drew on the deposit that was there");
+  assert.equal(asked.length, 3, "one approval more, not two");
+  await form.getByRole("link", { name: "Use it on a model" }).waitFor();
+  assert.deepEqual(await pictures(browser, ada, { "tool-by-use": `/market/${name}` }), []);
+});
+
+scene("tool__should_be_published_with_prices_in_a_token", async () => {
+  const { page } = ada;
+  const { deployment } = await system.network();
+  await ada.open("/market/publish");
+  for (const [label, value] of [["Name", "coin-probes"], ["Title", "Probes for coins"]]) await page.getByLabel(new RegExp(`^${label}`)).fill(value);
+  await page.getByLabel("What it does").fill("Priced in a token by its publisher.");
+  await page.getByLabel(/^Paid in/).selectOption({ label: "COIN" });
+  await page.getByLabel("Price of a licence").fill("2.5");
+  await page.getByLabel("Price of a use").fill("0.25");
+  await page.getByLabel("Prompt 1").fill("pub fn ");
+  await page.getByLabel("Expected continuation 1").fill("new(");
+  await ada.approve(() => page.getByRole("button", { name: "Publish" }).click());
+  await page.waitForURL(/\/market\/ada\.faucet\.starling\/coin-probes$/);
+  await page.getByText("2.5000 COIN").first().waitFor();
+  const listing = await system.view(deployment.market, "listing", { name: `${ada.account}/coin-probes` });
+  assert.deepEqual([listing.asset, listing.price, listing.price_per_use], [`nep141:${token}`, (5n * COIN / 2n).toString(), (COIN / 4n).toString()]);
 });
 
 scene("network__should_show_health_rules_and_volume_as_the_chain_has_them", async () => {
@@ -231,7 +278,7 @@ scene("network__should_show_health_rules_and_volume_as_the_chain_has_them", asyn
   await contracts.getByText("2.00 % of what is earned").waitFor();
   assert.equal(await contracts.getByText("running").count(), 4);
   const totals = await system.view(deployment.billing, "totals", {});
-  const volume = region(ada, "Volume");
+  const volume = region(ada, "Money held, and counts");
   await volume.getByText(`${Number(BigInt(totals.escrows) / 10n ** 20n) / 1e4}`).first().waitFor();
   await volume.getByRole("row").filter({ hasText: token }).waitFor();
   await region(ada, "Nodes").getByText("provider-1.starling").waitFor();
@@ -260,7 +307,7 @@ scene("provider__should_pause_a_node_offer_it_again_and_withdraw", async () => {
   await node.getByRole("button", { name: "Pause: take no new work" }).waitFor();
   const before = await until("a balance", async () => system.balance(pat.account));
   const move = region(pat, "Move money");
-  await move.getByRole("button", { name: "All that is free" }).click();
+  await move.getByRole("button", { name: "Fill in all that is free" }).click();
   await pat.approve(() => move.getByRole("button", { name: "Withdraw", exact: true }).click());
   await until("all of it to leave", async () => (await system.balance(pat.account)) === 0n);
   assert.ok(before > 0n);

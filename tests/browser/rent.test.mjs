@@ -85,6 +85,8 @@ scene("keyboard_alone__should_sign_in_and_rent", async () => {
   await page.getByRole("option", { name: "tenant.starling/model" }).waitFor({ state: "attached" });
   await tabTo(page, /^ModelChoose/);
   await keyboard.press("ArrowDown");
+  await tabTo(page, /^Text to continue/);
+  await keyboard.type("Once");
   await tabTo(page, /^Rent for at most/);
   await answered(bob, () => keyboard.press("Enter"), /^Approve$/);
   await page.waitForURL(/\/leases\/\d+$/);
@@ -107,6 +109,7 @@ scene("quote__should_be_what_the_contract_takes_over_random_offers", async () =>
     const minutes = draw(24 * 60);
     await ada.open(`/compute/rent/${offers}?model=${MODEL}`);
     await ada.page.getByLabel("Model").selectOption(MODEL);
+    await ada.page.getByLabel("Text to continue").fill("Once");
     await ada.page.getByLabel("Minutes, at most").fill(String(minutes));
     const window = await ada.asked(() => ada.page.getByRole("button", { name: /^Rent for at most/ }).click());
     const args = JSON.parse(await window.locator("details pre").textContent());

@@ -44,7 +44,7 @@ async function startRun(person, path = "/train") {
 }
 
 const run = async (id) => system.get(`/api/v1/runs/${id}`);
-const points = async (id) => (await system.get(`/api/v1/runs/${id}/metrics`)).length;
+const points = async (id) => (await system.get(`/api/v1/runs/${id}/metrics`)).points.length;
 
 async function finish(person, id) {
   await person.page.getByText("finished", { exact: true }).first().waitFor({ timeout: RUN_MS });
@@ -56,13 +56,19 @@ let trained;
 scene("train__should_move_the_curve_and_end_with_a_model", async () => {
   await ada.signInAsNew();
   const before = await system.holds(ada.account);
+  const places = [];
+  ada.page.on("request", (request) => places.push(Number(/\/metrics\?after=(\d+)$/.exec(request.url())?.[1] ?? 0)));
   const id = await startRun(ada);
   await until("the first points of the curve", async () => (await points(id)) > 0, 90_000);
   const curve = region(ada, "Loss curve");
   await curve.locator("path.train").first().waitFor();
-  const first = await curve.locator("svg").innerHTML();
-  await until("the curve to move", async () => (await curve.locator("svg").innerHTML()) !== first, 60_000);
+  const first = await curve.locator("svg").first().innerHTML();
+  await until("the curve to move", async () => (await curve.locator("svg").first().innerHTML()) !== first, 60_000);
   const result = await finish(ada, id);
+  const rates = (await system.get(`/api/v1/runs/${id}/metrics`)).points.flatMap(({ learning_rate }) => learning_rate ?? []);
+  assert.ok(rates.length > 0 && new Set(rates).size > 1, "nodes say with which learning rate they made their steps, and it moves");
+  assert.match(await curve.locator("path.rate").getAttribute("d"), /^M.*L/);
+  assert.ok(Math.max(...places) > 0, "of the curves only what is new is asked for");
   const [start, end] = result.bits_per_byte;
   assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
   trained = { id, result, before };
@@ -83,8 +89,10 @@ scene("acknowledge__should_settle_the_escrow_to_the_yocto", async () => {
   const { run: record } = await run(trained.id);
   const { deployment } = await system.network();
   const cost = region(ada, "Cost");
-  assert.match(await ada.approve(() => cost.getByRole("button", { name: "Accept the result" }).click()), /Accept the result of escrow/);
+  assert.match(await ada.approve(() => cost.getByRole("button", { name: /^Accept and pay/ }).click()), /Accept the result of escrow/);
   await cost.getByText("Settled: all of the escrow was paid or returned").waitFor();
+  const steps = region(ada, "Payment, step by step").getByRole("listitem");
+  for (const step of ["Paid in", "Payment accepted", "Work posted", "Held-back part decided"]) await steps.filter({ hasText: step }).first().waitFor();
   assert.equal(await system.view(deployment.billing, "escrow", { escrow_id: record.escrow_id }), null);
   const earned = BigInt((await run(trained.id)).earned);
   const moved = await until("the events", async () => [await system.moved(record.escrow_id, ada)].find(({ refund, fee, credits }) => refund + fee + credits === BigInt(record.deposit)));
@@ -129,7 +137,7 @@ scene("rent__should_generate_and_charge_only_the_time_that_both_signed", async (
   await until("the refund", async () => (await refunded(view)) === deposit - earned);
   const cost = region(ada, "Cost");
   await cost.getByText("waits for you to accept the result").waitFor();
-  await ada.approve(() => cost.getByRole("button", { name: "Accept the result" }).click());
+  await ada.approve(() => cost.getByRole("button", { name: /^Accept and pay/ }).click());
   await cost.getByText("Settled: all of the escrow was paid or returned").waitFor();
 });
 
@@ -150,7 +158,7 @@ scene("objection__should_bring_back_what_a_delegate_signed", async () => {
   // Tenant and tab signed nothing: the service did, and the tenant may still say no.
   await ada.open("/billing");
   const card = page.getByRole("article", { name: `Escrow ${escrow_id}`, exact: true });
-  await card.getByText("was signed by your delegate, not by you, and is not final yet.").waitFor();
+  await card.getByText("This was signed by your delegate, not by you, and is not final yet").waitFor();
   const before = await system.balance(ada.account);
   assert.deepEqual(await pictures(browser, ada, { "billing-objection": "/billing", "rent-delegate": `/compute/rent/${taken.offer.id}` }), []);
   const shown = await ada.approve(() => card.getByRole("button", { name: /^Object and get .* back$/ }).click());
@@ -186,7 +194,7 @@ async function about(page, { slug, title, price }) {
   await page.getByLabel(/^Name/).fill(slug);
   await page.getByLabel("Title").fill(title);
   await page.getByLabel("What it does").fill("Made by a test, from real work.");
-  await page.getByLabel("Price of a licence, NEAR").fill(price);
+  await page.getByLabel("Price of a licence").fill(price);
 }
 
 scene("licence__should_pay_the_publisher_and_open_the_files", async () => {

@@ -29,7 +29,7 @@ async function askToSignIn() {
 scene("sign_in__should_make_an_account_and_open_a_session", async () => {
   const { deployment } = await system.network();
   const shown = await ada.signInAsNew();
-  assert.match(shown, /Development wallet\. Embedded chain only: keys are stored in this browser\./);
+  assert.match(shown, /Embedded chain only: keys are stored in this browser\./);
   assert.ok(shown.includes(deployment.chain_id), "the wallet names the chain");
   assert.ok(shown.includes(`Sign in to Starling at ${system.dashboard}`), "the wallet shows the message");
   await dialog().waitFor({ state: "hidden" });

@@ -143,6 +143,7 @@ scene("session_key__should_pay_for_a_rent_without_a_window", async () => {
   const { result } = await until("a model", async () => [await run(paid)].find(({ result }) => result), RUN_MS);
   await ada.open(`/compute/rent/1?model=${result.model}`);
   await ada.page.getByLabel("Model").selectOption(result.model);
+  await ada.page.getByLabel("Text to continue").fill("Once");
   await ada.page.getByLabel("New tokens, at most").fill("20");
   await region(ada, "Quote").getByText("nobody: this browser's session key pays from your balance").waitFor();
   await quietly(ada, async () => {

@@ -238,8 +238,8 @@ function late(milliseconds, what) {
   return new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} within ${milliseconds / 1000} s`)), milliseconds).unref());
 }
 
-export function launch() {
-  return chromium.launch({ executablePath: process.env.STARLING_BROWSER ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+export function launch(...args) {
+  return chromium.launch({ executablePath: process.env.STARLING_BROWSER ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
 /** A test that leaves what every person saw, and the programs' logs, in `target/browser-failures` when it fails. */

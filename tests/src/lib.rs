@@ -5,6 +5,7 @@
 mod actor;
 mod answer;
 mod harness;
+mod postgres;
 mod release;
 mod scripted;
 pub mod walk;
@@ -13,5 +14,6 @@ pub mod work;
 pub use actor::Actor;
 pub use answer::Answer;
 pub use harness::{CHAIN_ID, FEE, Harness, INSTANCE, MIN_STAKE, Sent, contract_wasm};
+pub use postgres::Postgres;
 pub use release::{CONTRACTS, marked, release_wasm};
 pub use scripted::Scripted;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     browser,
     command::{command, run},
-    cuda, dashboard, paths,
+    cuda, dashboard, paths, python,
     tidy::tidy,
     toolchain::{WASM_TARGET, WasmToolchain},
     wasm,
@@ -68,6 +68,7 @@ pub(crate) fn check() -> Result<()> {
 
 fn run_tests(steps: &mut Steps, args: &[String]) -> Result<()> {
     steps.run("build", build_all)?;
+    steps.run("tools for tests", || python::install(python::SCHEMATHESIS).map(drop))?;
     steps.run("tests", || run(cargo("test").args(args)))?;
     steps.run("browser tests", || browser::test(&browser::all_tests()?, None))
 }

@@ -39,6 +39,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a tool and shows what it said only when it failed.
+pub(crate) fn quietly(tool: &mut Command) -> Result<()> {
+    let name = tool.get_program().to_string_lossy().into_owned();
+    let result = tool.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}: run `./bootstrap setup`"))?;
+    if !result.status.success() {
+        bail!("{name} failed:\n{}{}", String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
+    }
+    Ok(())
+}
+
 /// Runs a command for what it prints on standard output; its errors stay on the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let result = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", show(command)))?;

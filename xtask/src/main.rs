@@ -9,6 +9,7 @@ mod dashboard;
 mod freshness;
 mod paths;
 mod prove;
+mod python;
 mod simulate;
 mod tidy;
 mod toolchain;
@@ -26,7 +27,7 @@ cargo xtask COMMAND
   check                 what CI runs: formatting, tidy, clippy, documentation, all tests
   check-cuda            type-check and lint what builds with CUDA only; needs neither a GPU nor its toolkit
   tidy                  the rules of this repository that no compiler knows
-  bench [NAME]          build and run a benchmark, and print its table: gas, localnet, training
+  bench [NAME]          build and run a benchmark, and print its table: coordinator, dashboard, gas, localnet, training
   simulate [ARGS]       whole training runs in one process and in virtual time; without ARGS it says which
   prove [NAME ...]      run long proofs and write their figures into docs/PROOF.md
   wasm                  build the four contracts into target/contracts

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    command::{command, run},
+    command::{command, quietly, run},
     freshness::{Inputs, is_fresh},
     paths,
     toolchain::{WASM_TARGET, WasmToolchain},
@@ -23,7 +23,9 @@ const FOR_TESTS: [&str; 2] = ["scripted", "standards"];
 /// A contract's account pays 1 NEAR for each 100 kB of code that it holds, so growth is noticed here.
 const MAX_CONTRACT_BYTES: u64 = 250_000;
 
-/// What binaryen does with a contract: smaller, and with no more of wasm than the compiler used already.
+const OPTIMISER: &str = "node_modules/binaryen";
+
+/// What binaryen does with a module: smaller, and with no more of wasm than the compiler used already.
 const OPTIMISE: [&str; 5] =
     ["-Oz", "--enable-bulk-memory", "--enable-mutable-globals", "--enable-nontrapping-float-to-int", "--enable-sign-ext"];
 
@@ -78,22 +80,29 @@ fn without_paths_of_this_machine() -> String {
     format!("target.{WASM_TARGET}.rustflags=[{}]", flags.join(","))
 }
 
+/// Writes what binaryen makes of a module; `more` are further options.
+///
+/// # Errors
+/// Binaryen is missing or failed.
+pub(crate) fn make_smaller(module: &Path, to: &Path, more: &[&str]) -> Result<()> {
+    let program = paths::root().join(OPTIMISER).join("bin/wasm-opt");
+    if !program.is_file() {
+        bail!("{} is missing: run `./bootstrap setup`", program.display());
+    }
+    quietly(command(program).args(OPTIMISE).args(more).arg(module).arg("-o").arg(to))
+}
+
 /// Makes a built contract smaller, if it is another than last time; returns its size.
 fn optimise(built: &Path, wanted: &Path) -> Result<u64> {
-    let optimiser = paths::root().join("node_modules/binaryen");
+    let version = paths::root().join(OPTIMISER).join("package.json");
     // The result is part of it: whoever changed or removed it gets it anew.
-    let digest = || -> Result<String> {
-        Ok(Inputs::default().text(&OPTIMISE.join(" ")).path(&optimiser.join("package.json"))?.path(built)?.path(wanted)?.digest())
-    };
+    let digest =
+        || -> Result<String> { Ok(Inputs::default().text(&OPTIMISE.join(" ")).path(&version)?.path(built)?.path(wanted)?.digest()) };
     let stamp = built.with_extension("optimised");
     if !is_fresh(&stamp, &digest()?) {
-        let program = optimiser.join("bin/wasm-opt");
-        if !program.is_file() {
-            bail!("{} is missing: run `./bootstrap setup`", program.display());
-        }
         // Replaced at once: a chain may be reading it.
         let fresh = wanted.with_extension("new");
-        run(command(program).args(OPTIMISE).arg(built).arg("-o").arg(&fresh))?;
+        make_smaller(built, &fresh, &[])?;
         fs::rename(&fresh, wanted).with_context(|| format!("cannot write {}", wanted.display()))?;
         fs::write(&stamp, digest()?)?;
     }

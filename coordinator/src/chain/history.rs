@@ -136,13 +136,15 @@ impl Historian {
         let billing = self.deployment.billing.clone();
         for (place, event) in outcome.events.iter().enumerate().filter(|(_, event)| event.contract == billing.as_str()) {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
-            events.extend(self.read_event(event).map(|(escrow_id, purpose, accounts)| NewEvent {
+            events.extend(self.read_event(event).map(|Told { escrow_id, payer, purpose, from_wallet, accounts }| NewEvent {
                 entry: HistoryEntry {
                     seq: 0,
                     at,
                     event: event.event.clone(),
                     changes: Vec::new(),
+                    from_wallet,
                     escrow_id,
+                    payer,
                     purpose,
                     tx: tx.to_owned(),
                     signer: Some(signer.clone()),
@@ -170,8 +172,18 @@ impl Historian {
     }
 }
 
-/// Escrow, purpose and changes.
-type Told = (Option<EscrowId>, Option<String>, Vec<(AccountId, Vec<BalanceChange>)>);
+/// What an event says.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    escrow_id: Option<EscrowId>,
+    /// Who pays the escrow.
+    payer: Option<AccountId>,
+    purpose: Option<String>,
+    /// What the payer brought beside the balances.
+    from_wallet: Vec<BalanceChange>,
+    /// Whom it concerns, and how it changed their free balances.
+    accounts: Vec<(AccountId, Vec<BalanceChange>)>,
+}
 
 fn plus(asset: Asset, amount: Amount) -> Vec<BalanceChange> {
     vec![BalanceChange { asset, change: Change::Plus(amount) }]
@@ -183,7 +195,7 @@ fn minus(asset: Asset, amount: Amount) -> Vec<BalanceChange> {
 
 fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) -> Told {
     use BillingEvent as E;
-    let one = |account: AccountId, changes: Vec<BalanceChange>| (None, None, vec![(account, changes)]);
+    let one = |account: AccountId, changes: Vec<BalanceChange>| Told { accounts: vec![(account, changes)], ..Told::default() };
     let of_escrow = |escrow_id: EscrowId, moved: Option<&Moved>| {
         let known = escrows.get(&escrow_id);
         let mut accounts: BTreeMap<AccountId, BTreeMap<Asset, Amount>> = BTreeMap::new();
@@ -205,7 +217,8 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         let changes =
             |sums: BTreeMap<Asset, Amount>| sums.into_iter().filter(|(_, sum)| !sum.is_zero()).flat_map(|(asset, sum)| plus(asset, sum));
         let accounts = accounts.into_iter().map(|(account, sums)| (account, changes(sums).collect())).collect();
-        (Some(escrow_id), known.map(|(_, purpose)| purpose.clone()), accounts)
+        let (payer, purpose) = known.cloned().unzip();
+        Told { escrow_id: Some(escrow_id), payer, purpose, from_wallet: Vec::new(), accounts }
     };
     match event {
         E::Deposited { account, asset, amount } | E::TransferFailed { account, asset, amount } => one(account, plus(asset, amount)),
@@ -217,15 +230,20 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         | E::SessionKeyAdded { account, .. }
         | E::SessionKeyRemoved { account, .. } => one(account, Vec::new()),
         E::PaymentHeld { escrow_id, payer, asset, amount, storage, forwarded, source, msg, .. } => {
-            // What was attached or sent as tokens never was on the balance.
-            let from_balance = !matches!(source, Source::Attached | Source::Transferred);
             let records = storage.checked_add(forwarded).unwrap_or(storage);
-            let changes = match asset {
-                _ if !from_balance => Vec::new(),
+            let taken = match asset {
                 Asset::Near => minus(Asset::Near, amount.checked_add(records).unwrap_or(amount)),
+                // The records of sent tokens were paid for earlier, by a storage deposit.
+                token if source == Source::Transferred => minus(token, amount),
                 token => [minus(token, amount), minus(Asset::Near, records)].concat(),
             };
-            (Some(escrow_id), Some(purpose(&msg)), vec![(payer, changes)])
+            // What was attached or sent as tokens never was on the balance.
+            let (from_wallet, changes) = match source {
+                Source::Attached | Source::Transferred => (taken, Vec::new()),
+                Source::Balance | Source::SessionKey(_) => (Vec::new(), taken),
+            };
+            let purpose = Some(purpose(&msg));
+            Told { escrow_id: Some(escrow_id), payer: Some(payer.clone()), purpose, from_wallet, accounts: vec![(payer, changes)] }
         }
         E::EscrowOpened { escrow_id, moved, .. }
         | E::EscrowRefused { escrow_id, moved, .. }
@@ -237,13 +255,16 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         | E::EscrowObjected { escrow_id, moved }
         | E::EscrowClosed { escrow_id, moved } => of_escrow(escrow_id, Some(&moved)),
         E::EarningsClaimed { escrow_id, moved, .. } => of_escrow(escrow_id, Some(&moved)),
-        E::ForwardedReturned { escrow_id, payer, amount } => (Some(escrow_id), None, vec![(payer, plus(Asset::Near, amount))]),
+        E::ForwardedReturned { escrow_id, payer, amount } => {
+            let accounts = vec![(payer.clone(), plus(Asset::Near, amount))];
+            Told { escrow_id: Some(escrow_id), payer: Some(payer), accounts, ..Told::default() }
+        }
         E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
         E::FeesWithdrawn { owner, .. } => one(owner, Vec::new()),
         E::ShareTaken { account, asset, amount, .. } => {
-            (None, Some("a share of royalties".to_owned()), vec![(account, plus(asset, amount))])
+            Told { purpose: Some("a share of royalties".to_owned()), ..one(account, plus(asset, amount)) }
         }
-        E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } | E::SplitOpened { .. } => (None, None, Vec::new()),
+        E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } | E::SplitOpened { .. } => Told::default(),
     }
 }
 
@@ -270,6 +291,7 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
+    use starling_primitives::BasisPoints;
 
     fn account(name: &str) -> AccountId {
         AccountId::new(name).unwrap()
@@ -286,10 +308,11 @@ mod tests {
     #[test]
     fn history__should_show_who_gained_by_a_post_and_a_refund() {
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a run of 3 rounds".to_owned()))]);
-        let (escrow, purpose, accounts) = tell(closed(Asset::Near), &escrows);
-        assert_eq!((escrow, purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
+        let told = tell(closed(Asset::Near), &escrows);
+        assert_eq!((told.escrow_id, told.purpose.as_deref()), (Some(EscrowId(4)), Some("a run of 3 rounds")));
+        assert_eq!(told.payer, Some(account("alice.starling")));
         assert_eq!(
-            accounts,
+            told.accounts,
             vec![(account("alice.starling"), plus(Asset::Near, Amount(28))), (account("bob.starling"), plus(Asset::Near, Amount(70)))]
         );
     }
@@ -298,17 +321,37 @@ mod tests {
     fn history__should_show_money_that_left() {
         let told =
             tell(BillingEvent::Withdrawn { account: account("alice.starling"), asset: Asset::Near, amount: Amount(5) }, &BTreeMap::new());
-        assert_eq!(told.2, vec![(account("alice.starling"), minus(Asset::Near, Amount(5)))]);
+        assert_eq!(told.accounts, vec![(account("alice.starling"), minus(Asset::Near, Amount(5)))]);
     }
 
     #[test]
     fn history__should_tell_tokens_from_near() {
         let asset = Asset::Nep141(account("usd.starling"));
         let escrows = BTreeMap::from([(EscrowId(4), (account("alice.starling"), "a payment".to_owned()))]);
-        let (_, _, accounts) = tell(closed(asset.clone()), &escrows);
+        let accounts = tell(closed(asset.clone()), &escrows).accounts;
         let alices = [plus(Asset::Near, Amount(8)), plus(asset.clone(), Amount(20))].concat();
         assert_eq!(accounts, vec![(account("alice.starling"), alices), (account("bob.starling"), plus(asset.clone(), Amount(70)))]);
         let told = tell(BillingEvent::Deposited { account: account("alice.starling"), asset: asset.clone(), amount: Amount(5) }, &escrows);
-        assert_eq!(told.2, vec![(account("alice.starling"), plus(asset, Amount(5)))]);
+        assert_eq!(told.accounts, vec![(account("alice.starling"), plus(asset, Amount(5)))]);
+    }
+
+    /// A payment of 50 with 3 and 4 for records.
+    fn paid(asset: Asset, source: Source) -> Told {
+        let [payer, target] = ["alice.starling", "compute.starling"].map(account);
+        let (amount, storage, forwarded) = (Amount(50), Amount(3), Amount(4));
+        let (escrow_id, fee, msg) = (EscrowId(4), BasisPoints::ZERO, serde_json::json!({}));
+        tell(BillingEvent::PaymentHeld { escrow_id, payer, target, asset, amount, fee, storage, forwarded, source, msg }, &BTreeMap::new())
+    }
+
+    #[test]
+    fn history__should_show_what_a_payment_took_and_from_where() {
+        let alice = account("alice.starling");
+        let told = paid(Asset::Near, Source::Attached);
+        assert_eq!((told.from_wallet, told.accounts), (minus(Asset::Near, Amount(57)), vec![(alice.clone(), Vec::new())]));
+        let told = paid(Asset::Near, Source::Balance);
+        assert_eq!((told.from_wallet, told.accounts), (Vec::new(), vec![(alice.clone(), minus(Asset::Near, Amount(57)))]));
+        let usd = Asset::Nep141(account("usd.starling"));
+        let told = paid(usd.clone(), Source::Transferred);
+        assert_eq!((told.payer, told.from_wallet), (Some(alice), minus(usd, Amount(50))));
     }
 }

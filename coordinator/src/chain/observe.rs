@@ -5,19 +5,22 @@ use crate::{
     clock,
     db::{Db, DbError, FactKind},
 };
+use serde::Serialize;
 use starling_contract_api::{
     compute::Counts,
     rpc::{BlockRef, RpcError},
 };
-use starling_primitives::{AccountId, Hash32, LeaseId, RunId, TimestampMs};
+use starling_primitives::{AccountId, DurationMs, Hash32, LeaseId, RunId, TimestampMs};
 use starling_protocol::{lease::LeaseState, run::RunState};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
 
 /// How often runs and leases under way are read.
 const POLL: Duration = Duration::from_millis(500);
-/// How often nodes and offers are read.
+/// How often nodes and offers are read, where there are few.
 const SLOW_POLL_MS: u64 = 2_000;
+/// Where there are many, reading them takes no more than one part of so many of the time.
+const SLOW_PART: u64 = 10;
 /// How often listings are read.
 const LISTINGS_POLL_MS: u64 = 5_000;
 
@@ -28,6 +31,9 @@ pub struct Observer {
     listing_contracts: [AccountId; 2],
     facts: watch::Sender<Arc<Facts>>,
     wake: Arc<Notify>,
+    /// Whether the database has all facts: not while another program leads, which keeps its own.
+    kept: bool,
+    /// When nodes and offers are read next.
     slow_at: TimestampMs,
     listings_at: TimestampMs,
 }
@@ -59,7 +65,8 @@ impl Observer {
             ..Facts::default()
         };
         let (sender, reader) = watch::channel(Arc::new(facts));
-        Ok((Self { chain, db, listing_contracts, facts: sender, wake, slow_at: TimestampMs(0), listings_at: TimestampMs(0) }, reader))
+        let kept = db.may_lead();
+        Ok((Self { chain, db, listing_contracts, facts: sender, wake, kept, slow_at: TimestampMs(0), listings_at: TimestampMs(0) }, reader))
     }
 
     /// Reads for ever. A failing chain is tried again, and said once.
@@ -94,16 +101,24 @@ impl Observer {
         if block.height != next.head.height {
             next.head = Head { height: block.height, hash: block.hash, at: TimestampMs(block.timestamp_ms), seen_at: now };
         }
-        if now.since(self.slow_at).0 >= SLOW_POLL_MS || !next.complete {
+        if now >= self.slow_at || !next.complete {
             next.fee = self.chain.fee().await?;
             self.read_market(&mut next).await?;
-            self.slow_at = now;
+            let pause = clock::now().since(now).0.saturating_mul(SLOW_PART).max(SLOW_POLL_MS);
+            self.slow_at = now.after(DurationMs(pause));
         }
         self.read_runs(&mut next).await?;
         self.read_leases(&mut next).await?;
         next.complete = true;
+        if !self.kept && self.db.may_lead() {
+            self.db.set_facts(FactKind::Node, next.nodes.values().map(|node| (node.id.0, &**node)).collect()).await?;
+            self.db.set_facts(FactKind::Offer, next.offers.values().map(|offer| (offer.id.0, &**offer)).collect()).await?;
+            self.db.set_facts(FactKind::Run, next.runs.values().map(|run| (run.id.0, &**run)).collect()).await?;
+            self.db.set_facts(FactKind::Lease, next.leases.values().map(|lease| (lease.id.0, &**lease)).collect()).await?;
+            self.kept = true;
+        }
         self.facts.send_replace(Arc::new(next));
-        if now.since(self.listings_at).0 >= LISTINGS_POLL_MS {
+        if now.since(self.listings_at).0 >= LISTINGS_POLL_MS && self.kept {
             self.listings_at = now;
             read_listings(&*self.chain, &self.db, &self.listing_contracts).await?;
         }
@@ -113,25 +128,19 @@ impl Observer {
     async fn read_market(&self, next: &mut Facts) -> Result<(), ObserveError> {
         let (counts, mut from) = (self.chain.counts().await?, 1);
         while from <= counts.nodes {
-            let page = self.chain.nodes(from).await?;
-            from = Counts::next(from, page.last().map(|node| node.id.0));
-            for node in page {
-                if next.nodes.get(&node.id).is_none_or(|known| **known != node) {
-                    self.db.set_fact(FactKind::Node, node.id.0, &node).await?;
-                    next.nodes.insert(node.id, Arc::new(node));
-                }
-            }
+            let mut changed = self.chain.nodes(from).await?;
+            from = Counts::next(from, changed.last().map(|node| node.id.0));
+            changed.retain(|node| next.nodes.get(&node.id).is_none_or(|known| **known != *node));
+            self.keep(FactKind::Node, &changed, |node| node.id.0).await?;
+            next.nodes.extend(changed.into_iter().map(|node| (node.id, Arc::new(node))));
         }
         let mut from = 1;
         while from <= counts.offers {
-            let page = self.chain.offers(from).await?;
-            from = Counts::next(from, page.last().map(|offer| offer.id.0));
-            for offer in page {
-                if next.offers.get(&offer.id).is_none_or(|known| **known != offer) {
-                    self.db.set_fact(FactKind::Offer, offer.id.0, &offer).await?;
-                    next.offers.insert(offer.id, Arc::new(offer));
-                }
-            }
+            let mut changed = self.chain.offers(from).await?;
+            from = Counts::next(from, changed.last().map(|offer| offer.id.0));
+            changed.retain(|offer| next.offers.get(&offer.id).is_none_or(|known| **known != *offer));
+            self.keep(FactKind::Offer, &changed, |offer| offer.id.0).await?;
+            next.offers.extend(changed.into_iter().map(|offer| (offer.id, Arc::new(offer))));
         }
         Ok(())
     }
@@ -150,12 +159,9 @@ impl Observer {
             from = Counts::next(from, page.last().map(|run| run.id.0));
             found.extend(page);
         }
-        for run in found {
-            if next.runs.get(&run.id).is_none_or(|known| **known != run) {
-                self.db.set_fact(FactKind::Run, run.id.0, &run).await?;
-                next.runs.insert(run.id, Arc::new(run));
-            }
-        }
+        found.retain(|run| next.runs.get(&run.id).is_none_or(|known| **known != *run));
+        self.keep(FactKind::Run, &found, |run| run.id.0).await?;
+        next.runs.extend(found.into_iter().map(|run| (run.id, Arc::new(run))));
         Ok(())
     }
 
@@ -172,13 +178,18 @@ impl Observer {
             from = Counts::next(from, page.last().map(|lease| lease.id.0));
             found.extend(page);
         }
-        for lease in found {
-            if next.leases.get(&lease.id).is_none_or(|known| **known != lease) {
-                self.db.set_fact(FactKind::Lease, lease.id.0, &lease).await?;
-                next.leases.insert(lease.id, Arc::new(lease));
-            }
-        }
+        found.retain(|lease| next.leases.get(&lease.id).is_none_or(|known| **known != *lease));
+        self.keep(FactKind::Lease, &found, |lease| lease.id.0).await?;
+        next.leases.extend(found.into_iter().map(|lease| (lease.id, Arc::new(lease))));
         Ok(())
+    }
+
+    async fn keep<T: Serialize>(&self, kind: FactKind, changed: &[T], id: impl Fn(&T) -> u64) -> Result<(), DbError> {
+        if changed.is_empty() || !self.kept {
+            return Ok(());
+        }
+        let facts = changed.iter().map(|fact| (id(fact), fact)).collect();
+        self.db.set_facts(kind, facts).await
     }
 }
 

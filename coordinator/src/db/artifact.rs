@@ -88,7 +88,7 @@ impl Db {
     /// Forgets an artifact with its owners and uses, unless an account owns it, a listing names it, or anything refers to it that did not when `uses` were counted.
     /// Says whether it was forgotten.
     pub async fn forget_artifact(&self, hash: Hash32, uses: u64) -> Result<bool, DbError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_leading().await?;
         let sql = "DELETE FROM artifacts WHERE hash = $1 AND (SELECT COUNT(*) FROM artifact_uses u WHERE u.hash = $1) = $2
             AND NOT EXISTS (SELECT 1 FROM artifact_owners o WHERE o.hash = $1 AND o.owner NOT LIKE 'node:%')
             AND NOT EXISTS (SELECT 1 FROM listing_files l WHERE l.hash = $1)";
@@ -133,13 +133,8 @@ impl Db {
 
     /// Notes that a run or lease refers to an artifact.
     pub async fn add_use(&self, hash: Hash32, work: WorkKind, id: u64, made: bool) -> Result<(), DbError> {
-        sqlx::query("INSERT INTO artifact_uses (hash, work, work_id, made) VALUES ($1, $2, $3, $4) ON CONFLICT (hash, work, work_id) DO UPDATE SET made = CASE WHEN excluded.made > artifact_uses.made THEN excluded.made ELSE artifact_uses.made END")
-            .bind(hash.0.as_slice())
-            .bind(work.name())
-            .bind(signed(id))
-            .bind(i64::from(made))
-            .execute(&self.pool)
-            .await?;
+        let sql = "INSERT INTO artifact_uses (hash, work, work_id, made) VALUES ($1, $2, $3, $4) ON CONFLICT (hash, work, work_id) DO UPDATE SET made = CASE WHEN excluded.made > artifact_uses.made THEN excluded.made ELSE artifact_uses.made END";
+        self.group.write(sql, [hash.0.as_slice().into(), work.name().into(), signed(id).into(), i64::from(made).into()]).await?;
         Ok(())
     }
 
@@ -155,10 +150,8 @@ impl Db {
 
     /// Counts a metered use to a lease, if fewer than `paid` went to others; the same lease again is the same use. Says whether it may go on.
     pub async fn take_use(&self, escrow_id: EscrowId, lease_id: LeaseId, paid: u64) -> Result<bool, DbError> {
-        let taken = sqlx::query(
-            "INSERT INTO metered_uses (escrow_id, lease_id) SELECT $1, $2 WHERE (SELECT COUNT(*) FROM metered_uses WHERE escrow_id = $1) < $3 ON CONFLICT DO NOTHING",
-        );
-        taken.bind(signed(escrow_id.0)).bind(signed(lease_id.0)).bind(signed(paid)).execute(&self.pool).await?;
+        let sql = "INSERT INTO metered_uses (escrow_id, lease_id) SELECT $1, $2 WHERE (SELECT COUNT(*) FROM metered_uses WHERE escrow_id = $1) < $3 ON CONFLICT DO NOTHING";
+        self.group.write(sql, [signed(escrow_id.0).into(), signed(lease_id.0).into(), signed(paid).into()]).await?;
         let row: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM metered_uses WHERE escrow_id = $1 AND lease_id = $2")
             .bind(signed(escrow_id.0))
             .bind(signed(lease_id.0))
@@ -169,7 +162,7 @@ impl Db {
 
     /// Replaces the files of a listing.
     pub async fn set_listing_files(&self, contract: &str, name: &str, hashes: &[Hash32]) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_leading().await?;
         for hash in hashes {
             sqlx::query("INSERT INTO listing_files (hash, contract, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(hash.0.as_slice())

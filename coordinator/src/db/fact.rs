@@ -28,10 +28,14 @@ impl FactKind {
 }
 
 impl Db {
-    /// Replaces a fact.
-    pub async fn set_fact<T: Serialize>(&self, kind: FactKind, id: u64, fact: &T) -> Result<(), DbError> {
+    /// Replaces facts, all or none.
+    pub async fn set_facts<T: Serialize>(&self, kind: FactKind, facts: Vec<(u64, &T)>) -> Result<(), DbError> {
         let sql = "INSERT INTO facts (kind, id, json) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET json = excluded.json";
-        sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json(kind.name(), fact)?).execute(&self.pool).await?;
+        let mut tx = self.begin_leading().await?;
+        for (id, fact) in facts {
+            sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json(kind.name(), fact)?).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

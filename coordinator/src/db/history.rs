@@ -18,7 +18,7 @@ pub struct NewEvent {
 impl Db {
     /// Keeps the events of a block and moves the cursor past it, both or neither. Events that are there already are left alone.
     pub async fn add_history(&self, cursor: &str, height: u64, events: &[NewEvent]) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_leading().await?;
         for event in events {
             let sql = "INSERT INTO history (tx, place, height, json) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING seq";
             let added: Option<(i64,)> = sqlx::query_as(sql)

@@ -1,9 +1,46 @@
-//! The lead: of several programs on one database, one works and the others stand by.
+//! The lead: of several programs on one database one works at the chain and the nodes. Its number fences what it writes: who lost the lead writes nothing any more.
 
 use super::{Db, DbError, signed, unsigned};
+use sqlx::{Any, AnyPool, Transaction};
 use starling_primitives::{DurationMs, TimestampMs};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+/// The number of the lead under which is written. Cheap to clone; without a number nothing is checked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fence(Arc<AtomicU64>);
+
+/// Numbers begin at 1.
+const NO_LEAD: u64 = u64::MAX;
+
+impl Fence {
+    /// Begins a transaction that ends before another can take the lead, or is refused where another has.
+    pub(super) async fn begin(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, DbError> {
+        let mut tx = pool.begin().await?;
+        let number = self.0.load(SeqCst);
+        if number != 0 {
+            // Who takes the lead waits for this lock, and sees what was written under it.
+            let sql = "SELECT number FROM leads WHERE name = 'coordinator' AND number = $1 FOR SHARE";
+            let held: Option<(i64,)> = sqlx::query_as(sql).bind(signed(number)).fetch_optional(&mut *tx).await?;
+            held.ok_or(DbError::NotLeading)?;
+        }
+        Ok(tx)
+    }
+}
 
 impl Db {
+    /// From now on only the program with the lead of this number writes what the leading one writes; nobody here while there is none. For PostgreSQL: a file has one program.
+    pub fn fence(&self, number: Option<u64>) {
+        self.fence.0.store(number.unwrap_or(NO_LEAD), SeqCst);
+    }
+
+    /// Begins a transaction of what only the leading program writes.
+    pub(crate) async fn begin_leading(&self) -> Result<Transaction<'static, Any>, DbError> {
+        self.fence.begin(&self.pool).await
+    }
+
     /// Takes the lead, or renews it, for so long from now. Gives its number, which grows with each new holder; nothing while another holds it.
     pub async fn take_lead(&self, holder: &str, now: TimestampMs, span: DurationMs) -> Result<Option<u64>, DbError> {
         let sql = "INSERT INTO leads (name, holder, number, until) VALUES ('coordinator', $1, 1, $2)
@@ -13,6 +50,18 @@ impl Db {
         let row: Option<(i64,)> =
             sqlx::query_as(sql).bind(holder).bind(signed(now.after(span).0)).bind(signed(now.0)).fetch_optional(&self.pool).await?;
         Ok(row.map(|(number,)| unsigned(number)))
+    }
+
+    /// Who has the lead now.
+    pub async fn leader(&self, now: TimestampMs) -> Result<Option<String>, DbError> {
+        let sql = "SELECT holder FROM leads WHERE name = 'coordinator' AND until >= $1";
+        let row: Option<(String,)> = sqlx::query_as(sql).bind(signed(now.0)).fetch_optional(&self.pool).await?;
+        Ok(row.map(|(holder,)| holder))
+    }
+
+    /// Whether this program may write what only the leading one writes, as far as it knows.
+    pub fn may_lead(&self) -> bool {
+        self.fence.0.load(SeqCst) != NO_LEAD
     }
 
     /// Gives the lead up, so that another takes it at once.

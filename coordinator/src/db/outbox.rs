@@ -59,22 +59,15 @@ impl OutboxState {
 impl Db {
     /// Adds a call under its key; nothing happens if the key is there already. Says whether it was added.
     pub async fn enqueue(&self, key: &str, call: &Call, now: TimestampMs) -> Result<bool, DbError> {
-        let added = sqlx::query(
-            "INSERT INTO outbox (key, call, state, created_at, updated_at) VALUES ($1, $2, 'queued', $3, $4) ON CONFLICT DO NOTHING",
-        )
-        .bind(key)
-        .bind(to_json("call", call)?)
-        .bind(signed(now.0))
-        .bind(signed(now.0))
-        .execute(&self.pool)
-        .await?;
-        Ok(added.rows_affected() == 1)
+        let sql = "INSERT INTO outbox (key, call, state, created_at, updated_at) VALUES ($1, $2, 'queued', $3, $4) ON CONFLICT DO NOTHING";
+        let values = [key.into(), to_json("call", call)?.into(), signed(now.0).into(), signed(now.0).into()];
+        Ok(self.group.write(sql, values).await? == 1)
     }
 
     /// Queues a finished call once more: for calls that change nothing when they already had their effect.
     pub async fn requeue(&self, key: &str, call: &Call, now: TimestampMs) -> Result<(), DbError> {
         let sql = "UPDATE outbox SET state = 'queued', call = $1, tx = NULL, signed = NULL, error = NULL, tries = tries + 1, updated_at = $2 WHERE key = $3 AND state IN ('done', 'failed')";
-        sqlx::query(sql).bind(to_json("call", call)?).bind(signed(now.0)).bind(key).execute(&self.pool).await?;
+        self.group.write(sql, [to_json("call", call)?.into(), signed(now.0).into(), key.into()]).await?;
         Ok(())
     }
 
@@ -92,27 +85,18 @@ impl Db {
     /// Stores the signed bytes before they are sent; `None` takes back bytes that can never take effect.
     pub async fn set_signed(&self, seq: i64, transaction: Option<&SignedTx>, now: TimestampMs) -> Result<(), DbError> {
         let state = if transaction.is_some() { OutboxState::Signed } else { OutboxState::Queued };
-        sqlx::query("UPDATE outbox SET state = $1, tx = $2, signed = $3, updated_at = $4 WHERE seq = $5")
-            .bind(state.name())
-            .bind(transaction.map(|transaction| transaction.hash.as_str()))
-            .bind(transaction.map(|transaction| transaction.bytes.as_slice()))
-            .bind(signed(now.0))
-            .bind(seq)
-            .execute(&self.pool)
-            .await?;
+        let sql = "UPDATE outbox SET state = $1, tx = $2, signed = $3, updated_at = $4 WHERE seq = $5";
+        let tx = transaction.map(|transaction| transaction.hash.as_str());
+        let bytes = transaction.map(|transaction| transaction.bytes.as_slice());
+        self.group.write(sql, [state.name().into(), tx.into(), bytes.into(), signed(now.0).into(), seq.into()]).await?;
         Ok(())
     }
 
     /// Ends a call.
     pub async fn finish_call(&self, seq: i64, error: Option<&str>, now: TimestampMs) -> Result<(), DbError> {
         let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Done };
-        sqlx::query("UPDATE outbox SET state = $1, error = $2, updated_at = $3 WHERE seq = $4")
-            .bind(state.name())
-            .bind(error)
-            .bind(signed(now.0))
-            .bind(seq)
-            .execute(&self.pool)
-            .await?;
+        let sql = "UPDATE outbox SET state = $1, error = $2, updated_at = $3 WHERE seq = $4";
+        self.group.write(sql, [state.name().into(), error.into(), signed(now.0).into(), seq.into()]).await?;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! Work under way: the state of each run and lease, finished rounds, and the points of the curves.
 
-use super::{Db, DbError, from_json, signed, to_json};
+use super::{Db, DbError, from_json, signed, to_json, unsigned};
 use serde::{Serialize, de::DeserializeOwned};
-use starling_http_api::run::{MetricPoint, RoundView};
+use starling_http_api::run::{Curves, MetricPoint, RoundView};
 use starling_primitives::{RunId, TimestampMs};
 
 /// Run or lease.
@@ -28,7 +28,8 @@ impl Db {
     /// Replaces the state of a run or lease.
     pub async fn set_work<T: Serialize>(&self, kind: WorkKind, id: u64, state: &T, now: TimestampMs) -> Result<(), DbError> {
         let sql = "INSERT INTO works (work, id, json, updated_at) VALUES ($1, $2, $3, $4) ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at";
-        sqlx::query(sql).bind(kind.name()).bind(signed(id)).bind(to_json("work", state)?).bind(signed(now.0)).execute(&self.pool).await?;
+        let values = [kind.name().into(), signed(id).into(), to_json("work", state)?.into(), signed(now.0).into()];
+        self.group.write(sql, values).await?;
         Ok(())
     }
 
@@ -45,7 +46,7 @@ impl Db {
     pub async fn set_round(&self, run_id: RunId, round: &RoundView) -> Result<(), DbError> {
         let sql =
             "INSERT INTO rounds (run_id, round, json) VALUES ($1, $2, $3) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
-        sqlx::query(sql).bind(signed(run_id.0)).bind(i64::from(round.round)).bind(to_json("round", round)?).execute(&self.pool).await?;
+        self.group.write(sql, [signed(run_id.0).into(), i64::from(round.round).into(), to_json("round", round)?.into()]).await?;
         Ok(())
     }
 
@@ -59,7 +60,7 @@ impl Db {
 
     /// Adds points to the curves.
     pub async fn add_metrics(&self, points: &[(RunId, MetricPoint)]) -> Result<(), DbError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin_leading().await?;
         for (run_id, point) in points {
             sqlx::query("INSERT INTO metrics (run_id, json) VALUES ($1, $2)")
                 .bind(signed(run_id.0))
@@ -71,10 +72,12 @@ impl Db {
         Ok(())
     }
 
-    /// The points of a run's curves in order; the last 50,000.
-    pub async fn metrics(&self, run_id: RunId) -> Result<Vec<MetricPoint>, DbError> {
-        let sql = "SELECT json FROM (SELECT seq, json FROM metrics WHERE run_id = $1 ORDER BY seq DESC LIMIT 50000) AS newest ORDER BY seq";
-        let rows: Vec<(String,)> = sqlx::query_as(sql).bind(signed(run_id.0)).fetch_all(&self.pool).await?;
-        rows.iter().map(|(json,)| from_json("metric", json)).collect()
+    /// The points of a run's curves that came after a place, in order; the last 50,000.
+    pub async fn curves(&self, run_id: RunId, after: u64) -> Result<Curves, DbError> {
+        let sql = "SELECT seq, json FROM (SELECT seq, json FROM metrics WHERE run_id = $1 AND seq > $2 ORDER BY seq DESC LIMIT 50000) AS newest ORDER BY seq";
+        let rows: Vec<(i64, String)> = sqlx::query_as(sql).bind(signed(run_id.0)).bind(signed(after)).fetch_all(&self.pool).await?;
+        let last = rows.last().map_or(after, |(seq, _)| unsigned(*seq));
+        let points = rows.iter().map(|(_, json)| from_json("metric", json)).collect::<Result<_, _>>()?;
+        Ok(Curves { points, last })
     }
 }

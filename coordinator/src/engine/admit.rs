@@ -1,6 +1,6 @@
 //! Before any work: may the tenant use what the payment names? A hash is public, so naming it proves nothing.
 
-use super::{Command, Engine, Tools};
+use super::{Command, Lane, Tools};
 use crate::{artifacts::Who, db::WorkKind, runs::Event};
 use starling_http_api::job::JobSpec;
 use starling_primitives::{AccountId, Hash32};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The longest job description.
 const MAX_JOB_BYTES: u64 = 64 * 1024;
 
-impl Engine {
+impl Lane {
     /// Checks a run's artifacts and recipe.
     pub(super) fn admit_run(&mut self, run: Arc<Run>) {
         let tools = self.tools.clone();
@@ -88,6 +88,7 @@ async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobS
     };
     let named: Vec<(&str, Hash32)> = match &job {
         JobSpec::Generate(generate) => vec![("model", generate.model)],
+        JobSpec::Classify(classify) => vec![("model", classify.model)],
         JobSpec::Tool { tool, model } => vec![("tool", *tool), ("model", *model)],
         JobSpec::Script(script) => {
             if let Err(error) = script.check() {

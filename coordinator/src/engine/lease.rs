@@ -1,6 +1,6 @@
 //! The engine's part for leases.
 
-use super::Engine;
+use super::Lane;
 use crate::{
     artifacts::Who,
     board::lease_view,
@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, sync::Arc};
 /// The longest line about setting up that is passed on.
 const MAX_SETUP_LINE: usize = 400;
 
-impl Engine {
+impl Lane {
     /// Does what is due for a lease.
     pub(super) async fn step_lease(&mut self, lease_id: LeaseId) -> Result<(), DbError> {
         let Some((lease, work)) = self.find_lease(lease_id) else { return Ok(()) };
@@ -75,7 +75,9 @@ impl Engine {
                 self.tools.streams.publish(Topic::Lease(lease_id), &LeaseEvent::Metrics { points });
             }
             FromNode::Setup { line, .. } => {
-                let line = line.chars().take(MAX_SETUP_LINE).collect();
+                let line: String = line.chars().take(MAX_SETUP_LINE).collect();
+                work.setup = Some(line.clone());
+                self.store_lease(work).await?;
                 self.tools.streams.publish(Topic::Lease(lease_id), &LeaseEvent::Setup { line });
             }
             FromNode::LeaseFailed { reason, .. } => {

@@ -1,12 +1,12 @@
 //! The engine's part for runs: checks what nodes say, steps the state machine, does what is due, tells readers.
 
-use super::{Command, Engine, Tools};
+use super::{Command, Lane, Tools};
 use crate::{
     board::{Live, pending_statement, run_view},
     clock,
     db::{DbError, WorkKind},
     problem::Fault,
-    runs::{self, Event, Intent, Made, RecordInput, RunWork, Stage, View},
+    runs::{self, Event, Intent, Made, MadeBytes, RecordError, RecordInput, RunWork, Stage, View},
     streams::Topic,
 };
 use axum::http::StatusCode;
@@ -20,10 +20,10 @@ use starling_protocol::{
     run::{Member, Run},
     signing::Role,
 };
-use starling_rounds::Score;
+use starling_rounds::{ApplyError, Nats, Score};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-impl Engine {
+impl Lane {
     /// Applies an event to a run's work, stores it, tells readers, and does what is due.
     pub(super) async fn step_run(&mut self, run_id: RunId, event: Event) -> Result<(), DbError> {
         let facts = self.tools.facts.borrow().clone();
@@ -119,7 +119,8 @@ impl Engine {
                 let score = |score: &starling_http_api::node::Score| {
                     (score.place, Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1))
                 };
-                self.step_run(run_id, Event::Scored { place, round, scores: scores.iter().map(score).collect() }).await
+                let probe = scores.first().map(|score| Nats::or_most(score.unseen.0));
+                self.step_run(run_id, Event::Scored { place, round, scores: scores.iter().map(score).collect(), probe }).await
             }
             FromNode::RoundSigned { run_id, round, state_root, signature, .. } => {
                 let (Some((_, place, member)), Some(Stage::Signing { made, .. })) = (find(run_id), self.stage_of(run_id)) else {
@@ -172,7 +173,8 @@ impl Engine {
         };
         if let Some(loss) = live.loss.filter(|loss| loss.is_finite()) {
             let step = u64::from(live.round) * u64::from(steps) + u64::from(live.step);
-            self.add_point(run_id, MetricPoint::Train { node_id, step, loss, at: clock::now() });
+            let learning_rate = live.learning_rate.filter(|rate| rate.is_finite());
+            self.add_point(run_id, MetricPoint::Train { node_id, step, loss, learning_rate, at: clock::now() });
         }
     }
 
@@ -209,6 +211,14 @@ impl Engine {
             let round = round_view(made, None, None);
             self.tools.db.set_round(run.id, &round).await?;
             self.tools.streams.publish(topic, &RunEvent::Round { round: Box::new(round) });
+            if made.rolled_back {
+                let round = made.statement.round;
+                self.log_line(
+                    run.id,
+                    None,
+                    &format!("round {} takes the step of round {round} back: the loss had risen out of line", round + 1),
+                );
+            }
             for (place, reason) in made.refused.iter().enumerate() {
                 if let (Some(reason), Some(member)) = (reason, run.roster.get(place)) {
                     self.log_line(
@@ -279,6 +289,7 @@ fn round_view(made: &Made, tx: Option<String>, at: Option<TimestampMs>) -> Round
         statement: Some(made.statement.clone()),
         record: Some(made.record),
         updates: made.updates.clone(),
+        rolled_back: made.rolled_back,
         refused: made.refused.iter().map(|reason| reason.map(|reason| crate::http::refusal_words(reason).to_owned())).collect(),
         bytes: made.bytes,
         tx,
@@ -344,12 +355,28 @@ async fn store_record(tools: &Tools, input: RecordInput) -> anyhow::Result<Made>
         }
     }
     let run_id = input.run_id;
-    let ready = tokio::task::spawn_blocking(move || runs::make_record(&input, &state, &recipe, &updates)).await??;
+    let of_round = Arc::new((input, state, recipe, updates));
+    let mut ready = make(of_round.clone(), None).await?;
+    if let (Err(RecordError::Apply(ApplyError::EarlierMissing(_))), Some(earlier)) = (&ready, of_round.0.earlier) {
+        ready = make(of_round, Some(tools.artifacts.get(earlier).await?)).await?;
+    }
+    let ready = ready?;
     for bytes in [ready.record, ready.state] {
         let hash = tools.artifacts.put(bytes).await?;
         tools.db.add_use(hash, WorkKind::Run, run_id.0, true).await?;
     }
     Ok(ready.made)
+}
+
+/// Recipe, state and updates of a round.
+type OfRound = (RecordInput, Vec<u8>, Vec<u8>, BTreeMap<u16, Vec<u8>>);
+
+async fn make(of_round: Arc<OfRound>, earlier: Option<Vec<u8>>) -> anyhow::Result<Result<MadeBytes, RecordError>> {
+    let made = tokio::task::spawn_blocking(move || {
+        let (input, state, recipe, updates) = &*of_round;
+        runs::make_record(input, state, earlier.as_deref(), recipe, updates)
+    });
+    Ok(made.await?)
 }
 
 /// A node's words at a length that fits a line.

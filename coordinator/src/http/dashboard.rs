@@ -11,7 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use std::path::{Path, PathBuf};
+use serde::Deserialize;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 use tower_http::{
     compression::{
         CompressionLayer,
@@ -55,7 +59,8 @@ async fn page(State(app): State<App>, request: Request) -> Result<Response, Faul
         tokio::fs::read_to_string(&path).await.map_err(|_| Fault::not_found("built dashboard: run `cargo xtask dashboard`; a page"))?;
     let nonce = secret::random_hex::<16>();
     let html = html.replacen("<head>", &format!("<head>\n    {NONCE_TAG}{nonce}\" />"), 1);
-    let policy = policy(&app, &nonce);
+    let wallets = if app.config.dev_wallet_url.is_some() { Vec::new() } else { wallet_hosts(folder).await };
+    let policy = policy(&app, &nonce, &wallets);
     Ok((
         [
             (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
@@ -67,18 +72,58 @@ async fn page(State(app): State<App>, request: Request) -> Result<Response, Faul
         .into_response())
 }
 
+/// The list of public networks' wallets, beside the page: as much of it as the policy needs.
+#[derive(Deserialize)]
+struct Wallets {
+    wallets: Vec<PublicWallet>,
+}
+
+#[derive(Deserialize)]
+struct PublicWallet {
+    /// Where its executor is fetched from, once a person chose the wallet.
+    executor: String,
+    /// Which hosts the executor speaks to.
+    connects: Vec<String>,
+}
+
+/// Whom the wallets of public networks speak to, each origin once; nobody where there is no such list.
+async fn wallet_hosts(folder: &Path) -> Vec<String> {
+    let path = folder.join("wallets.json");
+    let Ok(text) = tokio::fs::read(&path).await else { return Vec::new() };
+    match serde_json::from_slice::<Wallets>(&text) {
+        Ok(list) => hosts_of(&list),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "the list of wallets is not understood: browsers will reach none of them");
+            Vec::new()
+        }
+    }
+}
+
+fn hosts_of(list: &Wallets) -> Vec<String> {
+    let named = list.wallets.iter().flat_map(|wallet| wallet.connects.iter().chain([&wallet.executor]));
+    named.filter_map(|url| origin_of(url)).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The origin of an address by TLS; nothing for what would say more than an origin in a policy.
+fn origin_of(url: &str) -> Option<String> {
+    let host = url.strip_prefix("https://")?.split('/').next()?;
+    let plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-:".contains(&letter);
+    (!host.is_empty() && host.bytes().all(plain)).then(|| format!("https://{host}"))
+}
+
 /// Only our own scripts, and frames that a wallet connector makes of them (they inherit this policy and carry the nonce).
-fn policy(app: &App, nonce: &str) -> String {
+fn policy(app: &App, nonce: &str, wallets: &[String]) -> String {
     let wallet = app.config.dev_wallet_url.as_deref().unwrap_or("");
+    let wallets = wallets.join(" ");
     let rpc = app.config.public_rpc_url.split('/').take(3).collect::<Vec<_>>().join("/");
     format!(
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; \
-         connect-src 'self' {rpc} {wallet}; frame-src 'self' blob: data: {wallet}; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+         connect-src 'self' {rpc} {wallet} {wallets}; frame-src 'self' blob: data: {wallet}; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 }
 
 /// Headers of every answer: caching by name, no sniffing, no referrer.
-pub(super) async fn headers(State(_): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn headers(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let ok = response.status().is_success();
@@ -90,6 +135,9 @@ pub(super) async fn headers(State(_): State<App>, request: Request, next: Next) 
     ];
     for (name, value) in fixed {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if app.origin.starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         let value = match (path.starts_with("/api/"), ok && has_hash(&path)) {
@@ -114,6 +162,33 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
+
+    #[test]
+    fn hosts__should_be_origins_by_tls_and_nothing_else() {
+        let list = Wallets {
+            wallets: vec![PublicWallet {
+                executor: "https://code.example/a/b.js".to_owned(),
+                connects: [
+                    "https://rpc.example:8443",
+                    "https://code.example",
+                    "http://plain.example",
+                    "https://*",
+                    "https://a.example; script-src *",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            }],
+        };
+        assert_eq!(hosts_of(&list), ["https://code.example", "https://rpc.example:8443"]);
+    }
+
+    #[tokio::test]
+    async fn wallets__should_all_be_reachable_by_the_list_that_is_served() {
+        let public = Path::new(env!("CARGO_MANIFEST_DIR")).join("../frontend/public");
+        let hosts = wallet_hosts(&public).await;
+        assert!(hosts.contains(&"https://raw.githubusercontent.com".to_owned()), "{hosts:?}");
+        assert!(hosts.iter().all(|host| host.starts_with("https://")));
+    }
 
     #[test]
     fn has_hash__should_know_built_names() {

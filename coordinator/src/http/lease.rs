@@ -75,5 +75,5 @@ fn for_viewer(view: LeaseView, viewer: Option<&AccountId>) -> LeaseView {
     if viewer == Some(&view.lease.tenant) {
         return view;
     }
-    LeaseView { job: None, output: String::new(), metrics: Vec::new(), report: None, failure: None, ..view }
+    LeaseView { job: None, output: String::new(), metrics: Vec::new(), report: None, setup: None, failure: None, ..view }
 }

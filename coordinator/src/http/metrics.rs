@@ -128,6 +128,15 @@ async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, crate::pro
         head(&mut out, name, "gauge", help);
         push(&mut out, format_args!("{name} {value}"));
     }
+    let (writes, commits) = app.tools.db.group_counts();
+    let counters = [
+        ("starling_db_group_writes_total", "State changes that were written before anything was done about them.", writes),
+        ("starling_db_group_commits_total", "Transactions that they shared.", commits),
+    ];
+    for (name, help, value) in counters {
+        head(&mut out, name, "counter", help);
+        push(&mut out, format_args!("{name} {value}"));
+    }
     if let Some(bytes) = resident_bytes() {
         head(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory.");
         push(&mut out, format_args!("process_resident_memory_bytes {bytes}"));

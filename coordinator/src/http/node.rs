@@ -1,11 +1,11 @@
 //! The WebSocket of a node: challenge, proof of the registered key, then messages both ways. One task owns the connection.
 
 use super::App;
-use crate::{clock, hub::Line, secret};
+use crate::{clock, hub::Line, problem::Fault, secret};
 use axum::{
     extract::{
         State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     response::Response,
 };
@@ -19,15 +19,21 @@ const CHALLENGE_LIFE: DurationMs = DurationMs::from_secs(60);
 /// How long the answer to the challenge may take.
 const HELLO_TIME: Duration = Duration::from_secs(15);
 /// Small, so that thousands of idle nodes cost little.
-const BUFFER: usize = 4 * 1024;
+const BUFFER: usize = 1_024;
 
-pub(super) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
+pub(super) async fn connect(
+    State(app): State<App>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Fault> {
+    let upgrade =
+        upgrade.map_err(|rejection| Fault::new(rejection.status(), "upgrade_needed", "This is for nodes", rejection.body_text()))?;
+    let answer = upgrade
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
-        .on_upgrade(move |socket| own(app, socket))
+        .on_upgrade(move |socket| own(app, socket));
+    Ok(answer)
 }
 
 /// Why a node is not let in.
@@ -67,7 +73,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
     if !send(socket, &ToNode::Challenge { nonce, origin: app.origin.to_string(), expires_at }).await {
         return Ok(None);
     }
-    let Some(FromNode::Hello { hello, signature, version, scripts }) = hear(socket).await else { return Ok(None) };
+    let Some(FromNode::Hello { hello, signature, version, scripts, lacks }) = hear(socket).await else { return Ok(None) };
     check_hello(app, &hello, nonce, expires_at)?;
     let node = find_node(app, hello.node_id).await?;
     if !verify(&node.key, &hello.signing_bytes(&app.config.deployment.compute_domain()), &signature) {
@@ -78,7 +84,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
         return Err(Refusal { code: "node_key_unregistered", detail });
     }
     tracing::debug!(node = %node.id, version, scripts, "a node proved its key");
-    app.tools.hub.set_scripts(node.id, scripts);
+    app.tools.hub.set_scripts(node.id, if scripts { Ok(()) } else { Err(lacks) });
     Ok(Some(node.id))
 }
 
@@ -117,7 +123,8 @@ async fn serve(app: &App, mut socket: WebSocket, node: NodeId, mut line: Line) {
             },
             heard = tokio::time::timeout(Duration::from_millis(SILENCE_MS), socket.recv()) => match heard {
                 Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
-                    Ok(message) => app.tools.hub.hear(node, message).await,
+                    // Boxed: what it needs meanwhile would lie in the task of each idle node too.
+                    Ok(message) => Box::pin(app.tools.hub.hear(node, message)).await,
                     Err(error) => tracing::warn!(%node, %error, "a node's message is not understood"),
                 },
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}

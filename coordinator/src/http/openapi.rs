@@ -13,13 +13,13 @@ use starling_http_api::{
     node::{NodeView, OfferView},
     path,
     problem::Problem,
-    run::{MeterSignature, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RecipePreset, RoundView, RunView},
+    run::{Curves, MeterSignature, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RecipePreset, RoundView, RunView},
     sponsor::{MadeAccount, NewAccount, RelayCall, Relayed},
 };
 use starling_primitives::TimestampMs;
 use starling_protocol::{lease::LeaseState, run::RunState};
 use std::sync::LazyLock;
-use trace::{TraceError, Tracer};
+use trace::{ACCOUNT, TraceError, Tracer};
 
 /// Where the document lies.
 pub(super) const PATH: &str = "/api/openapi.json";
@@ -63,6 +63,21 @@ impl Paths {
     fn get<T: DeserializeOwned>(&mut self, path: &str, summary: &str, asker: Asker) -> Result<(), TraceError> {
         let answer = self.answer::<T>()?;
         self.add("get", path, summary, asker, None, answer);
+        Ok(())
+    }
+
+    /// As [`Self::get`], of a list that these select from.
+    fn list<T: DeserializeOwned>(&mut self, path: &str, summary: &str, asker: Asker, filters: &[&str]) -> Result<(), TraceError> {
+        self.get::<T>(path, summary, asker)?;
+        let filters = filters.iter().map(|name| {
+            let schema = match *name {
+                "before" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+                "limit" => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+                _ => json!({ "type": "string", "pattern": ACCOUNT }),
+            };
+            json!({ "name": name, "in": "query", "schema": schema })
+        });
+        self.all[path]["get"]["parameters"] = filters.collect();
         Ok(())
     }
 
@@ -154,19 +169,20 @@ fn document() -> Result<Value, TraceError> {
     paths.add("post", path::ARTIFACT_FINISH, "Ends an upload whose chunks are all there.", Known, None, stored);
     paths.get::<Vec<RecipePreset>>(path::RECIPES, "The built-in recipes.", Anyone)?;
     paths.post::<PrepareRun, PreparedRun>(path::PREPARE_RUN, "Has a run made ready, with its quote.", Known)?;
-    paths.get::<Vec<RunView>>(path::RUNS, "Runs, newest first.", Anyone)?;
+    paths.list::<Vec<RunView>>(path::RUNS, "Runs, newest first.", Anyone, &["tenant", "before", "limit"])?;
     paths.get::<RunView>(path::RUN, "A run.", Anyone)?;
     let events = || plain("200", "Server-sent events; Last-Event-ID resumes.", Some("text/event-stream"));
     paths.add("get", path::RUN_EVENTS, "News of a run.", Anyone, None, events());
-    paths.get::<Vec<MetricPoint>>(path::RUN_METRICS, "The points of a run's curves.", Anyone)?;
+    paths.get::<Curves>(path::RUN_METRICS, "The points of a run's curves; with `?after=` those that came since.", Anyone)?;
     paths.get::<Vec<RoundView>>(path::RUN_ROUNDS, "A run's rounds.", Anyone)?;
     paths.get::<PendingStatement>(path::RUN_STATEMENT, "What waits for the meter's signature.", Anyone)?;
     let signature = paths.body::<MeterSignature>()?;
     paths.add("post", path::RUN_STATEMENT, "The meter's signature of a round.", Anyone, Some(signature), plain("204", "Taken.", None));
-    paths.get::<Vec<NodeView>>(path::NODES, "Nodes.", Anyone)?;
+    paths.list::<Vec<NodeView>>(path::NODES, "Nodes.", Anyone, &["provider"])?;
     paths.get::<Vec<OfferView>>(path::OFFERS, "Offers of nodes that are connected.", Anyone)?;
     paths.add("get", path::NODE_CONNECT, "The WebSocket of nodes.", Anyone, None, plain("101", "The connection is a WebSocket.", None));
-    paths.get::<Vec<LeaseView>>(path::LEASES, "Leases, newest first; what was put in and came out only for their tenant.", Anyone)?;
+    let summary = "Leases, newest first; what was put in and came out only for their tenant.";
+    paths.list::<Vec<LeaseView>>(path::LEASES, summary, Anyone, &["tenant", "before", "limit"])?;
     paths.get::<LeaseView>(path::LEASE, "A lease; what was put in and came out only for its tenant.", Anyone)?;
     paths.add("get", path::LEASE_EVENTS, "News of a lease.", Known, None, events());
     paths.get::<PendingLeaseStatement>(path::LEASE_STATEMENT, "What waits for the meter's signature.", Anyone)?;
@@ -179,7 +195,7 @@ fn document() -> Result<Value, TraceError> {
         Some(signature),
         plain("204", "Taken.", None),
     );
-    paths.get::<Vec<HistoryEntry>>(path::HISTORY, "What the caller's money did, newest first.", Known)?;
+    paths.list::<Vec<HistoryEntry>>(path::HISTORY, "What the caller's money did, newest first.", Known, &["account", "before", "limit"])?;
     drop(paths.tracer.schema::<Problem>()?);
     let Paths { tracer, all } = paths;
     Ok(json!({

@@ -11,7 +11,8 @@ use crate::{
     problem::Fault,
 };
 use axum::{Json, extract::State, http::StatusCode};
-use starling_http_api::run::{ExplainedField, MeterSignature, MetricPoint, PendingStatement, RecipePreset, RoundView, RunView};
+use serde::Deserialize;
+use starling_http_api::run::{Curves, ExplainedField, MeterSignature, PendingStatement, RecipePreset, RoundView, RunView};
 use starling_primitives::RunId;
 use starling_protocol::run::Run;
 use starling_rounds::recipe::{ModelRecipe, Recipe};
@@ -89,9 +90,16 @@ pub(super) async fn run(State(app): State<App>, Path(run_id): Path<RunId>) -> Re
     Ok(Json(run_view(&run, &shown, &app.tools.hub, clock::now())))
 }
 
-pub(super) async fn metrics(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<Vec<MetricPoint>>, Fault> {
+/// From which place on curves are wanted.
+#[derive(Deserialize)]
+pub(super) struct Since {
+    #[serde(default)]
+    after: u64,
+}
+
+pub(super) async fn metrics(State(app): State<App>, Path(run_id): Path<RunId>, Query(since): Query<Since>) -> Result<Json<Curves>, Fault> {
     find(&app, run_id).await?;
-    Ok(Json(app.tools.db.metrics(run_id).await?))
+    Ok(Json(app.tools.db.curves(run_id, since.after).await?))
 }
 
 pub(super) async fn rounds(State(app): State<App>, Path(run_id): Path<RunId>) -> Result<Json<Vec<RoundView>>, Fault> {

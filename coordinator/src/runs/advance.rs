@@ -69,7 +69,7 @@ fn follow_chain(work: &mut RunWork, view: &View<'_>) -> Option<Stage> {
 
 fn complete(work: &mut RunWork, made: &Made, now: TimestampMs) {
     let statement = &made.statement;
-    work.state = made.state;
+    work.earlier = Some(std::mem::replace(&mut work.state, made.state));
     work.state_root = statement.state_root;
     work.previous_digest = statement.record;
     work.rounds_done = statement.round + 1;
@@ -102,7 +102,7 @@ fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
             let patience = training_time(&scoring.frozen).max(SCORE_MS);
             let gone = unanswered(scoring).iter().any(|judge| is_away(judge.place));
             let silent = view.now >= patient_until(*asked_at, patience, view) || (present && gone);
-            let scoring = Scored { skipped: next, scores: BTreeMap::new(), ..scoring.clone() };
+            let scoring = Scored { skipped: next, scores: BTreeMap::new(), probe: None, ..scoring.clone() };
             silent.then_some(Stage::Scoring { scoring, asked_at: view.now })
         }
         Stage::Exporting { asked, asked_at, tries } => {

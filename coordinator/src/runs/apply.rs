@@ -45,14 +45,16 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
                 valid,
                 refused,
                 scores: Default::default(),
+                probe: None,
             };
             work.stage =
                 if scored.valid.is_empty() { Stage::Recording { scored } } else { Stage::Scoring { scoring: scored, asked_at: view.now } };
         }
-        (Event::Scored { place, round, scores }, Stage::Scoring { scoring, .. }) if round == current => {
+        (Event::Scored { place, round, scores, probe }, Stage::Scoring { scoring, .. }) if round == current => {
             let judge = unanswered(scoring).into_iter().find(|judge| judge.place == place);
             if judge.is_some_and(|judge| judge.updates.iter().eq(scores.keys())) {
                 scoring.scores.extend(scores);
+                scoring.probe = scoring.probe.into_iter().chain(probe).min();
                 if unanswered(scoring).is_empty() {
                     work.stage = Stage::Recording { scored: scoring.clone() };
                 }

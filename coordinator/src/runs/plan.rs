@@ -22,6 +22,8 @@ const SETTLE_EVERY: u32 = 5;
 const SIGN_GRACE_MS: u64 = 1_500;
 /// After a run's end its nodes are told so for that long.
 const TELL_END_MS: u64 = 86_400_000;
+/// Who has not answered for so long is asked again: what was asked may have failed there.
+const ASK_AGAIN_MS: u64 = 30_000;
 /// Time may be off between this machine and the chain by that much before anything is repeated.
 const RETRY_MS: u64 = 5_000;
 
@@ -75,14 +77,14 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
     }
     match &work.stage {
         Stage::Waiting => open(view, &mut due),
-        Stage::Collecting { commitments, .. } => {
-            start(work, view, |place| !commitments.contains_key(&place), &mut due);
+        Stage::Collecting { since, commitments } => {
+            start(work, view, *since, |place| !commitments.contains_key(&place), &mut due);
             evaluate(work, view, |place| commitments.contains_key(&place), &mut due);
         }
         Stage::Revealing { frozen, revealed, seed } => {
             for (_, member) in view.present().filter(|(place, _)| frozen.commitments.contains_key(place) && !revealed.contains_key(place)) {
                 let message = ToNode::Reveal { run_id: work.run_id, round: work.rounds_done };
-                send(view, member.node_id, format!("reveal/{}", work.rounds_done), message, &mut due);
+                send(view, member.node_id, again(format!("reveal/{}", work.rounds_done), frozen.at, view), message, &mut due);
             }
             if seed.is_none() {
                 due.push(Intent::DrawSeed { round: work.rounds_done, after_height: frozen.height });
@@ -95,13 +97,14 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
                 updates: in_order_of_commitment(frozen, |place| revealed.contains_key(&place)),
             });
         }
-        Stage::Scoring { scoring, .. } => {
+        Stage::Scoring { scoring, asked_at } => {
             for judge in unanswered(scoring) {
                 let Some(member) = view.member(judge.place) else { continue };
                 let updates = placed(&scoring.frozen, &judge.updates);
                 let (run_id, round, state, seed) = (work.run_id, work.rounds_done, work.state, scoring.seed);
                 let message = ToNode::Score { run_id, round, state, seed, updates };
-                send(view, member.node_id, format!("score/{}/{}", work.rounds_done, scoring.skipped), message, &mut due);
+                let key = again(format!("score/{}/{}", work.rounds_done, asked_at.0), *asked_at, view);
+                send(view, member.node_id, key, message, &mut due);
             }
         }
         Stage::Recording { scored } => {
@@ -119,6 +122,7 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
                 round: work.rounds_done,
                 state: work.state,
                 state_root: work.state_root,
+                earlier: work.earlier,
                 previous_digest: work.previous_digest,
                 previous_chain: view.run.chain,
                 recipe: view.run.terms.recipe,
@@ -183,7 +187,7 @@ fn open(view: &View<'_>, due: &mut Vec<Intent>) {
     }
 }
 
-fn start(work: &RunWork, view: &View<'_>, wanted: impl Fn(u16) -> bool, due: &mut Vec<Intent>) {
+fn start(work: &RunWork, view: &View<'_>, since: TimestampMs, wanted: impl Fn(u16) -> bool, due: &mut Vec<Intent>) {
     let RunState::Training { deadline, .. } = view.run.state else { return };
     for (place, member) in view.present().filter(|(place, _)| wanted(*place)) {
         let message = ToNode::StartRound {
@@ -195,7 +199,7 @@ fn start(work: &RunWork, view: &View<'_>, wanted: impl Fn(u16) -> bool, due: &mu
             state_root: work.state_root,
             time_left_ms: deadline.since(view.chain_now).0,
         };
-        send(view, member.node_id, format!("start/{}", work.rounds_done), message, due);
+        send(view, member.node_id, again(format!("start/{}", work.rounds_done), since, view), message, due);
     }
 }
 
@@ -230,10 +234,11 @@ fn record(work: &RunWork, view: &View<'_>, made: &Made, wanted: impl Fn(u16) -> 
             round: made.statement.round,
             record: made.record,
             state: work.state,
+            earlier: work.earlier,
             updates: updates.clone(),
             statement: Box::new(made.statement.clone()),
         };
-        send(view, member.node_id, format!("record/{}", made.statement.round), message, due);
+        send(view, member.node_id, again(format!("record/{}", made.statement.round), made.since, view), message, due);
     }
 }
 
@@ -274,6 +279,14 @@ fn tell_end(work: &RunWork, view: &View<'_>, due: &mut Vec<Intent>) {
 fn send(view: &View<'_>, node: NodeId, key: String, message: ToNode, due: &mut Vec<Intent>) {
     if view.is_connected(node) {
         due.push(Intent::Send { node, key: format!("run/{}/{key}", view.run.id), message: Box::new(message) });
+    }
+}
+
+/// The name of what is asked, another one each time that those are asked again who have not answered.
+fn again(key: String, since: TimestampMs, view: &View<'_>) -> String {
+    match view.now.since(since).0 / ASK_AGAIN_MS {
+        0 => key,
+        turn => format!("{key}/{turn}"),
     }
 }
 

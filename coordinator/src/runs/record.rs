@@ -23,6 +23,8 @@ pub struct RecordInput {
     pub state: Hash32,
     /// Its root.
     pub state_root: Hash32,
+    /// Artifact of the state one round earlier.
+    pub earlier: Option<Hash32>,
     /// Digest of the record before.
     pub previous_digest: Hash32,
     /// The run's hash chain on chain.
@@ -95,7 +97,15 @@ pub struct MadeBytes {
 }
 
 /// Judges, makes the record, checks it as every node will, applies it and writes the statement.
-pub fn make_record(input: &RecordInput, state: &[u8], recipe: &[u8], updates: &BTreeMap<u16, Vec<u8>>) -> Result<MadeBytes, RecordError> {
+///
+/// `earlier` is asked for by [`ApplyError::EarlierMissing`] where the run goes back to it.
+pub fn make_record(
+    input: &RecordInput,
+    state: &[u8],
+    earlier: Option<&[u8]>,
+    recipe: &[u8],
+    updates: &BTreeMap<u16, Vec<u8>>,
+) -> Result<MadeBytes, RecordError> {
     let plan = plan_of(recipe)?;
     if plan.assigned_tokens() != input.tokens_per_round {
         return Err(RecordError::Tokens { terms: input.tokens_per_round, recipe: plan.assigned_tokens() });
@@ -112,11 +122,13 @@ pub fn make_record(input: &RecordInput, state: &[u8], recipe: &[u8], updates: &B
         state_root: input.state_root,
         roster_size: input.roster,
     };
-    let record = propose(&previous, plan, input.scored.seed, input.scored.skipped, &candidates(input, plan, &decoded));
+    let scored = &input.scored;
+    let record = propose(&previous, plan, (scored.seed, scored.skipped), scored.probe, &candidates(input, plan, &decoded));
     let accepted: Vec<u16> = record.accepted().collect();
     decoded.retain(|place, _| accepted.contains(place));
     record.check(&previous, plan, &decoded)?;
-    let root = apply_round(&mut state, &record, &decoded)?;
+    let (rolled_back, earlier) = (state.is_astray(record.probe), earlier.map(OuterState::from_bytes).transpose()?);
+    let root = apply_round(&mut state, earlier.as_ref(), &record, &decoded)?;
     let (record_bytes, state_bytes) = (borsh::to_vec(&record)?, state.to_bytes());
     let statement = RoundStatement {
         escrow_id: input.escrow_id,
@@ -136,6 +148,7 @@ pub fn make_record(input: &RecordInput, state: &[u8], recipe: &[u8], updates: &B
         refused: vec![None; usize::from(input.roster)],
         bytes: input.scored.revealed.values().sum(),
         scorer: record.scorer.map(|draw| draw.scorer),
+        rolled_back,
     };
     for entry in &record.entries {
         let place = usize::from(entry.participant);
@@ -170,3 +183,7 @@ fn plan_of(recipe: &[u8]) -> Result<Plan, RecordError> {
     let recipe = Recipe::from_json(&String::from_utf8_lossy(recipe))?;
     Ok(recipe.plan()?)
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

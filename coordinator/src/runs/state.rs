@@ -7,7 +7,7 @@ use starling_protocol::{
     run::{Member, Run},
     signing::RoundStatement,
 };
-use starling_rounds::{Refusal, Score, genesis_digest};
+use starling_rounds::{Nats, Refusal, Score, genesis_digest};
 use std::collections::BTreeMap;
 
 /// What the coordinator keeps of a run beyond the chain's record.
@@ -19,6 +19,9 @@ pub struct RunWork {
     pub state: Hash32,
     /// Its root.
     pub state_root: Hash32,
+    /// Artifact of the outer state one round earlier.
+    #[serde(default)]
+    pub earlier: Option<Hash32>,
     /// Digest of the last round record, or where the chain of records begins.
     pub previous_digest: Hash32,
     /// Rounds that counted, as far as this work has followed the chain.
@@ -151,6 +154,9 @@ pub struct Scored {
     pub refused: BTreeMap<u16, Refusal>,
     /// By place; nothing where a loss was not finite.
     pub scores: BTreeMap<u16, Option<Score>>,
+    /// Loss of the state before the round on its unseen windows; the lower of two.
+    #[serde(default)]
+    pub probe: Option<Nats>,
 }
 
 /// A round that is ready to be signed.
@@ -172,6 +178,9 @@ pub struct Made {
     pub bytes: u64,
     /// Who scored.
     pub scorer: Option<u16>,
+    /// Whether it took back the step before it.
+    #[serde(default)]
+    pub rolled_back: bool,
 }
 
 /// Whether a node is connected, and since when that is so.
@@ -249,6 +258,8 @@ pub enum Event {
         round: u32,
         /// By place; nothing where a loss was not finite.
         scores: BTreeMap<u16, Option<Score>>,
+        /// Loss of the state before the round on its unseen windows.
+        probe: Option<Nats>,
     },
     /// The round record is made and stored.
     RecordMade(Box<Made>),
@@ -293,6 +304,7 @@ impl RunWork {
             run_id: run.id,
             state: run.terms.base,
             state_root: run.terms.base_root,
+            earlier: None,
             previous_digest: genesis_digest(run.id, run.terms.base_root),
             rounds_done: 0,
             stage: Stage::Waiting,

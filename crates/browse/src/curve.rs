@@ -48,6 +48,18 @@ pub fn thin(points: &[Point], from: f64, to: f64, columns: usize) -> Vec<Point> 
     thinned
 }
 
+/// The value at a place of what changes by steps: that of the last point at it or before.
+pub fn value_at(points: &[Point], x: f64) -> Option<f64> {
+    points.partition_point(|(at, _)| *at <= x).checked_sub(1).and_then(|place| points.get(place)).map(|(_, value)| *value)
+}
+
+/// A small number above 0 with three digits that count, never as a power of ten; 0 as it is.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 12 digits")]
+pub fn three_digits(number: f64) -> String {
+    let digits = if number > 0.0 { (2.0 - number.log10().floor()).clamp(0.0, 12.0) as usize } else { 0 };
+    format!("{number:.digits$}")
+}
+
 #[cfg(test)]
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
@@ -76,6 +88,17 @@ mod tests {
             thin(&points, f64::from(place) * 1_000.0, 90_000.0, 720);
         }
         assert!(begun.elapsed().as_millis() < 500, "{:?} for ten", begun.elapsed());
+    }
+
+    #[test]
+    fn value_at__should_be_that_of_the_last_point_before() {
+        let points = [(1.0, 10.0), (4.0, 40.0)];
+        assert_eq!([0.5, 1.0, 3.9, 4.0, 9.0].map(|x| value_at(&points, x)), [None, Some(10.0), Some(10.0), Some(40.0), Some(40.0)]);
+    }
+
+    #[test]
+    fn three_digits__should_show_small_numbers_in_full() {
+        assert_eq!([0.001, 0.000_312_4, 0.01, 2.5, 123.4, 0.0].map(three_digits), ["0.00100", "0.000312", "0.0100", "2.50", "123", "0"]);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What the dashboard's lists and curves show of what there is: filters, order, pages, thinning. Pure, and the same for the same address.
 
+pub mod axis;
 pub mod curve;
 pub mod listings;
 pub mod offers;
+pub mod palette;
+pub mod scripts;
 
 /// A part of a list, cut for a screen.
 #[derive(Clone, Debug, PartialEq, Eq)]

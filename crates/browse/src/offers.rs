@@ -7,7 +7,7 @@ use starling_protocol::node::DeviceKind;
 use std::cmp::Reverse;
 
 /// Offers on a page.
-pub const PAGE: usize = 50;
+pub const PAGE: usize = 20;
 /// The most offers that are compared beside each other.
 pub const MAX_COMPARED: usize = 4;
 
@@ -227,4 +227,4 @@ fn third<T>(sorted: &[T]) -> Option<&T> {
 
 #[cfg(test)]
 #[path = "offers_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Instant};
 /// The most that filtering may take of what a person feels as at once; the browser has the rest.
 const QUICK_MS: u128 = 20;
 
-fn offer(number: u64) -> OfferView {
+pub(crate) fn offer(number: u64) -> OfferView {
     let provider = AccountId::new(format!("provider-{number}.near")).unwrap();
     let kind = [DeviceKind::Nvidia, DeviceKind::Amd, DeviceKind::Cpu][usize::try_from(number % 3).unwrap()];
     let (mixed, rate) = (number.wrapping_mul(7_919) % 997, u32::try_from(number.wrapping_mul(104_729) % 90_000).unwrap());
@@ -55,6 +55,7 @@ fn offer(number: u64) -> OfferView {
             rounds: number % 50,
             busy: if number.is_multiple_of(5) { "run 1".to_owned() } else { "idle".to_owned() },
             scripts: false,
+            lacks: Vec::new(),
         },
     }
 }

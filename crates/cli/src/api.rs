@@ -1,5 +1,6 @@
 //! The coordinator's client: login by the account's own key, artifacts, requests with problems in words.
 
+use crate::profile::Context;
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{Stream, StreamExt as _};
@@ -12,9 +13,10 @@ use starling_http_api::{
     problem::Problem,
 };
 use starling_primitives::Hash32;
+use starling_tls::{Roots, checked_origin};
 use std::{ops::Range, sync::Mutex, time::Duration};
 
-/// How often a request is tried again when nobody answers (a coordinator that restarts needs a moment).
+/// How often a request is tried again when nobody answers, or the coordinator asks to (one that restarts needs a moment, and so does its database).
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -27,12 +29,17 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(origin: &str, signer: &Signer) -> Result<Self> {
+    pub(crate) fn new(origin: &str, signer: &Signer, roots: &Roots) -> Result<Self> {
         if origin.is_empty() {
             bail!("this profile names no coordinator: run `starling login --coordinator ADDRESS`");
         }
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { origin: origin.trim_end_matches('/').to_owned(), signer: signer.clone(), http, token: Mutex::new(None) })
+        let http = roots.http().connect_timeout(Duration::from_secs(5)).build()?;
+        Ok(Self { origin: checked_origin(origin)?, signer: signer.clone(), http, token: Mutex::new(None) })
+    }
+
+    /// The coordinator that a profile names.
+    pub(crate) fn of(context: &Context) -> Result<Self> {
+        Self::new(&context.profile.coordinator, &context.signer, &context.roots)
     }
 
     pub(crate) async fn network(&self) -> Result<NetworkInfo> {
@@ -140,6 +147,7 @@ impl Api {
                 Err(error) => {
                     return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin));
                 }
+                Ok(response) if asks_again(&response) && attempt < TRIES => tokio::time::sleep(PAUSE).await,
                 Ok(response) => return Ok(response),
             }
         }
@@ -172,6 +180,11 @@ impl Api {
         self.set_token(Some(session.token.clone()));
         Ok(session.token)
     }
+}
+
+/// Whether nothing was done, and the same request will be taken in a moment.
+fn asks_again(response: &reqwest::Response) -> bool {
+    response.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE && response.headers().contains_key("retry-after")
 }
 
 async fn check(response: reqwest::Response) -> Result<reqwest::Response> {

@@ -31,6 +31,7 @@ use starling_protocol::{
     run::RunState,
     signing::Role,
 };
+use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -44,6 +45,9 @@ pub(crate) struct LoginArgs {
     /// The account's NEAR credential file.
     #[arg(long)]
     key_file: PathBuf,
+    /// A PEM file of an authority that is trusted besides the public ones, where coordinator or RPC have a private certificate.
+    #[arg(long)]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -115,10 +119,13 @@ pub(crate) struct GenerateArgs {
 
 pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<()> {
     let signer = Signer::from_file(&args.key_file)?;
-    let api = Api::new(&args.coordinator, &signer)?;
+    let ca_file =
+        args.ca.as_ref().map(|path| path.canonicalize().with_context(|| format!("{} cannot be read", path.display()))).transpose()?;
+    let api = Api::new(&args.coordinator, &signer, &Roots::open(ca_file.as_deref())?)?;
     let network = api.network().await?;
     let key_file = args.key_file.canonicalize()?;
-    let profile = Profile { coordinator: args.coordinator.clone(), rpc_url: network.rpc_url, deployment: network.deployment, key_file };
+    let (rpc_url, deployment) = (network.rpc_url, network.deployment);
+    let profile = Profile { coordinator: args.coordinator.clone(), rpc_url, deployment, key_file, ca_file };
     let context = Context::with_profile(home, profile)?;
     context.check_network().await?;
     let _: starling_http_api::login::SessionInfo = api.get(path::SESSION).await?;
@@ -132,7 +139,7 @@ pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<
 }
 
 fn api(context: &Context) -> Result<Api> {
-    Api::new(&context.profile.coordinator, &context.signer)
+    Api::of(context)
 }
 
 pub(crate) async fn models(context: &Context, name: Option<&AssetName>, out: Output) -> Result<()> {

@@ -35,7 +35,7 @@ pub(crate) async fn meter(context: &Context, args: &MeterArgs, out: Output) -> R
         Signer::generate(context.signer.account().clone())?.write_file(&args.key_file)?;
     }
     let key = Signer::from_file(&args.key_file)?;
-    let api = Api::new(&context.profile.coordinator, &context.signer)?;
+    let api = Api::of(context)?;
     let ready = json!({"account": context.signer.account(), "key": key.public_key()});
     out.say("meter_ready", &ready, &format!("Co-signs as {} with the key {}.", context.signer.account(), key.public_key()));
     let mut seen = BTreeSet::new();

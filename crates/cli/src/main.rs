@@ -16,6 +16,7 @@ mod profile;
 mod receipt;
 mod reclaim;
 mod royalties;
+mod schedule;
 mod standalone;
 mod story;
 mod train;
@@ -116,6 +117,8 @@ enum Command {
     Generate(commands::GenerateArgs),
     /// Run a script or notebook of yours on a rented node.
     Job(job::JobArgs),
+    /// Run a script at a time or again and again by a cron line, within a budget.
+    Schedule(schedule::ScheduleArgs),
     /// Recompute a run from the chain and its artifacts (state roots, shares, fee, refund), or check a saved receipt without a network.
     Verify {
         /// The run's number.
@@ -246,6 +249,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Download { hash, output } => transfer::download(&open()?, hash, &output, out).await,
         Command::Generate(args) => commands::generate(&open()?, &args, out).await,
         Command::Job(args) => job::job(open, &args, out).await,
+        Command::Schedule(args) => schedule::schedule(&home, open, &args, out).await,
         Command::Verify { receipt: Some(path), on_chain, .. } => {
             let chain = if on_chain { Some(open()?) } else { None };
             receipt::verify(&path, chain.as_ref(), out).await.map(|_| ())

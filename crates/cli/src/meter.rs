@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 /// Follows a run's outer state round by round.
 pub(crate) struct RoundChecker {
     state: OuterState,
+    /// The state one round earlier.
+    earlier: Option<OuterState>,
     previous: Previous,
     plan: Plan,
 }
@@ -27,7 +29,7 @@ impl RoundChecker {
         ensure!(state.root() == run.terms.base_root, "the base state has another root than the one that was paid for");
         let roster = u16::try_from(run.roster.len())?;
         let previous = Previous::genesis(run.id, &state, roster);
-        Ok(Self { state, previous, plan })
+        Ok(Self { state, earlier: None, previous, plan })
     }
 
     /// The rounds applied so far.
@@ -52,12 +54,12 @@ impl RoundChecker {
         }
         record.check(&self.previous, self.plan, &decoded).context("the round record is wrong")?;
         let mut next = self.state.clone();
-        let root = apply_round(&mut next, &record, &decoded).context("the outer step failed")?;
+        let root = apply_round(&mut next, self.earlier.as_ref(), &record, &decoded).context("the outer step failed")?;
         if root != statement.state_root {
             bail!("the round's state root is {}, not {} as was signed", root, statement.state_root);
         }
         self.previous = Previous::after(&record, root, record.roster_size);
-        self.state = next;
+        self.earlier = Some(std::mem::replace(&mut self.state, next));
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use crate::profile::Context;
 use anyhow::{Context as _, Result, bail, ensure};
 use starling_contract_api::{
+    Call,
     billing::{Billing, TOKEN_BALANCE_BYTES},
     events::{BILLING_STANDARD, BillingEvent, parse},
     payment::{PayArgs, PayResult, PaymentMsg, storage_cost},
-    rpc::Outcome,
+    rpc::{Outcome, SignedTx},
     token::Token,
 };
 use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, PublicKey, TimestampMs};
@@ -27,6 +28,16 @@ pub(crate) struct Payment {
     pub(crate) voucher: Option<PublicKey>,
 }
 
+impl Payment {
+    /// The payment's terms, at the fee of now.
+    pub(crate) async fn args(self, context: &Context) -> Result<PayArgs> {
+        let config = context.rpc.view(&context.billing().config()).await?;
+        let Self { target, amount, msg, expires_by, holdback, voucher, .. } = self;
+        let bounds = Bounds { expires_by, post_at_once: Amount::ZERO, fee: config.fee, holdback, voucher, objection_window: DurationMs(0) };
+        Ok(PayArgs { target, amount, storage: msg.storage(), bounds, msg })
+    }
+}
+
 /// An amount of any asset in words; of a token its smallest units.
 pub(crate) fn words(asset: &Asset, amount: Amount) -> String {
     match asset {
@@ -37,10 +48,8 @@ pub(crate) fn words(asset: &Asset, amount: Amount) -> String {
 
 /// Pays, never more than the amount, and gives the escrow. The target's refusal is an error in its own words; the money is then on the balance.
 pub(crate) async fn pay(context: &Context, payment: Payment) -> Result<EscrowId> {
-    let config = context.rpc.view(&context.billing().config()).await?;
-    let Payment { target, asset, amount, msg, expires_by, holdback, voucher } = payment;
-    let bounds = Bounds { expires_by, post_at_once: Amount::ZERO, fee: config.fee, holdback, voucher, objection_window: DurationMs(0) };
-    let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
+    let asset = payment.asset.clone();
+    let args = payment.args(context).await?;
     match asset {
         Asset::Near => pay_near(context, &args).await,
         Asset::Nep141(token) => pay_tokens(context, &Token(token), &args).await,
@@ -48,6 +57,22 @@ pub(crate) async fn pay(context: &Context, payment: Payment) -> Result<EscrowId>
 }
 
 async fn pay_near(context: &Context, args: &PayArgs) -> Result<EscrowId> {
+    let call = near_call(context, args).await?;
+    opened(context, &args.target, &context.rpc.call(&context.signer, &call).await?)
+}
+
+/// A payment in NEAR, signed and not sent: sent any number of times, it pays once.
+pub(crate) async fn sign(context: &Context, args: &PayArgs) -> Result<SignedTx> {
+    Ok(context.rpc.sign(&context.signer, &near_call(context, args).await?).await?)
+}
+
+/// The escrow that a payment in NEAR opened.
+pub(crate) fn opened(context: &Context, target: &AccountId, outcome: &Outcome) -> Result<EscrowId> {
+    let result: PayResult = outcome.json()?;
+    if result.opened { Ok(result.escrow_id) } else { refused(&context.billing(), target, outcome, result.reason) }
+}
+
+async fn near_call(context: &Context, args: &PayArgs) -> Result<Call> {
     let billing = context.billing();
     let registered = context.rpc.view(&billing.storage_balance_of(context.signer.account())).await?.is_some();
     let mut deposit = Amount::sum([args.amount, args.storage, Billing::pay_storage()])?;
@@ -55,9 +80,7 @@ async fn pay_near(context: &Context, args: &PayArgs) -> Result<EscrowId> {
         deposit = deposit.checked_add(context.rpc.view(&billing.storage_balance_bounds()).await?.min)?;
     }
     require_near(context, deposit, &format!("{} for the work at most, the rest for storage and gas", args.amount.display_near())).await?;
-    let outcome = context.rpc.call(&context.signer, &billing.pay(args, deposit)).await?;
-    let result: PayResult = outcome.json()?;
-    if result.opened { Ok(result.escrow_id) } else { refused(&billing, args, &outcome, result.reason) }
+    Ok(billing.pay(args, deposit))
 }
 
 /// Puts down what storage asks for in NEAR, then sends the tokens with the payment's terms.
@@ -82,7 +105,7 @@ async fn pay_tokens(context: &Context, token: &Token, args: &PayArgs) -> Result<
         match event {
             BillingEvent::PaymentHeld { escrow_id, .. } => held = Some(escrow_id),
             BillingEvent::EscrowOpened { escrow_id, .. } => return Ok(escrow_id),
-            BillingEvent::EscrowRefused { reason, .. } => return refused(&billing, args, &outcome, Some(reason)),
+            BillingEvent::EscrowRefused { reason, .. } => return refused(&billing, &args.target, &outcome, Some(reason)),
             _ => {}
         }
     }
@@ -116,7 +139,7 @@ async fn require_near(context: &Context, deposit: Amount, what_for: &str) -> Res
     Ok(())
 }
 
-fn refused(billing: &Billing, args: &PayArgs, outcome: &Outcome, reason: Option<String>) -> Result<EscrowId> {
+fn refused(billing: &Billing, target: &AccountId, outcome: &Outcome, reason: Option<String>) -> Result<EscrowId> {
     let words = outcome.receipt_failures.first().cloned().or(reason).unwrap_or_else(|| "no reason was given".to_owned());
-    bail!("{} refused the payment: {words}. Your money is on your balance in {}; withdraw it or pay again", args.target, billing.0)
+    bail!("{target} refused the payment: {words}. Your money is on your balance in {}; withdraw it or pay again", billing.0)
 }

@@ -10,6 +10,7 @@ use starling_contract_api::{
     hub::Listings,
     rpc::{RpcClient, Signer},
 };
+use starling_tls::Roots;
 use std::{fs, path::PathBuf};
 
 /// A coordinator, a chain and an account.
@@ -24,6 +25,9 @@ pub(crate) struct Profile {
     pub(crate) deployment: Deployment,
     /// The account's NEAR credential file.
     pub(crate) key_file: PathBuf,
+    /// A PEM file of an authority that is trusted besides the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A profile with its clients.
@@ -33,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) profile: Profile,
     pub(crate) rpc: RpcClient,
     pub(crate) signer: Signer,
+    pub(crate) roots: Roots,
 }
 
 impl Profile {
@@ -56,8 +61,9 @@ impl Context {
 
     pub(crate) fn with_profile(home: &Home, profile: Profile) -> Result<Self> {
         let signer = Signer::from_file(&profile.key_file)?;
-        let rpc = RpcClient::new(&profile.rpc_url);
-        Ok(Self { home: home.clone(), profile, rpc, signer })
+        let roots = Roots::open(profile.ca_file.as_deref())?;
+        let rpc = RpcClient::with_http(&profile.rpc_url, roots.http());
+        Ok(Self { home: home.clone(), profile, rpc, signer, roots })
     }
 
     /// Refuses to go on when the RPC serves another chain than the profile names.

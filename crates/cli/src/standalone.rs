@@ -5,12 +5,15 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 use starling_contract_api::rpc::Signer;
-use starling_localnet::{Localnet, RpcOptions, serve};
+use starling_localnet::{Localnet, RpcOptions, serve, serve_on};
 use starling_primitives::{AccountId, Amount};
+use starling_tls::TlsListener;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
 };
+use tokio::net::TcpListener;
 
 #[derive(Args, Debug)]
 pub(crate) struct ChainArgs {
@@ -26,6 +29,15 @@ pub(crate) struct ChainArgs {
     /// Port; 0 takes a free one.
     #[arg(long, default_value_t = 3030)]
     port: u16,
+    /// Also serve others than this machine here, by TLS.
+    #[arg(long, requires_all = ["tls_certificate", "tls_key"])]
+    tls_listen: Option<SocketAddr>,
+    /// A PEM file with the certificate for it.
+    #[arg(long, requires = "tls_listen")]
+    tls_certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    #[arg(long, requires = "tls_listen")]
+    tls_key: Option<PathBuf>,
 }
 
 pub(crate) async fn serve_chain(home: &Home, args: &ChainArgs, out: Output) -> Result<()> {
@@ -43,7 +55,16 @@ pub(crate) async fn serve_chain(home: &Home, args: &ChainArgs, out: Output) -> R
         .account(args.account.as_str().parse()?, key, balance)
         .build()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let server = serve(localnet, address, RpcOptions::default()).await.map_err(|error| crate::up::port_error("chain", address, error))?;
+    crate::up::keep_time(&localnet);
+    let server =
+        serve(localnet.clone(), address, RpcOptions::default()).await.map_err(|error| crate::up::port_error("chain", address, error))?;
+    let _for_others = match (args.tls_listen, &args.tls_certificate, &args.tls_key) {
+        (Some(address), Some(certificate), Some(key)) => {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))?;
+            Some(serve_on(localnet, TlsListener::new(listener, certificate, key)?, RpcOptions::default())?)
+        }
+        _ => None,
+    };
     out.say(
         "ready",
         &json!({"rpc": server.url(), "chain_id": args.chain_id, "key_file": key_file}),

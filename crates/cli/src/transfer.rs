@@ -26,7 +26,7 @@ const CHUNK_TIME: Duration = Duration::from_secs(150);
 
 /// `starling upload`.
 pub(crate) async fn upload(context: &Context, file: &Path, out: Output) -> Result<()> {
-    let api = Api::new(&context.profile.coordinator, &context.signer)?;
+    let api = Api::of(context)?;
     let mut source = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let manifest = Manifest::read(&mut source).with_context(|| format!("{} cannot be read", file.display()))?;
     let sent = send(&api, &manifest, &mut source).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn download(context: &Context, hash: Hash32, file: &Path, out: 
         .truncate(false)
         .open(&part)
         .with_context(|| format!("{} cannot be written", part.display()))?;
-    let bytes = fetch(&Api::new(&context.profile.coordinator, &context.signer)?, hash, &mut target).await?;
+    let bytes = fetch(&Api::of(context)?, hash, &mut target).await?;
     target.set_len(bytes)?;
     fs::rename(&part, file).with_context(|| format!("{} cannot be written", file.display()))?;
     out.say("downloaded", &json!({ "hash": hash, "bytes": bytes }), &format!("{} ({bytes} bytes)", file.display()));

@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 use starling_primitives::Hash32;
 
-pub use starling_scripts::{Exit, ExitReason, MAX_REPORT_BYTES, Metric, OutputFile, Report, Script};
+pub use starling_scripts::{Exit, ExitReason, MAX_REPORT_BYTES, Metric, OutputFile, Report, Resources, Script};
 
 /// The most new tokens of one generation.
 pub const MAX_NEW_TOKENS: u32 = 100_000;
+/// The most texts of one classification.
+pub const MAX_TEXTS: usize = 100;
+/// The most bytes of all of them.
+pub const MAX_TEXT_BYTES: usize = 32 * 1024;
 
 /// A metered job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +18,8 @@ pub const MAX_NEW_TOKENS: u32 = 100_000;
 pub enum JobSpec {
     /// Continues a prompt with a model.
     Generate(Generate),
+    /// Sorts texts into a model's classes; the lease's output is a [`Classified`] in JSON.
+    Classify(Classify),
     /// Runs a declarative research tool on a model.
     Tool {
         /// Artifact hash of a [`ToolSpec`] in JSON; the tenant must hold its licence.
@@ -41,6 +47,33 @@ pub struct Generate {
     pub top_k: u32,
     /// Makes it repeatable.
     pub seed: u64,
+}
+
+/// What to sort.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classify {
+    /// Artifact hash of a classifying model's `model.safetensors` (its metadata holds recipe, classes and tokenizer).
+    pub model: Hash32,
+    /// 1 to [`MAX_TEXTS`] texts, none empty, of [`MAX_TEXT_BYTES`] together at most.
+    pub texts: Vec<String>,
+}
+
+impl Classify {
+    /// Whether number and length of the texts are within the limits.
+    pub fn is_within_limits(&self) -> bool {
+        let bytes: usize = self.texts.iter().map(String::len).sum();
+        (1..=MAX_TEXTS).contains(&self.texts.len()) && bytes <= MAX_TEXT_BYTES && !self.texts.iter().any(String::is_empty)
+    }
+}
+
+/// What a classification gave, as the lease's output in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Classified {
+    /// The model's classes.
+    pub classes: Vec<String>,
+    /// For each text, in order, the probability of each class, in their order.
+    pub probabilities: Vec<Vec<f64>>,
 }
 
 /// A research tool: prompts and an evaluation, never code.

@@ -14,7 +14,7 @@ pub struct LeaseView {
     pub earned: Amount,
     /// What the node does, once its description was uploaded.
     pub job: Option<JobSpec>,
-    /// Output so far, cut at 64 KiB; the whole is the artifact that the last statement names, or its report's log.
+    /// Output so far, cut at 64 KiB (of a script the last of them); the whole is the artifact that the last statement names, or its report's log.
     pub output: String,
     /// A script's figures so far, thinned evenly where there are many; all of them are an artifact that the report names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -22,6 +22,9 @@ pub struct LeaseView {
     /// What a script's last statement names: log, files, and how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<Report>>,
+    /// What the node did last before the script runs, in one line; none of it is paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
     /// The last sign of life of the node.
     pub heard_at: Option<TimestampMs>,
     /// Why the node could not do it, if so.

@@ -42,8 +42,14 @@ pub struct HistoryEntry {
     /// What it did to the account's free balances: a line for each asset that moved.
     #[serde(default)]
     pub changes: Vec<BalanceChange>,
+    /// What a payment took from the account's wallet, where it did not come from the balances. Nothing of what was read before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_wallet: Vec<BalanceChange>,
     /// The escrow, if one is concerned.
     pub escrow_id: Option<EscrowId>,
+    /// Who pays that escrow, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<AccountId>,
     /// What it was for, in a few words, such as `run 3`.
     pub purpose: Option<String>,
     /// Hash of the transaction.

@@ -115,6 +115,8 @@ pub enum ToNode {
         record: Hash32,
         /// Artifact of the outer state before the round.
         state: Hash32,
+        /// Artifact of the state one round earlier, to which the run goes back where its loss has risen out of line.
+        earlier: Option<Hash32>,
         /// The accepted updates.
         updates: Vec<PlacedUpdate>,
         /// What to sign if all is right; `state_root` is what the coordinator computed, for comparing.
@@ -196,6 +198,9 @@ pub enum FromNode {
         /// Whether it takes scripts: its owner allows them, and its sandbox opens.
         #[serde(default)]
         scripts: bool,
+        /// What its machine cannot give, by name, where its owner allows scripts and it takes none.
+        #[serde(default)]
+        lacks: Vec<String>,
     },
     /// Still here.
     Alive,
@@ -402,6 +407,9 @@ pub struct NodeView {
     /// Whether it takes scripts now.
     #[serde(default)]
     pub scripts: bool,
+    /// What its machine cannot give, by name, where its owner allows scripts and it takes none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
 }
 
 /// An offer of a connected node.

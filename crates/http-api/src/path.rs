@@ -36,7 +36,7 @@ pub const RUNS: &str = "/api/v1/runs";
 pub const RUN: &str = "/api/v1/runs/{run_id}";
 /// `GET`: server-sent events, each a [`crate::run::RunEvent`] in JSON; `Last-Event-ID` resumes.
 pub const RUN_EVENTS: &str = "/api/v1/runs/{run_id}/events";
-/// `GET`: all [`crate::run::MetricPoint`]s.
+/// `GET`: [`crate::run::Curves`], all of them or those `?after=` a place.
 pub const RUN_METRICS: &str = "/api/v1/runs/{run_id}/metrics";
 /// `GET`: [`crate::run::RoundView`]s.
 pub const RUN_ROUNDS: &str = "/api/v1/runs/{run_id}/rounds";

@@ -148,6 +148,9 @@ pub enum MetricPoint {
         step: u64,
         /// Nats a token.
         loss: f64,
+        /// The learning rate that the node made the step with; nothing where it was recorded before nodes' rates were.
+        #[serde(default)]
+        learning_rate: Option<f64>,
         /// When.
         at: TimestampMs,
     },
@@ -164,6 +167,15 @@ pub enum MetricPoint {
     },
 }
 
+/// What is new on a run's curves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curves {
+    /// In the order in which they came; of many the last 50,000.
+    pub points: Vec<MetricPoint>,
+    /// Asked with `?after=` this, the next answer holds only what came since.
+    pub last: u64,
+}
+
 /// A round that counted, or the one under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoundView {
@@ -177,6 +189,9 @@ pub struct RoundView {
     pub updates: Vec<Option<Hash32>>,
     /// What each place's update was refused for, where it was.
     pub refused: Vec<Option<String>>,
+    /// Whether it took back the step of the round before it, which had raised the loss out of line.
+    #[serde(default)]
+    pub rolled_back: bool,
     /// Bytes of updates in this round.
     pub bytes: u64,
     /// Hash of the transaction that made it count.

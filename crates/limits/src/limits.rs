@@ -14,6 +14,8 @@ pub enum JobKind {
     Train,
     /// Continuing a text with a model.
     Generate,
+    /// Sorting texts into a model's classes.
+    Classify,
     /// A research tool: prompts and an evaluation, no code.
     Tool,
     /// A tenant's own program in the sandbox.
@@ -22,13 +24,14 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Train, Self::Generate, Self::Tool, Self::Script];
+    pub const ALL: [Self; 5] = [Self::Train, Self::Generate, Self::Classify, Self::Tool, Self::Script];
 
     /// As it stands in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Generate => "generate",
+            Self::Classify => "classify",
             Self::Tool => "tool",
             Self::Script => "script",
         }

@@ -75,5 +75,5 @@ pub use chain::{Block, Clock};
 pub use error::{LocalnetError, StateError, StoreError};
 pub use faucet::Faucet;
 pub use node::Localnet;
-pub use rpc::{RpcOptions, RpcServer, serve};
+pub use rpc::{RpcOptions, RpcServer, serve, serve_on};
 pub use view::{ContractRecords, TransactionStatus};

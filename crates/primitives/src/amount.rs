@@ -123,20 +123,21 @@ impl Amount {
         if ten_thousandths == 0 && self.0 > 0 {
             return "less than 0.0001 NEAR".to_owned();
         }
-        format!("{}.{:04} NEAR", group(ten_thousandths / 10_000), ten_thousandths % 10_000)
+        format!("{}.{:04} NEAR", grouped(ten_thousandths / 10_000), ten_thousandths % 10_000)
     }
 
     /// NEAR with every decimal that is not zero.
     pub fn exact_near(self) -> String {
         let decimals = format!("{:024}", self.0 % YOCTO_PER_NEAR);
         let decimals = decimals.trim_end_matches('0');
-        let whole = group(self.0 / YOCTO_PER_NEAR);
+        let whole = grouped(self.0 / YOCTO_PER_NEAR);
         if decimals.is_empty() { format!("{whole} NEAR") } else { format!("{whole}.{decimals} NEAR") }
     }
 }
 
-fn group(number: u128) -> String {
-    let digits = number.to_string();
+/// A whole number with a comma before every three digits.
+pub fn grouped(number: impl Into<u128>) -> String {
+    let digits = number.into().to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

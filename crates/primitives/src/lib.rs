@@ -12,7 +12,7 @@ mod text;
 mod time;
 
 pub use account::{AccountId, AccountIdError};
-pub use amount::{Amount, AmountError, Asset, AssetError, YOCTO_PER_NEAR};
+pub use amount::{Amount, AmountError, Asset, AssetError, YOCTO_PER_NEAR, grouped};
 pub use bytes::{BytesError, Hash32, PublicKey, Signature};
 pub use fraction::{BasisPoints, BasisPointsError};
 pub use ids::{EscrowId, LeaseId, NodeId, OfferId, RunId};

@@ -27,6 +27,9 @@ pub enum ApplyError {
     /// An update cannot be part of the mean.
     #[error("the mean refuses an update: {0}")]
     Aggregate(#[from] AggregateError),
+    /// The run goes back to a state that was not given.
+    #[error("the run goes back to the state {0}, which is not at hand")]
+    EarlierMissing(Hash32),
     /// The outer step failed.
     #[error("the outer step failed: {0}")]
     State(#[from] StateError),
@@ -35,27 +38,42 @@ pub enum ApplyError {
 /// Applies a record to the state before it and returns the new state root. On an error the state is as it was.
 ///
 /// It does what the record says and judges nothing: [`RoundRecord::check`] comes first. Updates that are not accepted
-/// are ignored. Same state, record and bytes give the same root everywhere.
-pub fn apply_round(state: &mut OuterState, record: &RoundRecord, updates: &Updates) -> Result<Hash32, ApplyError> {
-    let mean = mean_of(state, state.layout(), record, updates)?;
-    state.step(mean.as_deref(), record.inner_steps)?;
-    Ok(state.root())
+/// are ignored. Where the record's probe says that the step before was harm ([`OuterState::is_astray`]) the run goes back to
+/// `earlier`, the state of the root [`OuterState::before`], which is asked for only then: the round's work began at harmful
+/// weights and moves nothing. Same states, record and bytes give the same root everywhere.
+pub fn apply_round(
+    state: &mut OuterState,
+    earlier: Option<&OuterState>,
+    record: &RoundRecord,
+    updates: &Updates,
+) -> Result<Hash32, ApplyError> {
+    advance(state, earlier, record, |state| {
+        let mean = mean_of(state.layout(), record, updates)?;
+        Ok(state.step(mean.as_deref(), record.inner_steps)?)
+    })
 }
 
 /// [`apply_round`] where the round's updates are of one fragment ([`Fragments::of_round`]).
 pub fn apply_fragment(
     state: &mut OuterState,
+    earlier: Option<&OuterState>,
     fragments: &Fragments,
     record: &RoundRecord,
     updates: &Updates,
 ) -> Result<Hash32, ApplyError> {
-    let fragment = fragments.of_round(record.round);
-    let mean = mean_of(state, fragments.layout(fragment), record, updates)?;
-    state.step_fragment(fragments, fragment, mean.as_deref(), record.inner_steps)?;
-    Ok(state.root())
+    advance(state, earlier, record, |state| {
+        let fragment = fragments.of_round(record.round);
+        let mean = mean_of(fragments.layout(fragment), record, updates)?;
+        Ok(state.step_fragment(fragments, fragment, mean.as_deref(), record.inner_steps)?)
+    })
 }
 
-fn mean_of(state: &OuterState, layout: &Layout, record: &RoundRecord, updates: &Updates) -> Result<Option<Vec<f32>>, ApplyError> {
+fn advance(
+    state: &mut OuterState,
+    earlier: Option<&OuterState>,
+    record: &RoundRecord,
+    step: impl FnOnce(&mut OuterState) -> Result<(), ApplyError>,
+) -> Result<Hash32, ApplyError> {
     for (what, holds) in [
         ("round", state.round() == record.round),
         ("inner step", state.next_inner_step() == record.first_inner_step),
@@ -65,6 +83,18 @@ fn mean_of(state: &OuterState, layout: &Layout, record: &RoundRecord, updates: &
             return Err(ApplyError::WrongState(what));
         }
     }
+    if state.is_astray(record.probe) {
+        let at_hand = earlier.filter(|earlier| earlier.root() == state.before());
+        state.roll_back(at_hand.ok_or(ApplyError::EarlierMissing(state.before()))?, record.inner_steps)?;
+        state.remember(record.previous_state_root, None);
+    } else {
+        step(state)?;
+        state.remember(record.previous_state_root, record.probe);
+    }
+    Ok(state.root())
+}
+
+fn mean_of(layout: &Layout, record: &RoundRecord, updates: &Updates) -> Result<Option<Vec<f32>>, ApplyError> {
     let mut mean = Aggregator::new(layout);
     for entry in &record.entries {
         let Outcome::Accepted { update_hash, clip_factor_256, .. } = &entry.outcome else {

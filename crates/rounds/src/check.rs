@@ -8,7 +8,7 @@ use crate::apply::Updates;
 use crate::assignment::Plan;
 use crate::codec::is_copy;
 use crate::draw::scorer_order;
-use crate::gate::{Cohort, Verdict, gate};
+use crate::gate::{Cohort, Nats, Verdict, gate};
 use crate::hash::Hash32;
 use crate::record::{Entry, Outcome, Refusal, RoundRecord, genesis_digest};
 use crate::state::OuterState;
@@ -43,6 +43,9 @@ pub enum RecordError {
     /// The scorer is not the one that the draw names.
     #[error("the scorer was not drawn so")]
     WrongScorer,
+    /// A probe that is no loss, or none although updates were scored.
+    #[error("the loss on unseen windows before the round is missing or no loss")]
+    WrongProbe,
     /// Tokens that are not those of whole steps, or of more than the plan's.
     #[error("participant {0} is credited with tokens that no plan of this run assigns")]
     WrongTokens(u16),
@@ -93,6 +96,7 @@ impl RoundRecord {
         self.check_header(previous, plan)?;
         self.check_entries(plan)?;
         self.check_scorer()?;
+        self.check_probe()?;
         self.check_verdicts(plan)?;
         self.check_updates(updates)
     }
@@ -141,6 +145,12 @@ impl RoundRecord {
         // Nobody committed: nobody scores.
         let right = drawn.unwrap_or(committed.is_empty());
         if right { Ok(()) } else { Err(RecordError::WrongScorer) }
+    }
+
+    fn check_probe(&self) -> Result<(), RecordError> {
+        let scored = self.entries.iter().any(|entry| entry.score().is_some());
+        let is_right = self.probe.map_or(!scored, |probe| probe.0.unsigned_abs() <= Nats::MOST.0.unsigned_abs());
+        if is_right { Ok(()) } else { Err(RecordError::WrongProbe) }
     }
 
     fn check_verdicts(&self, plan: Plan) -> Result<(), RecordError> {

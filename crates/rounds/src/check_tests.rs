@@ -64,6 +64,7 @@ fn round() -> Round {
         inner_steps: 10,
         roster_size: 5,
         scorer: None,
+        probe: Some(Nats(2_000_000)),
         entries,
     };
     draw(&mut record);
@@ -94,12 +95,19 @@ fn record__should_pass_and_apply_with_known_digest_and_root() {
     let Round { previous, plan, mut state, record, updates } = round();
     record.check(&previous, plan, &updates).unwrap();
     assert_eq!(record.tokens_by_place(), [640, 640, 0, 640, 0]);
-    assert_eq!(record.digest().to_string(), "aa1cb2e2eb5d3930c2f064b2cc30aa72735b81e54fc3ea336664e2589ee5553d");
-    let root = apply_round(&mut state, &record, &updates).unwrap();
-    assert_eq!(root.to_string(), "e21be2852087cff8052433bb738e750c26711a87bd531ca77eafd60c938caee5");
+    assert_eq!(record.digest().to_string(), "9f2f635a9e893db8e26382fe03fda0c3426776d03cb36a85ff48754ce2c424e4");
+    let root = apply_round(&mut state, None, &record, &updates).unwrap();
+    assert_eq!(root.to_string(), "a2dda3556577d58cbdc95b49b4f9356eb3db4eac89c9dbbcd59b80659dcd9c4b");
     assert_eq!((root, state.round(), state.next_inner_step()), (state.root(), 1, 10));
     let next = Previous::after(&record, root, 5);
     assert_eq!((next.round, next.digest, next.state_root), (1, record.digest(), root));
+}
+
+#[test]
+fn probe__should_be_there_and_a_loss_where_work_was_scored() {
+    for probe in [None, Some(Nats(Nats::MOST.0 + 1)), Some(Nats(i64::MIN))] {
+        assert_eq!(refused_after(|round| round.record.probe = probe), RecordError::WrongProbe);
+    }
 }
 
 #[test]
@@ -310,18 +318,18 @@ fn apply__should_refuse_another_state_and_missing_updates_and_change_nothing() {
     let Round { state, record, updates, .. } = round();
     let mut wrong_state = state.clone();
     wrong_state.step(None, 10).unwrap();
-    assert_eq!(apply_round(&mut wrong_state, &record, &updates), Err(ApplyError::WrongState("round")));
+    assert_eq!(apply_round(&mut wrong_state, None, &record, &updates), Err(ApplyError::WrongState("round")));
     let mut wrong_root = record.clone();
     wrong_root.previous_state_root.0[0] ^= 1;
     let mut same = state.clone();
-    assert_eq!(apply_round(&mut same, &wrong_root, &updates), Err(ApplyError::WrongState("root")));
+    assert_eq!(apply_round(&mut same, None, &wrong_root, &updates), Err(ApplyError::WrongState("root")));
     let mut missing = updates.clone();
     missing.remove(&3);
-    assert_eq!(apply_round(&mut same, &record, &missing), Err(ApplyError::UpdateMissing(3)));
+    assert_eq!(apply_round(&mut same, None, &record, &missing), Err(ApplyError::UpdateMissing(3)));
     let mut swapped = updates;
     let first = swapped[&0].clone();
     swapped.insert(3, first);
-    assert_eq!(apply_round(&mut same, &record, &swapped), Err(ApplyError::UpdateMissing(3)));
+    assert_eq!(apply_round(&mut same, None, &record, &swapped), Err(ApplyError::UpdateMissing(3)));
     assert_eq!(same, state);
 }
 
@@ -332,7 +340,7 @@ fn round_without_work__should_move_the_clock_alone() {
     record.scorer = None;
     record.check(&previous, plan, &Updates::new()).unwrap();
     let mut after = state.clone();
-    let root = apply_round(&mut after, &record, &Updates::new()).unwrap();
+    let root = apply_round(&mut after, None, &record, &Updates::new()).unwrap();
     assert_ne!(root, previous.state_root);
     assert_eq!((after.weights(), after.round()), (state.weights(), 1));
 }

@@ -34,7 +34,7 @@ const MIN_GAP_DEVIATIONS: i64 = 2;
 const GAP_SHARE_DIVISOR: i64 = 2;
 /// Raising the loss on unseen data by more than 0.05 nats and half of what others gain is a spike, not bad luck: on a
 /// few hundred tokens at an unsteady learning rate honest work raised it by 0.017.
-const SPIKE: i64 = 52_429;
+pub(crate) const SPIKE: i64 = 52_429;
 
 /// A loss or a difference of losses in 2^-20 nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ const SPIKE: i64 = 52_429;
 pub struct Nats(pub i64);
 
 impl Nats {
+    /// A million nats: more is no loss.
+    pub const MOST: Self = Self(1_000_000 << 20);
+
     /// Rounds to the nearest unit; `None` for what is not finite or beyond a million nats.
     pub fn from_loss(loss: f64) -> Option<Self> {
         if !loss.is_finite() || loss.abs() > MAX_NATS {
@@ -50,6 +53,11 @@ impl Nats {
         #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^40")]
         let units = (loss * UNITS_PER_NAT).round_ties_even() as i64;
         Some(Self(units))
+    }
+
+    /// [`Self::from_loss`], where a loss of more than a million nats or of no number is the highest that there is.
+    pub fn or_most(loss: f64) -> Self {
+        Self::from_loss(loss).unwrap_or(Self::MOST)
     }
 
     /// In nats, for people to read.

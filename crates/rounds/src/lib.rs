@@ -16,6 +16,7 @@
 //!    that is deterministic.
 //! 5. [`apply_round`] takes the token-weighted mean ([`Aggregator`]) and makes the outer step on the [`OuterState`]; its
 //!    result is the state root that every node signs. [`apply_fragment`] does it for one of [`Fragments`] that take turns.
+//!    A step that turns out to be harm ([`OuterState::is_astray`]) is taken back in the round after it.
 
 mod aggregate;
 mod apply;
@@ -23,6 +24,7 @@ mod assignment;
 mod check;
 mod codec;
 mod draw;
+mod drift;
 mod fragments;
 mod gate;
 mod hash;

@@ -8,7 +8,7 @@ use crate::assignment::Plan;
 use crate::check::Previous;
 use crate::codec::{Codec, CodecError, Update, is_copy};
 use crate::draw::scorer_order;
-use crate::gate::{Cohort, Score, Verdict, gate};
+use crate::gate::{Cohort, Nats, Score, Verdict, gate};
 use crate::hash::Hash32;
 use crate::layout::Layout;
 use crate::record::{Entry, Outcome, Refusal, RoundRecord, ScorerDraw};
@@ -73,8 +73,14 @@ pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)])
 ///
 /// `candidates` come in the order in which they committed: of two that share their update the later is the copy. Each
 /// participant appears once. Accepted work counts for the tokens assigned. `seed` and `skipped` are those
-/// of [`ScorerDraw`].
-pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, candidates: &[Candidate<'_>]) -> RoundRecord {
+/// of [`ScorerDraw`], `probe` is [`RoundRecord::probe`].
+pub fn propose(
+    previous: &Previous,
+    plan: Plan,
+    (seed, skipped): (Hash32, u16),
+    probe: Option<Nats>,
+    candidates: &[Candidate<'_>],
+) -> RoundRecord {
     let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| is_copy(one, update)));
@@ -113,6 +119,7 @@ pub fn propose(previous: &Previous, plan: Plan, seed: Hash32, skipped: u16, cand
         inner_steps: plan.inner_steps_per_round(),
         roster_size: previous.roster_size,
         scorer: None,
+        probe,
         entries: entries.collect(),
     };
     let commitments = record.commitments();
@@ -175,7 +182,6 @@ mod tests {
     use super::*;
     use crate::apply::apply_round;
     use crate::codec::{decode, encode};
-    use crate::gate::Nats;
     use crate::layout::TensorShape;
     use crate::outer::OuterConfig;
     use crate::state::OuterState;
@@ -228,7 +234,7 @@ mod tests {
                 work: Work::Unusable((&CodecError::WrongHeader).into()),
             },
         ];
-        let record = propose(&previous, Plan::new(5, 2, 8).unwrap(), Hash32([1; 32]), 0, &candidates);
+        let record = propose(&previous, Plan::new(5, 2, 8).unwrap(), (Hash32([1; 32]), 0), Some(Nats(1)), &candidates);
         let expected = [
             (0, None),
             (1, Some(Refusal::NotFinite)),
@@ -291,7 +297,7 @@ mod tests {
                     Candidate { participant: *participant, assigned_tokens, commitment: (fate != 2).then(|| update.hash()), work }
                 })
                 .collect();
-            let record = propose(&previous, plan, Hash32([3; 32]), skipped, &candidates);
+            let record = propose(&previous, plan, (Hash32([3; 32]), skipped), Some(Nats(1)), &candidates);
             let accepted: Updates = record.accepted().map(|who| (who, updates[usize::from(who)].clone())).collect();
             let committed = record.commitments().len();
             if committed > 0 && committed <= usize::from(skipped) {
@@ -299,7 +305,7 @@ mod tests {
                 prop_assert!(record.check(&previous, plan, &accepted).is_err());
             } else {
                 prop_assert_eq!(record.check(&previous, plan, &accepted), Ok(()));
-                prop_assert_eq!(apply_round(&mut state, &record, &accepted).unwrap(), state.root());
+                prop_assert_eq!(apply_round(&mut state, None, &record, &accepted).unwrap(), state.root());
             }
         }
     }

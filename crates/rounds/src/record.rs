@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use starling_primitives::RunId;
 
-use crate::gate::Score;
+use crate::gate::{Nats, Score};
 use crate::hash::{Hash32, tagged};
 
-const RECORD_DOMAIN: &str = "starling/round-record/2";
+const RECORD_DOMAIN: &str = "starling/round-record/3";
 const GENESIS_DOMAIN: &str = "starling/run-genesis/1";
 
 /// What the coordinator proposes for a round and its nodes check, apply and sign by digest.
@@ -33,6 +33,9 @@ pub struct RoundRecord {
     pub roster_size: u16,
     /// Who scored; `None` if nobody committed.
     pub scorer: Option<ScorerDraw>,
+    /// Loss of the state before the round on the round's unseen windows, the lower where two judges measured it: one of them alone cannot send the
+    /// run back. `None` if nobody scored.
+    pub probe: Option<Nats>,
     /// In rising order of participant, at most one each. Who is missing neither committed nor delivered.
     pub entries: Vec<Entry>,
 }

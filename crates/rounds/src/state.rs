@@ -1,17 +1,19 @@
-//! The outer state: weights, momentum and round clock. Its bytes are a round's checkpoint, its root is what nodes sign.
+//! The outer state: weights, momentum, round clock and the last losses. Its bytes are a round's checkpoint, its root is what nodes sign.
 
 use thiserror::Error;
 
+use crate::drift::{PROBES, is_astray};
 use crate::fragments::Fragments;
+use crate::gate::Nats;
 use crate::hash::Hash32;
 use crate::layout::{Layout, LayoutError};
 use crate::merkle::MerkleHasher;
 use crate::outer::{OuterConfig, OuterConfigError};
 
 const MAGIC: [u8; 4] = *b"SOS\0";
-const VERSION: u16 = 1;
-/// Magic, version, round, next inner step, momentum, learning rate, length of the layout.
-const HEADER_BYTES: usize = 4 + 2 + 4 + 8 + 4 + 4 + 4;
+const VERSION: u16 = 2;
+/// Magic, version, round, next inner step, momentum, learning rate, root before, number of probes, length of the layout.
+const HEADER_BYTES: usize = 4 + 2 + 4 + 8 + 4 + 4 + 32 + 1 + 4;
 /// Greatest length of a layout's bytes: 16,384 tensors with long names and all their dimensions.
 const MAX_LAYOUT_BYTES: usize = 8 << 20;
 /// Values that are turned into bytes at a time.
@@ -26,6 +28,8 @@ pub struct OuterState {
     momentum: Vec<f32>,
     round: u32,
     next_inner_step: u64,
+    before: Hash32,
+    probes: Vec<Nats>,
 }
 
 /// Why bytes or values are no [`OuterState`], or a step cannot be made on it.
@@ -68,7 +72,7 @@ impl OuterState {
     pub fn new(layout: Layout, config: OuterConfig, weights: Vec<f32>) -> Result<Self, StateError> {
         check_values("weights", &weights, layout.parameters())?;
         let momentum = vec![0.0; weights.len()];
-        Ok(Self { layout, config, weights, momentum, round: 0, next_inner_step: 0 })
+        Ok(Self { layout, config, weights, momentum, round: 0, next_inner_step: 0, before: Hash32::default(), probes: Vec::new() })
     }
 
     /// Names and shapes of the tensors.
@@ -101,6 +105,16 @@ impl OuterState {
         self.next_inner_step
     }
 
+    /// Root of the state before the last round, to which the run goes back if that round's step turns out to be harm; zeros at the start.
+    pub fn before(&self) -> Hash32 {
+        self.before
+    }
+
+    /// Whether a loss of this state on unseen windows says that the last outer step was harm: three deviations above those remembered.
+    pub fn is_astray(&self, probe: Option<Nats>) -> bool {
+        probe.is_some_and(|probe| is_astray(&self.probes, probe))
+    }
+
     /// The weights of each tensor with its name and shape, in order.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[u32], &[f32])> {
         self.layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), tensor.shape.as_slice(), &self.weights[range]))
@@ -118,6 +132,25 @@ impl OuterState {
         }
         (self.round, self.next_inner_step) = (round, next);
         Ok(())
+    }
+
+    /// Makes a round without a step: the weights are again those of `earlier`, without momentum, and the losses before are forgotten, so that a run
+    /// goes back at most once in as many rounds as it takes to tell a deviation. On an error nothing has changed.
+    pub(crate) fn roll_back(&mut self, earlier: &Self, inner_steps: u32) -> Result<(), StateError> {
+        check_values("earlier weights", &earlier.weights, self.weights.len())?;
+        self.step(None, inner_steps)?;
+        self.weights.clone_from(&earlier.weights);
+        self.momentum.fill(0.0);
+        self.probes.clear();
+        Ok(())
+    }
+
+    /// Notes what the last round began with: the state's root and its loss on unseen windows.
+    pub(crate) fn remember(&mut self, before: Hash32, probe: Option<Nats>) {
+        self.before = before;
+        self.probes.extend(probe.map(|probe| probe.clamp(Nats(-Nats::MOST.0), Nats::MOST)));
+        let forgotten = self.probes.len().saturating_sub(PROBES);
+        self.probes.drain(..forgotten);
     }
 
     /// [`Self::step`] for one fragment alone: its weights and momentum move by the mean of its updates, all others stay.
@@ -151,10 +184,10 @@ impl OuterState {
 
     /// Length of [`Self::to_bytes`].
     pub fn encoded_len(&self) -> usize {
-        HEADER_BYTES + self.layout.to_bytes().len() + 8 * self.weights.len()
+        HEADER_BYTES + 8 * self.probes.len() + self.layout.to_bytes().len() + 8 * self.weights.len()
     }
 
-    /// The canonical bytes: header, layout, weights, momentum; little-endian. This is the checkpoint of a round.
+    /// The canonical bytes: header with the probes, layout, weights, momentum; little-endian. This is the checkpoint of a round.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_len());
         self.write(|piece| bytes.extend_from_slice(piece));
@@ -169,6 +202,9 @@ impl OuterState {
         sink(&self.next_inner_step.to_le_bytes());
         sink(&self.config.momentum().to_le_bytes());
         sink(&self.config.learning_rate().to_le_bytes());
+        sink(&self.before.0);
+        sink(&[u8::try_from(self.probes.len()).unwrap_or(u8::MAX)]);
+        self.probes.iter().for_each(|probe| sink(&probe.0.to_le_bytes()));
         sink(&u32::try_from(layout.len()).unwrap_or(u32::MAX).to_le_bytes());
         sink(&layout);
         let mut piece = Vec::with_capacity(4 * PIECE);
@@ -189,6 +225,15 @@ impl OuterState {
         let momentum = f32::from_le_bytes(take(&mut rest)?);
         let learning_rate = f32::from_le_bytes(take(&mut rest)?);
         let config = OuterConfig::new(momentum, learning_rate)?;
+        let before = Hash32(take(&mut rest)?);
+        let [count] = take(&mut rest)?;
+        if usize::from(count) > PROBES {
+            return Err(StateError::WrongHeader);
+        }
+        let probes = (0..count).map(|_| Ok(Nats(i64::from_le_bytes(take(&mut rest)?)))).collect::<Result<Vec<_>, StateError>>()?;
+        if probes.iter().any(|probe| probe.0.unsigned_abs() > Nats::MOST.0.unsigned_abs()) {
+            return Err(StateError::WrongHeader);
+        }
         let layout_len = usize::try_from(u32::from_le_bytes(take(&mut rest)?)).unwrap_or(usize::MAX);
         if layout_len > MAX_LAYOUT_BYTES {
             return Err(LayoutError::Malformed("longer than any layout").into());
@@ -203,7 +248,7 @@ impl OuterState {
         let (weights, momentum) = (read_values(weights), read_values(momentum));
         check_values("weights", &weights, parameters)?;
         check_values("momentum", &momentum, parameters)?;
-        Ok(Self { layout, config, weights, momentum, round, next_inner_step })
+        Ok(Self { layout, config, weights, momentum, round, next_inner_step, before, probes })
     }
 }
 

@@ -7,8 +7,8 @@
 
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{
-    Candidate, CodecError, Layout, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal, RoundRecord, Score, TensorShape,
-    Update, Updates, Work, apply_round, artifact_hash, decode, encode, probe_point, propose, pseudo_gradient,
+    ApplyError, Candidate, CodecError, Layout, Nats, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal, RoundRecord,
+    Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash, decode, encode, probe_point, propose, pseudo_gradient,
 };
 
 const RUN: RunId = RunId(1);
@@ -78,7 +78,7 @@ impl Party {
             })
             .collect();
         record.check(&self.previous, plan, &updates).unwrap();
-        let root = apply_round(&mut self.state, &record, &updates).unwrap();
+        let root = apply_round(&mut self.state, None, &record, &updates).unwrap();
         self.previous = Previous::after(&record, root, ROSTER);
         root
     }
@@ -112,7 +112,7 @@ fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time
         });
     }
     let seed = artifact_hash(&party.state.round().to_le_bytes());
-    propose(&party.previous, plan, seed, 0, &candidates)
+    propose(&party.previous, plan, (seed, 0), Some(Nats::or_most(unseen.loss(weights))), &candidates)
 }
 
 #[test]
@@ -177,5 +177,62 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
     let loss_after = common(end.weights());
     println!("loss {loss_before:.4} -> {loss_after:.4}, root {}", end.root());
     assert!(loss_after < loss_before / 8.0, "{loss_before} -> {loss_after}");
-    assert_eq!(end.root().to_string(), "4bf2f45b1f7c84de521702c502b80cb208e66038079e6797daae46acd0a6e975");
+    assert_eq!(end.root().to_string(), "fbc51f3a41e16f95e734dea53c3f31a5d550e9c8bfb505064841f85944a2a014");
+}
+
+/// A round whose updates all pass, whatever they do: what judges that look away would let through.
+fn waved_through(party: &Party, plan: Plan, loss: f64, updates: &[(u16, Vec<u8>)]) -> (RoundRecord, Updates) {
+    let decoded: Updates = updates.iter().map(|(who, bytes)| (*who, decode(party.state.layout(), bytes).unwrap())).collect();
+    let score = Score::from_losses(2.0, 1.9, 2.0, 1.95);
+    let candidates = decoded.iter().map(|(who, update)| Candidate {
+        participant: *who,
+        assigned_tokens: plan.assigned_tokens(),
+        commitment: Some(update.hash()),
+        work: Work::Scored { update, score },
+    });
+    let candidates: Vec<Candidate<'_>> = candidates.collect();
+    let seed = artifact_hash(&party.state.round().to_le_bytes());
+    let record = propose(&party.previous, plan, (seed, 0), Some(Nats::or_most(loss)), &candidates);
+    let accepted: Vec<u16> = record.accepted().collect();
+    (record, decoded.into_iter().filter(|(who, _)| accepted.contains(who)).collect())
+}
+
+#[test]
+fn run__should_take_a_harmful_step_back_in_the_round_after_it() {
+    let layout = layout();
+    let plan = Plan::new(INNER_STEPS, 2, 16).unwrap();
+    let tasks: Vec<Task> = (0..4).map(|own| Task::new(own, layout.parameters())).collect();
+    let unseen = Task::new(500, layout.parameters());
+    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.0; layout.parameters()]).unwrap();
+    let mut party = Party { previous: Previous::genesis(RUN, &state, ROSTER), state };
+    let mut states = vec![party.state.clone()];
+    for round in 0..8_u32 {
+        let global = party.state.weights();
+        // In round 5 all send the opposite of their work, a hundred times as long, and are let through.
+        let factor = if round == 5 { -100.0 } else { 1.0 };
+        let encoded = |(who, task): (usize, &Task)| {
+            let delta: Vec<f32> = pseudo_gradient(global, &task.train(global)).unwrap().iter().map(|value| factor * value).collect();
+            (u16::try_from(who).unwrap(), encode(&layout, &delta, &mut vec![0.0; delta.len()]).unwrap())
+        };
+        let updates: Vec<(u16, Vec<u8>)> = tasks.iter().enumerate().map(encoded).collect();
+        let (record, decoded) = waved_through(&party, plan, unseen.loss(global), &updates);
+        record.check(&party.previous, plan, &decoded).unwrap();
+        let astray = party.state.is_astray(record.probe);
+        assert_eq!(astray, round == 6, "round {round}: {:?}", record.probe);
+        if astray {
+            let missing = apply_round(&mut party.state.clone(), states.first(), &record, &decoded);
+            assert_eq!(missing, Err(ApplyError::EarlierMissing(party.state.before())), "the first state is not the one before");
+        }
+        let earlier = states.iter().find(|earlier| earlier.root() == party.state.before());
+        let root = apply_round(&mut party.state, earlier, &record, &decoded).unwrap();
+        if astray {
+            assert_eq!(party.state.weights(), states[5].weights());
+            assert!(party.state.momentum().iter().all(|speed| *speed == 0.0));
+            assert_eq!((party.state.round(), party.state.next_inner_step()), (7, u64::from(7 * INNER_STEPS)));
+        }
+        party.previous = Previous::after(&record, root, ROSTER);
+        states.push(party.state.clone());
+    }
+    let losses = [5, 6, 8].map(|round: usize| unseen.loss(states[round].weights()));
+    assert!(losses[1] > 2.0 * losses[0] && losses[2] < losses[0], "{losses:?}");
 }

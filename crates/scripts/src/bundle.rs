@@ -1,6 +1,7 @@
 //! The files of an upload, checked once where they come in: whoever holds a [`Bundle`] may write it below a folder of its own.
 
 use crate::archive::{gzip, tar, zip};
+use starling_archives::Fault;
 use std::collections::BTreeMap;
 
 /// All files of an upload together, unpacked.
@@ -55,6 +56,12 @@ pub enum UploadError {
         /// The system's words.
         reason: String,
     },
+}
+
+impl From<Fault> for UploadError {
+    fn from(Fault { entry, why }: Fault) -> Self {
+        Self::Archive { entry, why }
+    }
 }
 
 /// One file.

@@ -21,6 +21,12 @@ const LEFT_OUT: &[&str] = &[
     ".DS_Store",
 ];
 
+/// The part of a path, relative to the chosen folder, that never belongs to a job: the folder's own `outputs`, histories, caches, environments.
+pub fn left_out(path: &str) -> Option<&str> {
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    ends.map(|end| &path[..end]).find(|part| *part == "outputs" || LEFT_OUT.contains(&part.rsplit('/').next().unwrap_or_default()))
+}
+
 /// Reads a folder, an archive or one file. Gives the bundle and the folders that were left out. A folder's own `outputs` is left out too.
 ///
 /// # Errors
@@ -56,7 +62,7 @@ impl Reader {
                 return Err(UploadError::Path { path: entry.path().display().to_string(), why: "its name is no text" });
             };
             let path = format!("{prefix}{name}");
-            if LEFT_OUT.contains(&name.as_str()) || path == "outputs" {
+            if left_out(&path).is_some() {
                 self.left_out.push(path);
                 continue;
             }
@@ -92,6 +98,20 @@ fn is_executable(_: &fs::Metadata) -> bool {
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn left_out__should_name_the_part_that_never_belongs_to_a_job() {
+        for (path, part) in [
+            ("main.py", None),
+            ("src/outputs/kept.txt", None),
+            ("environment.py", None),
+            ("outputs/old.txt", Some("outputs")),
+            ("src/__pycache__/x.pyc", Some("src/__pycache__")),
+            (".git", Some(".git")),
+        ] {
+            assert_eq!(left_out(path), part, "{path}");
+        }
+    }
 
     #[test]
     fn folder__should_leave_out_what_is_no_part_of_a_job_and_refuse_links() {

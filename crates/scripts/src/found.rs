@@ -1,7 +1,6 @@
 //! What is in an upload: entry points, notebooks, requirements, tables, models, and what looks wrong. Nothing of it is run or loaded.
 
 use crate::{
-    archive::zip,
     bundle::Bundle,
     job_file::{JobFile, JobFileError},
     pickle::{Pickle, scan_pickle},
@@ -184,7 +183,7 @@ fn note_pickles(found: &mut Found, path: &str, bytes: &[u8]) {
         note(path.to_owned(), &pickle);
     } else if bytes.starts_with(b"PK") {
         // PyTorch's files and NumPy's archives are zips.
-        for inner in zip::list(bytes).unwrap_or_default() {
+        for inner in starling_archives::zip::list(bytes).unwrap_or_default() {
             let is_pickle = [".pkl", ".pickle", ".npy"].iter().any(|end| inner.path.ends_with(end));
             if let Some(bytes) = is_pickle.then(|| inner.unpack(MAX_INNER_PICKLE).ok()).flatten()
                 && let Some(pickle) = scan_pickle(array_body(&bytes).unwrap_or(&bytes))

@@ -19,7 +19,7 @@ mod script;
 pub use bundle::{Bundle, Entry, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, UploadError, check_path};
 pub use example::EXAMPLE;
 pub use exit::{Exit, ExitReason, KEPT_LINES};
-pub use folder::read_folder;
+pub use folder::{left_out, read_folder};
 pub use found::{Finding, Found, Proposal, Weight, inspect};
 pub use job_file::{DataFile, JobFile, JobFileError, Resources};
 pub use metric::{LineCutter, MAX_LINE_BYTES, MAX_NAMES, MAX_PER_SECOND, Metric, Metrics, Taken};

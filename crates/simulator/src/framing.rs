@@ -99,7 +99,7 @@ impl Framing {
             "tokens": record.tokens_by_place(),
         });
         let message = json!({
-            "say": "record", "run_id": RUN, "round": ROUND, "record": HASH, "state": HASH,
+            "say": "record", "run_id": RUN, "round": ROUND, "record": HASH, "state": HASH, "earlier": HASH,
             "updates": placed(record.accepted().count()), "statement": statement,
         });
         framed(&message) + self.answer + borsh::to_vec(record).map_or(0, |bytes| bytes.len() as u64)

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use starling_primitives::Hash32;
 use starling_rounds::{
-    Candidate, Judge, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_fragment, artifact_hash, inspect,
-    judges, late_after_ms, paced_steps, propose, scorer_order,
+    Candidate, Judge, Nats, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_fragment, artifact_hash,
+    inspect, judges, late_after_ms, paced_steps, propose, scorer_order,
 };
 
 use crate::{
@@ -45,6 +45,7 @@ enum Stage {
         sizes: BTreeMap<u16, u64>,
         refused: BTreeMap<u16, Refusal>,
         scores: BTreeMap<u16, Option<Score>>,
+        probe: Option<Nats>,
     },
     Signing {
         made: Rc<Made>,
@@ -57,6 +58,8 @@ enum Stage {
 
 pub(crate) struct Hub {
     pub(crate) state: OuterState,
+    /// The state one round earlier, which all keep.
+    pub(crate) earlier: Option<OuterState>,
     previous: Previous,
     began_at: Micros,
     /// Since when nodes train this round: where rounds overlap, since the last one's commitments closed.
@@ -76,6 +79,7 @@ impl Hub {
     pub(crate) fn new(state: OuterState, previous: Previous, nodes: usize) -> Self {
         Self {
             state,
+            earlier: None,
             previous,
             began_at: 0,
             trained_since: 0,
@@ -97,10 +101,16 @@ impl Hub {
         matches!(&self.stage, Stage::Scoring { skipped, .. } if *skipped == asked) && self.state.round() == round
     }
 
-    /// An update to be scored, and the round's seed.
-    pub(crate) fn to_score(&self, place: u16) -> Option<(Update, Hash32)> {
-        let Stage::Scoring { seed, usable, .. } = &self.stage else { return None };
-        Some((usable.get(&place)?.clone(), *seed))
+    /// The seed of the round that is scored.
+    pub(crate) fn seed(&self) -> Option<Hash32> {
+        let Stage::Scoring { seed, .. } = &self.stage else { return None };
+        Some(*seed)
+    }
+
+    /// An update to be scored.
+    pub(crate) fn to_score(&self, place: u16) -> Option<Update> {
+        let Stage::Scoring { usable, .. } = &self.stage else { return None };
+        usable.get(&place).cloned()
     }
 
     fn commitments(&self) -> Vec<(u16, Hash32)> {
@@ -227,12 +237,13 @@ impl World<'_> {
                     revealed.entry(place).or_insert(bytes);
                 }
             }
-            ToHub::Scored { round, scores: answer } if round == current => {
+            ToHub::Scored { round, scores: answer, probe: measured } if round == current => {
                 let asked = self.hub.unanswered().into_iter().find(|judge| judge.place == place);
-                if let Stage::Scoring { scores, .. } = &mut self.hub.stage
+                if let Stage::Scoring { scores, probe, .. } = &mut self.hub.stage
                     && asked.is_some_and(|judge| judge.updates.iter().eq(answer.keys()))
                 {
                     scores.extend(answer);
+                    *probe = probe.map_or(Some(measured), |other| Some(other.min(measured)));
                 }
             }
             ToHub::Signed { round, root } if round == current => {
@@ -334,7 +345,7 @@ impl World<'_> {
             }
         }
         let sizes = revealed.iter().map(|(place, bytes)| (*place, bytes.len() as u64)).collect();
-        self.hub.stage = Stage::Scoring { seed, skipped: 0, usable, sizes, refused, scores: BTreeMap::new() };
+        self.hub.stage = Stage::Scoring { seed, skipped: 0, usable, sizes, refused, scores: BTreeMap::new(), probe: None };
         self.ask_judges();
         self.look()
     }
@@ -356,9 +367,10 @@ impl World<'_> {
             return self.record();
         }
         if unanswered.iter().any(|judge| self.is_gone(judge.place)) {
-            if let Stage::Scoring { skipped, scores, .. } = &mut self.hub.stage {
+            if let Stage::Scoring { skipped, scores, probe, .. } = &mut self.hub.stage {
                 *skipped += 1;
                 scores.clear();
+                *probe = None;
             }
             self.ask_judges();
         }
@@ -367,7 +379,7 @@ impl World<'_> {
 
     /// Proposes the round's record, checks it as all will and applies it.
     fn record(&mut self) -> Result<(), SimulationError> {
-        let Stage::Scoring { seed, skipped, usable, sizes, refused, scores } = std::mem::take(&mut self.hub.stage) else {
+        let Stage::Scoring { seed, skipped, usable, sizes, refused, scores, probe } = std::mem::take(&mut self.hub.stage) else {
             return Ok(());
         };
         let plan = self.work.plan();
@@ -384,11 +396,11 @@ impl World<'_> {
             Candidate { participant: place, assigned_tokens: self.hub.given(place) * plan.tokens_per_step(), commitment, work }
         };
         let candidates: Vec<Candidate<'_>> = order.iter().map(|(_, place)| candidate(*place)).collect();
-        let record = propose(&self.hub.previous, plan, seed, skipped, &candidates);
+        let record = propose(&self.hub.previous, plan, (seed, skipped), probe, &candidates);
         let updates: Updates = record.accepted().filter_map(|place| Some((place, usable.get(&place)?.clone()))).collect();
         record.check(&self.hub.previous, plan, &updates).map_err(|error| SimulationError::Record { round, error })?;
         let mut after = self.hub.state.clone();
-        let root = apply_fragment(&mut after, &self.fragments, &record, &updates)?;
+        let root = apply_fragment(&mut after, self.hub.earlier.as_ref(), &self.fragments, &record, &updates)?;
         let sizes = sizes.into_iter().filter(|(place, _)| updates.contains_key(place)).collect();
         let made = Rc::new(Made { record, updates, sizes, root });
         let (roots, quorum_at, posted) = (BTreeMap::new(), None, false);
@@ -436,7 +448,7 @@ impl World<'_> {
         if let Stage::Signing { made, after, .. } = std::mem::take(&mut self.hub.stage) {
             self.note_row(&made, &after)?;
             self.hub.previous = Previous::after(&made.record, made.root, made.record.roster_size);
-            self.hub.state = *after;
+            self.hub.earlier = Some(std::mem::replace(&mut self.hub.state, *after));
         }
         if self.hub.state.round() < self.scenario.rounds { self.begin_round() } else { Ok(()) }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use starling_primitives::Hash32;
 use starling_rounds::{
-    Layout, OuterConfig, OuterState, Plan, Score, TensorShape, UNSEEN_SLOT, own_probe_windows, recipe::Recipe, unseen_probe_steps,
+    Layout, Nats, OuterConfig, OuterState, Plan, Score, TensorShape, UNSEEN_SLOT, own_probe_windows, recipe::Recipe, unseen_probe_steps,
 };
 use starling_training::{Batch, Device, Model, Parameters, Split, Text, Trainer, TrainingError, flatten, unflatten};
 
@@ -103,6 +103,15 @@ impl Learning {
 
     fn trainer(&mut self, who: usize) -> Result<&mut Trainer, TrainingError> {
         self.trainers[who].as_mut().ok_or_else(|| TrainingError::BadRequest(format!("participant {who} has not started")))
+    }
+
+    fn probe_windows(&self) -> usize {
+        usize::try_from(self.plan.probe_windows()).unwrap_or(1)
+    }
+
+    fn unseen_batch(&self, seed: &Hash32) -> Result<Batch, TrainingError> {
+        let windows = unseen_probe_steps(seed, self.probe_windows()).into_iter().map(|step| window_of(&self.unseen, step, 0));
+        Batch::joined(&windows.collect::<Result<Vec<_>, _>>()?)
     }
 
     /// The trainer of a participant that has started.
@@ -211,16 +220,19 @@ impl Work for Learning {
         if !after.iter().all(|weight| weight.is_finite()) {
             return Ok(None);
         }
-        let count = usize::try_from(self.plan.probe_windows()).unwrap_or(1);
+        let count = self.probe_windows();
         let (before, after) = (self.parameters(before)?, self.parameters(after)?);
         let reader = &self.readers[usize::from(whose)];
         let own = own_probe_windows(seed, whose, steps, self.plan.windows_per_step(), count);
         let own = own.into_iter().map(|(step, window)| window_of(reader, step, window)).collect::<Result<Vec<_>, _>>()?;
-        let unseen = unseen_probe_steps(seed, count).into_iter();
-        let unseen = unseen.map(|step| window_of(&self.unseen, step, 0)).collect::<Result<Vec<_>, _>>()?;
-        let (own, unseen) = (Batch::joined(&own)?, Batch::joined(&unseen)?);
+        let (own, unseen) = (Batch::joined(&own)?, self.unseen_batch(seed)?);
         let mut loss = |at, batch| self.held_out.probe_loss(at, batch);
         Ok(Score::from_losses(loss(&before, &own)?, loss(&after, &own)?, loss(&before, &unseen)?, loss(&after, &unseen)?))
+    }
+
+    fn probe(&mut self, at: &[f32], seed: &Hash32) -> Result<Nats, TrainingError> {
+        let (at, unseen) = (self.parameters(at)?, self.unseen_batch(seed)?);
+        Ok(Nats::or_most(self.held_out.probe_loss(&at, &unseen)?))
     }
 
     fn held_out_loss(&mut self, weights: &[f32]) -> Result<f64, TrainingError> {

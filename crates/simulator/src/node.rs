@@ -291,14 +291,16 @@ impl World<'_> {
         let before = self.nodes[node].state.weights().to_vec();
         let first = self.nodes[node].state.next_inner_step();
         let mut scores = std::collections::BTreeMap::new();
+        let Some(seed) = self.hub.seed() else { return Ok(()) };
+        let probe = self.work.probe(&before, &seed)?;
         for place in updates {
-            let Some((update, seed)) = self.hub.to_score(place) else { continue };
+            let Some(update) = self.hub.to_score(place) else { continue };
             let after = self.probed(&before, fragment, &update)?;
             let steps = first..first + u64::from(self.hub.given(place));
             scores.insert(place, self.work.score(&before, &after, place, steps, &seed)?);
         }
         let bytes = self.framing.scored(scores.len());
-        self.say(node, 0, bytes, ToHub::Scored { round, scores });
+        self.say(node, 0, bytes, ToHub::Scored { round, scores, probe });
         Ok(())
     }
 
@@ -318,7 +320,7 @@ impl World<'_> {
             return Ok(());
         }
         made.record.check(&this.previous, self.work.plan(), &made.updates).map_err(|error| SimulationError::Record { round, error })?;
-        let root = apply_fragment(&mut this.state, &self.fragments, &made.record, &made.updates)?;
+        let root = apply_fragment(&mut this.state, self.hub.earlier.as_ref(), &self.fragments, &made.record, &made.updates)?;
         this.previous = Previous::after(&made.record, root, made.record.roster_size);
         let waits = this.job.as_ref().is_some_and(|job| job.waits);
         let whole = self.hub.state.weights().len() as u64;

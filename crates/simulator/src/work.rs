@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use starling_primitives::Hash32;
-use starling_rounds::{Layout, OuterState, Plan, Score};
+use starling_rounds::{Layout, Nats, OuterState, Plan, Score};
 use starling_training::TrainingError;
 
 /// Work that the simulator asks for. Weights are flat, in the order of the layout.
@@ -39,6 +39,9 @@ pub trait Work {
         steps: Range<u64>,
         seed: &Hash32,
     ) -> Result<Option<Score>, TrainingError>;
+
+    /// Loss at these weights on the unseen windows that `seed` draws.
+    fn probe(&mut self, at: &[f32], seed: &Hash32) -> Result<Nats, TrainingError>;
 
     /// Mean loss on held-out text, in nats per byte.
     fn held_out_loss(&mut self, weights: &[f32]) -> Result<f64, TrainingError>;

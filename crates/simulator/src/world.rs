@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use starling_primitives::{Hash32, RunId};
-use starling_rounds::{ApplyError, CodecError, FragmentError, Fragments, Previous, RecordError, RoundRecord, Score, StateError, Updates};
+use starling_rounds::{
+    ApplyError, CodecError, FragmentError, Fragments, Nats, Previous, RecordError, RoundRecord, Score, StateError, Updates,
+};
 use starling_training::TrainingError;
 
 use crate::{
@@ -93,7 +95,7 @@ pub(crate) enum ToNode {
 pub(crate) enum ToHub {
     Committed { round: u32, update: Hash32, claimed_steps: u32 },
     Revealed { round: u32, bytes: Rc<Vec<u8>> },
-    Scored { round: u32, scores: BTreeMap<u16, Option<Score>> },
+    Scored { round: u32, scores: BTreeMap<u16, Option<Score>>, probe: Nats },
     Signed { round: u32, root: Hash32 },
 }
 

@@ -23,7 +23,7 @@ pub use duplicates::{Shingles, without_near_duplicates};
 pub use images::{Images, read_images};
 pub use json_lines::{JsonLine, read_json_lines};
 pub use labelled::LabelledTexts;
-pub(crate) use labelled::{rows_of_lines, rows_of_table};
+pub(crate) use labelled::{begun, rows_of_lines, rows_of_table};
 pub use picture::{Picture, read_picture};
 pub use shards::{Manifest, Tokens, write_shards};
 pub use splits::{Commitment, Sameness, Splits, split};

@@ -28,6 +28,7 @@
 //! their number. Binaries should use mimalloc: a step allocates and frees all its activations.
 
 mod arrays_file;
+mod classifier;
 mod data;
 mod device;
 mod error;
@@ -51,6 +52,7 @@ mod trainer;
 
 /// Where tensors live.
 pub use candle_core::Device;
+pub use classifier::Classifier;
 pub use data::{
     ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles,
     Split, Splits, Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 
+use crate::classifier::{CLASSES, TOKENIZER};
 use crate::data::{
     ArchiveEntry, Commitment, Data, LabelledTexts, Sameness, Split, Splits, Table, Text, Tokens, read_archive, read_csv, read_images,
     read_json_lines, rows_of_lines, rows_of_table, split,
@@ -215,8 +216,7 @@ fn begin(recipe: &Recipe, data: &Prepared, base: Option<&Parameters>, device: &D
 }
 
 fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Result<Trained> {
-    let metadata =
-        [("starling.synthetic", data.synthetic.to_string()), ("starling.classes", serde_json::json!(data.train.classes()).to_string())];
+    let metadata = [("starling.synthetic", data.synthetic.to_string()), (CLASSES, serde_json::json!(data.train.classes()).to_string())];
     let mut metadata: std::collections::BTreeMap<String, String> =
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     if let Data::Table(table) = &data.train {
@@ -225,11 +225,16 @@ fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Res
         metadata.insert("starling.scaling".to_owned(), scaling.to_string());
     }
     let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
+    let tokenizer = data.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(encoder));
+    if let (Data::Labelled(_), Some(tokenizer)) = (&data.train, &tokenizer) {
+        // A classifier's file alone is enough to sort texts with it.
+        metadata.insert(TOKENIZER.to_owned(), tokenizer.clone());
+    }
     Ok(Trained {
         report,
         model: export_model(recipe, &model.merged()?, &metadata)?,
         adapter: model.adapter_files("model.safetensors")?,
-        tokenizer: data.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(encoder)),
+        tokenizer,
     })
 }
 

@@ -14,7 +14,10 @@ use starling_protocol::listing::{Listing, Version};
 
 async fn request(rpc_url: &str, method: &str, params: Value) -> Outcome<Value> {
     let away = |error: gloo_net::Error| {
-        Failure::new("chain_away", format!("The chain's RPC does not answer. Nothing has changed; try again in a moment. ({error})"))
+        Failure::new(
+            "chain_away",
+            format!("The chain cannot be read right now. Your money stays where it is, in your wallet and in its contract. ({error})"),
+        )
     };
     let body = json!({"jsonrpc": "2.0", "id": "dashboard", "method": method, "params": params});
     let response = Request::post(rpc_url).json(&body).map_err(away)?.send().await.map_err(away)?;

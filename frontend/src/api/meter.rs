@@ -1,16 +1,18 @@
 //! This tab as meter: a key of its own for each run or lease, which co-signs what was checked.
 
-use super::{Failure, Outcome, chain, coordinator};
+use super::{Failure, Outcome, chain, coordinator, decode};
 use ed25519_dalek::{Signer as _, SigningKey};
 use starling_contract_api::compute::Compute;
 use starling_http_api::{
+    job::{JobSpec, Report},
     lease::{LeaseMeterSignature, PendingLeaseStatement},
     network::NetworkInfo,
     path,
     run::{MeterSignature, PendingStatement},
 };
-use starling_primitives::{PublicKey, RunId, Signature};
+use starling_primitives::{Hash32, PublicKey, RunId, Signature};
 use starling_protocol::signing::Role;
+use std::collections::BTreeSet;
 
 const STORE: &str = "starling.meter.";
 
@@ -70,15 +72,46 @@ pub(crate) async fn sign_round(network: &NetworkInfo, run_id: RunId, pending: &P
     coordinator::post_quietly(&path::fill(path::RUN_STATEMENT, &[&run_id]), &signature).await
 }
 
-/// Checks that the output is in the store, and co-signs.
-pub(crate) async fn sign_lease(network: &NetworkInfo, pending: &PendingLeaseStatement) -> Outcome<()> {
+/// What this tab fetched of a lease's outputs and found to be what it is named.
+#[derive(Default)]
+pub(crate) struct Seen {
+    is_script: Option<bool>,
+    files: BTreeSet<Hash32>,
+}
+
+impl Seen {
+    /// Fetches what a statement's output names and was not fetched yet: a node that withholds it is not paid for it.
+    async fn fetch(&mut self, job: Hash32, output: Hash32) -> Outcome<()> {
+        let bytes = coordinator::download(output).await?;
+        let is_script = match self.is_script {
+            Some(known) => known,
+            None => matches!(decode(&coordinator::download(job).await?), Ok(JobSpec::Script(_))),
+        };
+        self.is_script = Some(is_script);
+        if !is_script {
+            return Ok(());
+        }
+        let wrong = "The node's report is not understood or names paths that lead out of its folder; this tab did not sign it.";
+        let report = decode::<Report>(&bytes).ok().filter(Report::is_well_formed).ok_or_else(|| Failure::new("report_wrong", wrong))?;
+        for file in report.artifacts() {
+            if !self.files.contains(&file.hash) {
+                coordinator::check_there(file.hash, file.bytes).await?;
+                self.files.insert(file.hash);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the output is in the store, and all files that a script's report names, and co-signs.
+pub(crate) async fn sign_lease(network: &NetworkInfo, pending: &PendingLeaseStatement, seen: &mut Seen) -> Outcome<()> {
     let statement = &pending.statement;
     let compute = Compute(network.deployment.compute.clone());
     let lease = chain::view(&network.rpc_url, &compute.lease(statement.lease_id))
         .await?
         .ok_or_else(|| Failure::new("no_lease", "The lease is not on the chain."))?;
-    coordinator::download(statement.output).await?;
     let Some(key) = key(&lease.terms.meter) else { return Ok(()) };
+    seen.fetch(lease.terms.job, statement.output).await?;
     let bytes = statement.signing_bytes(&network.deployment.compute_domain(), Role::Meter);
     let signature = LeaseMeterSignature { seq: statement.seq, signature: Signature(key.sign(&bytes).to_bytes()) };
     coordinator::post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &signature).await

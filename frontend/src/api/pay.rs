@@ -10,7 +10,7 @@ use starling_contract_api::{
     token::Token,
 };
 use starling_http_api::network::NetworkInfo;
-use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, TimestampMs};
+use starling_primitives::{AccountId, Amount, Asset, BasisPoints, DurationMs, EscrowId, PublicKey, TimestampMs};
 use starling_protocol::escrow::Bounds;
 
 /// What is paid, to whom, within which bounds.
@@ -26,20 +26,30 @@ pub(crate) struct Payment {
     pub(crate) objection_window: DurationMs,
 }
 
+/// What an account's record in billing costs where it has none yet.
+pub(crate) async fn record(network: &NetworkInfo, account: &AccountId) -> Outcome<Amount> {
+    let billing = Billing(network.deployment.billing.clone());
+    let registered = chain::view(&network.rpc_url, &billing.storage_balance_of(account)).await?.is_some();
+    if registered { Ok(Amount::ZERO) } else { Ok(chain::view(&network.rpc_url, &billing.storage_balance_bounds()).await?.min) }
+}
+
 /// The NEAR that a payment attaches: the price if it is in NEAR, storage (returned later) and, for a new account, its record.
 pub(crate) async fn deposit(network: &NetworkInfo, payer: &AccountId, amount: Amount, msg: &PaymentMsg) -> Outcome<Amount> {
-    let billing = Billing(network.deployment.billing.clone());
-    let registered = chain::view(&network.rpc_url, &billing.storage_balance_of(payer)).await?.is_some();
-    let record = if registered { Amount::ZERO } else { chain::view(&network.rpc_url, &billing.storage_balance_bounds()).await?.min };
+    let record = record(network, payer).await?;
     Amount::sum([amount, msg.storage(), Billing::pay_storage(), record]).map_err(|error| Failure::new("amount", error.to_string()))
 }
 
 /// Pays, asking the wallet once at most, and gives the escrow.
 pub(crate) async fn pay(network: &NetworkInfo, payer: &AccountId, payment: Payment) -> Outcome<EscrowId> {
+    pay_with(network, payer, payment, None).await
+}
+
+/// As [`pay`]; with a key, what is paid waits for that key's vouchers.
+pub(crate) async fn pay_with(network: &NetworkInfo, payer: &AccountId, payment: Payment, voucher: Option<PublicKey>) -> Outcome<EscrowId> {
     let billing = Billing(network.deployment.billing.clone());
     let config = chain::view(&network.rpc_url, &billing.config()).await?;
     let Payment { target, asset, amount, msg, expires_by, holdback, post_at_once, objection_window } = payment;
-    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher: None, objection_window };
+    let bounds = Bounds { expires_by, post_at_once, fee: config.fee, holdback, voucher, objection_window };
     let args = PayArgs { target, amount, storage: msg.storage(), bounds, msg };
     match asset {
         Asset::Near => pay_near(network, payer, &args).await,
@@ -115,7 +125,8 @@ async fn pay_tokens(network: &NetworkInfo, payer: &AccountId, token: AccountId, 
 
 /// The escrow that a payment opened, by what billing told of it: where the payment was not the transaction's own call.
 async fn told(network: &NetworkInfo, tx: &str, signer: &AccountId) -> Outcome<EscrowId> {
-    let logged = chain::logs(&network.rpc_url, tx, signer, &network.deployment.billing).await?;
+    let logged = chain::logs(&network.rpc_url, tx, signer, &network.deployment.billing).await;
+    let logged = logged.map_err(|failure| after_payment(format_args!("transaction {tx}"), failure))?;
     let mut held = None;
     for event in logged.iter().filter_map(|logged| parse::<BillingEvent>(&logged.line, BILLING_STANDARD)) {
         match event {
@@ -169,6 +180,13 @@ async fn require_near(network: &NetworkInfo, payer: &AccountId, needed: Amount, 
             "This needs {needed} in your wallet ({what_for}), and {payer} has {free}. Nothing was signed. Add NEAR or choose a smaller job."
         ),
     ))
+}
+
+/// What went wrong after a payment went through: whoever reads it must not pay once more.
+pub(crate) fn after_payment(paid: impl std::fmt::Display, failure: Failure) -> Failure {
+    let what =
+        format!("You have paid ({paid}), but what came of it cannot be read now. Do not pay again: Billing shows it. {}", failure.what);
+    Failure { what, ..failure }
 }
 
 fn refused(reason: Option<String>) -> Failure {

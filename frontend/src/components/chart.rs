@@ -2,14 +2,21 @@
 
 use crate::components::ui::save;
 use leptos::prelude::*;
-use starling_browse::curve::{Point, thin, visible};
+use starling_browse::{
+    axis::{decimals, grouped_rate, marks},
+    curve::{Point, thin, three_digits, value_at, visible},
+};
 use starling_http_api::run::MetricPoint;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 44.0;
-const BOTTOM: f64 = 28.0;
+/// On a phone, which shows all of it smaller.
+const TALL: f64 = 440.0;
+/// A phone is at most so many pixels wide.
+const PHONE: f64 = 480.0;
+const LEFT: f64 = 64.0;
+const BOTTOM: f64 = 36.0;
 const TOP: f64 = 10.0;
 const RIGHT: f64 = 24.0;
 /// Columns of the drawing that points are thinned to.
@@ -18,14 +25,19 @@ const COLUMNS: usize = 650;
 const BITS_PER_NAT: f64 = std::f64::consts::LOG2_E;
 /// Held-out figures are marked by dots while there are no more than this in sight.
 const MAX_DOTS: usize = 120;
+/// Height of the drawing of the learning rate, under that of the loss.
+const RATE_HEIGHT: f64 = 96.0;
+/// An axis is parted into about so many.
+const MARKS: u32 = 5;
 /// The least that one can see of the axis, in steps.
 const NARROWEST: f64 = 4.0;
 
-/// What is drawn: each node's training loss, and the held-out loss, in bits a byte over steps.
+/// What is drawn over steps: each node's training loss, and the held-out loss, in bits a byte; the learning rate that nodes made their steps with.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Series {
     train: BTreeMap<u64, Vec<Point>>,
     held: Vec<Point>,
+    rate: Vec<Point>,
 }
 
 impl Series {
@@ -34,16 +46,32 @@ impl Series {
         let mut series = Self::default();
         for point in points {
             match point {
-                MetricPoint::Train { node_id, step, loss, .. } => {
+                MetricPoint::Train { node_id, step, loss, learning_rate, .. } => {
                     series.train.entry(node_id.0).or_default().push((*step as f64, loss * BITS_PER_NAT));
+                    series.rate.extend(learning_rate.map(|rate| (*step as f64, rate)));
                 }
                 MetricPoint::HeldOut { step, bits_per_byte, .. } => series.held.push((*step as f64, *bits_per_byte)),
             }
         }
-        for line in series.train.values_mut().chain([&mut series.held]) {
+        for line in series.train.values_mut().chain([&mut series.held, &mut series.rate]) {
             line.sort_by(|left, right| left.0.total_cmp(&right.0));
         }
+        // Nodes that stand at the same place of the schedule have the same rate.
+        series.rate.dedup_by_key(|(step, _)| *step);
         series
+    }
+
+    /// Ends the held-out curve with the result's figure, after so many rounds. What came after each round tells how many steps a round has.
+    #[expect(clippy::cast_precision_loss, reason = "steps on a screen")]
+    fn end(&mut self, points: &[MetricPoint], rounds: u32, bits: f64) {
+        let per_round = points.iter().find_map(|point| match point {
+            MetricPoint::HeldOut { round, step, .. } if *step > 0 => step.checked_div(u64::from(*round) + 1),
+            _ => None,
+        });
+        let Some(last) = per_round.map(|steps| (steps * u64::from(rounds)) as f64) else { return };
+        if self.held.last().is_some_and(|(step, _)| *step < last) {
+            self.held.push((last, bits));
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Point> {
@@ -72,6 +100,8 @@ struct Frame {
     to: f64,
     low: f64,
     high: f64,
+    /// Of the drawing.
+    height: f64,
 }
 
 impl Frame {
@@ -80,7 +110,7 @@ impl Frame {
     }
 
     fn y(&self, bits: f64) -> f64 {
-        TOP + (HEIGHT - TOP - BOTTOM) * (self.high - bits) / (self.high - self.low)
+        TOP + (self.height - TOP - BOTTOM) * (self.high - bits) / (self.high - self.low)
     }
 
     fn line(&self, points: &[Point]) -> String {
@@ -116,9 +146,23 @@ impl Sight {
 
 /// Loss over inner steps, in bits a byte.
 #[component]
-pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>, #[prop(into)] beside: Signal<Option<Beside>>) -> impl IntoView {
+pub(crate) fn LossCurve(
+    points: RwSignal<Vec<MetricPoint>>,
+    #[prop(into)] beside: Signal<Option<Beside>>,
+    /// How many rounds counted, and the result's held-out figure.
+    #[prop(into)]
+    last: Signal<Option<(u32, f64)>>,
+) -> impl IntoView {
     let drawing = NodeRef::<leptos::svg::Svg>::new();
-    let series = Memo::new(move |_| points.with(|points| Series::of(points)));
+    let series = Memo::new(move |_| {
+        points.with(|points| {
+            let mut series = Series::of(points);
+            if let Some((rounds, bits)) = last.get() {
+                series.end(points, rounds, bits);
+            }
+            series
+        })
+    });
     let nodes = Memo::new(move |_| series.with(|series| series.train.keys().copied().collect::<Vec<u64>>()));
     let whole = Memo::new(move |_| {
         let other = beside.with(|beside| beside.as_ref().and_then(|beside| beside.points.last().copied()));
@@ -133,33 +177,48 @@ pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>, #[prop(into)] beside
         let (low, high) = beside.with(|beside| beside.iter().flat_map(|beside| &beside.points).fold((low, high), least));
         if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil().max(low.floor() + 1.0)) }
     });
+    let width = window().inner_width().ok().and_then(|width| width.as_f64());
+    let height = if width.is_some_and(|width| width <= PHONE) { TALL } else { HEIGHT };
     let sight = Sight { whole, part: RwSignal::new(None) };
     let frame = Memo::new(move |_| {
         let ((from, to), (low, high)) = (sight.range(), heights.get());
-        Frame { from, to, low, high }
+        Frame { from, to, low, high, height }
     });
+    let rate_frame = Memo::new(move |_| {
+        let (from, to) = sight.range();
+        let high = series.with(|series| series.rate.iter().fold(0.0, |high: f64, (_, rate)| high.max(*rate)));
+        Frame { from, to, low: 0.0, high: if high > 0.0 { high } else { 1.0 }, height: RATE_HEIGHT }
+    });
+    let rated = Memo::new(move |_| series.with(|series| !series.rate.is_empty()));
     let nothing = Memo::new(move |_| series.with(|series| series.all().next().is_none()));
     view! {
         <section class="card" aria-label="Loss curve">
             <div class="row between">
                 <h2>"Loss, bits a byte"</h2>
-                <Exports drawing series />
+                <Exports drawing series height />
             </div>
             <Moved sight drawing series frame>
-                <svg class="chart" node_ref=drawing viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label="Training and held-out loss over inner steps; the figures are in the table below">
-                    {move || nothing.get().then(|| view! { <text x=WIDTH / 2.0 y=HEIGHT / 2.0 text-anchor="middle">"The first loss appears when a node has made its first step"</text> })}
+                <svg class="chart" node_ref=drawing viewBox=format!("0 0 {WIDTH} {height}") role="img" aria-label="Training and held-out loss over inner steps; the figures are in the table below">
+                    {move || nothing.get().then(|| view! { <text x=WIDTH / 2.0 y=height / 2.0 text-anchor="middle">"The first loss appears when a node has made its first step"</text> })}
                     {move || (!nothing.get()).then(|| axes(&frame.get()))}
                     {move || nodes.get().into_iter().map(|node| view! { <path class="train" d=move || series.with(|series| series.train.get(&node).map(|points| frame.get().line(points))).unwrap_or_default()><title>{format!("Node {node}")}</title></path> }).collect_view()}
                     <path class="beside" d=move || beside.with(|beside| beside.as_ref().map(|beside| frame.get().line(&beside.points))).unwrap_or_default() />
                     <path class="held" d=move || series.with(|series| frame.get().line(&series.held)) />
                     {move || series.with(|series| dots(&series.held, &frame.get()))}
                 </svg>
+                <Show when=move || rated.get()>
+                    <p class="faint">"Learning rate"</p>
+                    <svg class="chart rates" viewBox=format!("0 0 {WIDTH} {RATE_HEIGHT}") role="img" aria-label="Learning rate over inner steps; the figures are in the table below">
+                        {move || rate_axes(&rate_frame.get())}
+                        <path class="rate" d=move || series.with(|series| rate_frame.get().line(&series.rate)) />
+                    </svg>
+                </Show>
             </Moved>
-            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out text, which no node trains on."{move || beside.with(|beside| beside.as_ref().map(|beside| format!(" Dashed: held-out text of {}.", beside.name)))}</p>
+            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out text, which no node trains on"{move || if last.get().is_some() { "; it ends with the result's figure." } else { "." }}{move || beside.with(|beside| beside.as_ref().map(|beside| format!(" Dashed: held-out text of {}.", beside.name)))}</p>
             <details>
                 <summary class="faint">"Held-out figures as a table"</summary>
-                <table><thead><tr><th>"Inner step"</th><th class="num">"Bits a byte"</th></tr></thead>
-                <tbody>{move || series.with(|series| series.held.iter().map(|(step, bits)| view! { <tr><td class="num">{*step}</td><td class="num">{format!("{bits:.3}")}</td></tr> }).collect_view())}</tbody></table>
+                <table><thead><tr><th>"Inner step"</th><th class="num">"Bits a byte"</th><th class="num">"Learning rate"</th></tr></thead>
+                <tbody>{move || series.with(|series| series.held.iter().map(|(step, bits)| view! { <tr><td class="num">{*step}</td><td class="num">{format!("{bits:.3}")}</td><td class="num">{value_at(&series.rate, *step).map(three_digits)}</td></tr> }).collect_view())}</tbody></table>
             </details>
         </section>
     }
@@ -167,11 +226,21 @@ pub(crate) fn LossCurve(points: RwSignal<Vec<MetricPoint>>, #[prop(into)] beside
 
 fn axes(frame: &Frame) -> impl IntoView + use<> {
     let frame = *frame;
-    let rows = (0..=4).map(|tick| frame.low + (frame.high - frame.low) * f64::from(tick) / 4.0);
-    let columns = (0..=4).map(|tick| frame.from + (frame.to - frame.from) * f64::from(tick) / 4.0);
+    let (rows, columns) = (marks(frame.low, frame.high, MARKS, false), marks(frame.from, frame.to, MARKS, true));
+    let digits = decimals(&rows);
     view! {
-        {rows.map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=frame.y(bits) y2=frame.y(bits) /><text x=LEFT - 6.0 y=frame.y(bits) + 4.0 text-anchor="end">{format!("{bits:.1}")}</text> }).collect_view()}
-        {columns.map(|step| view! { <text x=frame.x(step) y=HEIGHT - 8.0 text-anchor="middle">{format!("{step:.0}")}</text> }).collect_view()}
+        {rows.into_iter().map(|bits| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=frame.y(bits) y2=frame.y(bits) /><text x=LEFT - 6.0 y=frame.y(bits) + 4.0 text-anchor="end">{format!("{bits:.digits$}")}</text> }).collect_view()}
+        {columns.into_iter().map(|step| view! { <text x=frame.x(step) y=frame.height - 8.0 text-anchor="middle">{grouped_rate(step)}</text> }).collect_view()}
+    }
+}
+
+/// Lines at 0 and at the highest rate, which is named at the end that the curve has left by then.
+fn rate_axes(frame: &Frame) -> impl IntoView + use<> {
+    let (top, zero) = (frame.y(frame.high), frame.y(0.0));
+    view! {
+        {[top, zero].map(|y| view! { <line class="axis" x1=LEFT x2=WIDTH - RIGHT y1=y y2=y /> }).collect_view()}
+        <text x=WIDTH - RIGHT y=top + 4.0 text-anchor="end" dominant-baseline="hanging">{three_digits(frame.high)}" at most"</text>
+        <text x=LEFT - 6.0 y=zero + 4.0 text-anchor="end">"0"</text>
     }
 }
 
@@ -250,21 +319,22 @@ fn under(series: &Series, step: f64) -> String {
     let held = nearest(&series.held).map(|(at, bits)| format!("held out {bits:.3} at step {at:.0}"));
     let train =
         series.train.iter().filter_map(|(node, points)| nearest(points).map(|(at, bits)| format!("node {node} {bits:.3} at step {at:.0}")));
-    held.into_iter().chain(train).collect::<Vec<_>>().join(", ")
+    let rate = value_at(&series.rate, step).map(|rate| format!("learning rate {}", three_digits(rate)));
+    held.into_iter().chain(train).chain(rate).collect::<Vec<_>>().join(", ")
 }
 
 #[component]
-fn Exports(drawing: NodeRef<leptos::svg::Svg>, series: Memo<Series>) -> impl IntoView {
+fn Exports(drawing: NodeRef<leptos::svg::Svg>, series: Memo<Series>, height: f64) -> impl IntoView {
     let export_svg = move |_| {
         if let Some(svg) = drawing.get_untracked() {
             save(
-                format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\">{}</svg>", svg.inner_html()).as_bytes(),
+                format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\">{}</svg>", svg.inner_html()).as_bytes(),
                 "loss.svg",
             );
         }
     };
     let export_csv = move |_| {
-        let mut csv = "curve,node,step,bits_per_byte\n".to_owned();
+        let mut csv = "curve,node,step,value\n".to_owned();
         series.with_untracked(|series| {
             for (node, points) in &series.train {
                 for (step, bits) in points {
@@ -273,6 +343,9 @@ fn Exports(drawing: NodeRef<leptos::svg::Svg>, series: Memo<Series>) -> impl Int
             }
             for (step, bits) in &series.held {
                 let _ = writeln!(csv, "held_out,,{step},{bits:.5}");
+            }
+            for (step, rate) in &series.rate {
+                let _ = writeln!(csv, "learning_rate,,{step},{rate}");
             }
         });
         save(csv.as_bytes(), "loss.csv");

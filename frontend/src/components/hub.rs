@@ -66,14 +66,15 @@ pub(crate) fn Choose<C: Choice + Send + Sync>(
 #[component]
 pub(crate) fn Pager<T: Clone + Send + Sync + 'static>(
     page: Page<T>,
-    what: &'static str,
+    /// What one item and what several are called with their verb.
+    what: [&'static str; 2],
     go: impl Fn(usize) + Clone + 'static,
 ) -> impl IntoView {
     let (number, pages, total) = (page.number, page.pages, page.total);
     let (back, on) = (go.clone(), go);
     view! {
         <div class="row between">
-            <p class="faint num" role="status">{format!("{total} {what}")}</p>
+            <p class="faint num" role="status">{format!("{total} {}", if total == 1 { what[0] } else { what[1] })}</p>
             {(pages > 1).then(|| view! {
                 <nav class="row" aria-label="Pages">
                     <button type="button" class="button small" disabled=number == 1 on:click=move |_| back(number - 1)>"Earlier"</button>

@@ -25,18 +25,48 @@ pub(crate) fn Money(asset: Asset, #[prop(into)] amount: Signal<Amount>) -> impl 
     view! { <button type="button" class="num" title=all on:click=move |_| exact.update(|exact| *exact = !*exact)>{move || if exact.get() { all() } else { words() }}</button> }
 }
 
-/// How long ago, kept current.
+/// A part of a whole as words that name what it is counted in once.
+pub(crate) fn of_at_most(part: &str, whole: &str) -> String {
+    let number = whole.strip_prefix("less than ").unwrap_or(whole);
+    let unit = number.find(' ').map_or("", |end| &number[end..]);
+    format!("{} of at most {whole}", part.strip_suffix(unit).unwrap_or(part))
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// A moment to the second, in the browser's own time.
+fn exact_time(at: TimestampMs) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have room in a float")]
+    let date = js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(at.0 as f64));
+    // By hand: a locale's own words take a hundred times as long, and a list has many ages.
+    let month = usize::try_from(date.get_month()).ok().and_then(|month| MONTHS.get(month)).copied().unwrap_or_default();
+    let (hours, minutes, seconds) = (date.get_hours(), date.get_minutes(), date.get_seconds());
+    format!("{} {month} {}, {hours:02}:{minutes:02}:{seconds:02}", date.get_date(), date.get_full_year())
+}
+
+/// How long ago, kept current, with the exact time on hover.
 #[component]
 pub(crate) fn Ago(#[prop(into)] at: Signal<Option<TimestampMs>>) -> impl IntoView {
     let clock = shared().clock;
-    view! { <span class="faint num">{move || at.get().map_or_else(|| "never".to_owned(), |at| format!("{} ago", clock.get().since(at)))}</span> }
+    view! { <span class="faint num" title=move || at.get().map(exact_time)>{move || at.get().map_or_else(|| "never".to_owned(), |at| format!("{} ago", clock.get().since(at)))}</span> }
 }
 
 /// An id, shortened in the middle, copied by a click.
 #[component]
-pub(crate) fn Id(#[prop(into)] text: String) -> impl IntoView {
+pub(crate) fn Id(
+    #[prop(into)] text: String,
+    /// What is shown in its place.
+    #[prop(optional)]
+    label: Option<&'static str>,
+) -> impl IntoView {
     let copied = RwSignal::new(false);
-    let short = if text.len() > 20 && text.is_ascii() { format!("{}…{}", &text[..8], &text[text.len() - 6..]) } else { text.clone() };
+    let short = if let Some(label) = label {
+        label.to_owned()
+    } else if text.len() > 20 && text.is_ascii() {
+        format!("{}…{}", &text[..8], &text[text.len() - 6..])
+    } else {
+        text.clone()
+    };
     let whole = text.clone();
     let copy = move |_| {
         let text = text.clone();
@@ -48,7 +78,8 @@ pub(crate) fn Id(#[prop(into)] text: String) -> impl IntoView {
             }
         });
     };
-    view! { <button type="button" class="mono" title=format!("{whole} (click to copy)") on:click=copy>{move || if copied.get() { "copied".to_owned() } else { short.clone() }}</button> }
+    let class = if label.is_some() { "button small" } else { "mono" };
+    view! { <button type="button" class=class title=format!("{whole} (click to copy)") on:click=copy>{move || if copied.get() { "copied".to_owned() } else { short.clone() }}</button> }
 }
 
 /// What went wrong, with its code to copy.
@@ -81,6 +112,15 @@ pub(crate) fn Empty(children: Children) -> impl IntoView {
     }
 }
 
+/// The head of a page whose own words have not come yet.
+#[component]
+pub(crate) fn Coming(#[prop(into)] title: String) -> impl IntoView {
+    view! {
+        <header><div><h1>{title}</h1></div></header>
+        <div class="skeleton" style="height: 200px" aria-hidden="true"></div>
+    }
+}
+
 /// What only someone who is signed in sees.
 #[component]
 pub(crate) fn NeedsLogin(what: &'static str, children: ChildrenFn) -> impl IntoView {
@@ -105,7 +145,7 @@ pub(crate) fn Ceiling(
     let percent = move || part.get().0.saturating_mul(100).checked_div(whole.0).unwrap_or(0).min(100);
     view! {
         <div class="stack">
-            <p class="num">{move || format!("{} of at most {}", shared.words(&asset, part.get()), shared.words(&asset, whole))}</p>
+            <p class="num">{move || of_at_most(&shared.words(&asset, part.get()), &shared.words(&asset, whole))}</p>
             <div class="meter" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow=move || percent().to_string() aria-label=label><div style:width=move || format!("{}%", percent())></div></div>
         </div>
     }

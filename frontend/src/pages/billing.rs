@@ -5,6 +5,7 @@ mod history;
 mod keys;
 mod moving;
 
+pub(crate) use history::Timeline;
 pub(crate) use moving::Moving;
 
 use super::polled;
@@ -14,7 +15,7 @@ use crate::{
     components::ui::{MaybeProblem, Money, NeedsLogin},
 };
 use escrows::Escrows;
-use history::History;
+use history::{History, newest};
 use keys::Keys;
 use leptos::prelude::*;
 use starling_contract_api::{billing, billing::EscrowView, token::Token};
@@ -98,15 +99,16 @@ pub(crate) fn Billing() -> impl IntoView {
 #[component]
 fn Everything() -> impl IntoView {
     let (held, failure) = polled_held();
+    let (newest, unread) = newest();
     view! {
         <MaybeProblem failure />
         <div class="split">
             <Balances held />
             <Moving held />
         </div>
-        <Escrows held />
+        <Escrows held newest />
         <Keys held />
-        <History held />
+        <History held newest failure=unread />
     }
 }
 
@@ -135,11 +137,12 @@ fn Balances(held: Memo<Option<Held>>) -> impl IntoView {
                     let tokens = shared.tokens.with(|tokens| tokens.keys().cloned().map(Asset::Nep141).collect::<Vec<_>>());
                     let (with, without): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|asset| held.has(asset));
                     let names = without.iter().map(|asset| shared.tokens.with(|tokens| tokens::name(tokens, asset))).collect::<Vec<_>>().join(", ");
+                    let any_token = !with.is_empty();
                     let storage = held.record.as_ref().map(|record| record.storage);
                     view! {
                         <table class="stacked"><thead><tr><th>"Asset"</th><th class="num">"Free in billing"</th><th class="num">"In escrows"</th><th class="num">"In your wallet"</th></tr></thead>
                             <tbody>{[Asset::Near].into_iter().chain(with).map(|asset| row(&held, asset)).collect_view()}</tbody></table>
-                        <p class="faint">"Free can be spent or withdrawn at any time. Names and decimals of tokens are declared by their contracts."</p>
+                        <p class="faint">"What is free can be spent or withdrawn at any time."{any_token.then_some(" Names and decimals of tokens are declared by their contracts.")}</p>
                         {(!names.is_empty()).then(|| view! { <p class="faint">"Billing also takes "{names}", of which you have none."</p> })}
                         {storage.map(|storage| view! { <p class="faint">"Storage deposit "{storage.total.display_near()}", of it unused "{storage.available.display_near()}": it pays for your records and returns with them."</p> })}
                     }.into_any()

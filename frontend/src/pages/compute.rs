@@ -8,22 +8,26 @@ use crate::{
     app::shared,
     components::{
         hub::{Address, Choose, Pager},
-        ui::{Ago, Empty, MaybeProblem, Money},
+        ui::{Ago, Empty, MaybeProblem, Money, of_at_most},
     },
+    pages::lease,
 };
 use compare::Compare;
 use leptos::prelude::*;
 use leptos_router::components::A;
-use starling_browse::offers::{MAX_COMPARED, Wanted};
+use starling_browse::{
+    axis::grouped_rate,
+    offers::{MAX_COMPARED, Wanted},
+};
 use starling_http_api::{lease::LeaseView, node::OfferView, path};
 use starling_primitives::OfferId;
 use starling_protocol::node::DeviceKind;
 use std::time::Duration;
 
 /// What the address hands on to the page that rents.
-const CARRIED: [&str; 2] = ["model", "tool"];
+const CARRIED: [&str; 3] = ["model", "tool", "task"];
 /// What stays when a filter changes.
-const KEPT: [&str; 3] = ["model", "tool", "compare"];
+const KEPT: [&str; 4] = ["model", "tool", "task", "compare"];
 
 pub(crate) fn kind_word(kind: DeviceKind) -> &'static str {
     match kind {
@@ -31,6 +35,11 @@ pub(crate) fn kind_word(kind: DeviceKind) -> &'static str {
         DeviceKind::Nvidia => "NVIDIA",
         DeviceKind::Amd => "AMD",
     }
+}
+
+/// How many threads a machine has.
+pub(crate) fn threads(count: u16) -> String {
+    if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
 }
 
 /// The way to the page that rents an offer, with what the address carries.
@@ -67,7 +76,7 @@ pub(crate) fn Compute() -> impl IntoView {
     };
     let shown = Memo::new(move |_| offers.with(|offers| offers.as_ref().map(|offers| wanted.get().choose(offers))));
     view! {
-        <header><div><h1>"Compute"</h1><p>"Machines that are connected now. Rented time is metered: paid by the minute that both sides signed, never more than the quote."</p></div><A href="/provider" attr:class="button">"My nodes"</A></header>
+        <header><div><h1>"Compute"</h1><p>"Machines that are connected now. Rented time is metered: you pay for the time that both sides signed, never more than the quote."</p></div><A href="/provider" attr:class="button">"My nodes"</A></header>
         <div class="row filters">
             <Choose label="Device" value=Signal::derive(move || wanted.get().device) choose=move |device| change(&|wanted| wanted.device = device) />
             <Choose label="Kind" value=Signal::derive(move || wanted.get().class) choose=move |class| change(&|wanted| wanted.class = class) />
@@ -77,7 +86,7 @@ pub(crate) fn Compute() -> impl IntoView {
         </div>
         <MaybeProblem failure />
         {move || (!compared(address).is_empty()).then(|| view! { <Compare offers address /> })}
-        {move || shown.get().map(|page| view! { <Pager page what="offers fit" go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
+        {move || shown.get().map(|page| view! { <Pager page what=["offer fits", "offers fit"] go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
         {move || match (shown.get(), offers.with(|offers| offers.as_ref().is_some_and(Vec::is_empty))) {
             (None, _) => view! { <div class="skeleton" style="height: 160px" aria-hidden="true"></div> }.into_any(),
             (Some(page), none) if page.total == 0 => view! { <Empty>{if none {
@@ -87,15 +96,15 @@ pub(crate) fn Compute() -> impl IntoView {
             }}</Empty> }.into_any(),
             (Some(page), _) => view! {
                 <div class="scroll"><table class="stacked">
-                    <thead><tr><th>"Node"</th><th>"Device (declared)"</th><th class="num">"Matrix rate (declared)"</th><th class="num">"Tokens/s (measured)"</th><th class="num">"Rounds counted"</th><th class="num">"An hour"</th><th class="num">"A million tokens"</th><th>"Now"</th><td></td></tr></thead>
+                    <thead><tr><th>"Node"</th><th>"Device (declared)"</th><th class="num">"Matrix rate (declared)"</th><th class="num">"Tokens/s (measured)"</th><th class="num">"Rounds counted"</th><th class="num">"Price an hour"</th><th class="num">"Price a million tokens"</th><th>"Now"</th><td></td></tr></thead>
                     <tbody>{page.items.into_iter().filter_map(|place| offers.with_untracked(|offers| offers.as_ref()?.get(place).cloned())).map(|offer| view! { <OfferRow offer address /> }).collect_view()}</tbody>
                 </table></div>
             }.into_any(),
         }}
         {move || leases.get().filter(|leases| !leases.is_empty()).map(|leases| view! {
             <section class="stack"><h2>"My leases"</h2><div class="cards">{leases.into_iter().map(|view| view! {
-                <article class="card"><div class="row between"><h3><A href=format!("/leases/{}", view.lease.id)>"Lease "{view.lease.id.0}</A></h3><span class="chip">{view.lease.state.name()}</span></div>
-                <p class="num soft">{shared.words(&view.lease.asset, view.earned)}" of at most "{shared.words(&view.lease.asset, view.lease.deposit)}</p></article>
+                <article class="card"><div class="row between"><h3><A href=format!("/leases/{}", view.lease.id)>"Lease "{view.lease.id.0}</A></h3><span class=lease::chip(&view)>{view.lease.state.name()}</span></div>
+                <p class="num soft">{of_at_most(&shared.words(&view.lease.asset, view.earned), &shared.words(&view.lease.asset, view.lease.deposit))}</p></article>
             }).collect_view()}</div></section>
         })}
     }
@@ -121,15 +130,15 @@ fn OfferRow(offer: OfferView, address: Address) -> impl IntoView {
     };
     view! {
         <tr>
-            <td data-label="Node" class="num"><div>{node.node.id.0}<br /><span class="faint">{offer.offer.provider.to_string()}</span></div></td>
-            <td data-label="Device (declared)"><div>{kind_word(node.node.capability.kind)}<br /><span class="faint">{node.node.capability.device.to_string()}", "{node.node.capability.threads}" threads, "{node.node.capability.memory_bytes >> 30}" GiB"</span></div></td>
+            <td data-label="Node" class="num"><div>{node.node.id.0}<br /><span class="faint whole">{offer.offer.provider.to_string()}</span></div></td>
+            <td data-label="Device (declared)"><div>{kind_word(node.node.capability.kind)}<br /><span class="faint">{node.node.capability.device.to_string()}", "<span class="whole">{threads(node.node.capability.threads)}</span>", "<span class="whole">{node.node.capability.memory_bytes >> 30}" GiB"</span></span></div></td>
             <td data-label="Matrix rate (declared)" class="num"><div>{node.node.capability.matrix_gflops}" GFLOP/s"</div></td>
-            <td data-label="Tokens/s (measured)" class="num">{node.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate:.0}"))}</td>
+            <td data-label="Tokens/s (measured)" class="num">{node.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), grouped_rate)}</td>
             <td data-label="Rounds counted" class="num">{node.rounds}</td>
-            <td data-label="An hour" class="num"><Money asset=asset.clone() amount=offer.offer.terms.price_per_hour /></td>
-            <td data-label="A million tokens" class="num"><Money asset amount=offer.offer.terms.price_per_million_tokens /></td>
+            <td data-label="Price an hour" class="num"><Money asset=asset.clone() amount=offer.offer.terms.price_per_hour /></td>
+            <td data-label="Price a million tokens" class="num"><Money asset amount=offer.offer.terms.price_per_million_tokens /></td>
             <td data-label="Now"><div><span class=if idle { "chip good" } else { "chip alive" }>{node.busy.clone()}</span><br /><Ago at=node.heard_at /></div></td>
-            <td><div class="row">
+            <td><div class="row end">
                 <label class="row faint"><input type="checkbox" aria-label=format!("Compare offer {id}") prop:checked=chosen disabled=full on:change=toggle />"Compare"</label>
                 <A href=rent_address(address, id) attr:class="button small">"Rent"</A>
             </div></td>

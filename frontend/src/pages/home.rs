@@ -10,7 +10,8 @@ use crate::{
 use leptos::prelude::*;
 use leptos_router::components::A;
 use starling_http_api::{node::OfferView, path, run::RunView};
-use std::time::Duration;
+use starling_primitives::Asset;
+use std::{collections::BTreeSet, time::Duration};
 
 #[component]
 pub(crate) fn Home() -> impl IntoView {
@@ -18,21 +19,22 @@ pub(crate) fn Home() -> impl IntoView {
     let (runs, failure) = polled(Duration::from_secs(3), || coordinator::get::<Vec<RunView>>(path::RUNS));
     let (offers, _) = polled(Duration::from_secs(10), || coordinator::get::<Vec<OfferView>>(path::OFFERS));
     let nodes = move || {
-        offers.get().map_or_else(
-            || "Counting nodes".to_owned(),
-            |offers| match offers.len() {
-                0 => "No node offers work right now".to_owned(),
-                1 => "1 node offers work now".to_owned(),
-                many => format!("{many} nodes offer work now"),
-            },
-        )
+        let Some(offers) = offers.get() else { return "Counting nodes".to_owned() };
+        let nodes = offers.iter().map(|offer| offer.node.node.id).collect::<BTreeSet<_>>();
+        let in_near = offers.iter().map(|offer| &offer.offer.terms).filter(|terms| terms.asset == Asset::Near);
+        let from = in_near.map(|terms| terms.price_per_hour).min().map(|price| format!(", from {} an hour", price.display_near()));
+        match nodes.len() {
+            0 => "No node offers work right now".to_owned(),
+            1 => format!("1 node offers work now{}", from.unwrap_or_default()),
+            many => format!("{many} nodes offer work now{}", from.unwrap_or_default()),
+        }
     };
     view! {
         <header>
             <div><h1>"Train models on other people's machines"</h1><p>"You see a price that cannot be exceeded, pay once, and watch the loss fall. Money moves only for proven progress: each step can be checked by anyone."</p></div>
             <A href="/train" attr:class="button primary">"Start a training run"</A>
         </header>
-        <p class="soft">{nodes}</p>
+        <p><A href="/compute">{nodes}</A></p>
         <MaybeProblem failure />
         <section class="stack" aria-label="Runs">
             <h2>"Runs on this network"</h2>

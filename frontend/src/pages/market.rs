@@ -5,10 +5,11 @@ use crate::{
     api::{Failure, Outcome, coordinator},
     app::{Shared, shared},
     components::ui::{MaybeProblem, NeedsLogin},
-    pages::publish::{About, AboutFields},
+    pages::publish::{About, AboutFields, Send},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{components::A, hooks::use_navigate};
+use starling_contract_api::hub::PublishArgs;
 use starling_http_api::job::{Measure, Probe, ToolSpec};
 use starling_primitives::{AssetName, Text};
 use starling_protocol::listing::{File, Kind};
@@ -20,7 +21,7 @@ const MAX_PROBES: usize = 64;
 pub(crate) fn Market() -> impl IntoView {
     view! {
         <header>
-            <div><h1>"Research tools"</h1><p>"A tool is declarative: prompts, and what to measure in a model's answer. It never contains code. Buy it once, use it on any model you may use."</p></div>
+            <div><h1>"Research tools"</h1><p>"A tool is a set of prompts, and what to measure in a model's answer. It never contains code. Buy it once, use it on any model you may use."</p></div>
             <A href="/market/publish" attr:class="button">"Publish a tool"</A>
         </header>
         <Catalogue models=false />
@@ -46,6 +47,7 @@ fn Form() -> impl IntoView {
     let about = About::new("evaluation");
     let probes = RwSignal::new(vec![(RwSignal::new(String::new()), RwSignal::new(String::new()))]);
     let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let storage = about.storage(Kind::Tool);
     let full = move || probes.with(|probes| probes.len() >= MAX_PROBES);
     let navigate = use_navigate();
     let send = move |event: leptos::ev::SubmitEvent| {
@@ -69,6 +71,7 @@ fn Form() -> impl IntoView {
             <fieldset class="stack"><legend><h2>"Probes"</h2></legend>
                 {move || probes.get().into_iter().enumerate().map(|(index, (prompt, continuation))| view! {
                     <div class="card">
+                        {(probes.with(Vec::len) > 1).then(|| view! { <div class="row between"><h3>{format!("Probe {}", index + 1)}</h3><button type="button" class="button small" aria-label=format!("Remove probe {}", index + 1) on:click=move |_| probes.update(|probes| _ = probes.remove(index))>"Remove"</button></div> })}
                         <label class="field">{format!("Prompt {}", index + 1)}<textarea required maxlength="4096" prop:value=move || prompt.get() on:input:target=move |event| prompt.set(event.target().value())></textarea></label>
                         <label class="field">{format!("Expected continuation {}", index + 1)}<textarea required maxlength="4096" prop:value=move || continuation.get() on:input:target=move |event| continuation.set(event.target().value())></textarea></label>
                     </div>
@@ -76,12 +79,13 @@ fn Form() -> impl IntoView {
                 <button type="button" class="button" disabled=full on:click=move |_| probes.update(|probes| probes.push((RwSignal::new(String::new()), RwSignal::new(String::new()))))>"Add a probe"</button>
             </fieldset>
             <MaybeProblem failure />
-            <button class="button primary" disabled=move || busy.get()>{move || if busy.get() { "Waiting for your wallet" } else { "Publish" }}</button>
+            <Send storage busy />
         </form>
     }
 }
 
 async fn send_tool(shared: Shared, about: About, probes: Vec<(String, String)>) -> Outcome<AssetName> {
+    let args = about.args(shared, Kind::Tool)?;
     let probes =
         probes.into_iter().map(|(prompt, continuation)| Probe { prompt, measure: Measure::BitsPerByte { continuation } }).collect();
     let spec = serde_json::to_vec_pretty(&ToolSpec { version: 1, probes }).map_err(|error| Failure::new("tool", error.to_string()))?;
@@ -91,5 +95,5 @@ async fn send_tool(shared: Shared, about: About, probes: Vec<(String, String)>) 
         hash: stored.hash,
         bytes: stored.bytes,
     };
-    publish(shared, about.args(Kind::Tool, vec![file], None)?).await
+    publish(shared, PublishArgs { files: vec![file], ..args }).await
 }

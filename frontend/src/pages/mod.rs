@@ -1,6 +1,7 @@
 //! The screens.
 
 pub(crate) mod billing;
+pub(crate) mod code;
 pub(crate) mod compute;
 pub(crate) mod home;
 pub(crate) mod lease;
@@ -14,6 +15,7 @@ pub(crate) mod ratings;
 pub(crate) mod rent;
 pub(crate) mod run;
 pub(crate) mod train;
+pub(crate) mod uses;
 
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::hooks::use_params_map;

@@ -4,24 +4,24 @@ use super::{param, polled};
 use crate::{
     api::{
         Failure, Outcome, chain,
-        pay::{Payment, deposit, now, pay},
+        pay::{Payment, now, pay},
         wallet,
     },
     app::{Shared, shared},
     components::{
         hub::{Address, Choose, Pager},
-        quote::QuoteCard,
-        ui::{Empty, Id, MaybeProblem, Money},
+        quote::{QuoteCard, storage},
+        ui::{Ago, Coming, Empty, Id, MaybeProblem, Money},
     },
-    pages::{ratings::Reviews, run::Download},
+    pages::{ratings::Reviews, rent::CLASSIFY, run::Download, uses::Uses},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::components::A;
 use starling_browse::listings::{Wanted, bytes, is_made_here, licences as found_licences};
 use starling_contract_api::{
     billing::{Billing, split_deposit},
-    hub::{Licence, Listings},
-    payment::PaymentMsg,
+    hub::Listings,
+    payment::{LICENCE_BYTES, PaymentMsg},
 };
 use starling_http_api::network::NetworkInfo;
 use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs};
@@ -52,6 +52,12 @@ pub(crate) fn category_named(name: &str) -> Option<Category> {
 /// The contract that lists this kind.
 pub(crate) fn listings(network: &NetworkInfo, kind: Kind) -> Listings {
     Listings(if kind == Kind::Model { network.deployment.hub.clone() } else { network.deployment.market.clone() })
+}
+
+/// The address of a listing's page.
+pub(crate) fn address(listing: &Listing) -> String {
+    let place = if listing.kind == Kind::Model { "models" } else { "market" };
+    format!("/{place}/{}/{}", listing.name.publisher(), listing.name.slug())
 }
 
 #[component]
@@ -104,30 +110,30 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
             <Choose label="Price" value=Signal::derive(move || wanted.get().price) choose=move |price| change(&|wanted| wanted.price = price) />
             {models.then(|| view! { <Choose label="Size" value=Signal::derive(move || wanted.get().size) choose=move |size| change(&|wanted| wanted.size = size) /> })}
             <Choose label="Sort by" value=Signal::derive(move || wanted.get().order) choose=move |order| change(&|wanted| wanted.order = order) />
-            {models.then(|| view! { <label class="row"><input type="checkbox" prop:checked=move || wanted.get().made_here on:change:target=move |event| { let here = event.target().checked(); change(&|wanted| wanted.made_here = here) } />"Runs here: made by a run of this network"</label> })}
+            {models.then(|| view! { <label class="row"><input type="checkbox" prop:checked=move || wanted.get().made_here on:change:target=move |event| { let here = event.target().checked(); change(&|wanted| wanted.made_here = here) } />"Made by a run of this network, says its publisher"</label> })}
         </form>
         <MaybeProblem failure />
-        {move || shown.get().filter(|page| page.total > 0).map(|page| view! { <Pager page what=if models { "models fit" } else { "tools fit" } go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
+        {move || shown.get().filter(|page| page.total > 0).map(|page| view! { <Pager page what=if models { ["model fits", "models fit"] } else { ["tool fits", "tools fit"] } go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
         {move || match (shown.get(), all.with(|all| all.as_ref().is_some_and(Vec::is_empty))) {
             (None, _) => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
             (Some(page), true) if page.total == 0 => view! { <Empty><p>{if models { "No model here yet. A finished run can be published from its page." } else { "No research tool here yet. A tool is a set of prompts with what to measure; anyone can publish one." }}</p></Empty> }.into_any(),
             (Some(page), false) if page.total == 0 => view! { <Empty><p>"Nothing here fits these filters."</p><A href=place attr:class="button">"Show everything"</A></Empty> }.into_any(),
-            (Some(page), _) => view! { <div class="cards">{page.items.into_iter().filter_map(|index| all.with_untracked(|all| all.as_ref()?.get(index).cloned())).map(|listing| view! { <ListingCard listing place /> }).collect_view()}</div> }.into_any(),
+            (Some(page), _) => view! { <div class="cards">{page.items.into_iter().filter_map(|index| all.with_untracked(|all| all.as_ref()?.get(index).cloned())).map(|listing| view! { <ListingCard listing /> }).collect_view()}</div> }.into_any(),
         }}
     }
 }
 
 #[component]
-fn ListingCard(listing: Listing, place: &'static str) -> impl IntoView {
+fn ListingCard(listing: Listing) -> impl IntoView {
     let (price, mean) = (price_word(&listing), listing.ratings.words());
     let made_here = listing.kind == Kind::Model && is_made_here(&listing);
     let size = size_word(bytes(&listing));
     view! {
         <article class="card">
-            <h2><A href=format!("{place}/{}/{}", listing.name.publisher(), listing.name.slug())>{listing.title.to_string()}</A></h2>
+            <h2><A href=address(&listing)>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
-            <div class="row between"><span class="row"><span class="chip plain">{category_word(listing.category)}</span>{made_here.then(|| view! { <span class="chip good">"runs here"</span> })}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
+            <div class="row between"><span class="row"><span class="chip plain">{category_word(listing.category)}</span>{made_here.then(|| view! { <span class="chip plain">"made by a run"</span> })}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
             <p class="faint num">{size}{mean.map(|mean| format!(", {mean}"))}</p>
         </article>
     }
@@ -187,66 +193,93 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             Ok(Some((listing, licence)))
         }
     });
-    let rated = name.clone();
-    let exists = Memo::new(move |_| found.get().flatten().is_some_and(|(listing, _)| listing.is_some()));
+    let listing = Memo::new(move |_| found.with(|found| found.as_ref()?.as_ref()?.0.clone()));
+    let licensed = Memo::new(move |_| found.with(|found| found.iter().flatten().any(|(_, licence)| licence.is_some())));
+    let exists = Memo::new(move |_| found.with(|found| found.as_ref()?.as_ref().map(|(listing, _)| listing.is_some())));
+    let files = move || listing.get().map(|listing| view! { <Files may_use=may_use(&listing, licensed.get()) listing /> });
+    let terms = move || listing.get().map(|listing| view! { <Terms listing licensed=licensed.get() /> });
     view! {
         <MaybeProblem failure />
-        {move || match found.get().flatten() {
-            None => view! { <div class="skeleton" style="height: 200px" aria-label="Loading"></div> }.into_any(),
-            Some((None, _)) => view! { <super::missing::Missing /> }.into_any(),
-            Some((Some(listing), licence)) => view! { <Card listing licence /> }.into_any(),
+        {move || match exists.get() {
+            None => view! { <Coming title=name.to_string() /> }.into_any(),
+            Some(false) => view! { <super::missing::Missing /> }.into_any(),
+            // The form of a rating stays as it is while the listing changes.
+            Some(true) => view! {
+                {move || listing.get().map(|listing| view! { <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header> })}
+                <div class="split">
+                    <div class="stack" style="gap: 16px">{files}<Reviews kind name=name.clone() /></div>
+                    <div class="stack" style="gap: 16px">{terms}</div>
+                </div>
+            }.into_any(),
         }}
-        {move || exists.get().then(|| view! { <Reviews kind name=rated.clone() /> })}
     }
     .into_any()
 }
 
+fn is_own(listing: &Listing) -> bool {
+    shared().account().as_ref() == Some(listing.name.publisher())
+}
+
+fn may_use(listing: &Listing, licensed: bool) -> bool {
+    is_own(listing) || licensed || (listing.price.is_zero() && shared().account().is_some())
+}
+
+/// What it is, the files of its versions, the newest first, and its price.
 #[component]
-fn Card(listing: Listing, licence: Option<Licence>) -> impl IntoView {
-    let account = shared().account();
-    let own = account.as_ref() == Some(listing.name.publisher());
-    let may_use = own || licence.is_some() || (listing.price.is_zero() && account.is_some());
-    let model = (listing.kind == Kind::Model)
-        .then(|| {
-            listing
-                .versions
-                .last()
-                .and_then(|version| version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash))
-        })
-        .flatten();
-    let tool = (listing.kind == Kind::Tool)
-        .then(|| listing.versions.last().and_then(|version| version.files.first().map(|file| file.hash)))
-        .flatten();
-    let (name, price) = (listing.name.clone(), price_word(&listing));
+fn Files(listing: Listing, may_use: bool) -> impl IntoView {
+    let price = price_word(&listing);
     view! {
-        <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header>
-        <div class="split">
-            <div class="stack" style="gap: 16px">
-                <section class="card"><h2>"What it is"</h2><p>{listing.summary.to_string()}</p>
-                    {(!listing.parents.is_empty()).then(|| view! { <p class="soft">"Made from "{listing.parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")}"."</p> })}
-                </section>
-                {listing.versions.iter().enumerate().rev().map(|(index, version)| view! {
-                    <section class="card">
-                        <div class="row between"><h2>"Version "{index + 1}</h2>{version.run_id.map(|run| view! { <A href=format!("/runs/{run}")>"Made by run "{run.0}", says its publisher"</A> })}</div>
-                        <p class="soft">{version.note.to_string()}</p>
-                        {version.files.iter().map(|file| view! { <div class="row between"><span>{file.name.to_string()}</span><span class="faint num" title=format!("{} bytes", file.bytes)>{size_word(file.bytes)}</span><Id text=file.hash.to_string() />
-                            {may_use.then(|| view! { <Download hash=file.hash name=file.name.to_string() label="Download" /> })}</div> }).collect_view()}
-                    </section>
-                }).collect_view()}
-            </div>
-            <div class="stack" style="gap: 16px">
-                {if may_use {
-                    view! { <section class="card"><p class="note good">{if own { "You published this." } else if licence.is_some() { "You hold a licence." } else { "Free to use." }}</p>
-                        {model.map(|hash| view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> })}
-                        {tool.map(|hash| view! { <A href=format!("/compute?tool={hash}") attr:class="button primary">"Use it on a model"</A> })}
-                    </section> }.into_any()
-                } else {
-                    view! { <Buy listing=listing.clone() /> }.into_any()
-                }}
-                <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd>{listing.price_per_use.map(|price| view! { <dt>"Price of a use"</dt><dd><Money asset=listing.asset.clone() amount=price /></dd> })}<dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
-            </div>
-        </div>
+        <section class="card"><h2>"What it is"</h2><p>{listing.summary.to_string()}</p>
+            {(!listing.parents.is_empty()).then(|| view! { <p class="soft">"Made from "{listing.parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")}"."</p> })}
+        </section>
+        {listing.versions.iter().enumerate().rev().map(|(index, version)| view! {
+            <section class="card">
+                <div class="row between"><div class="row"><h2>"Version "{index + 1}</h2><Ago at=Some(version.published_at) /></div>{version.run_id.map(|run| view! { <A href=format!("/runs/{run}")>"Made by run "{run.0}", says its publisher"</A> })}</div>
+                {(!version.note.as_str().is_empty()).then(|| view! { <p class="soft">{version.note.to_string()}</p> })}
+                <ul class="files">{version.files.iter().map(|file| view! { <li>
+                    <span class="name">{file.name.to_string()}</span><span class="faint num" title=format!("{} bytes", file.bytes)>{size_word(file.bytes)}</span><Id text=file.hash.to_string() />
+                    {may_use.then(|| view! { <div class="stack"><Download hash=file.hash name=file.name.to_string() label="Download" /></div> })}
+                </li> }).collect_view()}</ul>
+            </section>
+        }).collect_view()}
+        <section class="card"><dl class="pairs"><dt>"Price"</dt><dd>{price}</dd>{listing.price_per_use.map(|price| view! { <dt>"Price of a use"</dt><dd><Money asset=listing.asset.clone() amount=price /></dd> })}<dt>"Licence"</dt><dd>{listing.licence.to_string()}</dd><dt>"Sold"</dt><dd class="num">{listing.sold}</dd><dt>"Royalty of works made from it"</dt><dd class="num">{listing.royalty.to_string()}</dd></dl></section>
     }
+}
+
+/// The ways to it, and what they cost.
+#[component]
+fn Terms(listing: Listing, licensed: bool) -> impl IntoView {
+    view! {
+        {if may_use(&listing, licensed) {
+            view! { <section class="card"><p class="note good">{if is_own(&listing) { "You published this." } else if licensed { "You hold a licence." } else { "Free to use." }}</p>
+                {ways(&listing)}
+            </section> }.into_any()
+        } else {
+            view! { <Buy listing=listing.clone() />{listing.price_per_use.map(|price| view! { <Uses listing=listing.clone() price /> })} }.into_any()
+        }}
+    }
+}
+
+/// What one can do with a listing that one may use.
+pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
+    let (version, name) = (listing.versions.last()?, &listing.name);
+    let model = || version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash);
+    Some(match (listing.kind, listing.category) {
+        (Kind::Tool, _) => {
+            let hash = version.files.first()?.hash;
+            view! { <A href=format!("/compute?tool={hash}") attr:class="button primary">"Use it on a model"</A> }.into_any()
+        }
+        (Kind::Dataset, _) => return None,
+        (Kind::Model, Category::TextClassification) => {
+            let hash = model()?;
+            view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">"Sort texts with it"</A> }
+                .into_any()
+        }
+        (Kind::Model, _) => {
+            let hash = model()?;
+            view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> }.into_any()
+        }
+    })
 }
 
 async fn buy(shared: Shared, listing: Listing) -> Outcome<()> {
@@ -273,19 +306,13 @@ fn Buy(listing: Listing) -> impl IntoView {
     let shares: Vec<(AccountId, Amount)> = split(&listing, listing.price);
     let asset = StoredValue::new(listing.asset.clone());
     let words = move |amount: Amount| asset.with_value(|asset| shared.words(asset, amount));
-    let to = move || shares.iter().map(|(account, amount)| format!("{account} {}", words(*amount))).collect::<Vec<_>>().join(", ");
-    let storage = RwSignal::new(Amount::ZERO);
-    let (price, name) = (listing.price, listing.name.clone());
-    Effect::new(move |_| {
-        if let Some((network, session)) = shared.network.get().zip(shared.session.get()) {
-            let msg = PaymentMsg::Licence { name: name.clone() };
-            spawn_local(async move {
-                if let Ok(near) = deposit(&network, &session.account_id, Amount::ZERO, &msg).await {
-                    storage.try_set(near);
-                }
-            });
-        }
-    });
+    // What arrives: each share less its fee.
+    let to = move || {
+        let less = |amount: Amount| Amount(amount.0.saturating_sub(amount.fraction_ceil(fee()).0));
+        shares.iter().map(|(account, amount)| format!("{account} {}", words(less(*amount)))).collect::<Vec<_>>().join(", ")
+    };
+    let storage = storage(|| LICENCE_BYTES);
+    let price = listing.price;
     let start = move |_| {
         if needs_sign_in(shared) {
             return;

@@ -15,7 +15,7 @@ use starling_contract_api::{
     hub::Listings,
 };
 use starling_http_api::{network::NetworkInfo, node::NodeView, path, run::RunView};
-use starling_primitives::{AccountId, Amount, Asset};
+use starling_primitives::{AccountId, Amount, Asset, grouped};
 use starling_protocol::escrow::{CLOSING_PERIOD, HOLD_PERIOD, MAX_FEE, MAX_OBJECTION_WINDOW};
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn Health(nodes: RwSignal<Option<Vec<NodeView>>>) -> impl IntoView {
             chain::status(&network.rpc_url).await.map(Some)
         }
     });
-    let (ready, _) = polled(Duration::from_secs(3), || async { Ok(coordinator::is_ready().await) });
+    let (ready, unreached) = polled(Duration::from_secs(3), coordinator::is_ready);
     let (gas, _) = polled(Duration::from_secs(30), move || {
         let network = shared.network.get();
         async move {
@@ -63,7 +63,7 @@ fn Health(nodes: RwSignal<Option<Vec<NodeView>>>) -> impl IntoView {
         (Some(status), Some(_)) => view! { <span class="chip good">"answers, block "{status.height}</span> }.into_any(),
         _ => view! { <span class="chip">"asking"</span> }.into_any(),
     };
-    let coordinator_chip = move || match (shared.away.get().is_some(), ready.get()) {
+    let coordinator_chip = move || match (shared.away.get().is_some() || unreached.get().is_some(), ready.get()) {
         (true, _) => view! { <span class="chip bad">"does not answer"</span> }.into_any(),
         (_, None) => view! { <span class="chip">"asking"</span> }.into_any(),
         (_, Some(true)) => view! { <span class="chip good">"ready, has read the chain"</span> }.into_any(),
@@ -82,12 +82,12 @@ fn Health(nodes: RwSignal<Option<Vec<NodeView>>>) -> impl IntoView {
                     <dt>"Network"</dt><dd>{network.name.clone()}</dd>
                     <dt>"Chain"</dt><dd><span class="mono">{network.deployment.chain_id.clone()}</span></dd>
                     <dt>"State"</dt><dd>{chain_chip}</dd>
-                    <dt>"Last block"</dt><dd><Ago at=Signal::derive(move || status.get().flatten().map(|status| status.at)) /></dd>
-                    <dt>"RPC"</dt><dd><Id text=network.rpc_url.clone() /></dd>
+                    <dt>"Last block"</dt><dd>{move || status.get().flatten().map(|status| view! { <Ago at=Some(status.at) /> }.into_any()).unwrap_or_else(|| "not read yet".into_any())}</dd>
+                    <dt>"RPC"</dt><dd class="mono">{network.rpc_url.clone()}</dd>
                     <dt>"Coordinator"</dt><dd>{coordinator_chip}</dd>
-                    <dt>"Its version"</dt><dd>{network.version.clone()}</dd>
-                    <dt>"Its account"</dt><dd><span class="mono">{network.coordinator.to_string()}</span>", with "{move || gas.get().flatten().map_or_else(|| "an unread amount".to_owned(), |amount: Amount| amount.display_near())}" for gas"</dd>
-                    <dt>"Nodes"</dt><dd class="num">{move || connected().map_or_else(|| "counting".to_owned(), |(connected, all)| format!("{connected} of {all} connected"))}</dd>
+                    <dt>"Coordinator's version"</dt><dd>{network.version.clone()}</dd>
+                    <dt>"Coordinator's account"</dt><dd><span class="mono">{network.coordinator.to_string()}</span>{move || gas.get().flatten().map_or_else(|| ", its gas not read yet".to_owned(), |amount: Amount| format!(", with {} for gas", amount.display_near()))}</dd>
+                    <dt>"Nodes"</dt><dd class="num">{move || connected().map_or_else(|| "not read yet".to_owned(), |(connected, all)| format!("{connected} of {all} connected"))}</dd>
                 </dl>
             })}
             <p class="faint">"The coordinator carries messages and pays gas. No key of it moves your money: with it gone, Billing works on the chain alone."</p>
@@ -148,12 +148,12 @@ fn Rules() -> impl IntoView {
                             {row("Market", deployment.market, market_paused)}
                         </tbody></table>
                         <dl class="pairs">
-                            <dt>"Fee"</dt><dd class="num">{billing.fee.to_string()}" of what is earned, frozen when you pay"</dd>
+                            <dt>"Fee"</dt><dd class="num">{billing.fee.to_string()}" of what is earned, fixed when you pay"</dd>
                             <dt>"Fee at most"</dt><dd class="num">{MAX_FEE.to_string()}", in the code"</dd>
                             <dt>"Least stake"</dt><dd class="num">{compute.min_stake.display_near()}" a node"</dd>
-                            <dt>"No answer"</dt><dd>"a payment comes back after "{HOLD_PERIOD.to_string()}</dd>
-                            <dt>"Closing"</dt><dd>"whatever happens, "{CLOSING_PERIOD.to_string()}" after you ask"</dd>
-                            <dt>"Objection"</dt><dd>"up to "{MAX_OBJECTION_WINDOW.to_string()}", as the offer says"</dd>
+                            <dt>"A contract without an answer"</dt><dd>"a payment comes back after "{HOLD_PERIOD.to_string()}</dd>
+                            <dt>"Asking to end"</dt><dd>"closes whatever happens, "{CLOSING_PERIOD.to_string()}" later"</dd>
+                            <dt>"Time to object"</dt><dd>"up to "{MAX_OBJECTION_WINDOW.to_string()}", as the offer says"</dd>
                             <dt>"Owner"</dt><dd class="mono">{billing.owner.to_string()}</dd>
                         </dl>
                     }.into_any()
@@ -205,7 +205,7 @@ fn Volume() -> impl IntoView {
         view! { <tr><th scope="row"><div>{name}{contract.map(|token| view! { <br /><span class="faint mono">{token}</span> })}</div></th><td data-label="Free balances" class="num">{money(balances)}</td><td data-label="In escrows" class="num">{money(escrows)}</td><td data-label="Fees not withdrawn" class="num">{money(fees)}</td></tr> }
     };
     view! {
-        <section class="card" aria-label="Volume"><h2>"Volume"</h2>
+        <section class="card" aria-label="Money held, and counts"><h2>"Money held, and counts"</h2>
             <MaybeProblem failure />
             {move || match found.get().flatten() {
                 None => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
@@ -214,10 +214,8 @@ fn Volume() -> impl IntoView {
                         {row(Asset::Near, near.balances, near.escrows, near.fees)}
                         {tokens.into_iter().map(|totals| row(Asset::Nep141(totals.token), totals.balances, totals.escrows, totals.fees)).collect_view()}
                     </tbody></table>
-                    <dl class="pairs counts">
-                        <dt>"Nodes registered"</dt><dd class="num">{counts.nodes}</dd><dt>"Offers made"</dt><dd class="num">{counts.offers}</dd>
-                        <dt>"Runs paid"</dt><dd class="num">{counts.runs}</dd><dt>"Leases paid"</dt><dd class="num">{counts.leases}</dd>
-                        <dt>"Models published"</dt><dd class="num">{models}</dd><dt>"Tools and data sets"</dt><dd class="num">{tools}</dd>
+                    <dl class="counts">
+                        {[("Nodes registered", counts.nodes), ("Offers made", counts.offers), ("Runs paid", counts.runs), ("Leases paid", counts.leases), ("Models published", models), ("Tools and data sets", tools)].map(|(name, count)| view! { <div><dt>{name}</dt><dd class="num">{grouped(count)}</dd></div> }).collect_view()}
                     </dl>
                     <p class="faint">"Since the contracts were deployed, as they count it; closed and delisted ones are among them."</p>
                 }.into_any(),
@@ -249,7 +247,7 @@ fn Nodes(nodes: RwSignal<Option<Vec<NodeView>>>, failure: RwSignal<Option<crate:
             <MaybeProblem failure />
             {move || match nodes.get() {
                 None => view! { <div class="skeleton" style="height: 80px" aria-hidden="true"></div> }.into_any(),
-                Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node is registered yet. A provider adds one with `starling node setup`."</p></Empty> }.into_any(),
+                Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node is registered yet. A provider adds one with "<code>"starling node setup"</code>"."</p></Empty> }.into_any(),
                 Some(nodes) => view! { <div class="scroll"><table class="stacked"><thead><tr><th>"Node"</th><th>"Provider"</th><th>"State"</th><th class="num">"Stake"</th><th class="num">"Rounds"</th><th>"Heard"</th></tr></thead><tbody>
                     {nodes.into_iter().map(|node| { let (class, state) = node_state(&node); view! { <tr><td data-label="Node" class="num">{node.node.id.0}</td><td data-label="Provider" class="mono">{node.node.provider.to_string()}</td><td data-label="State"><span class=class>{state}</span></td><td data-label="Stake" class="num">{node.node.stake.as_ref().filter(|stake| stake.confirmed).map_or_else(|| "none".to_owned(), |stake| stake.amount.display_near())}</td><td data-label="Rounds" class="num">{node.rounds}</td><td data-label="Heard"><Ago at=node.heard_at /></td></tr> }}).collect_view()}
                 </tbody></table></div> }.into_any(),

@@ -4,7 +4,7 @@ use super::polled;
 use crate::{
     api::{Failure, Outcome, chain, coordinator, wallet},
     app::shared,
-    components::ui::{Ago, Empty, MaybeProblem, Money, NeedsLogin},
+    components::ui::{Ago, Empty, Id, MaybeProblem, Money, NeedsLogin},
     pages::{
         billing::{Held, Moving, polled_held},
         network::node_state,
@@ -12,13 +12,14 @@ use crate::{
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::components::A;
+use starling_browse::axis::grouped_rate;
 use starling_contract_api::{
     Call,
     compute::{Compute, Counts, MAX_PAGE, Offer, Standing},
 };
 use starling_http_api::{network::NetworkInfo, node::NodeView, path};
 use starling_primitives::{AccountId, NodeId, OfferId};
-use starling_protocol::node::OfferTerms;
+use starling_protocol::node::{Capability, OfferTerms};
 use std::{collections::BTreeSet, time::Duration};
 
 #[component]
@@ -71,11 +72,15 @@ fn Mine() -> impl IntoView {
         }
     });
     let (held, held_failure) = polled_held();
+    let setup = move || {
+        let (network, coordinator) = (shared.network.get()?, window().location().origin().ok()?);
+        Some(format!("starling node setup --coordinator {coordinator} --rpc {} --provider-key KEY_FILE", network.rpc_url))
+    };
     view! {
         <MaybeProblem failure />
         {move || match nodes.get().flatten() {
             None => view! { <div class="skeleton" style="height: 200px" aria-hidden="true"></div> }.into_any(),
-            Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node of this account is registered. On the machine that shall earn, run:"</p><pre class="log" tabindex="0">"starling node setup --help"</pre></Empty> }.into_any(),
+            Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node of this account is registered. On the machine that shall earn, run this with your account's key file:"</p>{move || setup().map(|command| view! { <pre class="log" tabindex="0" style="text-align: left">{command.clone()}</pre><p><Id text=command label="Copy the command" /></p> })}</Empty> }.into_any(),
             Some(nodes) => view! { <div class="cards">{nodes.into_iter().map(|node| view! { <NodeCard node /> }).collect_view()}</div> }.into_any(),
         }}
         <MaybeProblem failure=held_failure />
@@ -90,15 +95,15 @@ fn Mine() -> impl IntoView {
 #[component]
 fn Earnings(held: Memo<Option<Held>>) -> impl IntoView {
     view! {
-        <section class="card" aria-label="Earnings"><h2>"Earned and free"</h2>
+        <section class="card" aria-label="Free on your balance"><h2>"Free on your balance"</h2>
             {move || match held.get() {
                 None => view! { <div class="skeleton" style="height: 48px" aria-hidden="true"></div> }.into_any(),
                 Some(held) => match held.record {
                     None => view! { <p class="soft">"This account is not registered in billing yet: nothing was paid to it."</p> }.into_any(),
                     Some(record) => view! {
                         <ul class="stack">{record.balances.into_iter().map(|(asset, amount)| view! { <li class="at-most num" style="font-size: 20px"><Money asset amount /></li> }).collect_view()}</ul>
-                        <p class="faint">"Pay for rounds and leases arrives here, after the fee. A tenth of it, and what a delegate signed, waits in the tenant's escrow until it is final."</p>
-                        <div class="row"><A href="/billing?kind=earnings" attr:class="button small">"Every line of it"</A></div>
+                        <p class="faint">"What you put there and what was paid to you. Pay for rounds and leases arrives here, after the fee. A tenth of it, and what a delegate signed, waits in the tenant's escrow until it is final."</p>
+                        <div class="row"><A href="/billing?kind=earnings" attr:class="button small">"Earnings in Billing"</A></div>
                     }.into_any(),
                 },
             }}
@@ -159,15 +164,19 @@ fn NodeCard(node: MyNode) -> impl IntoView {
             act(Act::Resume(offer.terms.clone()));
         }
     };
-    let retire = move |_| act(Act::Retire);
+    let retiring = RwSignal::new(false);
+    let retire = move |_| {
+        retiring.set(false);
+        act(Act::Retire);
+    };
     let capability = shown.node.capability.clone();
     view! {
         <article class="card" aria-label=format!("Node {id}")>
             <div class="row between"><h2>"Node "{id.0}</h2><span class=class>{state}</span></div>
             <dl class="pairs">
                 <dt>"Device (declared)"</dt><dd>{capability.device.to_string()}</dd>
-                <dt>"Limits (declared)"</dt><dd class="num">{format!("{} thread{}, {:.1} GiB of memory", capability.threads, if capability.threads == 1 { "" } else { "s" }, gibibytes(capability.memory_bytes))}</dd>
-                <dt>"Tokens/s (measured)"</dt><dd class="num">{shown.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate:.0}"))}</dd>
+                <dt>"Limits (declared)"</dt><dd class="num">{machine(&capability)}</dd>
+                <dt>"Tokens/s (measured)"</dt><dd class="num">{shown.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), grouped_rate)}</dd>
                 <dt>"Rounds that counted"</dt><dd class="num">{shown.rounds}</dd>
                 <dt>"Reputation"</dt><dd class="num">{standing.score.to_string()}</dd>
                 <dt>"Stake"</dt><dd class="num">{shown.node.stake.as_ref().map_or_else(|| "none".to_owned(), |stake| format!("{}{}", stake.amount.display_near(), if stake.confirmed { "" } else { ", not confirmed" }))}</dd>
@@ -182,16 +191,22 @@ fn NodeCard(node: MyNode) -> impl IntoView {
             }}
             {(!retired).then(|| view! { <div class="row">
                 {if paused { offers.first().map(|_| view! { <button class="button primary" disabled=move || busy.get() on:click=resume>"Offer it again"</button> }).into_any() } else { view! { <button class="button" disabled=move || busy.get() on:click=pause>"Pause: take no new work"</button> }.into_any() }}
-                <button class="button danger" disabled=move || busy.get() on:click=retire>"Retire for good"</button>
+                {move || (!retiring.get()).then(|| view! { <button class="button danger" disabled=move || busy.get() on:click=move |_| retiring.set(true)>"Retire for good"</button> })}
             </div> })}
+            {move || retiring.get().then(|| view! {
+                <p>{format!("Retire node {id}? It takes no work ever again. Work under way goes on, and what it earned stays yours.")}</p>
+                <div class="row"><button class="button danger" on:click=retire>{format!("Retire node {id}")}</button><button class="button" on:click=move |_| retiring.set(false)>"Keep it"</button></div>
+            })}
             <MaybeProblem failure />
         </article>
     }
 }
 
+/// Threads and memory in words.
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-fn gibibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1_u32 << 30)
+pub(crate) fn machine(capability: &Capability) -> String {
+    let (threads, gibibytes) = (capability.threads, capability.memory_bytes as f64 / f64::from(1_u32 << 30));
+    format!("{threads} thread{}, {gibibytes:.1} GiB of memory", if threads == 1 { "" } else { "s" })
 }
 
 #[component]

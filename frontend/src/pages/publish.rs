@@ -2,19 +2,20 @@
 
 use super::polled;
 use crate::{
-    api::{Failure, Outcome, coordinator},
+    api::{Failure, Outcome, chain, coordinator, tokens},
     app::{Shared, shared},
     components::ui::{MaybeProblem, NeedsLogin, chosen_file},
-    pages::models::{CATEGORIES, category_named, publish},
+    pages::models::{CATEGORIES, category_named, listings, publish},
 };
 use leptos::{html, prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_query_map};
-use starling_contract_api::hub::PublishArgs;
-use starling_http_api::{path, run::RunView};
-use starling_primitives::{Amount, Asset, AssetName, BasisPoints, RunId, Text};
-use starling_protocol::listing::{Category, File, Kind};
+use starling_contract_api::{billing::split_deposit, hub::PublishArgs};
+use starling_http_api::{network::NetworkInfo, path, run::RunView};
+use starling_primitives::{Amount, Asset, AssetName, BasisPoints, Text};
+use starling_protocol::listing::{Category, File, Kind, MAX_NAMED, flatten};
 use std::time::Duration;
 
+const SLUG: &str = "2 to 48 of a-z, 0-9 and dashes, with no dash at an end";
 /// The header of a safetensors file may be at most this long, in bytes.
 const MAX_HEADER: u64 = 100 << 20;
 
@@ -33,7 +34,11 @@ pub(crate) struct About {
     pub(crate) title: RwSignal<String>,
     pub(crate) summary: RwSignal<String>,
     pub(crate) licence: RwSignal<String>,
+    /// What prices are counted in.
+    pub(crate) asset: RwSignal<String>,
     pub(crate) price: RwSignal<String>,
+    /// Nothing where no use is sold.
+    pub(crate) price_per_use: RwSignal<String>,
     pub(crate) category: RwSignal<String>,
     pub(crate) royalty: RwSignal<String>,
     pub(crate) parent: RwSignal<String>,
@@ -47,16 +52,21 @@ impl About {
             title: text(""),
             summary: text(""),
             licence: text("MIT"),
+            asset: RwSignal::new(Asset::Near.to_string()),
             price: text("0"),
+            price_per_use: text(""),
             category: text(category),
             royalty: text("5"),
             parent: text(""),
         }
     }
 
-    /// The arguments, or what is wrong with a field.
-    pub(crate) fn args(self, kind: Kind, files: Vec<File>, run_id: Option<RunId>) -> Outcome<PublishArgs> {
-        let wrong = |field: &str, reason: String| Failure::new("field", format!("{field}: {reason}."));
+    /// The arguments, still without files, or what is wrong with a field: asked before anything is uploaded.
+    pub(crate) fn args(self, shared: Shared, kind: Kind) -> Outcome<PublishArgs> {
+        let wrong = |field: &str, reason: String| Failure::new("field", format!("{field}: {reason}. Nothing was uploaded."));
+        let tokens = &shared.tokens.get_untracked();
+        let slug = self.slug.get_untracked();
+        AssetName::new(shared.signed_in()?.1, &slug).map_err(|_| wrong("Name", SLUG.to_owned()))?;
         let royalty: f64 = self.royalty.get_untracked().parse().map_err(|_| wrong("Royalty", "write a number of percent".to_owned()))?;
         if !(0.0..=100.0).contains(&royalty) {
             return Err(wrong("Royalty", "0 to 100 percent".to_owned()));
@@ -69,40 +79,108 @@ impl About {
         } else {
             vec![parent.trim().parse::<AssetName>().map_err(|error| wrong("Made from", error.to_string()))?]
         };
+        let asset: Asset = self.asset.get_untracked().parse().map_err(|_| wrong("Paid in", "choose one of the list".to_owned()))?;
+        let per_use = self.price_per_use.get_untracked();
+        let per_use = (!per_use.trim().is_empty()).then(|| tokens::parse(tokens, &asset, &per_use)).transpose()?;
+        if per_use.is_some_and(|price| price.is_zero()) {
+            return Err(wrong("Price of a use", "leave it empty where none is sold".to_owned()));
+        }
         Ok(PublishArgs {
-            slug: self.slug.get_untracked(),
+            slug,
             kind,
             category: category_named(&self.category.get_untracked()).unwrap_or(Category::Other),
             title: Text::new(self.title.get_untracked()).map_err(|error| wrong("Title", error.to_string()))?,
             summary: Text::new(self.summary.get_untracked()).map_err(|error| wrong("What it does", error.to_string()))?,
             licence: Text::new(self.licence.get_untracked()).map_err(|error| wrong("Licence", error.to_string()))?,
-            asset: Asset::Near,
-            price: Amount::parse_near(&self.price.get_untracked()).map_err(|error| wrong("Price", error.to_string()))?,
-            price_per_use: None,
+            price: tokens::parse(tokens, &asset, &self.price.get_untracked())?,
+            asset,
+            price_per_use: per_use,
             parents,
             royalty: BasisPoints::new(royalty).map_err(|error| wrong("Royalty", error.to_string()))?,
-            files,
-            run_id,
+            files: Vec::new(),
+            run_id: None,
         })
+    }
+
+    /// What publishing attaches for storage at most: the listing's, and that of its ancestors' split where the work is made from another.
+    pub(crate) fn storage(self, kind: Kind) -> (RwSignal<Option<Option<Amount>>>, RwSignal<Option<Failure>>) {
+        let shared = shared();
+        polled(Duration::from_secs(10), move || {
+            let (network, parent) = (shared.network.get(), self.parent.get().trim().parse::<AssetName>().ok());
+            async move {
+                let Some(network) = network else { return Ok(None) };
+                attached(&network, kind, parent.as_ref()).await.map(Some)
+            }
+        })
+    }
+}
+
+async fn attached(network: &NetworkInfo, kind: Kind, parent: Option<&AssetName>) -> Outcome<Amount> {
+    let price = chain::view(&network.rpc_url, &listings(network, kind).storage_price()).await?;
+    let Some(parent) = parent else { return Ok(price) };
+    let Some(listing) = chain::view(&network.rpc_url, &listings(network, kind).listing(parent)).await? else { return Ok(price) };
+    let recipients = flatten(&[&listing]).map_or(0, |shares| shares.len());
+    let split = if recipients > MAX_NAMED { split_deposit(recipients) } else { Amount::ZERO };
+    price.checked_add(split).map_err(|error| Failure::new("amount", error.to_string()))
+}
+
+/// What is attached, and the button that says so.
+#[component]
+pub(crate) fn Send(
+    storage: (RwSignal<Option<Option<Amount>>>, RwSignal<Option<Failure>>),
+    #[prop(into)] busy: Signal<bool>,
+) -> impl IntoView {
+    let (storage, unread) = storage;
+    let words = move || storage.get().flatten().map(Amount::display_near);
+    view! {
+        <MaybeProblem failure=unread />
+        {move || words().map(|words| view! { <p class="soft">{format!("At most {words} is attached for storage on the chain: what the records do not need comes back at once. Besides, only gas is paid.")}</p> })}
+        <button class="button primary" disabled=move || busy.get() || words().is_none()>{move || match (busy.get(), words()) {
+            (true, _) => "Waiting for your wallet".to_owned(),
+            (false, Some(words)) => format!("Publish for at most {words} of storage"),
+            (false, None) => "Reading what storage costs".to_owned(),
+        }}</button>
     }
 }
 
 #[component]
 pub(crate) fn AboutFields(about: About) -> impl IntoView {
-    let field = |label: &'static str, name: &'static str, value: RwSignal<String>, hint: &'static str, required: bool| {
-        view! { <label class="field">{label}<input name=name required=required prop:value=move || value.get() on:input:target=move |event| value.set(event.target().value()) /><span class="hint">{hint}</span></label> }
+    let shared = shared();
+    let assets = Memo::new(move |_| {
+        shared.tokens.with(|known| {
+            let listed = known.iter().filter(|(_, info)| info.listed).map(|(token, _)| Asset::Nep141(token.clone()));
+            [Asset::Near].into_iter().chain(listed).map(|asset| (asset.to_string(), tokens::name(known, &asset))).collect::<Vec<_>>()
+        })
+    });
+    let unit = move || {
+        shared.tokens.with(|known| about.asset.get().parse::<Asset>().map_or_else(|_| String::new(), |asset| tokens::name(known, &asset)))
+    };
+    let field = |label: &'static str,
+                 name: &'static str,
+                 value: RwSignal<String>,
+                 most: &'static str,
+                 hint: &'static str,
+                 required: bool| {
+        view! { <label class="field">{label}<input name=name required=required maxlength=most prop:value=move || value.get() on:input:target=move |event| value.set(event.target().value()) /><span class="hint">{hint}</span></label> }
+    };
+    let price = |label: &'static str, name: &'static str, value: RwSignal<String>, hint: &'static str, required: bool| {
+        view! { <label class="field">{label}<input name=name inputmode="decimal" required=required maxlength="48" prop:value=move || value.get() on:input:target=move |event| value.set(event.target().value()) /><span class="hint">{move || format!("In {}. {hint}", unit())}</span></label> }
     };
     view! {
-        {field("Name", "slug", about.slug, "2 to 48 of a-z, 0-9 and dashes; it cannot be changed later", true)}
-        {field("Title", "title", about.title, "At most 80 letters", true)}
-        <label class="field">"What it does"<textarea name="summary" required maxlength="600" prop:value=move || about.summary.get() on:input:target=move |event| about.summary.set(event.target().value())></textarea></label>
+        <label class="field">"Name"<input name="slug" required minlength="2" maxlength="48" pattern="[a-z0-9][a-z0-9\\-]*[a-z0-9]" title=SLUG prop:value=move || about.slug.get() on:input:target=move |event| about.slug.set(event.target().value()) /><span class="hint">{SLUG}"; it cannot be changed later"</span></label>
+        {field("Title", "title", about.title, "80", "At most 80 letters", true)}
+        <label class="field">"What it does"<textarea name="summary" required maxlength="600" prop:value=move || about.summary.get() on:input:target=move |event| about.summary.set(event.target().value())></textarea><span class="hint">"At most 600 letters"</span></label>
         <label class="field">"Category"<select prop:value=move || about.category.get() on:change:target=move |event| about.category.set(event.target().value())>
             {CATEGORIES.map(|(_, key, word)| view! { <option value=key selected=move || about.category.get() == key>{word}</option> }).collect_view()}
         </select></label>
-        {field("Licence", "licence", about.licence, "An SPDX expression such as MIT or Apache-2.0", true)}
-        {field("Price of a licence, NEAR", "price", about.price, "0 for everyone", true)}
-        {field("Royalty, percent", "royalty", about.royalty, "What works made from this owe to it", true)}
-        {field("Made from", "parent", about.parent, "PUBLISHER/NAME, if it was; its royalty is taken from your price", false)}
+        {field("Licence", "licence", about.licence, "40", "An SPDX expression such as MIT or Apache-2.0; at most 40 letters", true)}
+        <label class="field">"Paid in"<select prop:value=move || about.asset.get() on:change:target=move |event| about.asset.set(event.target().value())>
+            {move || assets.get().into_iter().map(|(value, name)| { let key = value.clone(); view! { <option value=value selected=move || about.asset.get() == key>{name}</option> }}).collect_view()}
+        </select></label>
+        {price("Price of a licence", "price", about.price, "0: free for everyone", true)}
+        {price("Price of a use", "price-per-use", about.price_per_use, "For one lease of someone without a licence; empty if no use is sold", false)}
+        {field("Royalty, percent", "royalty", about.royalty, "6", "0 to 100: its share of the price of works made from this", true)}
+        {field("Made from", "parent", about.parent, "130", "Empty, or PUBLISHER/NAME of that work; its royalty is taken from your price", false)}
     }
 }
 
@@ -113,6 +191,7 @@ fn Form() -> impl IntoView {
     let file = NodeRef::<html::Input>::new();
     let run = RwSignal::new(use_query_map().with_untracked(|query| query.get("run").unwrap_or_default()));
     let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let storage = about.storage(Kind::Model);
     let (runs, _) = polled(Duration::from_secs(10), move || {
         let account = shared.account();
         async move {
@@ -147,12 +226,13 @@ fn Form() -> impl IntoView {
             {move || run.get().is_empty().then(|| view! { <label class="field">"Model file"<input type="file" accept=".safetensors" node_ref=file /><span class="hint">"safetensors; its header is checked before it is uploaded"</span></label> })}
             <AboutFields about />
             <MaybeProblem failure />
-            <button class="button primary" disabled=move || busy.get()>{move || if busy.get() { "Waiting for your wallet" } else { "Publish" }}</button>
+            <Send storage busy />
         </form>
     }
 }
 
 async fn send_model(shared: Shared, about: About, run: Option<RunView>, input: NodeRef<html::Input>) -> Outcome<AssetName> {
+    let args = about.args(shared, Kind::Model)?;
     let name = |text: &str| Text::new(text).map_err(|error| Failure::new("file", error.to_string()));
     let (files, run_id) = match run.and_then(|view| view.result.map(|result| (view.run.id, result))) {
         Some((id, result)) => {
@@ -174,7 +254,7 @@ async fn send_model(shared: Shared, about: About, run: Option<RunView>, input: N
             (vec![File { name: name("model.safetensors")?, hash: stored.hash, bytes: stored.bytes }], None)
         }
     };
-    publish(shared, about.args(Kind::Model, files, run_id)?).await
+    publish(shared, PublishArgs { files, run_id, ..args }).await
 }
 
 /// Whether the file begins with a safetensors header that fits it.

@@ -7,7 +7,10 @@ use super::{
 use crate::{
     api::{Failure, Outcome, chain, wallet},
     app::{Shared, shared},
-    components::ui::{Ago, MaybeProblem},
+    components::{
+        icons::{Icon, Name},
+        ui::{Ago, MaybeProblem},
+    },
 };
 use leptos::{prelude::*, task::spawn_local};
 use starling_contract_api::{
@@ -68,7 +71,7 @@ pub(crate) fn Reviews(kind: Kind, name: AssetName) -> impl IntoView {
             <div class="row between"><h2 id="ratings-heading">"Ratings"</h2><span class="num soft">{move || said().and_then(|said| said.sum.words())}</span></div>
             <MaybeProblem failure />
             {move || match said() {
-                None => view! { <div class="skeleton" style="height: 48px" aria-label="Loading"></div> }.into_any(),
+                None => view! { <div class="skeleton" style="height: 48px" aria-hidden="true"></div> }.into_any(),
                 Some(said) if said.page.is_empty() => view! { <p class="soft">"Nobody has rated it yet. Whoever holds a licence may."</p> }.into_any(),
                 Some(said) => said.page.into_iter().map(|rating| view! { <Review rating /> }).collect_view().into_any(),
             }}
@@ -92,7 +95,7 @@ pub(crate) fn Reviews(kind: Kind, name: AssetName) -> impl IntoView {
 #[component]
 fn StarRow(stars: Stars) -> impl IntoView {
     let (full, all) = (usize::from(stars.get()), usize::from(MAX_STARS));
-    view! { <span class="stars" role="img" aria-label=format!("{full} of {all} stars")>{"★".repeat(full)}{"☆".repeat(all - full)}</span> }
+    view! { <span class="stars" role="img" aria-label=format!("{full} of {all} stars")>{(0..all).map(|place| view! { <span class=if place < full { "full" } else { "" }><Icon name=Name::Star /></span> }).collect_view()}</span> }
 }
 
 #[component]
@@ -129,7 +132,7 @@ fn Form(kind: Kind, name: AssetName, own: Option<Rating>) -> impl IntoView {
             <fieldset><legend>{if said_before.is_some() { "Change your rating" } else { "Rate it" }}</legend>
                 <div class="row">
                     {(1..=MAX_STARS).map(|count| view! {
-                        <label class="row"><input type="radio" name="stars" required prop:checked=move || stars.get() == Some(count) on:change=move |_| stars.set(Some(count)) /><span>{count}<span class="visually-hidden">{if count == 1 { " star" } else { " stars" }}</span><span class="stars" aria-hidden="true">" ★"</span></span></label>
+                        <label class="row"><input type="radio" name="stars" required prop:checked=move || stars.get() == Some(count) on:change=move |_| stars.set(Some(count)) /><span>{count}<span class="visually-hidden">{if count == 1 { " star" } else { " stars" }}</span>" "<span class="stars" aria-hidden="true"><Icon name=Name::Star /></span></span></label>
                     }).collect_view()}
                 </div>
             </fieldset>

@@ -4,30 +4,32 @@ use super::{param, polled};
 use crate::{
     api::{
         Failure, Outcome, chain, coordinator, meter,
-        pay::{Payment, now, pay},
+        pay::{Payment, after_payment, now, pay},
     },
     app::{Shared, shared},
     components::{
-        quote::QuoteCard,
-        ui::{Empty, MaybeProblem, NeedsLogin},
+        quote::{QuoteCard, storage},
+        ui::{Empty, MaybeProblem, Money, NeedsLogin},
     },
-    pages::models::listings,
+    pages::{compute::kind_word, models::listings, network::node_state, provider::machine},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
     components::A,
     hooks::{use_navigate, use_query_map},
 };
+use starling_browse::axis::grouped_rate;
 use starling_contract_api::{
     compute::{Compute, Offer, Purpose},
-    payment::PaymentMsg,
+    payment::{DELEGATES_BYTES, LEASE_BYTES, PaymentMsg},
 };
 use starling_http_api::{
-    job::{Generate, JobSpec},
+    job::{Classify, Generate, JobSpec, MAX_TEXT_BYTES, MAX_TEXTS},
+    node::NodeView,
     path,
     run::RunView,
 };
-use starling_primitives::{Amount, BasisPoints, DurationMs, Hash32, OfferId, PublicKey};
+use starling_primitives::{Amount, BasisPoints, DurationMs, Hash32, OfferId, PublicKey, grouped};
 use starling_protocol::{
     lease::LeaseTerms,
     listing::{Kind, Listing},
@@ -35,6 +37,11 @@ use starling_protocol::{
     price::{HOLDBACK, quote_lease},
 };
 use std::time::Duration;
+
+const MINUTE_MS: u64 = 60_000;
+
+/// The task, in the address, of a node that sorts texts; continuing one needs no word.
+pub(crate) const CLASSIFY: &str = "classify";
 
 #[component]
 pub(crate) fn Rent() -> impl IntoView {
@@ -48,7 +55,7 @@ pub(crate) fn Rent() -> impl IntoView {
         }
     });
     view! {
-        <header><div><h1>"Rent a node"</h1><p>"The node works on one job of yours. You can stop at any time; what was not used comes back."</p></div></header>
+        <header><div><h1>{move || match offer.with(|offer| offer.as_ref()?.as_ref()?.as_ref().map(|offer| offer.node_id)) { Some(node) => format!("Rent node {node}"), None => "Rent a node".to_owned() }}</h1><p>"The node works on one job of yours. You can stop at any time; what was not used comes back."</p></div></header>
         <MaybeProblem failure />
         <NeedsLogin what="rent a node">{move || match offer.get().flatten() {
             None => view! { <div class="skeleton" style="height: 300px" aria-hidden="true"></div> }.into_any(),
@@ -63,6 +70,9 @@ pub(crate) fn Rent() -> impl IntoView {
 struct Fields {
     model: RwSignal<String>,
     tool: RwSignal<String>,
+    task: RwSignal<String>,
+    /// To be sorted, one a line.
+    texts: RwSignal<String>,
     prompt: RwSignal<String>,
     tokens: RwSignal<String>,
     minutes: RwSignal<String>,
@@ -80,6 +90,12 @@ impl Fields {
         let tool = self.tool.get_untracked();
         if !tool.is_empty() {
             return Ok(JobSpec::Tool { tool: tool.parse().map_err(|_| wrong("The tool in the address is no hash."))?, model });
+        }
+        if self.task.get_untracked() == CLASSIFY {
+            let texts = self.texts.get_untracked().lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            let spec = Classify { model, texts };
+            let words = format!("Texts: 1 to {MAX_TEXTS} lines, of {MAX_TEXT_BYTES} bytes together at most.");
+            return if spec.is_within_limits() { Ok(JobSpec::Classify(spec)) } else { Err(wrong(&words)) };
         }
         let max_new_tokens = self
             .tokens
@@ -154,6 +170,47 @@ pub(crate) fn usable_models(shared: Shared) -> Memo<Vec<(Hash32, String)>> {
     })
 }
 
+/// Which machine it is: what its provider declares, what was measured, what it costs, how the chain thinks of it.
+#[component]
+fn Offered(offer: Offer) -> impl IntoView {
+    let shared = shared();
+    let id = offer.node_id;
+    let (nodes, _) = polled(Duration::from_secs(10), || coordinator::get::<Vec<NodeView>>(path::NODES));
+    let (standing, failure) = polled(Duration::from_secs(60), move || {
+        let network = shared.network.get();
+        async move {
+            let Some(network) = network else { return Ok(None) };
+            chain::view(&network.rpc_url, &Compute(network.deployment.compute).reputation(id)).await.map(Some)
+        }
+    });
+    let node = Memo::new(move |_| nodes.with(|nodes| nodes.as_ref().map(|nodes| nodes.iter().find(|view| view.node.id == id).cloned())));
+    let facts = move || match node.get() {
+        None => view! { <dt>"Device (declared)"</dt><dd>"reading"</dd> }.into_any(),
+        Some(None) => view! { <dt>"Now"</dt><dd>"The coordinator does not know this node."</dd> }.into_any(),
+        Some(Some(view)) => {
+            let (class, state) = node_state(&view);
+            let (capability, rate) = (view.node.capability, view.measured_tokens_per_second.map(grouped_rate));
+            view! {
+                <dt>"Device (declared)"</dt><dd>{kind_word(capability.kind)}", "{capability.device.to_string()}", "{machine(&capability)}</dd>
+                <dt>"Measured"</dt><dd class="num">{rate.map_or_else(|| "not yet".to_owned(), |rate| format!("{rate} tokens/s"))}</dd>
+                <dt>"Now"</dt><dd><span class=class>{state}</span></dd>
+            }
+            .into_any()
+        }
+    };
+    view! {
+        <section class="card" aria-label="The node"><h2>"Node "{id.0}</h2>
+            <MaybeProblem failure />
+            <dl class="pairs">
+                <dt>"Provider"</dt><dd class="mono">{offer.provider.to_string()}</dd>
+                {facts}
+                <dt>"Price"</dt><dd class="num"><Money asset=offer.terms.asset.clone() amount=offer.terms.price_per_hour />" an hour"</dd>
+                <dt>"Reputation"</dt><dd class="num">{move || standing.get().flatten().map_or_else(|| "reading".to_owned(), |standing| standing.score.to_string())}</dd>
+            </dl>
+        </section>
+    }
+}
+
 #[component]
 fn Form(offer: Offer) -> impl IntoView {
     let shared = shared();
@@ -162,7 +219,9 @@ fn Form(offer: Offer) -> impl IntoView {
     let fields = Fields {
         model: from_address("model"),
         tool: from_address("tool"),
-        prompt: RwSignal::new("fn main() {\n".to_owned()),
+        task: from_address("task"),
+        texts: RwSignal::new(String::new()),
+        prompt: RwSignal::new(String::new()),
         tokens: RwSignal::new("200".to_owned()),
         minutes: RwSignal::new("2".to_owned()),
         by_service: RwSignal::new(false),
@@ -174,6 +233,7 @@ fn Form(offer: Offer) -> impl IntoView {
     let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
     let (price, asset) = (offer.terms.price_per_hour, StoredValue::new(offer.terms.asset.clone()));
     let (least, most) = (offer.terms.min_lease, offer.terms.max_lease);
+    let (first, last) = (least.0.div_ceil(MINUTE_MS), most.0 / MINUTE_MS);
     // The quote depends on the share alone, not on whose it is.
     let provider_account = StoredValue::new(offer.provider.clone());
     let window = offer.terms.objection_window;
@@ -186,11 +246,14 @@ fn Form(offer: Offer) -> impl IntoView {
     };
     let navigate = use_navigate();
     let provider = offer.provider.to_string();
+    let offered = offer.clone();
+    let storage = storage(move || LEASE_BYTES + if fields.by_service.get() { DELEGATES_BYTES } else { 0 });
     let start = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let (offer, navigate) = (offer.clone(), navigate.clone());
         let Some(quote) = quote() else {
-            return failure.set(Some(Failure::new("duration", format!("This offer takes {least} to {most}."))));
+            return failure
+                .set(Some(Failure::new("duration", format!("This offer takes {} to {} minutes.", grouped(first), grouped(last)))));
         };
         busy.set(true);
         failure.set(None);
@@ -204,33 +267,46 @@ fn Form(offer: Offer) -> impl IntoView {
     };
     view! {
         <form class="split" on:submit=start>
-            <div class="card">
-                <label class="field">"Model"
-                    <select required prop:value=move || fields.model.get() on:change:target=move |event| fields.model.set(event.target().value())>
-                        <option value="">"Choose a model"</option>
-                        {move || models.get().into_iter().map(|(hash, name)| { let value = hash.to_string(); let key = value.clone(); view! { <option value=value selected=move || fields.model.get() == key>{name}</option> }}).collect_view()}
-                    </select>
-                </label>
-                {move || if fields.tool.get().is_empty() { view! {
-                    <label class="field">"Text to continue"<textarea name="prompt" maxlength="8192" prop:value=move || fields.prompt.get() on:input:target=move |event| fields.prompt.set(event.target().value())></textarea></label>
-                    <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>
-                }.into_any() } else { view! { <p class="note">"Runs the research tool "<span class="mono">{fields.tool.get()}</span></p> }.into_any() }}
-                <label class="field">"Minutes, at most"<input type="number" min="1" required prop:value=move || fields.minutes.get() on:input:target=move |event| fields.minutes.set(event.target().value()) /><span class="hint">{format!("This offer takes {least} to {most}. Time that is not used comes back.")}</span></label>
-                {(window > DurationMs(0)).then(|| view! {
-                    <fieldset class="stack"><legend class="field">"Who signs the time that is used"</legend>
-                        <label class="row"><input type="radio" name="signer" checked=true on:change=move |_| fields.by_service.set(false) />"This tab. Keep it open; what it signs is final."</label>
-                        <label class="row"><input type="radio" name="signer" on:change=move |_| fields.by_service.set(true) />{format!("A service that you choose. You may object to what it signed for {window}.")}</label>
-                        {move || fields.by_service.get().then(|| view! {
-                            <label class="field">"Account of the service"<input autocomplete="off" required prop:value=move || fields.service.get() on:input:target=move |event| fields.service.set(event.target().value()) /></label>
-                            <label class="field">"Key that it signs with"<input autocomplete="off" required placeholder="ed25519:…" prop:value=move || fields.service_key.get() on:input:target=move |event| fields.service_key.set(event.target().value()) /></label>
-                            <label class="field">"Its share of what the node earns, percent"<input inputmode="decimal" required prop:value=move || fields.service_share.get() on:input:target=move |event| fields.service_share.set(event.target().value()) /><span class="hint">{format!("On top of the node's price and inside the quote; {MAX_SHARE} at most. `starling meter` runs such a service.")}</span></label>
-                        })}
-                    </fieldset>
-                })}
-                <p class="faint">"The provider can read the prompt and the model."</p>
+            <div class="stack" style="gap: 16px">
+                <Offered offer=offered.clone() />
+                <div class="card">
+                    <label class="field">"Model"
+                        <select required prop:value=move || fields.model.get() on:change:target=move |event| fields.model.set(event.target().value())>
+                            <option value="">"Choose a model"</option>
+                            {move || models.get().into_iter().map(|(hash, name)| { let value = hash.to_string(); let key = value.clone(); view! { <option value=value selected=move || fields.model.get() == key>{name}</option> }}).collect_view()}
+                        </select>
+                    </label>
+                    <Show when=move || fields.tool.get().is_empty()>
+                        <label class="field">"What the node does"
+                            <select prop:value=move || fields.task.get() on:change:target=move |event| fields.task.set(event.target().value())>
+                                <option value="">"Continues a text"</option>
+                                <option value=CLASSIFY selected=move || fields.task.get() == CLASSIFY>"Sorts texts into classes"</option>
+                            </select>
+                        </label>
+                    </Show>
+                    {move || if fields.tool.get().is_empty() && fields.task.get() == CLASSIFY { view! {
+                        <label class="field">"Texts to sort, one a line"<textarea name="texts" required prop:value=move || fields.texts.get() on:input:target=move |event| fields.texts.set(event.target().value())></textarea><span class="hint">{format!("At most {MAX_TEXTS}. The answer is the probability of each of the model's classes.")}</span></label>
+                    }.into_any() } else if fields.tool.get().is_empty() { view! {
+                        <label class="field">"Text to continue"<textarea name="prompt" required maxlength="8192" placeholder="The node writes on from the last letter" prop:value=move || fields.prompt.get() on:input:target=move |event| fields.prompt.set(event.target().value())></textarea></label>
+                        <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>
+                    }.into_any() } else { view! { <p class="note">"Runs the research tool "<span class="mono">{fields.tool.get()}</span></p> }.into_any() }}
+                    <label class="field">"Minutes, at most"<input type="number" min=first.to_string() max=last.to_string() required prop:value=move || fields.minutes.get() on:input:target=move |event| fields.minutes.set(event.target().value()) /><span class="hint">{format!("{} to {} minutes. Time that is not used comes back.", grouped(first), grouped(last))}</span></label>
+                    {(window > DurationMs(0)).then(|| view! {
+                        <fieldset class="stack"><legend class="field">"Who signs the time that is used"</legend>
+                            <label class="row"><input type="radio" name="signer" checked=true on:change=move |_| fields.by_service.set(false) />"This tab. Keep it open; what it signs is final."</label>
+                            <label class="row"><input type="radio" name="signer" on:change=move |_| fields.by_service.set(true) />{format!("A service that you choose. You may object to what it signed for {window}.")}</label>
+                            {move || fields.by_service.get().then(|| view! {
+                                <label class="field">"Account of the service"<input autocomplete="off" required prop:value=move || fields.service.get() on:input:target=move |event| fields.service.set(event.target().value()) /></label>
+                                <label class="field">"Key that it signs with"<input autocomplete="off" required placeholder="ed25519:…" prop:value=move || fields.service_key.get() on:input:target=move |event| fields.service_key.set(event.target().value()) /></label>
+                                <label class="field">"Its share of what the node earns, percent"<input inputmode="decimal" required prop:value=move || fields.service_share.get() on:input:target=move |event| fields.service_share.set(event.target().value()) /><span class="hint">{format!("On top of the node's price and inside the quote; {MAX_SHARE} at most. ")}<code>"starling meter"</code>" runs such a service."</span></label>
+                            })}
+                        </fieldset>
+                    })}
+                    <p class="faint">"The provider can read the text and the model."</p>
+                </div>
             </div>
             <div class="stack" style="gap: 16px">
-                {move || quote().map(|quote| view! { <QuoteCard quote what=format!("{} of one node", fields.duration().unwrap_or_default()) paid=if fields.by_service.get() { "by the time that the service and the node both signed, once you could object" } else { "by the time that you and the node both signed" } to=provider.clone() back="what was not used, when it ends or you stop" storage=storage_of() asset=asset.get_value() /> })}
+                {move || quote().map(|quote| view! { <QuoteCard quote what=format!("{} of one node", fields.duration().unwrap_or_default()) paid=if fields.by_service.get() { "as it passes, for the time that the service and the node both sign, once your time to object is over" } else { "as it passes, for the time that you and the node both sign" } to=provider.clone() back="what was not used, when it ends or you stop" storage=storage.get() asset=asset.get_value() /> })}
                 <MaybeProblem failure />
                 <button class="button primary" disabled=move || busy.get()>{move || match (busy.get(), quote()) { (true, _) => "Waiting for your wallet".to_owned(), (false, Some(quote)) => format!("Rent for at most {}", asset.with_value(|asset| shared.words(asset, quote.at_most))), (false, None) => "Choose a time that the offer takes".to_owned() }}</button>
             </div>
@@ -238,17 +314,23 @@ fn Form(offer: Offer) -> impl IntoView {
     }
 }
 
-/// What a lease's records ask for storage, at most.
-fn storage_of() -> Amount {
-    let lease = starling_contract_api::payment::storage_cost(starling_contract_api::payment::LEASE_BYTES);
-    Amount(lease.0.saturating_add(starling_contract_api::billing::Billing::pay_storage().0))
+async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
+    let job = fields.job()?;
+    let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
+    pay_lease(shared, offer, &job, duration, at_most, fields.signer()?).await
 }
 
-async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
+/// Pays for a lease of an offer; gives its address. Where nobody else signs the time that is used, this tab does.
+pub(crate) async fn pay_lease(
+    shared: Shared,
+    offer: &Offer,
+    job: &JobSpec,
+    duration: DurationMs,
+    at_most: Amount,
+    signer: Option<(Delegate, PublicKey)>,
+) -> Outcome<String> {
     let (network, account) = shared.signed_in()?;
-    let job = serde_json::to_vec(&fields.job()?).map_err(|error| Failure::new("job", error.to_string()))?;
-    let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
-    let signer = fields.signer()?;
+    let job = serde_json::to_vec(job).map_err(|error| Failure::new("job", error.to_string()))?;
     let stored = coordinator::upload(&job).await?;
     let terms = LeaseTerms {
         offer_id: offer.id,
@@ -274,7 +356,8 @@ async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) ->
     };
     let escrow = pay(&network, &account, payment).await?;
     shared.refresh_balance();
-    match chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
+    let purpose = chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await;
+    match purpose.map_err(|failure| after_payment(format_args!("escrow {escrow}"), failure))? {
         Some(Purpose::Lease(id)) => Ok(format!("/leases/{id}")),
         _ => Err(Failure::new(
             "no_lease",

@@ -7,24 +7,31 @@ use crate::{
     components::{
         chart::{Beside, LossCurve},
         hub::Address,
-        ui::{Ago, Ceiling, Id, MaybeProblem, Money, save},
+        icons::{Icon, Name},
+        ui::{Ago, Ceiling, Coming, Id, MaybeProblem, Money, save},
     },
+    pages::{billing::Timeline, models::size_word},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{components::A, hooks::use_query_map};
+use starling_browse::axis::grouped_rate;
 use starling_contract_api::{billing::Billing, compute::Compute};
 use starling_http_api::{
     path,
-    run::{MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView},
+    run::{Baselines, Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView},
 };
-use starling_primitives::{DurationMs, Hash32, RunId};
-use starling_protocol::run::{Ending, RunState};
+use starling_primitives::{DurationMs, Hash32, RunId, TimestampMs, grouped};
+use starling_protocol::{
+    escrow::State,
+    run::{Ending, RunState},
+};
 use std::time::Duration;
 
 /// So long after its end a run's figures are all there.
 const LAST_FIGURES: DurationMs = DurationMs::from_secs(30);
 
-fn state_chip(view: &RunView) -> (&'static str, &'static str) {
+/// The class of a run's chip, and its state in words.
+pub(crate) fn state_chip(view: &RunView) -> (&'static str, &'static str) {
     match view.run.state {
         RunState::Pending => ("chip warn", "payment held"),
         RunState::Enrolling { .. } => ("chip alive", "enrolling"),
@@ -43,15 +50,22 @@ pub(crate) fn RunCard(view: RunView) -> impl IntoView {
         <article class="card">
             <div class="row between"><h2><A href=format!("/runs/{id}")>"Run "{id.0}</A></h2><span class=class>{word}</span></div>
             <p class="soft">{view.sentence.clone()}</p>
-            <p class="num">"Round "{view.run.rounds_done}" of "{view.run.terms.rounds}</p>
+            {match view.run.state {
+                RunState::Ended { at, .. } => view! { <p class="faint">"Ended "<Ago at=Some(at) /></p> }.into_any(),
+                _ => view! { <p class="num">"Round "{view.run.rounds_done}" of "{view.run.terms.rounds}", "{nodes_word(view.members.len())}</p> }.into_any(),
+            }}
+            {view.held_out_bits_per_byte.map(|(_, last)| view! { <p class="num soft">{format!("Held-out text: {last:.3} bits a byte")}</p> })}
             <Ceiling part=view.earned whole=view.run.deposit asset=view.run.terms.asset.clone() />
         </article>
     }
 }
 
+fn nodes_word(count: usize) -> String {
+    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+}
+
 #[component]
 pub(crate) fn Run() -> impl IntoView {
-    let shared = shared();
     let Ok(id) = param("id").parse::<RunId>() else { return view! { <super::missing::Missing /> }.into_any() };
     let every = Duration::from_millis(1_000);
     let (view, failure) = polled(every, move || async move { coordinator::get::<RunView>(&path::fill(path::RUN, &[&id])).await });
@@ -63,40 +77,68 @@ pub(crate) fn Run() -> impl IntoView {
         });
         ended.unwrap_or(false)
     };
-    let (metrics, _) = polled_until(every, move || async move { metrics_of(id).await }, over);
-    let (rounds, _) = polled(every, move || async move { coordinator::get::<Vec<RoundView>>(&path::fill(path::RUN_ROUNDS, &[&id])).await });
-    let points = RwSignal::new(Vec::new());
-    Effect::new(move |_| points.set(metrics.get().unwrap_or_default()));
+    let points = curves(id, every, over);
+    let (rounds, _) =
+        polled_until(every, move || async move { coordinator::get::<Vec<RoundView>>(&path::fill(path::RUN_ROUNDS, &[&id])).await }, over);
     let (others, beside) = beside(id, view);
     let signing = RwSignal::new(None::<Failure>);
     co_sign(id, view, signing);
+    let result = Memo::new(move |_| view.with(|view| view.as_ref().and_then(|view| view.result.clone())));
+    // The result's own figure ends the held-out curve.
+    let last = Memo::new(move |_| {
+        view.with(|view| view.as_ref().and_then(|view| Some((view.run.rounds_done, view.result.as_ref()?.bits_per_byte.1))))
+    });
+    let mine = mine(view);
+    let escrow = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.escrow_id)));
     view! {
         {move || match view.get() {
-            None => view! { <div class="skeleton" style="height: 200px" aria-label="Loading the run"></div> }.into_any(),
+            None => view! { <Coming title=format!("Run {id}") /> }.into_any(),
             Some(view) => view! { <Head view /> }.into_any(),
         }}
         <MaybeProblem failure />
         <MaybeProblem failure=signing />
-        <div class="split">
-            <div class="stack" style="gap: 16px">
-                <LossCurve points beside />
-                <CompareWith id others />
-                <section class="card" aria-label="Rounds">
-                    <h2>"Rounds"</h2>
-                    {move || rounds.get().map(|rounds| view! { <Rounds rounds /> })}
-                </section>
-                <Log view rounds />
+        <Show when=move || view.with(Option::is_some)>
+            <div class="split">
+                <div class="stack" style="gap: 16px">
+                    {move || result.get().map(|result| view! { <ResultCard result mine=mine.get() run_id=id /> })}
+                    <LossCurve points beside last />
+                    <CompareWith id others />
+                    <section class="card" aria-label="Rounds">
+                        <h2>"Rounds"</h2>
+                        {move || rounds.get().map(|rounds| view! { <Rounds rounds /> })}
+                    </section>
+                    <Log view rounds />
+                </div>
+                <div class="stack" style="gap: 16px">
+                    <Side view mine />
+                    {move || escrow.get().map(|escrow| view! { <Timeline escrow /> })}
+                </div>
             </div>
-            <div class="stack" style="gap: 16px">
-                {move || view.get().map(|view| view! { <Side view owner=shared.account() /> })}
-            </div>
-        </div>
+        </Show>
     }
     .into_any()
 }
 
-async fn metrics_of(id: RunId) -> Outcome<Vec<MetricPoint>> {
-    coordinator::get(&path::fill(path::RUN_METRICS, &[&id])).await
+async fn curves_after(id: RunId, after: u64) -> Outcome<Curves> {
+    coordinator::get(&format!("{}?after={after}", path::fill(path::RUN_METRICS, &[&id]))).await
+}
+
+/// The points of the curves, which grow by what is new each time.
+fn curves(id: RunId, every: Duration, over: impl Fn() -> bool + Clone + 'static) -> RwSignal<Vec<MetricPoint>> {
+    let (points, last) = (RwSignal::new(Vec::new()), StoredValue::new(0));
+    let ask = move || {
+        let after = last.get_value();
+        async move { curves_after(id, after).await.map(|news| (after, news)) }
+    };
+    let (news, _) = polled_until(every, ask, over);
+    Effect::new(move |_| {
+        // Of two answers to one question the second says nothing new.
+        if let Some((_, news)) = news.get().filter(|(after, news)| *after == last.get_value() && news.last > *after) {
+            last.set_value(news.last);
+            points.update(|points| points.extend(news.points));
+        }
+    });
+    points
 }
 
 /// The tenant's other runs, and the held-out curve of the one that the address names.
@@ -118,7 +160,7 @@ fn beside(id: RunId, view: RwSignal<Option<RunView>>) -> (Memo<Vec<RunId>>, Memo
         let chosen = chosen.get();
         async move {
             match chosen {
-                Some(other) => Ok(Some(Beside::of(format!("run {other}"), &metrics_of(other).await?))),
+                Some(other) => Ok(Some(Beside::of(format!("run {other}"), &curves_after(other, 0).await?.points))),
                 None => Ok(None),
             }
         }
@@ -160,7 +202,7 @@ fn round_words(round: &RoundView) -> String {
     let refused: Vec<&str> = round.refused.iter().flatten().map(String::as_str).collect();
     let refused = if refused.is_empty() { String::new() } else { format!(", refused: {}", refused.join(", ")) };
     let paid = if round.tx.is_some() { "paid" } else { "not on chain yet" };
-    format!("Round {}: {accepted} updates accepted{refused}, {} bytes, {paid}", round.round + 1, round.bytes)
+    format!("Round {}: {accepted} updates accepted{refused}, {}, {paid}", round.round + 1, size_word(round.bytes))
 }
 
 /// While this tab is open it signs each round that waits for the meter, if the key is here.
@@ -192,61 +234,92 @@ fn co_sign(id: RunId, view: RwSignal<Option<RunView>>, problem: RwSignal<Option<
     }
 }
 
+/// Whether the run is of whoever looks.
+fn mine(view: RwSignal<Option<RunView>>) -> Memo<bool> {
+    let shared = shared();
+    Memo::new(move |_| view.with(|view| view.as_ref().is_some_and(|view| shared.account().as_ref() == Some(&view.run.tenant))))
+}
+
 #[component]
 fn Head(view: RunView) -> impl IntoView {
     let (class, word) = state_chip(&view);
     let here = meter::key(&view.run.terms.meter).is_some();
-    let running = !matches!(view.run.state, RunState::Ended { .. });
+    let (done, at) = match view.run.state {
+        RunState::Ended { at, .. } => ("Ended ", at),
+        _ => ("Updated ", view.at),
+    };
     view! {
         <header>
             <div><div class="row"><h1>"Run "{view.run.id.0}</h1><span class=class>{word}</span></div><p>{view.sentence.clone()}</p></div>
-            <Ago at=Some(view.at) />
+            <span class="faint">{done}<Ago at=Some(at) /></span>
         </header>
-        {(running && here).then(|| view! { <p class="note">"This tab co-signs each round: keep it open until the run ends. If you close it, the run waits for you until the round's deadline, then ends, and what is not earned comes back."</p> })}
+        {(done == "Updated " && here).then(|| view! { <p class="note">"This tab co-signs each round: keep it open until the run ends. If you close it, the run waits for you until the round's deadline, then ends, and what is not earned comes back."</p> })}
     }
 }
 
+/// What stands beside the curve. Each part is made anew only when what it shows has changed.
 #[component]
-fn Side(view: RunView, owner: Option<starling_primitives::AccountId>) -> impl IntoView {
-    let mine = owner.as_ref() == Some(&view.run.tenant);
-    let ended = matches!(view.run.state, RunState::Ended { .. });
-    let run = view.run.clone();
-    let result = view.result.clone();
+fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>) -> impl IntoView {
+    let run = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.clone())));
+    let earned =
+        Memo::new(move |_| view.with(|view| view.as_ref().map(|view| (view.earned, view.run.deposit, view.run.terms.asset.clone()))));
+    let ended = Memo::new(move |_| run.with(|run| run.as_ref().is_some_and(|run| matches!(run.state, RunState::Ended { .. }))));
+    let escrow = Memo::new(move |_| run.with(|run| run.as_ref().map(|run| run.escrow_id)));
+    let checkpoint = Memo::new(move |_| {
+        view.with(|view| {
+            view.as_ref().filter(|view| view.result.is_none() && ended.get()).and_then(|view| Some((view.run.id, view.checkpoint?)))
+        })
+    });
+    let own_run = Memo::new(move |_| run.with(|run| run.as_ref().map(|run| run.id)).filter(|_| mine.get() && !ended.get()));
     view! {
         <section class="card" aria-label="Cost">
             <h2>"Cost against its cap"</h2>
-            <Ceiling part=view.earned whole=run.deposit asset=run.terms.asset.clone() />
-            <p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p>
-            {(mine && !ended).then(|| view! { <Stop id=run.id /> })}
-            {(mine && ended).then(|| view! { <Accept escrow=run.escrow_id /> })}
+            {move || earned.get().map(|(part, whole, asset)| view! { <Ceiling part whole asset /> })}
+            <Show when=move || !ended.get()><p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p></Show>
+            {move || own_run.get().map(|id| view! { <Stop id /> })}
+            {move || escrow.get().filter(|_| mine.get() && ended.get()).map(|escrow| view! { <Accept escrow /> })}
         </section>
         <section class="card" aria-label="Nodes">
             <h2>"Nodes"</h2>
-            {if view.members.is_empty() { view! { <p class="soft">"Nodes are joining."</p> }.into_any() } else { view.members.iter().cloned().map(|member| view! { <MemberRow member /> }).collect_view().into_any() }}
-            {view.tokens_per_second.map(|rate| view! { <p class="faint num">{format!("{rate:.0} accepted tokens a second over the last round, {} bytes of updates so far", view.bytes_exchanged)}</p> })}
+            {move || view.with(|view| view.as_ref().map(|view| members(view, ended.get())))}
         </section>
-        {result.map(|result| view! { <ResultCard result mine run_id=run.id /> })}
-        {(view.result.is_none() && ended).then(|| view.checkpoint.map(|hash| view! {
-            <section class="card"><h2>"Last paid checkpoint"</h2><p class="soft">"The outer state after the last round that counted."</p><Download hash name=format!("checkpoint-{}.bin", run.id) label="Download checkpoint" /></section>
-        }))}
+        {move || checkpoint.get().map(|(id, hash)| view! {
+            <section class="card"><h2>"Last paid checkpoint"</h2><p class="soft">"The outer state after the last round that counted."</p><Download hash name=format!("checkpoint-{id}.bin") label="Download checkpoint" /></section>
+        })}
         <section class="card" aria-label="Identifiers">
-            <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Money asset=run.terms.asset.clone() amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl>
+            {move || run.get().map(|run| view! { <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Money asset=run.terms.asset.clone() amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl> })}
         </section>
     }
 }
 
+fn members(view: &RunView, ended: bool) -> AnyView {
+    let bytes = size_word(view.bytes_exchanged);
+    let rate = view.tokens_per_second.map(|rate| {
+        format!(
+            "{} accepted tokens a second over the last round, waiting and checks included; {bytes} of updates so far.",
+            grouped_rate(rate)
+        )
+    });
+    let rows = view.members.iter().cloned().map(|member| view! { <MemberRow member ended /> }).collect_view();
+    match view.members.is_empty() {
+        true if ended => view! { <p class="soft">"No node joined."</p> }.into_any(),
+        true => view! { <p class="soft">"Nodes are joining."</p> }.into_any(),
+        false => view! { {rows}{rate.map(|rate| view! { <p class="faint num">{rate}</p> })} }.into_any(),
+    }
+}
+
 #[component]
-fn MemberRow(member: MemberView) -> impl IntoView {
-    let class = match member.activity.as_str() {
-        "lost" => "chip bad",
-        "waiting" => "chip",
-        _ => "chip alive",
+fn MemberRow(member: MemberView, ended: bool) -> impl IntoView {
+    let (class, activity) = match member.activity.as_str() {
+        "lost" if !ended => ("chip bad", "lost"),
+        _ if ended => ("chip", "done"),
+        "waiting" => ("chip", "waiting"),
+        activity => ("chip alive", activity),
     };
     view! {
-        <div class="row between">
-            <span class=class>"Node "{member.node_id.0}": "{member.activity}</span>
-            <span class="faint num">{member.tokens_per_second.map(|rate| format!("{rate:.0} tokens/s, "))}{member.accepted_tokens}" accepted"</span>
-            <Ago at=member.heard_at />
+        <div>
+            <div class="row between"><span class=class>"Node "{member.node_id.0}": "{activity.to_owned()}</span>{(!ended).then(|| view! { <Ago at=member.heard_at /> })}</div>
+            <p class="faint num">{member.tokens_per_second.map(|rate| format!("{} tokens/s, ", grouped_rate(rate)))}{grouped(member.accepted_tokens)}" tokens accepted"</p>
         </div>
     }
 }
@@ -258,47 +331,63 @@ fn Rounds(rounds: Vec<RoundView>) -> impl IntoView {
     }
     let took_part = |round: &RoundView| round.updates.iter().filter(|update| update.is_some()).count();
     view! {
-        <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("round {}: {} updates accepted, {} bytes", round.round, took_part(round), round.bytes)>{round.round}{if round.tx.is_some() { " ✓" } else { "" }}</span> }).collect_view()}</div>
+        <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("Round {}: {} updates accepted, {}", round.round + 1, took_part(round), size_word(round.bytes))>{round.round + 1}{round.tx.is_some().then(|| view! { <Icon name=Name::Check /><span class="visually-hidden">" paid"</span> })}</span> }).collect_view()}</div>
         <details><summary class="faint">"Rounds as a table"</summary><div class="scroll"><table>
-            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th class="num">"Bytes"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
+            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th class="num">"Size"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
             <tbody>{rounds.into_iter().map(|round| { let updates = took_part(&round); view! { <tr>
-                <td class="num">{round.round}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().cloned().collect::<Vec<_>>().join(", ")}</td><td class="num">{round.bytes}</td>
+                <td class="num">{round.round + 1}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().map(String::as_str).chain(round.rolled_back.then_some("took the step before back")).collect::<Vec<_>>().join(", ")}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
                 <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
             </tr> }}).collect_view()}</tbody></table></div></details>
     }
     .into_any()
 }
 
+/// How a model stands beside the simple ones, in a sentence.
+fn compared(after: f64, Baselines { bigram, trigram, .. }: Baselines) -> &'static str {
+    match (after < bigram, after < trigram) {
+        (true, true) => "Fewer bits are better. The model predicts this text better than both simple models.",
+        (true, false) => {
+            "Fewer bits are better. The model predicts this text better than the bigram model, and worse than the trigram model."
+        }
+        (false, true) => {
+            "Fewer bits are better. The model predicts this text better than the trigram model, and worse than the bigram model."
+        }
+        (false, false) => "Fewer bits are better. The model predicts this text worse than both simple models.",
+    }
+}
+
 #[component]
 fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
     let (before, after) = result.bits_per_byte;
+    let bits = |bits: f64| format!("{bits:.3} bits a byte");
     view! {
         <section class="card" aria-label="Result">
             <h2>"Result"</h2>
             <dl class="pairs">
-                <dt>"Held out, before"</dt><dd class="num">{format!("{before:.3} bits a byte")}</dd>
-                <dt>"Held out, after"</dt><dd class="num">{format!("{after:.3} bits a byte")}</dd>
-                <dt>"Kneser-Ney bigram"</dt><dd class="num">{format!("{:.3}", result.baselines.bigram)}</dd>
-                <dt>"Kneser-Ney trigram"</dt><dd class="num">{format!("{:.3}", result.baselines.trigram)}</dd>
-                <dt>"Model file"</dt><dd><Id text=result.model.to_string() /></dd>
+                <dt>"Held out, before"</dt><dd class="num">{bits(before)}</dd>
+                <dt>"Held out, after"</dt><dd class="num">{bits(after)}</dd>
+                <dt>"For comparison"</dt><dd class="num">{format!("{} by a bigram model, {} by a trigram model (Kneser-Ney)", bits(result.baselines.bigram), bits(result.baselines.trigram))}</dd>
+                <dt>"Model file"</dt><dd><Id text=result.model.to_string() />", "{size_word(result.model_bytes)}</dd>
             </dl>
+            <p class="soft">{compared(after, result.baselines)}</p>
+            <h3>"What it writes"</h3>
             <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
-            {mine.then(|| view! { <Download hash=result.model name="model.safetensors".to_owned() label="Download model" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A> })}
+            {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A></div> })}
         </section>
     }
 }
 
 /// Downloads an artifact and says that its hash was compared.
 #[component]
-pub(crate) fn Download(hash: Hash32, name: String, label: &'static str) -> impl IntoView {
-    let (failure, done) = (RwSignal::new(None), RwSignal::new(None::<usize>));
+pub(crate) fn Download(hash: Hash32, name: String, label: &'static str, #[prop(default = "button")] class: &'static str) -> impl IntoView {
+    let (failure, done) = (RwSignal::new(None), RwSignal::new(None::<u64>));
     let run = move |_| {
         let name = name.clone();
         spawn_local(async move {
             match coordinator::download(hash).await {
                 Ok(bytes) => {
                     save(&bytes, &name);
-                    done.set(Some(bytes.len()));
+                    done.set(u64::try_from(bytes.len()).ok());
                     failure.set(None);
                 }
                 Err(error) => failure.set(Some(error)),
@@ -306,8 +395,8 @@ pub(crate) fn Download(hash: Hash32, name: String, label: &'static str) -> impl 
         });
     };
     view! {
-        <button class="button" on:click=run>{label}</button>
-        {move || done.get().map(|bytes| view! { <p class="note good" role="status">"Downloaded "{bytes}" bytes; the hash computed here equals the published one."</p> })}
+        <button type="button" class=class on:click=run>{label}</button>
+        {move || done.get().map(|bytes| view! { <p class="note good" role="status">"Downloaded "{size_word(bytes)}"; the hash computed here equals the published one."</p> })}
         <MaybeProblem failure />
     }
 }
@@ -352,16 +441,41 @@ pub(crate) fn Accept(escrow: starling_primitives::EscrowId) -> impl IntoView {
             shared.refresh_balance();
         });
     };
+    let refusing = RwSignal::new(false);
+    // Kept while its escrow stays as it is, so that a question that was asked stays.
+    let held_back = Memo::new(move |_| {
+        state.with(|state| {
+            let view = state.as_ref()?.as_ref()?;
+            let amount = view.escrow.state.opened().map(|opened| opened.held_back()).filter(|amount| !amount.is_zero())?;
+            let until = if let State::Settling { until, .. } = &view.escrow.state { Some(*until) } else { None };
+            Some((view.escrow.asset.clone(), amount, until))
+        })
+    });
+    let returned = move || state.with(|state| state.as_ref()?.as_ref().map(|view| shared.words(&view.escrow.asset, view.escrow.refunded)));
+    let gone = move || state.with(|state| matches!(state, Some(None)));
+    let deadline = move |until: TimestampMs| {
+        let now = shared.clock.get();
+        if now < until {
+            format!("Without an answer it is paid in {}.", until.since(now))
+        } else {
+            "Its time is over: it can be paid now.".to_owned()
+        }
+    };
     view! {
-        {move || match state.get() {
-            Some(Some(view)) if view.escrow.state.opened().is_some_and(|opened| !opened.held_back().is_zero()) => view! {
-                <p>{shared.words(&view.escrow.asset, view.escrow.state.opened().map(|opened| opened.held_back()).unwrap_or_default())}" waits for you to accept the result; "{shared.words(&view.escrow.asset, view.escrow.refunded)}" was returned to your balance."</p>
-                <div class="row"><button class="button primary" on:click=move |_| decide(true)>"Accept the result"</button><button class="button danger" on:click=move |_| decide(false)>"Refuse it"</button></div>
-            }.into_any(),
-            Some(Some(view)) => view! { <p class="soft">{shared.words(&view.escrow.asset, view.escrow.refunded)}" was returned to your balance."</p> }.into_any(),
-            Some(None) => view! { <p class="note good" role="status">"Settled: all of the escrow was paid or returned. See Billing for the figures."</p> }.into_any(),
-            None => ().into_any(),
-        }}
+        {move || held_back.get().map(|(asset, amount, until)| {
+            let words = shared.words(&asset, amount);
+            view! {
+                <p>{words.clone()}" waits for you to accept the result. "{move || until.map(deadline)}</p>
+                {move || if refusing.get() { view! {
+                    <p>{format!("Refuse the result? {words} comes back to you and is not paid for the work. It cannot be changed later.")}</p>
+                    <div class="row"><button class="button danger" on:click=move |_| decide(false)>"Refuse and get "{words.clone()}" back"</button><button class="button" on:click=move |_| refusing.set(false)>"Decide later"</button></div>
+                }.into_any() } else { view! {
+                    <div class="row"><button class="button primary" on:click=move |_| decide(true)>"Accept and pay "{words.clone()}</button><button class="button danger" on:click=move |_| refusing.set(true)>"Refuse it"</button></div>
+                }.into_any() }}
+            }
+        })}
+        {move || returned().map(|words| view! { <p class="soft">{words}" was returned to your balance."</p> })}
+        {move || gone().then(|| view! { <div class="note good" role="status"><p>"Settled: all of the escrow was paid or returned. "<A href="/billing">"Billing"</A>" has the figures."</p></div> })}
         <MaybeProblem failure />
         <MaybeProblem failure=problem />
     }

@@ -6,8 +6,8 @@ use super::polled;
 use crate::pages::rent::usable_models;
 use crate::{
     api::{
-        Failure, Outcome, coordinator, meter,
-        pay::{Payment, deposit, now, pay},
+        Failure, Outcome, chain, coordinator, meter,
+        pay::{Payment, after_payment, deposit, now, pay},
     },
     app::{Shared, shared},
     components::{
@@ -16,20 +16,23 @@ use crate::{
     },
 };
 use leptos::{html, prelude::*, task::spawn_local};
-use leptos_router::hooks::{use_navigate, use_query_map};
+use leptos_router::{
+    components::A,
+    hooks::{use_navigate, use_query_map},
+};
 use starling_contract_api::{compute::Compute, compute::Purpose, payment::PaymentMsg};
 use starling_http_api::{
     path,
     run::{Base, PrepareRun, PreparedRun, RecipePreset},
 };
-use starling_primitives::{Amount, AssetName, DurationMs, Hash32};
+use starling_primitives::{Amount, AssetName, DurationMs, Hash32, grouped};
 use starling_protocol::price::HOLDBACK;
 use std::time::Duration;
 
 #[component]
 pub(crate) fn Train() -> impl IntoView {
     view! {
-        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models on bytes, of the GPT and the Llama shape; other models train on your own machine with `starling train --preset`."</p></div></header>
+        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models on bytes, of the GPT and the Llama shape; other models train on your own machine with "<code>"starling train --preset"</code>"."</p></div><A href="/train/code" attr:class="button">"Run code of mine"</A></header>
         <NeedsLogin what="start a run"><Form /></NeedsLogin>
     }
 }
@@ -72,6 +75,12 @@ fn Form() -> impl IntoView {
     let chosen = move || {
         presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned())
     };
+    // What the quote will be by the fields alone, before anything is uploaded.
+    let ceiling = move || {
+        let (preset, nodes) = (chosen()?, fields.nodes.get().trim().parse::<u16>().ok().filter(|nodes| (1..=64).contains(nodes))?);
+        let tokens = u64::from(preset.rounds).checked_mul(u64::from(preset.tokens_per_round))?.checked_mul(u64::from(nodes))?;
+        Amount::parse_near(&fields.price.get()).ok()?.mul_div_ceil(tokens, 1_000_000).ok()
+    };
     let ask = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let (Some(preset), named) = (chosen(), named.clone()) else { return };
@@ -103,9 +112,12 @@ fn Form() -> impl IntoView {
             <form class="card" on:submit=ask on:change=move |_| prepared.set(None)>
                 <label class="field">"Recipe"
                     <select prop:value=move || fields.recipe.get() on:change:target=move |event| fields.recipe.set(event.target().value())>
-                        {move || presets.get().unwrap_or_default().into_iter().map(|preset| view! { <option value=preset.name.clone()>{format!("{} ({} parameters)", preset.title, preset.parameters)}</option> }).collect_view()}
+                        {move || presets.with(Option::is_none).then(|| view! { <option disabled selected>"Reading the recipes"</option> })}
+                        {move || presets.get().unwrap_or_default().into_iter().map(|preset| view! { <option value=preset.name.clone()>{format!("{}, {} parameters", preset.name, grouped(preset.parameters))}</option> }).collect_view()}
                     </select>
+                    <span class="hint">{move || chosen().map(|preset| preset.title)}</span>
                 </label>
+                <MaybeProblem failure=presets_failure />
                 {move || chosen().map(|preset| view! { <Explained preset /> })}
                 <label class="field">"Start from"
                     <select prop:value=move || fields.base.get() on:change:target=move |event| fields.base.set(event.target().value())>
@@ -128,11 +140,14 @@ fn Form() -> impl IntoView {
                 <data::Looked preview tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
                 <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
                 <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
-                <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some()>{move || busy.get().unwrap_or("Get the quote")}</button>
-                <MaybeProblem failure=presets_failure />
+                <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some() || chosen().is_none()>{move || busy.get().unwrap_or("Get the quote")}</button>
             </form>
             <div class="stack" style="gap: 16px" aria-live="polite">
                 <MaybeProblem failure />
+                {move || ceiling().filter(|_| prepared.with(Option::is_none)).map(|ceiling| view! {
+                    <section class="card" aria-label="Estimate"><p class="soft">"At most about"</p><p class="at-most num">{ceiling.display_near()}</p>
+                        <p class="soft">"If every node does every round at the price cap. Get the quote for the exact figure: your data is uploaded for it, and nothing is charged."</p></section>
+                })}
                 {move || prepared.get().map(|(run, storage)| {
                     let start = start.clone();
                     view! {
@@ -148,7 +163,7 @@ fn Form() -> impl IntoView {
 #[component]
 fn Explained(preset: RecipePreset) -> impl IntoView {
     view! {
-        <details><summary class="faint">{format!("{} rounds, {} tokens a node and round: every field", preset.rounds, preset.tokens_per_round)}</summary>
+        <details><summary class="faint">{format!("{} rounds, {} tokens a node and round: every field", preset.rounds, grouped(u64::from(preset.tokens_per_round)))}</summary>
         <div class="scroll"><table><tbody>{preset.explained.into_iter().map(|field| view! { <tr><td class="mono">{field.field}</td><td class="num">{field.value}</td><td class="soft">{field.meaning}</td></tr> }).collect_view()}</tbody></table></div></details>
     }
 }
@@ -223,7 +238,8 @@ async fn pay_for(shared: Shared, run: PreparedRun) -> Outcome<String> {
     };
     let escrow = pay(&network, &account, payment).await?;
     shared.refresh_balance();
-    match crate::api::chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await? {
+    let purpose = chain::view(&network.rpc_url, &Compute(network.deployment.compute).purpose(escrow)).await;
+    match purpose.map_err(|failure| after_payment(format_args!("escrow {escrow}"), failure))? {
         Some(Purpose::Run(id)) => Ok(format!("/runs/{id}")),
         _ => Err(Failure::new(
             "no_run",

@@ -13,7 +13,7 @@ function frame(chain: string): HTMLElement {
     "header",
     { class: "stack" },
     el("div", { class: "row between" }, el("h1", { class: "text-xl" }, "Development wallet"), el("span", { class: "chip plain", title: "The chain that this wallet signs for" }, chain)),
-    el("p", { class: "note warn" }, "Development wallet. Embedded chain only: keys are stored in this browser."),
+    el("p", { class: "note warn" }, "Embedded chain only: keys are stored in this browser."),
   );
 }
 

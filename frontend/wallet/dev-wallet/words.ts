@@ -93,6 +93,10 @@ function call(receiver: string, method: string, args: Arguments): string {
       return `Refuse the result of escrow ${String(args["escrow_id"])}: what was held back returns to you, and the refusal is public.`;
     case "ask_closing":
       return `Ask that escrow ${String(args["escrow_id"])} be closed; seven days later the rest returns to you.`;
+    case "redeem": {
+      const voucher = (args["voucher"] ?? {}) as Arguments;
+      return `Bring a voucher: ${String(voucher["total"])} units in all of escrow ${String(voucher["escrow_id"])} are paid to ${String(voucher["payee"])} and those it owes royalties.`;
+    }
     case "stop_run":
       return `Stop run ${String(args["run_id"])}. What is not earned returns to you.`;
     case "close_lease":

@@ -1,5 +1,6 @@
 //! What the trainer thread does: pure work on bytes, no network and no clock but the stopwatch. The only part that calls the training engine.
 
+mod classify;
 mod figures;
 mod generate;
 mod prepare;
@@ -8,6 +9,7 @@ mod round;
 mod score;
 mod tool;
 
+pub(crate) use classify::{ClassifyJob, classify};
 pub(crate) use figures::{ExportJob, evaluate_state, export};
 pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_model};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};

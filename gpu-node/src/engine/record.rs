@@ -15,6 +15,8 @@ pub(crate) struct RecordJob {
     pub(crate) run: Run,
     /// The outer state before the round.
     pub(crate) state: OuterState,
+    /// The one before it, if the run goes back to it.
+    pub(crate) earlier: Option<OuterState>,
     /// The proposed record.
     pub(crate) record: RoundRecord,
     /// Place and bytes of each accepted update.
@@ -28,9 +30,11 @@ pub(crate) struct RecordJob {
 }
 
 /// What the node may sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Confirmed {
-    /// The root after the outer step.
+    /// The outer state's bytes after the step.
+    pub(crate) state: Vec<u8>,
+    /// Its root.
     pub(crate) state_root: Hash32,
     /// Digest of the record.
     pub(crate) digest: Hash32,
@@ -38,7 +42,7 @@ pub(crate) struct Confirmed {
 
 /// Recomputes the round. Any deviation is an error that names it.
 pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> {
-    let RecordJob { inputs, run, mut state, record, updates, statement, previous_digest, own } = job;
+    let RecordJob { inputs, run, mut state, earlier, record, updates, statement, previous_digest, own } = job;
     check_statement(&run, &record, &statement)?;
     check_own(&record, own)?;
     let decoded = decode_all(&state, updates)?;
@@ -53,11 +57,12 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
         roster_size: u16::try_from(run.roster.len()).unwrap_or(u16::MAX),
     };
     record.check(&previous, plan(&inputs.recipe)?, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
-    let state_root = apply_round(&mut state, &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
+    let state_root =
+        apply_round(&mut state, earlier.as_ref(), &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     if state_root != statement.state_root {
         return deviates(format!("state root {} where this node reaches {state_root}", statement.state_root));
     }
-    Ok(Confirmed { state_root, digest: record.digest() })
+    Ok(Confirmed { state: state.to_bytes(), state_root, digest: record.digest() })
 }
 
 fn check_statement(run: &Run, record: &RoundRecord, statement: &RoundStatement) -> Result<(), EngineError> {

@@ -79,10 +79,11 @@ fn honest() -> RecordJob {
         inner_steps: 5,
         roster_size: 2,
         scorer,
+        probe: Some(Nats(5_000_000)),
         entries,
     };
     let decoded = decode_all(&state, updates.clone()).unwrap();
-    let state_root = apply_round(&mut state.clone(), &record, &decoded).unwrap();
+    let state_root = apply_round(&mut state.clone(), None, &record, &decoded).unwrap();
     let statement = RoundStatement {
         escrow_id: run.escrow_id,
         run_id: run.id,
@@ -95,14 +96,18 @@ fn honest() -> RecordJob {
     let text = |index: usize, split| Text::new(made.files[index].clone(), 32, split).unwrap();
     let inputs = RunInputs { text: text(0, Split::Train), held_out: text(1, Split::HeldOut), recipe: Arc::new(recipe) };
     let own = Some((0, hash_of(&updates[0].1)));
-    RecordJob { inputs, run, state, record, updates, statement, previous_digest: None, own }
+    RecordJob { inputs, run, state, earlier: None, record, updates, statement, previous_digest: None, own }
 }
 
 #[test]
 fn record__should_be_confirmed_when_all_is_right() {
     let job = honest();
-    let expected = Confirmed { state_root: job.statement.state_root, digest: job.record.digest() };
-    assert_eq!(check_and_apply(job).unwrap(), expected);
+    let (state_root, digest) = (job.statement.state_root, job.record.digest());
+    let confirmed = check_and_apply(job).unwrap();
+    assert_eq!((confirmed.state_root, confirmed.digest), (state_root, digest));
+    // The bytes are those that the next round starts from.
+    let state = OuterState::from_bytes(&confirmed.state).unwrap();
+    assert_eq!((state.root(), state.round()), (state_root, 1));
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub(crate) use run::{Ears, Fault, ScriptJob};
 
 use environment::Environments;
 use serde::{Deserialize, Serialize};
-use starling_sandbox::{Bind, Sandbox, SandboxConfig};
+use starling_sandbox::{Bind, Lack, Sandbox, SandboxConfig};
 use starling_scripts::Script;
 use std::{
     fs, io,
@@ -79,6 +79,28 @@ impl ScriptSettings {
     }
 }
 
+/// Why this node takes no scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoScripts {
+    /// What this machine cannot give, by name, where its owner allows scripts: told to everyone.
+    pub(crate) lacks: Vec<String>,
+    /// What is missing and how to mend it.
+    pub(crate) words: String,
+}
+
+impl NoScripts {
+    fn of(name: &str, words: String) -> Self {
+        Self { lacks: vec![name.to_owned()], words }
+    }
+}
+
+impl From<Vec<Lack>> for NoScripts {
+    fn from(lacks: Vec<Lack>) -> Self {
+        let words = lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Self { lacks: lacks.into_iter().map(|lack| lack.subject.to_owned()).collect(), words }
+    }
+}
+
 /// Everything that scripts run in.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -108,19 +130,19 @@ impl Room {
     /// Opens the sandbox and looks for what scripts need beside it.
     ///
     /// # Errors
-    /// One sentence for each thing that this machine lacks, with how to mend it.
-    pub(crate) fn open(settings: &ScriptSettings, data_dir: &Path, threads: u16, memory_bytes: u64) -> Result<Self, Vec<String>> {
+    /// What this machine lacks, with how to mend it.
+    pub(crate) fn open(settings: &ScriptSettings, data_dir: &Path, threads: u16, memory_bytes: u64) -> Result<Self, NoScripts> {
         if !settings.allowed {
-            return Err(vec!["its owner does not allow scripts: `allowed = true` under [scripts] in node.toml does".to_owned()]);
+            let words = "its owner does not allow scripts: `allowed = true` under [scripts] in node.toml does".to_owned();
+            return Err(NoScripts { lacks: Vec::new(), words });
         }
         let folder = settings.folder(data_dir);
-        let disk = |error: io::Error| vec![format!("the folder {} cannot be written: {error}", folder.display())];
+        let disk = |error: io::Error| NoScripts::of("disk", format!("the folder {} cannot be written: {error}", folder.display()));
         // What a killed process left there.
         tools::remove_folder(&folder.join("work")).map_err(disk)?;
         fs::create_dir_all(folder.join("work")).map_err(disk)?;
-        let sandbox =
-            Sandbox::open(settings.sandbox(data_dir)).map_err(|lacks| lacks.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let tools = Tools::prepare(&folder, settings.uv.as_deref()).map_err(|lack| vec![lack])?;
+        let sandbox = Sandbox::open(settings.sandbox(data_dir))?;
+        let tools = Tools::prepare(&folder, settings.uv.as_deref()).map_err(|lack| NoScripts::of("Python", lack))?;
         let environments = Environments::open(folder.join("environments"), settings.environments_bytes).map_err(disk)?;
         Ok(Self { sandbox, folder, settings: settings.clone(), tools, environments, threads, memory_bytes })
     }

@@ -3,7 +3,7 @@
 //! The coordinator asks again after each reconnect and after its own restart. So each thing that can be asked has a [`Key`]: what is under way is not
 //! started twice, and what was answered is answered again.
 
-use starling_http_api::node::{FromNode, ToNode};
+use starling_http_api::node::{FromNode, PlacedUpdate, ToNode};
 use starling_primitives::{Hash32, LeaseId, RunId, Signature};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -26,8 +26,8 @@ pub(crate) enum Key {
     Round(RunId, u32),
     /// Uploading the update.
     Reveal(RunId, u32),
-    /// Scoring the updates.
-    Score(RunId, u32),
+    /// Scoring these updates; who takes over from another judge is asked for others.
+    Score(RunId, u32, Hash32),
     /// Checking and signing a record.
     Record(RunId, u32, Hash32),
     /// A held-out figure.
@@ -239,7 +239,7 @@ impl fmt::Display for Key {
             Self::Enroll(run) => write!(f, "joining run {run}"),
             Self::Round(run, round) => write!(f, "training round {} of run {run}", round + 1),
             Self::Reveal(run, round) => write!(f, "uploading round {} of run {run}", round + 1),
-            Self::Score(run, round) => write!(f, "scoring round {} of run {run}", round + 1),
+            Self::Score(run, round, _) => write!(f, "scoring round {} of run {run}", round + 1),
             Self::Record(run, round, _) => write!(f, "checking round {} of run {run}", round + 1),
             Self::Evaluate(run, _) => write!(f, "evaluating run {run}"),
             Self::Export(run) => write!(f, "exporting run {run}"),
@@ -255,7 +255,7 @@ impl Key {
             Self::Enroll(run)
             | Self::Round(run, _)
             | Self::Reveal(run, _)
-            | Self::Score(run, _)
+            | Self::Score(run, ..)
             | Self::Record(run, ..)
             | Self::Evaluate(run, _)
             | Self::Export(run) => Some(*run),
@@ -271,7 +271,7 @@ fn key_of(message: &ToNode) -> Option<Key> {
         ToNode::RunOpen { run_id, .. } => Key::Enroll(*run_id),
         ToNode::StartRound { run_id, round, .. } => Key::Round(*run_id, *round),
         ToNode::Reveal { run_id, round } => Key::Reveal(*run_id, *round),
-        ToNode::Score { run_id, round, .. } => Key::Score(*run_id, *round),
+        ToNode::Score { run_id, round, updates, .. } => Key::Score(*run_id, *round, digest(updates)),
         ToNode::Record { run_id, round, record, .. } => Key::Record(*run_id, *round, *record),
         ToNode::Evaluate { run_id, round, .. } => Key::Evaluate(*run_id, *round),
         ToNode::Export { run_id, .. } => Key::Export(*run_id),
@@ -283,6 +283,11 @@ fn key_of(message: &ToNode) -> Option<Key> {
         | ToNode::MeterSigned { .. }
         | ToNode::LeaseEnded { .. } => return None,
     })
+}
+
+fn digest(updates: &[PlacedUpdate]) -> Hash32 {
+    let bytes: Vec<u8> = updates.iter().flat_map(|placed| placed.place.to_le_bytes().into_iter().chain(placed.update.0)).collect();
+    Hash32::sha256(&bytes)
 }
 
 fn lease_refused(lease_id: LeaseId, reason: String) -> Effect {

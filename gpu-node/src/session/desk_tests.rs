@@ -72,6 +72,20 @@ fn desk__should_start_once_and_answer_again() {
 }
 
 #[test]
+fn desk__should_not_answer_for_other_updates_what_it_scored() {
+    let mut desk = Desk::default();
+    let ask = |places: &[u16]| {
+        let updates = places.iter().map(|place| PlacedUpdate { place: *place, update: Hash32::default() }).collect();
+        ToNode::Score { run_id: RUN, round: 1, state: Hash32::default(), seed: Hash32::default(), updates }
+    };
+    let key = started(&hear(&mut desk, ask(&[2])))[0];
+    let scored = FromNode::Scored { run_id: RUN, round: 1, scores: Vec::new() };
+    desk.apply(Event::Finished(key, Finish::Answer(scored.clone())));
+    assert_eq!(started(&hear(&mut desk, ask(&[0, 2]))).len(), 1, "it takes over from another judge");
+    assert_eq!(hear(&mut desk, ask(&[2])), [Effect::Say(scored)]);
+}
+
+#[test]
 fn desk__should_try_again_what_failed() {
     let mut desk = Desk::default();
     let key = Key::Round(RUN, 0);

@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle, time::Instant};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
 
@@ -235,8 +235,9 @@ async fn dial(context: Arc<Context>) -> Result<(Socket, String), SessionError> {
     let url = format!("{}{}", context.config.coordinator.replacen("http", "ws", 1), path::NODE_CONNECT);
     let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
     let shake = async {
-        let (mut socket, _) =
-            connect_async_with_config(url, Some(limits), true).await.map_err(|error| SessionError::Broken(error.to_string()))?;
+        let connector = Connector::Rustls(context.roots.config());
+        let connecting = connect_async_tls_with_config(url, Some(limits), true, Some(connector));
+        let (mut socket, _) = connecting.await.map_err(|error| SessionError::Broken(error.to_string()))?;
         let token = prove(&context, &mut socket).await?;
         Ok((socket, token))
     };
@@ -254,7 +255,8 @@ async fn prove(context: &Context, socket: &mut Socket) -> Result<String, Session
     let hello = NodeHello { node_id: context.config.node_id, origin, nonce, expires_at };
     let signature = context.chain.sign(&hello.signing_bytes(&context.config.deployment.compute_domain()));
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version, scripts: context.scripts.is_ok() })
+    let lacks = context.scripts.as_ref().err().map(|no| no.lacks.clone()).unwrap_or_default();
+    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version, scripts: context.scripts.is_ok(), lacks })
         .map_err(|error| SessionError::Protocol(error.to_string()))?;
     socket.send(Message::text(text)).await.map_err(|error| SessionError::Broken(error.to_string()))?;
     match hear(socket).await? {

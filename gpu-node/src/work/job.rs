@@ -2,12 +2,12 @@
 
 use super::{Context, Report, TaskError};
 use crate::{
-    engine::{self, Gate, GenerateJob, Piece, ToolJob},
+    engine::{self, ClassifyJob, Gate, GenerateJob, Piece, ToolJob},
     script::{Ears, Outputs, ScriptJob},
     trainer::{Cancel, Urgency},
 };
 use starling_http_api::{
-    job::{JobSpec, MAX_NEW_TOKENS},
+    job::{JobSpec, MAX_NEW_TOKENS, MAX_TEXT_BYTES, MAX_TEXTS},
     node::FromNode,
 };
 use starling_limits::JobKind;
@@ -28,6 +28,7 @@ pub(super) enum Job {
 /// A job for the trainer thread.
 pub(super) enum ModelJob {
     Generate(starling_http_api::job::Generate, Arc<[u8]>),
+    Classify(Vec<String>, Arc<[u8]>),
     Tool(starling_http_api::job::ToolSpec, Arc<[u8]>),
 }
 
@@ -36,6 +37,7 @@ impl Job {
     pub(super) fn kind(&self) -> JobKind {
         match self {
             Self::Model(ModelJob::Generate(..)) => JobKind::Generate,
+            Self::Model(ModelJob::Classify(..)) => JobKind::Classify,
             Self::Model(ModelJob::Tool(..)) => JobKind::Tool,
             Self::Script(_) => JobKind::Script,
         }
@@ -65,12 +67,21 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
             let model = context.store.get(spec.model).await?;
             Ok(Job::Model(ModelJob::Generate(spec, model)))
         }
+        JobSpec::Classify(spec) => {
+            if !spec.is_within_limits() {
+                return Err(TaskError::Asked(format!(
+                    "a classification has 1 to {MAX_TEXTS} texts, none empty, of {MAX_TEXT_BYTES} bytes together at most"
+                )));
+            }
+            let model = context.store.get(spec.model).await?;
+            Ok(Job::Model(ModelJob::Classify(spec.texts, model)))
+        }
         JobSpec::Tool { tool, model } => {
             let tool = engine::check_tool(&context.store.get(tool).await?)?;
             Ok(Job::Model(ModelJob::Tool(tool, context.store.get(model).await?)))
         }
         JobSpec::Script(script) => {
-            let room = context.scripts.clone().map_err(|lack| TaskError::Asked(format!("this node takes no scripts: {lack}")))?;
+            let room = context.scripts.clone().map_err(|lack| TaskError::Asked(format!("this node takes no scripts: {}", lack.words)))?;
             room.suits(&script).map_err(TaskError::Asked)?;
             let bundle = context.store.get(script.bundle).await?;
             let mut inputs = Vec::new();
@@ -121,6 +132,9 @@ pub(super) async fn compute(
         match job {
             ModelJob::Generate(spec, model) => {
                 engine::generate(&GenerateJob { spec, model, before, unsigned_limit_ms }, &gate, &cancel, send)
+            }
+            ModelJob::Classify(texts, model) => {
+                engine::classify(&ClassifyJob { texts, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
             }
             ModelJob::Tool(tool, model) => {
                 engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)

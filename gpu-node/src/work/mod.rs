@@ -19,7 +19,7 @@ use crate::{
     engine::{EngineError, RunInputs},
     files,
     pace::Pace,
-    script::{Fault, Room},
+    script::{Fault, NoScripts, Room},
     session::desk::{Finish, Key},
     trainer::{Cancel, TrainerError, TrainerThread, Urgency},
 };
@@ -28,6 +28,7 @@ use starling_http_api::node::{FromNode, ToNode};
 use starling_limits::{JobKind, Reason};
 use starling_primitives::{Hash32, RunId};
 use starling_protocol::run::RunTerms;
+use starling_tls::Roots;
 use std::{
     path::PathBuf,
     sync::{Arc, PoisonError},
@@ -93,6 +94,8 @@ impl TaskError {
 pub(crate) struct Context {
     /// What the owner said.
     pub(crate) config: NodeConfig,
+    /// Whom the node trusts when it dials.
+    pub(crate) roots: Roots,
     /// The chain, with the node's key.
     pub(crate) chain: Chain,
     /// Bytes by their hash.
@@ -100,7 +103,7 @@ pub(crate) struct Context {
     /// The thread that computes.
     pub(crate) trainer: TrainerThread,
     /// Where scripts run, or what this node lacks for them.
-    pub(crate) scripts: Result<Arc<Room>, String>,
+    pub(crate) scripts: Result<Arc<Room>, NoScripts>,
     /// For requests that are no artifacts.
     pub(crate) http: reqwest::Client,
     /// The owner's limits and orders.
@@ -121,6 +124,7 @@ impl Context {
     /// Opens all of it below the data folder, apart for each deployment, so that a new chain begins with no memory of an old one.
     pub(crate) fn open(
         config: NodeConfig,
+        roots: Roots,
         chain: Chain,
         memory_bytes: u64,
         pace: Pace,
@@ -129,24 +133,39 @@ impl Context {
     ) -> Result<Self, TaskError> {
         let rates = Rates::of(&config.limits);
         let folder = config.data_dir.join("artifacts");
-        let store = ArtifactStore::open(folder, config.cache_limit_bytes, rates, config.coordinator.clone(), token)?;
+        let store = ArtifactStore::open(folder, config.cache_limit_bytes, rates, config.coordinator.clone(), token, &roots)?;
         let folder = config.data_dir.join(folder_of(&config.deployment));
         let receipts = Receipts::open(folder.clone())?;
         let tally_file = folder.join("tally.json");
         let tally = std::sync::Mutex::new(files::read_json(&tally_file)?.unwrap_or_default());
         let board = Board::new(crate::pace::now());
         let trainer = TrainerThread::start()?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap_or_default();
+        let http = roots.http().timeout(Duration::from_secs(30)).build().map_err(|error| TaskError::Asked(error.to_string()))?;
         let memory_bytes = config.memory_limit_bytes.unwrap_or(memory_bytes);
         let inputs = Mutex::new(None);
-        let scripts =
-            Room::open(&config.scripts, &config.data_dir, config.threads, memory_bytes).map(Arc::new).map_err(|lacks| lacks.join("; "));
-        if let Err(lack) = &scripts
+        let scripts = Room::open(&config.scripts, &config.data_dir, config.threads, memory_bytes).map(Arc::new);
+        if let Err(NoScripts { words, .. }) = &scripts
             && config.scripts.allowed
         {
-            tracing::warn!(lack, "this node takes no scripts");
+            tracing::warn!(lack = words, "this node takes no scripts");
         }
-        Ok(Self { config, chain, store, trainer, scripts, http, pace, board, tally, tally_file, memory_bytes, receipts, reports, inputs })
+        Ok(Self {
+            config,
+            roots,
+            chain,
+            store,
+            trainer,
+            scripts,
+            http,
+            pace,
+            board,
+            tally,
+            tally_file,
+            memory_bytes,
+            receipts,
+            reports,
+            inputs,
+        })
     }
 
     /// What the node has done.
@@ -263,8 +282,8 @@ async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<Run
         ToNode::Score { run_id, round, state, seed, updates } => {
             round::score(context, run_id, round, round::Judging { state, seed, updates }, cancel).await
         }
-        ToNode::Record { run_id, round, record, state, updates, statement } => {
-            round::record(context, round::Proposal { run_id, round, record, state, updates, statement: *statement }).await
+        ToNode::Record { run_id, round, record, state, earlier, updates, statement } => {
+            round::record(context, round::Proposal { run_id, round, record, state, earlier, updates, statement: *statement }).await
         }
         ToNode::Evaluate { run_id, round, state, windows } => round::evaluate(context, run_id, round, state, windows).await,
         ToNode::Export { run_id, terms, state, state_root } => round::export(context, run_id, &terms, state, state_root).await,
@@ -276,7 +295,7 @@ async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<Run
 fn refusal(key: Key, error: &TaskError) -> Option<FromNode> {
     let reason = error.to_string();
     match key {
-        Key::Round(run_id, round) | Key::Reveal(run_id, round) | Key::Score(run_id, round) | Key::Record(run_id, round, _) => {
+        Key::Round(run_id, round) | Key::Reveal(run_id, round) | Key::Score(run_id, round, _) | Key::Record(run_id, round, _) => {
             Some(FromNode::RoundRefused { run_id, round, reason })
         }
         Key::Enroll(run_id) => Some(FromNode::RunDeclined { run_id, reason }),

@@ -168,13 +168,14 @@ pub(super) struct Proposal {
     pub(super) round: u32,
     pub(super) record: Hash32,
     pub(super) state: Hash32,
+    pub(super) earlier: Option<Hash32>,
     pub(super) updates: Vec<PlacedUpdate>,
     pub(super) statement: RoundStatement,
 }
 
 /// Checks a record, applies it, and signs its statement if nothing deviates.
 pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Finish, TaskError> {
-    let Proposal { run_id, round, record, state, updates, statement } = proposal;
+    let Proposal { run_id, round, record, state, earlier, updates, statement } = proposal;
     let run = context.chain.run_in_round(run_id, round).await?;
     let place = run.roster.iter().position(|member| member.node_id == context.config.node_id && !member.left);
     let place =
@@ -182,13 +183,19 @@ pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Fini
     let inputs = context.inputs(run_id, &run.terms).await?;
     let record = read_record(&context.store.get(record).await?)?;
     let state = state_of(context, &inputs, state, run.state_root).await?;
+    let earlier = match earlier.filter(|_| state.is_astray(record.probe)) {
+        Some(earlier) => Some(state_of(context, &inputs, earlier, state.before()).await?),
+        None => None,
+    };
     let updates = fetch(context, &updates).await?;
     let receipt = context.receipts.run(run_id)?;
     let previous_digest = receipt.signed.and_then(|(signed, digest)| (signed.checked_add(1) == Some(round)).then_some(digest));
     let own = receipt.committed.filter(|(commitment, _)| commitment.round == round).map(|(commitment, _)| (place, commitment.update));
     let signed = statement.clone();
-    let job = RecordJob { inputs, run, state, record, updates, statement, previous_digest, own };
+    let job = RecordJob { inputs, run, state, earlier, record, updates, statement, previous_digest, own };
     let confirmed = context.trainer.run(Urgency::Round, move |_| engine::check_and_apply(job)).await??;
+    // What the next round starts from is here already.
+    context.store.keep(hash_of(&confirmed.state), &confirmed.state)?;
     let signature = context.sign(&signed.signing_bytes(&context.config.deployment.compute_domain(), Role::Node));
     context.receipts.change_run(run_id, |receipt| receipt.signed = Some((round, confirmed.digest)))?;
     context.count(|tally| tally.rounds_signed += 1);

@@ -2,13 +2,18 @@
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+mod api;
+mod balancer;
 mod bonds;
 mod chaos;
 mod deployment;
 mod impostor;
+mod nat;
 mod owner;
 mod packages;
+mod replicas;
 mod running;
+mod schedules;
 mod scripts;
 mod uploads;
 
@@ -233,8 +238,12 @@ struct Chain {
 
 impl Chain {
     fn start(home: &Path, chain_id: &str) -> Self {
-        let mut child =
-            starling(home, &["chain", "--chain-id", chain_id, "--port", "0"]).stdout(Stdio::piped()).spawn().expect("starling starts");
+        Self::start_with(home, chain_id, &[])
+    }
+
+    fn start_with(home: &Path, chain_id: &str, more: &[&str]) -> Self {
+        let args = [&["chain", "--chain-id", chain_id, "--port", "0"], more].concat();
+        let mut child = starling(home, &args).stdout(Stdio::piped()).spawn().expect("starling starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output is piped")).read_line(&mut line).expect("it speaks");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));

@@ -66,7 +66,9 @@ fn must(command: &mut Command) -> Output {
 fn outside(case: &Case, lock: &Path, home: &Path) -> Vec<u8> {
     let (packages, folder) = (home.join("packages"), home.join("outside").join(case.name));
     let mut install = Command::new("/usr/bin/python3");
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--target"]).arg(&packages);
+    install
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--only-binary", ":all:", "--target"])
+        .arg(&packages);
     must(install.args(["--require-hashes", "-r"]).arg(lock));
     must(Command::new("cp").arg("-r").arg(&case.folder).arg(fs::create_dir_all(home.join("outside")).map(|()| &folder).expect("a folder")));
     let mut run = Command::new("/usr/bin/python3");
@@ -76,7 +78,7 @@ fn outside(case: &Case, lock: &Path, home: &Path) -> Vec<u8> {
     );
     if case.file.ends_with(".ipynb") {
         let mut install = Command::new("/usr/bin/python3");
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&packages);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--target"]).arg(&packages);
         must(install.args(["nbclient", "ipykernel"]));
         let jupyter = "import nbclient, nbformat; book = nbformat.read('study.ipynb', 4); book.cells[1].source = book.cells[1].source.replace('%matplotlib inline', ''); nbclient.NotebookClient(book, kernel_name='python3').execute()";
         must(run.args(["-c", jupyter]));
@@ -107,6 +109,10 @@ fn check(home: &Path, case: &Case) {
     let (second, output, again) = ran(home, case, 2);
     assert!(said(&output, "setup")["line"].as_str().is_some_and(|line| line.ends_with("is in the cache")), "{}", said(&output, "setup"));
     assert_eq!(fs::read(again.join("outputs/result.json")).expect("a result came back"), result);
+    // Gigabytes would lie here twice.
+    for environment in fs::read_dir(home.join("node-1/data/scripts/environments")).expect("the node's environments") {
+        fs::remove_dir_all(environment.expect("readable").path()).expect("removed");
+    }
     assert_eq!(outside(case, &came.join("requirements.lock"), home), result, "{}: the result outside is another", case.name);
     let packages = fs::read_to_string(came.join("requirements.lock")).expect("a lock file").matches("==").count();
     println!(

@@ -70,9 +70,14 @@ pub(crate) fn refuse(home: &Path, args: &[&str]) -> String {
     said(&output, "error")["message"].as_str().expect("a message").to_owned()
 }
 
+/// Waits until no other system runs.
+pub(crate) fn take_turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Running {
     pub(crate) fn start(nodes: u16) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = take_turn();
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut up = starling(home.path(), &["up", "--serve", "--port", "0", "--nodes", &nodes.to_string()])
             .stdout(Stdio::piped())
@@ -122,9 +127,7 @@ impl Running {
         let (text, recipe, nodes) = (self.text().display().to_string(), recipe.display().to_string(), nodes.to_string());
         let mut args = vec!["train", &text, "--recipe", &recipe, "--nodes", &nodes, "--min-nodes", &nodes];
         args.extend(more);
-        let mut child = starling(self.home(), &args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("starling starts");
-        let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
-        Training { child, lines, seen: Vec::new() }
+        Training::start(self.home(), &args)
     }
 
     /// `kill -9` of a process whose number stands in a file of the home.
@@ -178,6 +181,12 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    pub(crate) fn start(home: &Path, args: &[&str]) -> Self {
+        let mut child = starling(home, args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("starling starts");
+        let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
+        Self { child, lines, seen: Vec::new() }
+    }
+
     /// Reads on until a line fits.
     pub(crate) fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
@@ -203,6 +212,19 @@ impl Training {
 
     pub(crate) fn run_id(&mut self) -> String {
         self.wait_for(|line| line["event"] == "paid")["run_id"].to_string()
+    }
+
+    /// The run that it paid for; nothing where it gave up before it paid, as when its line to the coordinator broke.
+    pub(crate) fn paid_run(&mut self) -> Option<String> {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).expect("starling speaks") > 0 {
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            if said["event"] == "paid" {
+                return Some(said["run_id"].to_string());
+            }
+            line.clear();
+        }
+        None
     }
 
     pub(crate) fn finish(mut self) -> Value {

@@ -98,6 +98,6 @@ fn script__should_come_back_with_its_outputs_and_cost_the_time_of_its_run() {
         write(&home.join("refused"), &[("main.py", ""), ("requirements.txt", "numpy\n--extra-index-url https://example.org/simple\n")]);
     assert!(refuse(home, &["job", "run", &refused]).contains("line 2"));
     let greedy = write(&home.join("greedy"), &[("main.py", ""), ("job.toml", "command = \"python main.py\"\n[resources]\ncpus = 999\n")]);
-    assert!(refuse(home, &["job", "run", &greedy]).contains("999 processors"));
+    assert!(refuse(home, &["job", "run", &greedy]).contains("of 999 processors"));
     assert!(starling(home, &["job", "check", &job]).output().expect("starling starts").status.success());
 }

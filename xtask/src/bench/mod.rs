@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     command::{command, run},
-    paths,
+    paths, wasm,
 };
 
 /// Builds and runs the benchmark of that name.
@@ -18,11 +18,19 @@ use crate::{
 pub(crate) fn bench(names: &[String]) -> Result<()> {
     match names {
         [name] if name == "localnet" => localnet(),
+        [name] if name == "coordinator" => coordinator(),
         [name] if name == "dashboard" => dashboard::dashboard(),
         [name] if name == "gas" => gas::gas(),
         [name, cases @ ..] if name == "training" => training::training(cases),
-        _ => bail!("one benchmark at a time, by its name; there are: dashboard, gas, localnet, training [CASE ...]"),
+        _ => bail!("one benchmark at a time, by its name; there are: coordinator, dashboard, gas, localnet, training [CASE ...]"),
     }
+}
+
+/// The coordinator beside the bare queue of its databases, in the build that the tests use, so that nothing is built twice.
+fn coordinator() -> Result<()> {
+    wasm::build_contracts()?;
+    run(command("cargo").args(["build", "--quiet", "--bin", "starling-coordinator", "--example", "bare_queue"]))?;
+    run(command("cargo").args(["bench", "--quiet", "--profile", "dev", "--bench", "coordinator"]))
 }
 
 /// The embedded chain, in the build that the tests use, so that nothing is built twice; with a contract of ours where it is built.

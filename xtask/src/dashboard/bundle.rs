@@ -3,41 +3,55 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::{command::command, paths};
+use super::parts;
+use crate::{
+    command::{command, quietly},
+    paths,
+};
 
 /// Scripts that the dashboard loads on demand, by the name under which `starling.load` knows them, and where they start.
 pub(crate) const SCRIPTS: [(&str, &str); 2] = [("wallet", "frontend/wallet/connect"), ("session", "frontend/wallet/session")];
 
-/// What wasm-bindgen makes of the compiled crate.
+/// What is made of the compiled crate.
 pub(super) struct Bindings {
     pub(super) js: Vec<u8>,
+    /// The module that starts.
     pub(super) wasm: Vec<u8>,
+    /// The modules that come later, by their names.
+    pub(super) parts: Vec<(String, Vec<u8>)>,
 }
 
-/// Runs wasm-bindgen on the raw wasm and minifies its script together with the snippets of all crates.
+/// Cuts the raw wasm into parts, runs wasm-bindgen on the first, and minifies its script together with the loader of the others and the
+/// snippets of all crates.
 pub(super) fn bindings(wasm: &Path, name: &str) -> Result<Bindings> {
     let folder = paths::target().join("bindings");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
+    fs::create_dir_all(&folder)?;
+    let cut = parts::cut(wasm, &folder, &format!("{name}.js"))?;
     Bindgen::new()
-        .input_path(wasm)
+        .input_path(&cut.first)
         .web(true)?
         .typescript(false)
         .out_name(name)
+        // The parts use what the linker exports, by the names that it has there.
+        .keep_lld_exports(true)
+        .demangle(false)
         .remove_name_section(true)
         .remove_producers_section(true)
         .generate(&folder)
         .context("wasm-bindgen failed")?;
+    let parts = cut.finish()?;
     let bundled = folder.join("bundled.js");
     esbuild(&folder.join(format!("{name}.js")), &bundled, "esm")?;
-    Ok(Bindings { js: fs::read(bundled)?, wasm: fs::read(folder.join(format!("{name}_bg.wasm")))? })
+    Ok(Bindings { js: fs::read(bundled)?, wasm: parts::smaller(&folder.join(format!("{name}_bg.wasm")))?, parts })
 }
 
 /// Compiles `style/main.css` with Tailwind.
@@ -101,14 +115,4 @@ fn esbuild(entry: &Path, out: &Path, format: &str) -> Result<()> {
 
 fn tool(name: &str) -> Command {
     command(paths::root().join("node_modules/.bin").join(name))
-}
-
-/// Runs a tool and shows what it said only when it failed.
-fn quietly(tool: &mut Command) -> Result<()> {
-    let name = tool.get_program().to_string_lossy().into_owned();
-    let result = tool.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}: run `./bootstrap setup`"))?;
-    if !result.status.success() {
-        bail!("{name} failed:\n{}{}", String::from_utf8_lossy(&result.stdout), String::from_utf8_lossy(&result.stderr));
-    }
-    Ok(())
 }

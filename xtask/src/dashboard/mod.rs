@@ -5,6 +5,7 @@
 
 mod bundle;
 mod page;
+mod parts;
 
 use std::{
     fs,
@@ -45,6 +46,9 @@ pub(crate) fn build() -> Result<()> {
     let style = bundle::style()?;
     replace(&paths::dashboard(), |folder| {
         copy_folder(&paths::assets(), folder)?;
+        for (name, part) in &bindings.parts {
+            fs::write(folder.join(name), part)?;
+        }
         page::write(folder, &page::Parts { bindings: &bindings.js, module: &bindings.wasm, style: &style })?;
         bundle::compress(folder)
     })?;
@@ -54,7 +58,14 @@ pub(crate) fn build() -> Result<()> {
         bundle::development_wallet(folder)
     })?;
     fs::write(&stamp, digest)?;
-    println!("dashboard {} bytes of wasm, {} of style, in {:.1} s", bindings.wasm.len(), style.len(), started.elapsed().as_secs_f64());
+    let later: usize = bindings.parts.iter().map(|(_, part)| part.len()).sum();
+    println!(
+        "dashboard {} bytes of wasm, {later} more in {} parts that come later, {} of style, in {:.1} s",
+        bindings.wasm.len(),
+        bindings.parts.len(),
+        style.len(),
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -81,7 +92,21 @@ pub(crate) fn assets() -> Result<()> {
 fn compile() -> Result<PathBuf> {
     let mut cargo = WasmToolchain::find()?.cargo();
     cargo.args(["--config", &format!("target.{WASM_TARGET}.rustflags=[{SMALLER}]")]);
-    cargo.args(["build", "--quiet", "--profile", "browser", "--target", WASM_TARGET, "--package", CRATE]);
+    cargo.args([
+        "rustc",
+        "--quiet",
+        "--profile",
+        "browser",
+        "--target",
+        WASM_TARGET,
+        "--package",
+        CRATE,
+        "--lib",
+        "--crate-type",
+        "cdylib",
+    ]);
+    // Where it is cut apart, the linker's relocations say what needs what.
+    cargo.args(["--features", "split", "--", "-Clink-arg=--emit-relocs"]);
     run(&mut cargo)?;
     Ok(paths::wasm_target().join(WASM_TARGET).join("browser/starling_frontend.wasm"))
 }

@@ -18,8 +18,11 @@ use crate::{
 const UPLOAD_BYTES: u64 = 2_500_000_000;
 const UPLOAD_CUTS: u32 = 45;
 const UPLOAD_KILLS: u32 = 5;
-/// About three seconds each.
+/// Of nodes, two coordinators, PostgreSQL and an S3 server: about three seconds each.
 const CHAOS_KILLS: u32 = 500;
+/// Of nodes and one coordinator on a file of SQLite.
+const FILE_KILLS: u32 = 100;
+const S3S_FS: &str = "0.14.1";
 
 pub(super) fn uploads() -> Result<Vec<Figure>> {
     let settings = [
@@ -30,8 +33,23 @@ pub(super) fn uploads() -> Result<Vec<Figure>> {
     system_test("upload__", &settings)
 }
 
+/// `s3s-fs` keeps what it was given in files, so that it may be killed.
 pub(super) fn chaos() -> Result<Vec<Figure>> {
-    system_test("kills__", &[("STARLING_CHAOS_KILLS", CHAOS_KILLS.to_string())])
+    let folder = paths::target().join("s3s-fs");
+    let server = folder.join("bin/s3s-fs");
+    if !server.exists() {
+        let mut cargo = command("cargo");
+        cargo.args(["install", "--quiet", "--locked", "--version", S3S_FS, "--features", "binary", "--root"]).arg(&folder);
+        output(cargo.arg("s3s-fs"))?;
+    }
+    let of_file = system_test("kills__", &[("STARLING_CHAOS_KILLS", FILE_KILLS.to_string())])?;
+    let settings = [("STARLING_CHAOS_KILLS", CHAOS_KILLS.to_string()), ("STARLING_S3_SERVER", server.display().to_string())];
+    let of_all = system_test("kills_of_replicas", &settings)?;
+    let named = |on: &'static str| move |Figure { what, value }| Figure::new(format!("{on}: {what}"), value);
+    let mut figures: Vec<Figure> = of_file.into_iter().map(named("one coordinator on SQLite")).collect();
+    figures.extend(of_all.into_iter().map(named("two on PostgreSQL and S3")));
+    figures.push(Figure::new("S3 server", format!("s3s-fs {S3S_FS}")));
+    Ok(figures)
 }
 
 /// Python's `moto` is a server that speaks S3 and installs from its registry; the database is a real PostgreSQL too.
@@ -66,7 +84,7 @@ pub(super) fn stores() -> Result<Vec<Figure>> {
 }
 
 /// Runs one of the system's tests with larger figures, and reads what it measured.
-fn system_test(name: &str, settings: &[(&str, String)]) -> Result<Vec<Figure>> {
+pub(super) fn system_test(name: &str, settings: &[(&str, String)]) -> Result<Vec<Figure>> {
     output(command("cargo").args(["build", "--quiet", "--bins"]))?;
     let mut cargo = command("cargo");
     cargo.args(["test", "--quiet", "--test", "system", name, "--", "--nocapture"]);

@@ -5,6 +5,7 @@
 mod coordinator;
 mod dashboards;
 mod money;
+mod network;
 mod presets;
 mod record;
 mod scripts;
@@ -92,13 +93,23 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "chaos",
-        claim: "Coordinator and nodes are killed at random moments while runs are paid for: nothing is lost, nothing paid twice, and what was killed works again within ten seconds.",
+        claim: "Nodes, coordinators, PostgreSQL and an S3 server are killed and the leading coordinator is stopped past its lead at random moments while runs are paid for: nothing is lost, nothing paid twice, and what was killed works again within ten seconds.",
         run: coordinator::chaos,
     },
     Proof {
         name: "stores",
         claim: "Artifacts in a store that speaks S3 are kept, given back in parts, and removed as in local files, with both databases.",
         run: coordinator::stores,
+    },
+    Proof {
+        name: "api",
+        claim: "Questions made from the API's own document, allowed and not, are never answered with 500 nor with what the document does not say.",
+        run: network::api,
+    },
+    Proof {
+        name: "nat",
+        claim: "A provider behind a router that translates addresses, with TLS between, is paid for the first time within 120 s of three commands.",
+        run: network::nat,
     },
     Proof {
         name: "communication",

@@ -9,6 +9,9 @@ use serde::de::{
 use serde_json::{Map, Value, json};
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
+/// How names of accounts look.
+pub(super) const ACCOUNT: &str = "^[a-z0-9._-]{2,64}$";
+
 /// Feedings of one type. More means that it asks for what is not known here.
 const MAX_FEEDINGS: usize = 5_000;
 
@@ -18,7 +21,7 @@ fn texts() -> [(String, Value); 8] {
     [
         ("Any text.".to_owned(), json!({ "type": "string" })),
         text("7", "^[0-9]{1,39}$"),
-        text("alice.near", "^[a-z0-9._-]{2,64}$"),
+        text("alice.near", ACCOUNT),
         ("near".to_owned(), json!({ "type": "string", "pattern": "^(near|nep141:.{2,64})$" })),
         text("alice.near/name", "^[a-z0-9._-]{2,64}/[a-z0-9-]{2,48}$"),
         text(&starling_primitives::Hash32([7; 32]).to_string(), "^[0-9a-f]{64}$"),

@@ -16,17 +16,18 @@ use std::{io::Write as _, time::Duration};
 /// How long events may be silent before it is asked for what waits.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Follows until the lease is closed. The first Ctrl C ends the lease; what both signed until then is paid.
+/// Follows until the lease is closed. Where `interruptible`, the first Ctrl C ends the lease; what both signed until then is paid.
 pub(crate) async fn follow(
     context: &Context,
     api: &Api,
     meter: &Signer,
     lease_id: LeaseId,
     receiver: &mut Receiver,
+    interruptible: bool,
     out: Output,
 ) -> Result<LeaseView> {
     let path = path::fill(path::LEASE_EVENTS, &[&lease_id]);
-    let mut interrupted = false;
+    let mut interrupted = !interruptible;
     loop {
         let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path).await?);
         loop {

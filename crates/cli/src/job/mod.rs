@@ -1,9 +1,9 @@
 //! `starling job`: a script from a folder to its outputs, on a rented node.
 
-mod follow;
-mod prepare;
-mod receive;
-mod rent;
+pub(crate) mod follow;
+pub(crate) mod prepare;
+pub(crate) mod receive;
+pub(crate) mod rent;
 
 use crate::{
     api::Api,
@@ -95,9 +95,9 @@ async fn run(context: &Context, args: &RunArgs, out: Output) -> Result<()> {
     let prepared = prepare::Prepared::read(&args.path, &args.what, out)?;
     prepared.show(out);
     context.check_network().await?;
-    let api = Api::new(&context.profile.coordinator, &context.signer)?;
-    let limits = rent::Limits::of(&prepared.job, args.max_price, args.hours, args.offer)?;
-    let choice = rent::choose(context, &api, &prepared.job, &limits).await?;
+    let api = Api::of(context)?;
+    let wish = rent::wish(&prepared.job, args.max_price, args.hours, args.offer)?;
+    let choice = rent::choose(context, &api, &wish).await?;
     out.say(
         "quote",
         &json!({"quote": choice.quote, "node_id": choice.offer.node_id, "minutes": choice.duration.0 / 60_000}),
@@ -117,7 +117,7 @@ async fn run(context: &Context, args: &RunArgs, out: Output) -> Result<()> {
         &format!("Lease {lease_id} is paid; the node has a minute to accept."),
     );
     let mut receiver = receive::Receiver::new(&folder)?;
-    let view = follow::follow(context, &api, &meter, lease_id, &mut receiver, out).await?;
+    let view = follow::follow(context, &api, &meter, lease_id, &mut receiver, true, out).await?;
     if let Some(failure) = &view.failure {
         bail!("the node could not do it: {failure}. What was not earned is back on your balance");
     }

@@ -138,7 +138,7 @@ fn open(home: &Home, chain_id: &str) -> Result<Localnet> {
 }
 
 /// A transaction makes its blocks at once; besides, blocks come steadily, as on any network, so that whoever waits for one does not wait for a stranger.
-fn keep_time(localnet: &Localnet) {
+pub(crate) fn keep_time(localnet: &Localnet) {
     let localnet = localnet.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(BLOCK_TIME);

@@ -68,7 +68,7 @@ impl Job {
 
     /// Trains, acknowledges, verifies and sums up; whether everything held.
     pub(super) async fn run(self, context: &Context, nodes: u16, started: Instant, out: Output) -> Result<bool> {
-        let api = Api::new(&context.profile.coordinator, &context.signer)?;
+        let api = Api::of(context)?;
         let options = TrainOptions {
             recipe: self.recipe,
             corpus: self.corpus,

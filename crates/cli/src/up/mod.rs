@@ -5,6 +5,8 @@ pub(crate) mod job;
 mod processes;
 mod wallet;
 
+pub(crate) use chain::keep_time;
+
 use crate::{
     home::Home,
     output::Output,
@@ -112,6 +114,7 @@ async fn start(home: &Home, args: &UpArgs, out: Output) -> Result<Running> {
         rpc_url: chain.rpc_url(),
         deployment: chain.deployment().clone(),
         key_file: home.key("tenant.starling"),
+        ca_file: None,
     };
     profile.save(home)?;
     processes.start_nodes(&chain, &dashboard, args.nodes, &spinner).await?;

@@ -96,11 +96,12 @@ pub struct KeyInfo {
 impl RpcClient {
     /// A client of the RPC at `url`.
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60))
-            .build()
-            .unwrap_or_default();
+        Self::with_http(url, reqwest::Client::builder())
+    }
+
+    /// The same by a client of HTTP that somebody began, with other roots for example.
+    pub fn with_http(url: &str, http: reqwest::ClientBuilder) -> Self {
+        let http = http.connect_timeout(Duration::from_secs(10)).timeout(Duration::from_secs(60)).build().unwrap_or_default();
         Self { url: url.into(), http }
     }
 

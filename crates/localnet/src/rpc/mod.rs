@@ -19,6 +19,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use near_jsonrpc_primitives::errors::RpcError;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -91,7 +92,14 @@ pub(crate) struct Rpc {
 /// # Errors
 /// When the address cannot be bound, for example because the port is in use.
 pub async fn serve(localnet: Localnet, address: SocketAddr, options: RpcOptions) -> std::io::Result<RpcServer> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    serve_on(localnet, tokio::net::TcpListener::bind(address).await?, options)
+}
+
+/// Serves `localnet` to whoever comes through `listener`, which may encrypt; several may serve one chain.
+///
+/// # Errors
+/// When the listener has no address.
+pub fn serve_on(localnet: Localnet, listener: impl Listener<Addr = SocketAddr>, options: RpcOptions) -> std::io::Result<RpcServer> {
     let address = listener.local_addr()?;
     let router = router(localnet, options, address);
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,15 +1,14 @@
-//! Tar (POSIX ustar, with pax and GNU long names): links and devices are refused by name.
+//! Uploads in a tar (with pax and GNU long names): links and devices are refused by name.
 
 use crate::bundle::{Bundle, Entry, UploadError};
+use starling_archives::tar::{BLOCK, Header, close, put, text};
 use std::collections::BTreeMap;
-
-const BLOCK: usize = 512;
 
 /// Reads all files. Folders are made by their files.
 pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, UploadError> {
     let mut bundle = Bundle::default();
     let (mut at, mut long_name) = (0_usize, None);
-    while let Some(block) = bytes.get(at..at.saturating_add(BLOCK)) {
+    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
         if block.iter().all(|byte| *byte == 0) {
             break;
         }
@@ -42,37 +41,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, UploadError> {
     Ok(bundle)
 }
 
-struct Header {
-    path: String,
-    size: usize,
-    kind: u8,
-    executable: bool,
-}
-
-impl Header {
-    fn read(block: &[u8]) -> Result<Self, UploadError> {
-        let octal = |range: std::ops::Range<usize>| usize::from_str_radix(text(&block[range]).trim(), 8).ok();
-        let (prefix, name) = (text(&block[345..500]), text(&block[..100]));
-        let path = if prefix.is_empty() || &block[257..262] != b"ustar" { name } else { format!("{prefix}/{name}") };
-        // The checksum is taken with eight spaces in its own place.
-        let sum: usize =
-            block.iter().enumerate().map(|(index, byte)| usize::from(if (148..156).contains(&index) { b' ' } else { *byte })).sum();
-        match (octal(124..136), octal(148..156), octal(100..108)) {
-            (Some(size), Some(said), mode) if said == sum => {
-                Ok(Self { path, size, kind: block[156], executable: mode.is_some_and(|mode| mode & 0o100 != 0) })
-            }
-            _ => Err(UploadError::Archive { entry: Some(path), why: "its header is damaged" }),
-        }
-    }
-}
-
 /// `./a` is what tar calls `a`.
 fn plain(path: &str) -> &str {
     path.strip_prefix("./").unwrap_or(path)
-}
-
-fn text(field: &[u8]) -> String {
-    String::from_utf8_lossy(&field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]).into_owned()
 }
 
 /// The path of a pax header: records of `LENGTH KEY=VALUE\n`.
@@ -94,37 +65,13 @@ pub(crate) fn write(files: &BTreeMap<String, Entry>) -> Vec<u8> {
     let mut out = Vec::new();
     for (path, entry) in files {
         if path.len() > 100 {
-            put(&mut out, "././@LongLink", b'L', false, &[path.as_bytes(), &[0]].concat());
+            put(&mut out, b"././@LongLink", b'L', false, &[path.as_bytes(), &[0]].concat());
         }
         let short = &path.as_bytes()[..path.len().min(100)];
-        put(&mut out, &String::from_utf8_lossy(short), b'0', entry.executable, &entry.bytes);
+        put(&mut out, String::from_utf8_lossy(short).as_bytes(), b'0', entry.executable, &entry.bytes);
     }
-    out.resize(out.len() + 2 * BLOCK, 0);
+    close(&mut out);
     out
-}
-
-fn put(out: &mut Vec<u8>, name: &str, kind: u8, executable: bool, data: &[u8]) {
-    let mut header = [0; BLOCK];
-    let name = &name.as_bytes()[..name.len().min(100)];
-    header[..name.len()].copy_from_slice(name);
-    header[156] = kind;
-    for (at, field) in [
-        (100, if executable { "0000755\0" } else { "0000644\0" }.to_owned()),
-        (108, "0000000\0".to_owned()),
-        (116, "0000000\0".to_owned()),
-        (124, format!("{:011o}\0", data.len())),
-        (136, "00000000000\0".to_owned()),
-        (148, "        ".to_owned()),
-        (257, "ustar\0".to_owned()),
-        (263, "00".to_owned()),
-    ] {
-        header[at..at + field.len()].copy_from_slice(field.as_bytes());
-    }
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(data);
-    out.resize(out.len().next_multiple_of(BLOCK), 0);
 }
 
 #[cfg(test)]
@@ -134,8 +81,8 @@ mod tests {
 
     fn hostile(name: &str, kind: u8) -> Vec<u8> {
         let mut out = Vec::new();
-        put(&mut out, name, kind, false, b"x");
-        out.resize(out.len() + 2 * BLOCK, 0);
+        put(&mut out, name.as_bytes(), kind, false, b"x");
+        close(&mut out);
         out
     }
 
@@ -154,8 +101,8 @@ mod tests {
         }
         // The long names of pax and GNU are paths like any other.
         let mut sneaky = Vec::new();
-        put(&mut sneaky, "pax", b'x', false, b"16 path=../evil\n");
-        put(&mut sneaky, "harmless", b'0', false, b"x");
+        put(&mut sneaky, b"pax", b'x', false, b"16 path=../evil\n");
+        put(&mut sneaky, b"harmless", b'0', false, b"x");
         assert!(read(&sneaky).expect_err("leads out").to_string().contains("../evil"));
     }
 

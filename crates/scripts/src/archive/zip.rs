@@ -1,16 +1,7 @@
-//! Zip, stored or deflated: links are refused by name, and nothing unpacks to more than the upload may hold.
+//! Uploads in a zip: links are refused by name, and nothing unpacks to more than the upload may hold.
 
 use crate::bundle::{Bundle, Entry, UploadError};
-
-/// A file of a zip, still packed.
-pub(crate) struct Packed<'a> {
-    pub(crate) path: String,
-    pub(crate) size: usize,
-    method: usize,
-    checksum: usize,
-    mode: usize,
-    data: &'a [u8],
-}
+use starling_archives::zip::list;
 
 /// Reads all files.
 pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, UploadError> {
@@ -21,7 +12,6 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, UploadError> {
             0o120_000 => return Err(UploadError::NotAFile { path: packed.path, what: "a link" }),
             _ => return Err(UploadError::NotAFile { path: packed.path, what: "of a kind that is not taken" }),
         }
-        // The directory's word for its size is not believed: what unpacks to more is refused while it does.
         bundle.room_for(&packed.path, packed.size)?;
         let bytes = packed.unpack(bundle.room())?;
         bundle.add(&packed.path, Entry { bytes, executable: packed.mode & 0o100 != 0 })?;
@@ -29,83 +19,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, UploadError> {
     Ok(bundle)
 }
 
-impl Packed<'_> {
-    /// The file's bytes, `most` of them at most.
-    pub(crate) fn unpack(&self, most: usize) -> Result<Vec<u8>, UploadError> {
-        let wrong = |why| UploadError::Archive { entry: Some(self.path.clone()), why };
-        let bytes = match self.method {
-            0 => self.data.to_vec(),
-            8 => miniz_oxide::inflate::decompress_to_vec_with_limit(self.data, self.size.min(most))
-                .map_err(|_| wrong("its compressed bytes are damaged"))?,
-            _ => return Err(wrong("it is compressed by another method than deflate")),
-        };
-        if bytes.len() != self.size || usize::try_from(crc32(&bytes)) != Ok(self.checksum) {
-            return Err(wrong("its checksum does not hold"));
-        }
-        Ok(bytes)
-    }
-}
-
-/// The files of the central directory, without folders.
-pub(crate) fn list(bytes: &[u8]) -> Result<Vec<Packed<'_>>, UploadError> {
-    let damaged = || UploadError::Archive { entry: None, why: "the directory at its end is damaged" };
-    // The end record is 22 bytes and a comment of at most 65,535.
-    let from = bytes.len().saturating_sub(22 + 65_535);
-    let end = (from..=bytes.len().saturating_sub(22))
-        .rev()
-        .find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(b"PK\x05\x06")))
-        .ok_or_else(damaged)?;
-    let (count, mut at) = (short(bytes, end + 10).ok_or_else(damaged)?, long(bytes, end + 16).ok_or_else(damaged)?);
-    let mut files = Vec::new();
-    for _ in 0..count {
-        if !bytes.get(at..).is_some_and(|rest| rest.starts_with(b"PK\x01\x02")) {
-            return Err(damaged());
-        }
-        let field = |offset| short(bytes, at + offset).ok_or_else(damaged);
-        let wide = |offset| long(bytes, at + offset).ok_or_else(damaged);
-        let (made_by, flags, method, lengths) = (field(4)? >> 8, field(8)?, field(10)?, [field(28)?, field(30)?, field(32)?]);
-        let (checksum, packed, size, attributes, local) = (wide(16)?, wide(20)?, wide(24)?, wide(38)?, wide(42)?);
-        let path = bytes.get(at + 46..at + 46 + lengths[0]).ok_or_else(damaged)?;
-        let path = String::from_utf8_lossy(path).into_owned();
-        at += 46 + lengths.iter().sum::<usize>();
-        let wrong = |why| UploadError::Archive { entry: Some(path.clone()), why };
-        if path.ends_with('/') {
-            continue;
-        }
-        if flags & 1 != 0 {
-            return Err(wrong("it is encrypted"));
-        }
-        let start = short(bytes, local + 26).zip(short(bytes, local + 28)).map(|(name, extra)| local + 30 + name + extra);
-        let data =
-            start.and_then(|start| bytes.get(start..start.checked_add(packed)?)).ok_or_else(|| wrong("the archive ends within it"))?;
-        // The upper half is the file's mode where a Unix made it.
-        let mode = if made_by == 3 { attributes >> 16 } else { 0 };
-        files.push(Packed { path, size, method, checksum, mode, data });
-    }
-    Ok(files)
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<usize> {
-    let field = bytes.get(at..at.checked_add(2)?)?;
-    Some(usize::from(u16::from_le_bytes([field[0], field[1]])))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<usize> {
-    let field = bytes.get(at..at.checked_add(4)?)?;
-    usize::try_from(u32::from_le_bytes([field[0], field[1], field[2], field[3]])).ok()
-}
-
-/// The checksum of zip (ISO 3309).
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |sum: u32, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |value, _| if value & 1 == 1 { 0xEDB8_8320 ^ (value >> 1) } else { value >> 1 })
-    })
-}
-
 #[cfg(test)]
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 pub(crate) mod tests {
     use super::*;
+    use starling_archives::zip::crc32;
 
     /// A zip as Unix programs write it: `(path, mode, bytes, claimed size)`.
     pub(crate) fn zipped(files: &[(&str, u32, &[u8], usize)]) -> Vec<u8> {

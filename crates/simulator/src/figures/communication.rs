@@ -68,7 +68,7 @@ pub fn bytes(codec: Codec, layout: &Layout, inner_steps: u32) -> Result<Bytes, S
         work: Work::Scored { update, score },
     };
     let candidates: Vec<Candidate<'_>> = (0..NODES).zip(&updates).map(candidate).collect();
-    let record = propose(&Previous::genesis(RUN, &state, NODES), plan, artifact_hash(b"seed"), 0, &candidates);
+    let record = propose(&Previous::genesis(RUN, &state, NODES), plan, (artifact_hash(b"seed"), 0), Some(Nats(2_000_000)), &candidates);
 
     let update = encoded[0].len() as u64;
     let others = u64::from(NODES - 1);

@@ -58,6 +58,17 @@ pub(crate) fn class(classes: &[String], label: &str, wrong: impl Fn(String) -> T
     place.ok_or_else(|| wrong(format!("{label:?} is none of the classes {}", classes.join(", "))))
 }
 
+/// The tokens of a text's beginning, padded to `context`, and how many of them are real.
+pub(crate) fn begun(text: &str, tokenizer: &Tokenizer, context: usize) -> (Vec<u32>, usize) {
+    let (begin, pad) = (tokenizer.vocab(), tokenizer.vocab() + 1);
+    let mut tokens = vec![begin];
+    tokens.extend(tokenizer.encode(text.as_bytes()));
+    tokens.truncate(context);
+    let length = tokens.len();
+    tokens.resize(context, pad);
+    (tokens, length)
+}
+
 impl LabelledTexts {
     /// Texts with their classes for an encoder of `context` tokens; of a long text only the beginning is read.
     ///
@@ -75,14 +86,10 @@ impl LabelledTexts {
                 format!("{} texts of {} classes: two classes are needed", rows.len(), classes.len()),
             ));
         }
-        let (begin, pad) = (tokenizer.vocab(), tokenizer.vocab() + 1);
         let (mut tokens, mut lengths, mut targets) = (Vec::with_capacity(rows.len() * context), Vec::new(), Vec::new());
         for (text, label, row) in rows {
-            let mut of_text = vec![begin];
-            of_text.extend(tokenizer.encode(text.as_bytes()));
-            of_text.truncate(context);
-            lengths.push(of_text.len());
-            of_text.resize(context, pad);
+            let (of_text, length) = begun(text, tokenizer, context);
+            lengths.push(length);
             tokens.extend(of_text);
             targets.push(class(&classes, label, |why| TrainingError::bad_data(name, *row, "", why))?);
         }

@@ -1,6 +1,6 @@
 //! Pictures: PNG (RFC 2083) of eight bits without interlacing, and binary PGM and PPM.
 
-use super::archive::crc32;
+use starling_archives::zip::crc32;
 
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 /// Longest edge.

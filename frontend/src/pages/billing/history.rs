@@ -23,6 +23,8 @@ use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 /// Lines that are asked for at once.
 const PAGE: usize = 100;
+/// Lines that are shown before someone wants more.
+const SHOWN: usize = 20;
 
 /// What kind of thing an event is, as the filter and the file name it, and for people.
 const KINDS: [(&str, &str, &[&str]); 6] = [
@@ -41,17 +43,22 @@ fn kind_of(event: &str) -> &'static str {
     KINDS.iter().find(|(.., events)| events.contains(&event)).map_or("other", |(key, ..)| key)
 }
 
-fn status_of(entry: &HistoryEntry, open: &BTreeSet<EscrowId>) -> &'static str {
+/// Empty while it is not read which escrows are open.
+fn status_of(entry: &HistoryEntry, open: Option<&BTreeSet<EscrowId>>) -> &'static str {
     match entry.event.as_str() {
         "transfer_failed" | "escrow_refused" | "escrow_voided" => "failed",
-        _ if entry.escrow_id.is_some_and(|id| open.contains(&id)) => "open",
-        _ => "settled",
+        _ => match entry.escrow_id.map(|id| Some(open?.contains(&id))) {
+            Some(None) => "",
+            Some(Some(true)) => "open",
+            Some(Some(false)) | None => "settled",
+        },
     }
 }
 
-/// What happened, in plain words.
-fn event_words(event: &str) -> String {
+/// What happened, in plain words, for who pays the escrow (if that is known) or for who earns by it.
+fn event_words(event: &str, pays: Option<bool>) -> String {
     let words = match event {
+        "escrow_opened" if pays == Some(false) => "Earned by a sale",
         "deposited" => "Deposited",
         "withdrawn" => "Withdrawn",
         "transfer_failed" => "Transfer failed, back on the balance",
@@ -62,7 +69,7 @@ fn event_words(event: &str) -> String {
         "forwarded_returned" => "Storage deposit returned",
         "escrow_posted" => "Work posted",
         "voucher_redeemed" => "Voucher brought",
-        "holdback_decided" => "Holdback decided",
+        "holdback_decided" => "Held-back part decided",
         "posts_vested" => "Posts became final",
         "earnings_claimed" => "Earnings claimed",
         "escrow_closed" => "Escrow closed",
@@ -94,7 +101,7 @@ fn field(text: &str) -> String {
 }
 
 /// A line for each change of a balance, and one for an event without any. Amounts are in smallest units, signed.
-fn csv(entries: &[HistoryEntry], open: &BTreeSet<EscrowId>) -> String {
+fn csv(entries: &[HistoryEntry], open: Option<&BTreeSet<EscrowId>>) -> String {
     let mut csv = "time,event,kind,status,asset,change_units,escrow,purpose,transaction,signer\r\n".to_owned();
     for entry in entries {
         let time = js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(entry.at.0 as f64)).to_iso_string();
@@ -120,18 +127,28 @@ fn csv(entries: &[HistoryEntry], open: &BTreeSet<EscrowId>) -> String {
     csv
 }
 
-#[component]
-pub(super) fn History(held: Memo<Option<Held>>) -> impl IntoView {
+/// The newest lines of the account that is signed in, kept current.
+pub(super) fn newest() -> (RwSignal<Option<Vec<HistoryEntry>>>, RwSignal<Option<Failure>>) {
     let shared = shared();
-    let query = use_query_map();
-    let value = move |name: &'static str| query.with(|query| query.get(name).unwrap_or_default());
-    let (newest, failure) = polled(Duration::from_secs(5), move || {
+    polled(Duration::from_secs(5), move || {
         let account = shared.account();
         async move {
             let Some(account) = account else { return Ok(Vec::new()) };
             coordinator::get::<Vec<HistoryEntry>>(&format!("{}?account={account}&limit={PAGE}", path::HISTORY)).await
         }
-    });
+    })
+}
+
+#[component]
+pub(super) fn History(
+    held: Memo<Option<Held>>,
+    newest: RwSignal<Option<Vec<HistoryEntry>>>,
+    failure: RwSignal<Option<Failure>>,
+) -> impl IntoView {
+    let shared = shared();
+    let query = use_query_map();
+    let value = move |name: &'static str| query.with(|query| query.get(name).unwrap_or_default());
+    let limit = RwSignal::new(SHOWN);
     let older = RwSignal::new(Vec::<HistoryEntry>::new());
     let complete = RwSignal::new(false);
     let entries = Memo::new(move |_| {
@@ -139,15 +156,14 @@ pub(super) fn History(held: Memo<Option<Held>>) -> impl IntoView {
         let last = newest.last().map_or(0, |entry: &HistoryEntry| entry.seq);
         Some(newest.into_iter().chain(older.get().into_iter().filter(move |entry| entry.seq < last)).collect::<Vec<_>>())
     });
-    let open =
-        Memo::new(move |_| held.get().map(|held| held.escrows.iter().map(|view| view.id).collect::<BTreeSet<_>>()).unwrap_or_default());
+    let open = Memo::new(move |_| held.get().map(|held| held.escrows.iter().map(|view| view.id).collect::<BTreeSet<_>>()));
     let shown = Memo::new(move |_| {
         let (kind, asset, status) = (value("kind"), value("asset"), value("status"));
         let open = open.get();
         let fits = |entry: &HistoryEntry| {
             (kind.is_empty() || kind_of(&entry.event) == kind)
                 && (asset.is_empty() || entry.changes.iter().any(|change| change.asset.to_string() == asset))
-                && (status.is_empty() || status_of(entry, &open) == status)
+                && (status.is_empty() || status_of(entry, open.as_ref()) == status)
         };
         entries.get().map(|entries| entries.into_iter().filter(fits).collect::<Vec<_>>())
     });
@@ -174,12 +190,13 @@ pub(super) fn History(held: Memo<Option<Held>>) -> impl IntoView {
         });
     };
     let has_more = move || !complete.get() && entries.get().is_some_and(|entries| entries.len() >= PAGE);
+    let hidden = move || shown.with(|shown| shown.as_ref().map_or(0, |shown| shown.len().saturating_sub(limit.get())));
     let export = move |_| {
-        let _ = save(csv(&shown.get_untracked().unwrap_or_default(), &open.get_untracked()).as_bytes(), "starling-history.csv");
+        let _ = save(csv(&shown.get_untracked().unwrap_or_default(), open.get_untracked().as_ref()).as_bytes(), "starling-history.csv");
     };
     view! {
         <section class="stack" aria-label="History">
-            <div class="row between"><h2>"History"</h2><button class="button small" disabled=move || shown.get().is_none_or(|shown| shown.is_empty()) on:click=export>"Save CSV of what is shown"</button></div>
+            <div class="row between"><h2>"History"</h2><button class="button small" disabled=move || shown.get().is_none_or(|shown| shown.is_empty()) on:click=export>"Save CSV of all that fits"</button></div>
             <div class="row filters">
                 <Filter name="kind" label="Kind" all="All kinds" choices=Signal::derive(|| KINDS.map(|(key, word, _)| (key.to_owned(), word.to_owned())).to_vec()) />
                 <Filter name="status" label="Status" all="Any status" choices=Signal::derive(|| STATUSES.map(|(key, word)| (key.to_owned(), word.to_owned())).to_vec()) />
@@ -189,12 +206,15 @@ pub(super) fn History(held: Memo<Option<Held>>) -> impl IntoView {
             {move || match shown.get() {
                 None => view! { <div class="skeleton" style="height: 80px" aria-hidden="true"></div> }.into_any(),
                 Some(shown) if shown.is_empty() && entries.get().is_some_and(|entries| !entries.is_empty()) => view! { <Empty><p>"Nothing that was read so far fits these filters."</p><A href="/billing" attr:class="button">"Show everything"</A></Empty> }.into_any(),
-                Some(shown) if shown.is_empty() => view! { <Empty><p>"Nothing has happened yet. Deposits, payments, earnings and refunds appear here."</p></Empty> }.into_any(),
-                Some(shown) => view! { <div class="scroll"><table class="stacked"><thead><tr><th>"When"</th><th>"What"</th><th>"For"</th><th>"Status"</th><th class="num">"Balance"</th><th>"Transaction"</th><th><span class="visually-hidden">"Receipt"</span></th></tr></thead><tbody>
-                    {shown.into_iter().map(|entry| view! { <Line entry open /> }).collect_view()}
+                Some(shown) if shown.is_empty() => view! { <Empty><p>"Nothing has happened yet. Deposits, payments, earnings and refunds appear here."</p><A href="/compute" attr:class="button">"Find a machine"</A></Empty> }.into_any(),
+                Some(shown) => view! { <div class="scroll"><table class="stacked history"><thead><tr><th>"What"</th><th>"When"</th><th class="num">"Change of balance"</th><th>"Transaction"</th></tr></thead><tbody>
+                    {shown.into_iter().take(limit.get()).map(|entry| view! { <Line entry open /> }).collect_view()}
                 </tbody></table></div> }.into_any(),
             }}
-            {move || has_more().then(|| view! { <div class="row"><button class="button" on:click=more>"Read older lines"</button></div> })}
+            {move || match hidden() {
+                0 => has_more().then(|| view! { <div class="row"><button class="button" on:click=more>"Read older lines"</button></div> }.into_any()),
+                hidden => Some(view! { <div class="row"><button class="button" on:click=move |_| limit.update(|limit| *limit += SHOWN)>{format!("Show {} more", hidden.min(SHOWN))}</button></div> }.into_any()),
+            }}
         </section>
     }
 }
@@ -221,19 +241,78 @@ fn Filter(name: &'static str, label: &'static str, all: &'static str, choices: S
     }
 }
 
+/// Whether the person pays the escrow that a line is about, if that is known.
+fn pays(shared: Shared, entry: &HistoryEntry) -> Option<bool> {
+    entry.payer.as_ref().map(|payer| shared.account().as_ref() == Some(payer))
+}
+
+/// What a line changed, and where that came from.
+fn changes(shared: Shared, entry: &HistoryEntry) -> Vec<(BalanceChange, &'static str)> {
+    // What comes to the payer of an escrow is no income.
+    let source = match (pays(shared, entry), entry.escrow_id) {
+        (Some(true), _) => "returned",
+        (Some(false), Some(_)) => "earned",
+        _ => "",
+    };
+    let on_balance =
+        entry.changes.iter().map(|change| (change.clone(), if matches!(change.change, Change::Plus(_)) { source } else { "" }));
+    on_balance.chain(entry.from_wallet.iter().map(|change| (change.clone(), "from your wallet"))).collect()
+}
+
 #[component]
-fn Line(entry: HistoryEntry, open: Memo<BTreeSet<EscrowId>>) -> impl IntoView {
+fn Changes(changes: Vec<(BalanceChange, &'static str)>) -> impl IntoView {
+    let shared = shared();
+    view! {
+        <div>{changes.into_iter().map(|(change, source)| view! { <div>{move || change_words(shared, &change)}{(!source.is_empty()).then(|| view! { " "<span class="faint">{source}</span> })}</div> }).collect_view()}</div>
+    }
+}
+
+#[component]
+fn Transaction(tx: String) -> impl IntoView {
+    let explorer = shared().network_now().and_then(|network| network.explorer_url).map(|url| url.replace("{tx}", &tx));
+    view! { <Id text=tx />{explorer.map(|url| view! { <a href=url rel="noreferrer" target="_blank">"Explorer"</a> })} }
+}
+
+/// What happened to one payment so far, the first step first, each with its transaction: for those whose money it moved.
+#[component]
+pub(crate) fn Timeline(escrow: EscrowId) -> impl IntoView {
+    let shared = shared();
+    let (entries, _) = newest();
+    let steps = Memo::new(move |_| {
+        let of_escrow = |entry: &&HistoryEntry| entry.escrow_id == Some(escrow);
+        entries.with(|entries| entries.iter().flatten().rev().filter(of_escrow).cloned().collect::<Vec<_>>())
+    });
+    view! {
+        <Show when=move || !steps.with(Vec::is_empty)>
+            <section class="card" aria-label="Payment, step by step">
+                <h2>"Payment, step by step"</h2>
+                <ol class="timeline">
+                    {move || steps.get().into_iter().map(|entry| { let (pays, changes) = (pays(shared, &entry), changes(shared, &entry)); view! {
+                        <li>
+                            <div class="row between"><span>{event_words(&entry.event, pays)}</span><Ago at=Some(entry.at) /></div>
+                            <div class="row between"><Changes changes /><Transaction tx=entry.tx /></div>
+                        </li>
+                    }}).collect_view()}
+                </ol>
+                <p class="faint">"Besides the cost a payment puts down the storage of its records on the chain. What they do not need has come back; the rest stays with them."</p>
+            </section>
+        </Show>
+    }
+}
+
+#[component]
+fn Line(entry: HistoryEntry, open: Memo<Option<BTreeSet<EscrowId>>>) -> impl IntoView {
     let shared = shared();
     let shown = entry.clone();
     let status = move || {
-        let status = open.with(|open| status_of(&shown, open));
+        let status = open.with(|open| status_of(&shown, open.as_ref()));
         let class = match status {
             "open" => "chip alive",
             "failed" => "chip warn",
             _ => "chip good",
         };
         let word = STATUSES.iter().find(|(key, _)| *key == status).map_or("", |(_, word)| word);
-        view! { <span class=class>{word}</span> }
+        (!status.is_empty()).then(|| view! { <span class=class>{word}</span> })
     };
     let purpose = match (entry.purpose.clone(), entry.escrow_id) {
         (Some(purpose), Some(id)) => format!("{purpose}, escrow {id}"),
@@ -241,18 +320,15 @@ fn Line(entry: HistoryEntry, open: Memo<BTreeSet<EscrowId>>) -> impl IntoView {
         (None, Some(id)) => format!("escrow {id}"),
         (None, None) => String::new(),
     };
-    let explorer = shared.network_now().and_then(|network| network.explorer_url).map(|url| url.replace("{tx}", &entry.tx));
-    let changes = entry.changes.clone();
+    let (pays, changes) = (pays(shared, &entry), changes(shared, &entry));
     let paid = (entry.event == "payment_held").then_some(entry.escrow_id).flatten();
+    let change_class = if changes.is_empty() { "num nothing" } else { "num" };
     view! {
         <tr>
-            <td data-label="When"><Ago at=Some(entry.at) /></td>
-            <td data-label="What">{event_words(&entry.event)}</td>
-            <td data-label="For" class=if purpose.is_empty() { "nothing" } else { "" }>{purpose.clone()}</td>
-            <td data-label="Status">{status}</td>
-            <td data-label="Balance" class=if changes.is_empty() { "num nothing" } else { "num" }><div>{changes.iter().map(|change| { let change = change.clone(); view! { <div>{move || change_words(shared, &change)}</div> }}).collect_view()}</div></td>
-            <td data-label="Transaction"><div class="row"><Id text=entry.tx.clone() />{explorer.map(|url| view! { <a href=url rel="noreferrer" target="_blank">"Explorer"</a> })}</div></td>
-            <td class=if paid.is_none() { "nothing" } else { "" }>{paid.map(|id| view! { <ReceiptButton id label="Receipt" /> })}</td>
+            <th scope="row">{event_words(&entry.event, pays)}{(!purpose.is_empty()).then(|| view! { <br /><span class="faint">{purpose}</span> })}</th>
+            <td data-label="When"><div class="row"><Ago at=Some(entry.at) />{status}</div></td>
+            <td data-label="Change" class=change_class><Changes changes /></td>
+            <td data-label="Transaction"><div class="row"><Transaction tx=entry.tx />{paid.map(|id| view! { <ReceiptButton id label="Receipt" /> })}</div></td>
         </tr>
     }
 }

@@ -66,11 +66,11 @@ fn NewKey(held: Memo<Option<Held>>) -> impl IntoView {
                 <label class="field">"For"<select prop:value=move || days.get() on:change:target=move |event| days.set(event.target().value())>{LIFETIMES.map(|(value, word)| view! { <option value=value selected=value == 7>{word}</option> })}</select></label>
             </div>
             {move || cost.get().map(|cost| view! { <p class="faint">
-                {if cost.top_up.is_zero() { view! { "Your balance holds the cap already. " }.into_any() } else { view! { <Near amount=cost.top_up />" go from your wallet onto your balance, so that it holds the cap. " }.into_any() }}
-                {(!cost.storage.is_zero()).then(|| view! { <Near amount=cost.storage />" are put down for the key's record, and free again when it ends." })}
+                {if cost.top_up.is_zero() { view! { "Your balance holds the cap already. " }.into_any() } else { view! { <Near amount=cost.top_up />" goes from your wallet onto your balance, so that it holds the cap. " }.into_any() }}
+                {(!cost.storage.is_zero()).then(|| view! { <Near amount=cost.storage />" is put down for the key's record, and free again when it ends." })}
             </p> })}
             <MaybeProblem failure />
-            <div class="row"><button class="button primary" disabled=move || busy.get() || parsed.get().is_none()>{move || match (busy.get(), parsed.get()) {
+            <div class="row"><button class="button" disabled=move || busy.get() || parsed.get().is_none()>{move || match (busy.get(), parsed.get()) {
                 (true, _) => "Waiting for your wallet".to_owned(),
                 (false, Some(cap)) => format!("Allow up to {}", cap.display_near()),
                 (false, None) => "Write a cap above 0".to_owned(),
@@ -110,11 +110,12 @@ fn Everywhere(keys: Memo<Option<Vec<(PublicKey, SessionKey)>>>) -> impl IntoView
     view! {
         <div class="row between">
             <p class="faint">{move || match many() {
+                _ if keys.with(Option::is_none) => "Your session keys are not read yet: signing out everywhere ends their right to spend too.".to_owned(),
                 0 => "Signing out everywhere ends your sessions in all browsers.".to_owned(),
                 1 => "Signing out everywhere ends your sessions in all browsers, and this key's right to spend, with one approval.".to_owned(),
                 many => format!("Signing out everywhere ends your sessions in all browsers, and the right of these {many} keys to spend, with one approval."),
             }}</p>
-            <button class="button danger" on:click=out>"Sign out everywhere"</button>
+            <button class="button small danger" disabled=move || keys.with(Option::is_none) on:click=out>"Sign out everywhere"</button>
         </div>
         <MaybeProblem failure />
     }

@@ -29,6 +29,9 @@ pub(crate) fn Moving(held: Memo<Option<Held>>) -> impl IntoView {
             [("near".to_owned(), "NEAR".to_owned())].into_iter().chain(tokens).collect::<Vec<_>>()
         })
     });
+    let free = move || held.with(|held| held.as_ref().map(|held| held.free(&chosen())));
+    // Nothing can be moved before it is read what there is.
+    let nothing = move || free().is_none_or(Amount::is_zero);
     let listed = move || match chosen() {
         Asset::Near => true,
         Asset::Nep141(token) => shared.tokens.with(|tokens| tokens.get(&token).is_some_and(|info| info.listed)),
@@ -63,11 +66,15 @@ pub(crate) fn Moving(held: Memo<Option<Held>>) -> impl IntoView {
                 {move || choices.get().into_iter().map(|(value, name)| { let key = value.clone(); view! { <option value=value selected=move || asset.get() == key>{name}</option> }}).collect_view()}
             </select></label>
             <label class="field">"Amount"<input inputmode="decimal" autocomplete="off" placeholder="1.5" prop:value=move || amount.get() on:input:target=move |event| amount.set(event.target().value()) />
-                <span class="hint">{move || shared.words(&chosen(), held.get().map_or(Amount::ZERO, |held| held.free(&chosen())))}" can be withdrawn now."</span></label>
+                <span class="hint">{move || match (free(), held.with(|held| held.as_ref()?.in_wallet.get(&chosen()).copied())) {
+                    (None, _) => "What you have is not read yet.".to_owned(),
+                    (Some(free), None) => format!("{} can be withdrawn.", shared.words(&chosen(), free)),
+                    (Some(free), Some(there)) => format!("{} can be withdrawn; {} in your wallet can be deposited.", shared.words(&chosen(), free), shared.words(&chosen(), there)),
+                }}</span></label>
             <div class="row">
-                <button class="button" disabled=move || busy.get() || !listed() on:click=move |_| run(true)>"Deposit"</button>
-                <button class="button" disabled=move || busy.get() on:click=move |_| run(false)>"Withdraw"</button>
-                <button class="button small" type="button" on:click=all>"All that is free"</button>
+                <button class="button" class:primary=move || nothing() && listed() disabled=move || busy.get() || !listed() || free().is_none() on:click=move |_| run(true)>"Deposit"</button>
+                <button class="button" disabled=move || busy.get() || nothing() on:click=move |_| run(false)>"Withdraw"</button>
+                <button class="button small" type="button" disabled=nothing on:click=all>"Fill in all that is free"</button>
             </div>
             {move || (!listed()).then(|| view! { <p class="faint">"Billing takes no more of this token. What is here leaves at any time."</p> })}
             {move || done.get().map(|done| view! { <p class="note good" role="status">{done}</p> })}

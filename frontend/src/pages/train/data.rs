@@ -2,6 +2,7 @@
 
 use crate::{components::ui::chosen_file, pages::models::size_word};
 use leptos::{html, prelude::*, task::spawn_local};
+use starling_primitives::grouped;
 
 /// So much of a file is shown.
 const SHOWN_CHARS: usize = 1_200;
@@ -62,9 +63,9 @@ pub(super) fn Looked(preview: RwSignal<Option<Preview>>, #[prop(into)] tokens: S
             let short = tokens.get().filter(|tokens| u64::from(*tokens) > train);
             view! {
                 <section class="note" aria-label="Data preview">
-                    <p><strong>{preview.name}</strong>", "<span class="num" title=format!("{} bytes", preview.bytes)>{size_word(preview.bytes)}</span>{format!(", {} lines, {} different bytes", preview.lines, preview.kinds)}</p>
+                    <p><strong>{preview.name}</strong>", "<span class="num" title=format!("{} bytes", preview.bytes)>{size_word(preview.bytes)}</span>{format!(", {} lines, {} different bytes", grouped(preview.lines), preview.kinds)}</p>
                     <dl class="pairs"><dt>"Schema"</dt><dd>"one stream of bytes; each byte is a token"</dd><dt>"Trained on"</dt><dd class="num">{size_word(train)}", the first nine tenths"</dd><dt>"Held out"</dt><dd class="num">{size_word(held_out)}", the last tenth"</dd></dl>
-                    {short.map(|tokens| view! { <p>{format!("Each node reads {tokens} tokens a round, more than there are: it will see the same text again and again.")}</p> })}
+                    {short.map(|tokens| view! { <p>{format!("Each node reads {} tokens a round, more than there are: it will see the same text again and again.", grouped(u64::from(tokens)))}</p> })}
                     {match preview.text {
                         Some(text) => view! { <div class="log" role="region" tabindex="0" aria-label="Beginning of the file" style="max-height: 160px">{text}</div> }.into_any(),
                         None => view! { <p>"This is no UTF-8 text. It can be trained on as bytes, but samples will not be readable."</p> }.into_any(),
