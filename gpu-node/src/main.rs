@@ -30,6 +30,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -42,6 +43,8 @@ const THREAD_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
 /// How many milliseconds memory that was freed stays with the process: a step takes again what the one before it freed, and by
 /// default it would be given back to the system within the step, which costs a third of its time.
 const KEPT_MEMORY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10000");
+/// How long a killed process may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(3);
 
 /// Rents out this machine: trains shares of runs and serves leases, paid in NEAR.
 #[derive(Parser)]
@@ -328,7 +331,7 @@ async fn run(config: &ConfigArgument) -> Result<()> {
     let config = config.read()?;
     let signer = Signer::from_file(&config.key_file)?;
     fs::create_dir_all(&config.data_dir).with_context(|| format!("the folder {} cannot be made", config.data_dir.display()))?;
-    let _only_one = lock(&config.data_dir)?;
+    let _only_one = lock(&config.data_dir).await?;
     let memory = probe::memory_bytes().context("the system does not tell how much memory it has: set memory_limit_bytes")?;
     let roots = config.roots()?;
     let chain = Chain::new(RpcClient::with_http(&config.rpc_url, roots.http()), config.deployment.clone(), config.node_id, signer);
@@ -361,13 +364,18 @@ async fn run(config: &ConfigArgument) -> Result<()> {
     Ok(())
 }
 
-/// Two processes on one data folder would spoil it. The lock goes with the process, however it ends.
-fn lock(data_dir: &Path) -> Result<fs::File> {
+/// Two processes on one data folder would spoil it. The lock goes with the process, however it ends; one that was killed may take
+/// a moment to give its memory back, and holds the lock until then.
+async fn lock(data_dir: &Path) -> Result<fs::File> {
     let file = fs::File::create(data_dir.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => bail!("another gpu-node works in {}: stop it, or set another data_dir", data_dir.display()),
+    let begun = Instant::now();
+    while file.try_lock().is_err() {
+        if begun.elapsed() > LAST_BREATH {
+            bail!("another gpu-node works in {}: stop it, or set another data_dir", data_dir.display());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(file)
 }
 
 async fn wait_for_signal() {
