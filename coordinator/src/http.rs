@@ -153,6 +153,7 @@ pub fn router(app: App) -> Router {
         .route(path::RUN_ROUNDS, get(run::rounds))
         .route(path::RUN_STATEMENT, get(run::statement).post(run::sign))
         .route(path::NODES, get(market::nodes))
+        .route(path::MACHINES, get(market::machines))
         .route(path::OFFERS, get(market::offers))
         .route(path::NODE_CONNECT, get(node::connect))
         .route(path::LEASES, get(lease::leases))

@@ -1,7 +1,10 @@
 //! The hub: which nodes are connected, and the way to each. Messages go out once per connection and key, so a plan may be made again at any time.
 
 use crate::{clock, runs::Presence, secret};
-use starling_http_api::node::{FromNode, PrepareRefused, Prepared, ToNode};
+use starling_http_api::{
+    machine::{MachineState, MachineView},
+    node::{FromNode, PrepareRefused, Prepared, ToNode},
+};
 use starling_primitives::{Hash32, NodeId, TimestampMs};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -51,6 +54,8 @@ struct State {
     token_order: BTreeMap<NodeId, VecDeque<Hash32>>,
     /// Who takes scripts, and what the others lack for them, by what they said when they connected.
     scripts: HashMap<NodeId, Result<(), Vec<String>>>,
+    /// How the machines of connected nodes stand, by their own word.
+    machines: HashMap<NodeId, Box<MachineState>>,
     prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
 }
 
@@ -107,6 +112,7 @@ impl Hub {
                 return;
             }
             state.connections.remove(&node);
+            state.machines.remove(&node);
             Arc::make_mut(&mut state.presence).insert(node, Presence { connected: false, since: clock::now() });
             // Whoever waits for this node is told by the closed channel.
             state.prepares.retain(|_, (asked, _)| *asked != node);
@@ -128,6 +134,7 @@ impl Hub {
         };
         match (message, asked) {
             (FromNode::Prepared { outcome, .. }, Some((_, waiting))) => drop(waiting.send(outcome)),
+            (FromNode::Machine { state }, _) => drop(self.lock().machines.insert(node, state)),
             (FromNode::Prepared { .. } | FromNode::Alive | FromNode::Hello { .. }, _) => {}
             (message, _) => self.tell(NodeEvent::Said(node, message)).await,
         }
@@ -182,6 +189,12 @@ impl Hub {
     /// A node's last sign of life.
     pub fn heard_at(&self, node: NodeId) -> Option<TimestampMs> {
         self.lock().heard_at.get(&node).copied()
+    }
+
+    /// How a connected node's machine stands, where it told.
+    pub fn machine(&self, node_id: NodeId) -> Option<MachineView> {
+        let state = self.lock();
+        Some(MachineView { node_id, at: *state.heard_at.get(&node_id)?, state: state.machines.get(&node_id)?.as_ref().clone() })
     }
 
     /// Notes whether a node takes scripts, or what its machine lacks for them; few and short names are kept.

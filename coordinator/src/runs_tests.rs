@@ -196,6 +196,7 @@ fn made() -> Made {
         state: Hash32([23; 32]),
         updates: vec![None; 3],
         refused: vec![None; 3],
+        scores: vec![None; 3],
         bytes: 30,
         scorer: Some(0),
         rolled_back: false,

@@ -204,6 +204,9 @@ pub(crate) fn in_words(status: &Status) -> String {
     if let Some(reason) = status.pace.action.refusal() {
         line("why", &reason.to_string());
     }
+    for limit in status.limits.words() {
+        line("limit", &limit);
+    }
     for device in status.pace.readings.iter().flat_map(|readings| &readings.devices) {
         line("device", &device_in_words(device));
     }

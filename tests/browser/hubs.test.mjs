@@ -102,6 +102,9 @@ scene("model__should_show_its_card_files_licence_and_price", async () => {
   await page.getByText("Apache-2.0").first().waitFor();
   await page.getByText("3.0000 NEAR").first().waitFor();
   await page.getByRole("heading", { name: "Version 1" }).waitFor();
+  await page.getByText("Nothing was measured here").waitFor();
+  await ada.open("/models/tenant.starling/rust");
+  await page.getByText("Its publisher names run 1, of which this coordinator has no result.").waitFor();
   assert.deepEqual(await pictures(browser, ada, { "models-full": "/models", "model-priced": "/models/tenant.starling/poems" }), []);
 });
 

@@ -71,6 +71,10 @@ scene("train__should_move_the_curve_and_end_with_a_model", async () => {
   assert.ok(Math.max(...places) > 0, "of the curves only what is new is asked for");
   const [start, end] = result.bits_per_byte;
   assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
+  const rounds = await system.get(`/api/v1/runs/${id}/rounds`);
+  assert.ok(rounds.every(({ updates, scores }) => updates.every((update, place) => update === null || Number.isFinite(scores[place].own))), "each accepted update was measured");
+  await region(ada, "Rounds").getByText("Rounds as a table").click();
+  await region(ada, "Rounds").getByText(`Node ${(await run(id)).run.roster[0].node_id}: ${rounds[0].scores[0].own.toFixed(4)}`).first().waitFor();
   trained = { id, result, before };
 });
 
@@ -210,6 +214,9 @@ scene("licence__should_pay_the_publisher_and_open_the_files", async () => {
   await bob.open("/models");
   await bob.page.getByRole("link", { name: "Small Rust" }).click();
   await bob.page.getByRole("button", { name: /^Buy licence for at most 2\.0000 NEAR/ }).waitFor();
+  const evaluation = region(bob, "Evaluation");
+  await evaluation.getByText(`This file is what run ${trained.id} gave: the hashes are equal.`).waitFor();
+  await evaluation.getByText(`${trained.result.bits_per_byte[1].toFixed(3)} bits a byte`).waitFor();
   const file = `/api/v1/artifacts/${trained.result.model}`;
   assert.equal((await bob.fetch(file)).status, 404, "unbought, the file does not exist for Bob");
   const before = await system.balance(ada.account);

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use starling_contract_api::rpc::{BlockRef, verify};
 use starling_http_api::{
     node::{FromNode, PlacedUpdate},
-    run::{MetricPoint, RoundView, RunEvent},
+    run::{MetricPoint, RoundView, RunEvent, ScoreView},
 };
 use starling_primitives::{Hash32, NodeId, RunId, Signature, TimestampMs};
 use starling_protocol::{
@@ -290,11 +290,16 @@ fn round_view(made: &Made, tx: Option<String>, at: Option<TimestampMs>) -> Round
         record: Some(made.record),
         updates: made.updates.clone(),
         rolled_back: made.rolled_back,
+        scores: made.scores.iter().map(|score| score.map(score_view)).collect(),
         refused: made.refused.iter().map(|reason| reason.map(|reason| crate::http::refusal_words(reason).to_owned())).collect(),
         bytes: made.bytes,
         tx,
         at,
     }
+}
+
+fn score_view(score: Score) -> ScoreView {
+    ScoreView { own: score.own.to_f64(), unseen: score.unseen.to_f64() }
 }
 
 /// The hash of the first final block above a height: nobody knew it when the commitments were frozen.

@@ -1,4 +1,4 @@
-//! Nodes, offers and history.
+//! Nodes, their machines, offers and history.
 
 use super::{App, ListQuery, extract::Query};
 use crate::{board::node_view, problem::Fault};
@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, Method},
 };
 use starling_http_api::{
+    machine::MachineView,
     network::HistoryEntry,
     node::{NodeView, OfferView},
 };
@@ -31,6 +32,14 @@ pub(super) async fn offers(State(app): State<App>) -> Json<Vec<OfferView>> {
         })
     };
     Json(connected.filter_map(view).take(1_000).collect())
+}
+
+/// What a machine says of itself is for the owner of the machine.
+pub(super) async fn machines(State(app): State<App>, method: Method, headers: HeaderMap) -> Result<Json<Vec<MachineView>>, Fault> {
+    let account = app.auth.account(&headers, &method).await?;
+    let facts = app.facts().borrow().clone();
+    let own = facts.nodes.values().filter(|node| node.provider == account);
+    Ok(Json(own.filter_map(|node| app.tools.hub.machine(node.id)).take(1_000).collect()))
 }
 
 /// The chain is public, but a person's whole story in one list is only for that person.

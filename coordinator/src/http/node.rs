@@ -10,7 +10,10 @@ use axum::{
     response::Response,
 };
 use starling_contract_api::rpc::verify;
-use starling_http_api::node::{FromNode, MAX_MESSAGE_BYTES, SILENCE_MS, ToNode};
+use starling_http_api::{
+    machine::MAX_MACHINE_BYTES,
+    node::{FromNode, MAX_MESSAGE_BYTES, SILENCE_MS, ToNode},
+};
 use starling_primitives::{DurationMs, Hash32, NodeId, TimestampMs};
 use starling_protocol::node::Node;
 use std::time::Duration;
@@ -123,8 +126,11 @@ async fn serve(app: &App, mut socket: WebSocket, node: NodeId, mut line: Line) {
             },
             heard = tokio::time::timeout(Duration::from_millis(SILENCE_MS), socket.recv()) => match heard {
                 Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
-                    // Boxed: what it needs meanwhile would lie in the task of each idle node too.
-                    Ok(message) => Box::pin(app.tools.hub.hear(node, message)).await,
+                    Ok(message) => {
+                        let is_kept = text.len() <= MAX_MACHINE_BYTES || !matches!(message, FromNode::Machine { .. });
+                        // Boxed: what it needs meanwhile would lie in the task of each idle node too.
+                        Box::pin(app.tools.hub.hear(node, if is_kept { message } else { FromNode::Alive })).await;
+                    }
                     Err(error) => tracing::warn!(%node, %error, "a node's message is not understood"),
                 },
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}

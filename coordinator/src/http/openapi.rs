@@ -9,6 +9,7 @@ use starling_http_api::{
     artifact::{Manifest, Stored, UploadState},
     lease::{LeaseMeterSignature, LeaseView, PendingLeaseStatement},
     login::{Challenge, ChallengeRequest, LoginRequest, Session, SessionInfo},
+    machine::MachineView,
     network::{HistoryEntry, NetworkInfo},
     node::{NodeView, OfferView},
     path,
@@ -179,6 +180,7 @@ fn document() -> Result<Value, TraceError> {
     let signature = paths.body::<MeterSignature>()?;
     paths.add("post", path::RUN_STATEMENT, "The meter's signature of a round.", Anyone, Some(signature), plain("204", "Taken.", None));
     paths.list::<Vec<NodeView>>(path::NODES, "Nodes.", Anyone, &["provider"])?;
+    paths.get::<Vec<MachineView>>(path::MACHINES, "How the machines of the caller's connected nodes stand.", Known)?;
     paths.get::<Vec<OfferView>>(path::OFFERS, "Offers of nodes that are connected.", Anyone)?;
     paths.add("get", path::NODE_CONNECT, "The WebSocket of nodes.", Anyone, None, plain("101", "The connection is a WebSocket.", None));
     let summary = "Leases, newest first; what was put in and came out only for their tenant.";

@@ -146,16 +146,24 @@ pub fn make_record(
         state: artifact_hash(&state_bytes),
         updates: vec![None; usize::from(input.roster)],
         refused: vec![None; usize::from(input.roster)],
+        scores: vec![None; usize::from(input.roster)],
         bytes: input.scored.revealed.values().sum(),
         scorer: record.scorer.map(|draw| draw.scorer),
         rolled_back,
     };
     for entry in &record.entries {
         let place = usize::from(entry.participant);
-        match &entry.outcome {
-            Outcome::Accepted { update_hash, .. } => made.updates.get_mut(place).into_iter().for_each(|slot| *slot = Some(*update_hash)),
-            Outcome::Refused { reason, .. } => made.refused.get_mut(place).into_iter().for_each(|slot| *slot = Some(*reason)),
-        }
+        let score = match &entry.outcome {
+            Outcome::Accepted { update_hash, score, .. } => {
+                made.updates.get_mut(place).into_iter().for_each(|slot| *slot = Some(*update_hash));
+                Some(*score)
+            }
+            Outcome::Refused { reason, score, .. } => {
+                made.refused.get_mut(place).into_iter().for_each(|slot| *slot = Some(*reason));
+                *score
+            }
+        };
+        made.scores.get_mut(place).into_iter().for_each(|slot| *slot = score);
     }
     Ok(MadeBytes { made, record: record_bytes, state: state_bytes })
 }

@@ -174,6 +174,9 @@ pub struct Made {
     pub updates: Vec<Option<Hash32>>,
     /// Why updates were refused, by place.
     pub refused: Vec<Option<Refusal>>,
+    /// What was measured of updates, by place.
+    #[serde(default)]
+    pub scores: Vec<Option<Score>>,
     /// Bytes of updates.
     pub bytes: u64,
     /// Who scored.

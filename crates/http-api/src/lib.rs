@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod job;
 pub mod lease;
 pub mod login;
+pub mod machine;
 pub mod network;
 pub mod node;
 pub mod path;

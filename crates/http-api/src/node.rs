@@ -204,6 +204,11 @@ pub enum FromNode {
     },
     /// Still here.
     Alive,
+    /// How its machine stands, where that has changed.
+    Machine {
+        /// At most [`crate::machine::MAX_MACHINE_BYTES`] of text.
+        state: Box<crate::machine::MachineState>,
+    },
     /// The answer to `Prepare`.
     Prepared {
         /// Of which request.

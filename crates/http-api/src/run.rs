@@ -189,6 +189,9 @@ pub struct RoundView {
     pub updates: Vec<Option<Hash32>>,
     /// What each place's update was refused for, where it was.
     pub refused: Vec<Option<String>>,
+    /// What the drawn node measured of each place's update, where it could be.
+    #[serde(default)]
+    pub scores: Vec<Option<ScoreView>>,
     /// Whether it took back the step of the round before it, which had raised the loss out of line.
     #[serde(default)]
     pub rolled_back: bool,
@@ -198,6 +201,15 @@ pub struct RoundView {
     pub tx: Option<String>,
     /// When it counted.
     pub at: Option<TimestampMs>,
+}
+
+/// How much the loss falls at a fifth of an update, in nats a token. An update that does no work lowers neither.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreView {
+    /// On the data that its node was assigned in this round.
+    pub own: f64,
+    /// On data that nobody was assigned in this round.
+    pub unseen: f64,
 }
 
 /// What came out of a run.

@@ -108,6 +108,29 @@ impl Limits {
         within(rate(self.max_download_kib_per_second), "max_download_kib_per_second", "8 or more")
     }
 
+    /// What limits, in words for people; nothing where nothing does.
+    pub fn words(&self) -> Vec<String> {
+        let hours = self.hours.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let kinds = self.job_kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let percent = self.max_utilisation_percent;
+        let words = [
+            (percent < 100).then(|| format!("work in {percent} % of the time at most")),
+            self.max_temperature_celsius.map(|limit| format!("no device above {limit} °C")),
+            self.max_power_watts.map(|limit| format!("no device above {limit} W")),
+            (!hours.is_empty()).then(|| format!("works {hours} by the machine's clock")),
+            self.idle_only_minutes.map(|minutes| format!("works after {minutes} minutes in which nobody else used the machine")),
+            (self.min_free_disk_mib > 0).then(|| format!("{} MiB of disk stay free", self.min_free_disk_mib)),
+            self.max_upload_kib_per_second.map(|rate| format!("uploads at {rate} KiB/s at most")),
+            self.max_download_kib_per_second.map(|rate| format!("downloads at {rate} KiB/s at most")),
+            match self.job_kinds.len() {
+                0 => Some("takes no jobs".to_owned()),
+                _ if JobKind::ALL.iter().all(|kind| self.job_kinds.contains(kind)) => None,
+                _ => Some(format!("takes these jobs alone: {kinds}")),
+            },
+        ];
+        words.into_iter().flatten().collect()
+    }
+
     /// Whether work of this kind is taken at all.
     pub fn takes(&self, kind: JobKind) -> Result<(), Reason> {
         if self.job_kinds.contains(&kind) { Ok(()) } else { Err(Reason::Kind { kind }) }
@@ -143,6 +166,17 @@ mod tests {
         assert!(toml::from_str::<Limits>("hours = [\"always\"]").unwrap_err().to_string().contains("mon-fri"));
         let only: Limits = toml::from_str("job_kinds = [\"train\"]").unwrap();
         assert_eq!(only.takes(JobKind::Script), Err(Reason::Kind { kind: JobKind::Script }));
+    }
+
+    #[test]
+    fn limits__should_be_told_in_words_where_they_limit() {
+        assert_eq!(Limits::default().words(), ["1024 MiB of disk stay free"]);
+        let text =
+            "max_temperature_celsius = 80\nmin_free_disk_mib = 0\nhours = [\"mon-fri 22:00-06:00\"]\njob_kinds = [\"train\", \"script\"]";
+        let words = toml::from_str::<Limits>(text).unwrap().words();
+        let wanted = ["no device above 80 °C", "works mon-fri 22:00-06:00 by the machine's clock", "takes these jobs alone: train, script"];
+        assert_eq!(words, wanted);
+        assert_eq!(toml::from_str::<Limits>("job_kinds = []\nmin_free_disk_mib = 0").unwrap().words(), ["takes no jobs"]);
     }
 
     #[test]

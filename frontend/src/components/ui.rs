@@ -35,7 +35,7 @@ pub(crate) fn of_at_most(part: &str, whole: &str) -> String {
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A moment to the second, in the browser's own time.
-fn exact_time(at: TimestampMs) -> String {
+pub(crate) fn exact_time(at: TimestampMs) -> String {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have room in a float")]
     let date = js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(at.0 as f64));
     // By hand: a locale's own words take a hundred times as long, and a list has many ages.

@@ -3,7 +3,7 @@
 use super::{param, polled};
 use crate::{
     api::{
-        Failure, Outcome, chain,
+        Failure, Outcome, chain, coordinator,
         pay::{Payment, now, pay},
         wallet,
     },
@@ -13,7 +13,12 @@ use crate::{
         quote::{QuoteCard, storage},
         ui::{Ago, Coming, Empty, Id, MaybeProblem, Money},
     },
-    pages::{ratings::Reviews, rent::CLASSIFY, run::Download, uses::Uses},
+    pages::{
+        ratings::Reviews,
+        rent::CLASSIFY,
+        run::{Download, figures, nodes_word},
+        uses::Uses,
+    },
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::components::A;
@@ -23,10 +28,10 @@ use starling_contract_api::{
     hub::Listings,
     payment::{LICENCE_BYTES, PaymentMsg},
 };
-use starling_http_api::network::NetworkInfo;
-use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs};
+use starling_http_api::{network::NetworkInfo, path, run::RunView};
+use starling_primitives::{AccountId, Amount, AssetName, BasisPoints, DurationMs, Hash32};
 use starling_protocol::{
-    listing::{Category, Kind, Listing, lineage_split, split},
+    listing::{Category, Kind, Listing, Version, lineage_split, split},
     price::quote_purchase,
 };
 use std::time::Duration;
@@ -207,7 +212,7 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             Some(true) => view! {
                 {move || listing.get().map(|listing| view! { <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header> })}
                 <div class="split">
-                    <div class="stack" style="gap: 16px">{files}<Reviews kind name=name.clone() /></div>
+                    <div class="stack" style="gap: 16px">{files}{(kind == Kind::Model).then(|| view! { <Evaluation listing /> })}<Reviews kind name=name.clone() /></div>
                     <div class="stack" style="gap: 16px">{terms}</div>
                 </div>
             }.into_any(),
@@ -246,6 +251,51 @@ fn Files(listing: Listing, may_use: bool) -> impl IntoView {
     }
 }
 
+/// What the run that a model's newest version names measured of it, where that run gave this very file.
+#[component]
+fn Evaluation(listing: Memo<Option<Listing>>) -> impl IntoView {
+    let claimed = Memo::new(move |_| {
+        listing.with(|listing| {
+            let version = listing.as_ref()?.versions.last()?;
+            Some((version.run_id?, model_file(version)?))
+        })
+    });
+    let (view, failure) = polled(Duration::from_secs(30), move || {
+        let claimed = claimed.get();
+        async move {
+            let Some((run_id, _)) = claimed else { return Ok(None) };
+            coordinator::find::<RunView>(&path::fill(path::RUN, &[&run_id])).await.map(|view| Some((run_id, view)))
+        }
+    });
+    // An answer to what was asked before is none.
+    let answer = move || view.get().flatten().filter(|(run_id, _)| claimed.get().is_some_and(|(claimed, _)| claimed == *run_id));
+    let shown = move || {
+        match (claimed.get(), answer().map(|(_, view)| view)) {
+        (None, _) => view! { <p class="soft">"Nothing was measured here: its newest version names no run of this network."</p> }.into_any(),
+        (Some(_), None) => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
+        (Some((run_id, file)), Some(view)) => match view.as_ref().and_then(|view| Some((view, view.result.as_ref()?))) {
+            Some((view, result)) if result.model == file => {
+                let nodes = nodes_word(view.run.roster.len());
+                view! {
+                    <p class="note good">{format!("This file is what run {run_id} gave: the hashes are equal. {nodes} trained it, node {} measured it at the end on text that no node had trained on.", result.node_id)}</p>
+                    {figures(result)}
+                    <p class="faint">"Held-out text "<Id text=view.run.terms.held_out.to_string() />", fixed when the run was paid."</p>
+                }
+                .into_any()
+            }
+            Some(_) => view! { <p class="note warn">{format!("The file of the newest version is not what run {run_id} gave, so the run's figures are not of this model.")}</p> }.into_any(),
+            None => view! { <p class="soft">{format!("Its publisher names run {run_id}, of which this coordinator has no result.")}</p> }.into_any(),
+        },
+    }
+    };
+    view! { <section class="card" aria-label="Evaluation"><h2>"Evaluation"</h2>{shown}<MaybeProblem failure /></section> }
+}
+
+/// The weights of a version.
+fn model_file(version: &Version) -> Option<Hash32> {
+    version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash)
+}
+
 /// The ways to it, and what they cost.
 #[component]
 fn Terms(listing: Listing, licensed: bool) -> impl IntoView {
@@ -263,7 +313,6 @@ fn Terms(listing: Listing, licensed: bool) -> impl IntoView {
 /// What one can do with a listing that one may use.
 pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
     let (version, name) = (listing.versions.last()?, &listing.name);
-    let model = || version.files.iter().find(|file| file.name.as_str() == "model.safetensors").map(|file| file.hash);
     Some(match (listing.kind, listing.category) {
         (Kind::Tool, _) => {
             let hash = version.files.first()?.hash;
@@ -271,12 +320,12 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
         }
         (Kind::Dataset, _) => return None,
         (Kind::Model, Category::TextClassification) => {
-            let hash = model()?;
+            let hash = model_file(version)?;
             view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">"Sort texts with it"</A> }
                 .into_any()
         }
         (Kind::Model, _) => {
-            let hash = model()?;
+            let hash = model_file(version)?;
             view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> }.into_any()
         }
     })

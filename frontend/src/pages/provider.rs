@@ -17,7 +17,7 @@ use starling_contract_api::{
     Call,
     compute::{Compute, Counts, MAX_PAGE, Offer, Standing},
 };
-use starling_http_api::{network::NetworkInfo, node::NodeView, path};
+use starling_http_api::{machine::MachineView, network::NetworkInfo, node::NodeView, path};
 use starling_primitives::{AccountId, NodeId, OfferId};
 use starling_protocol::node::{Capability, OfferTerms};
 use std::{collections::BTreeSet, time::Duration};
@@ -71,17 +71,24 @@ fn Mine() -> impl IntoView {
             my_nodes(&network, &account).await.map(Some)
         }
     });
+    let nodes = Memo::new(move |_| nodes.get().flatten());
+    let (machines, machines_failure) =
+        polled(Duration::from_secs(2), || async { coordinator::get::<Vec<MachineView>>(path::MACHINES).await });
     let (held, held_failure) = polled_held();
     let setup = move || {
         let (network, coordinator) = (shared.network.get()?, window().location().origin().ok()?);
         Some(format!("starling node setup --coordinator {coordinator} --rpc {} --provider-key KEY_FILE", network.rpc_url))
     };
+    let count = Memo::new(move |_| nodes.with(|nodes| nodes.as_ref().map(Vec::len)));
+    let ids = move || nodes.with(|nodes| nodes.iter().flatten().map(|node| node.view.node.id).collect::<Vec<_>>());
     view! {
         <MaybeProblem failure />
-        {move || match nodes.get().flatten() {
+        <MaybeProblem failure=machines_failure />
+        {move || match count.get() {
             None => view! { <div class="skeleton" style="height: 200px" aria-hidden="true"></div> }.into_any(),
-            Some(nodes) if nodes.is_empty() => view! { <Empty><p>"No node of this account is registered. On the machine that shall earn, run this with your account's key file:"</p>{move || setup().map(|command| view! { <pre class="log" tabindex="0" style="text-align: left">{command.clone()}</pre><p><Id text=command label="Copy the command" /></p> })}</Empty> }.into_any(),
-            Some(nodes) => view! { <div class="cards">{nodes.into_iter().map(|node| view! { <NodeCard node /> }).collect_view()}</div> }.into_any(),
+            Some(0) => view! { <Empty><p>"No node of this account is registered. On the machine that shall earn, run this with your account's key file:"</p>{move || setup().map(|command| view! { <pre class="log" tabindex="0" style="text-align: left">{command.clone()}</pre><p><Id text=command label="Copy the command" /></p> })}</Empty> }.into_any(),
+            // A question that was asked stays while figures change.
+            Some(_) => view! { <div class="cards"><For each=ids key=|id| *id let:id><NodeCard id nodes machines /></For></div> }.into_any(),
         }}
         <MaybeProblem failure=held_failure />
         <div class="split">
@@ -139,15 +146,17 @@ async fn send(network: &NetworkInfo, id: NodeId, act: Act) -> Outcome<()> {
 }
 
 #[component]
-fn NodeCard(node: MyNode) -> impl IntoView {
+fn NodeCard(id: NodeId, nodes: Memo<Option<Vec<MyNode>>>, machines: RwSignal<Option<Vec<MachineView>>>) -> impl IntoView {
     let shared = shared();
-    let (failure, busy) = (RwSignal::new(None::<Failure>), RwSignal::new(false));
-    let MyNode { view: shown, standing, offers } = node;
-    let id = shown.node.id;
-    let (class, state) = node_state(&shown);
-    let open: Vec<Offer> = offers.iter().filter(|offer| !offer.closed).cloned().collect();
-    let last = offers.first().cloned();
-    let (paused, retired, payout) = (open.is_empty(), shown.node.retired, shown.node.payout.clone());
+    let (failure, busy, retiring) = (RwSignal::new(None::<Failure>), RwSignal::new(false), RwSignal::new(false));
+    let node = Memo::new(move |_| nodes.with(|nodes| nodes.iter().flatten().find(|node| node.view.node.id == id).cloned()));
+    let shown = Memo::new(move |_| node.get().map(|node| (node.view, node.standing)));
+    let offers = Memo::new(move |_| node.get().map(|node| node.offers).unwrap_or_default());
+    let open = Memo::new(move |_| offers.get().into_iter().filter(|offer| !offer.closed).collect::<Vec<_>>());
+    let (paused, last) = (move || open.with(Vec::is_empty), move || offers.with(|offers| offers.first().cloned()));
+    let retired = Memo::new(move |_| shown.with(|shown| shown.as_ref().is_some_and(|(view, _)| view.node.retired)));
+    let machine = Memo::new(move |_| machines.with(|machines| machines.iter().flatten().find(|machine| machine.node_id == id).cloned()));
+    let connected = Memo::new(move |_| shown.with(|shown| shown.as_ref().is_some_and(|(view, _)| view.connected)));
     let act = move |act: Act| {
         let Some(network) = shared.network_now() else { return };
         busy.set(true);
@@ -157,40 +166,26 @@ fn NodeCard(node: MyNode) -> impl IntoView {
             busy.try_set(false);
         });
     };
-    let closing: Vec<OfferId> = open.iter().map(|offer| offer.id).collect();
-    let pause = move |_| act(Act::Pause(closing.clone()));
-    let resume = move |_| {
-        if let Some(offer) = &last {
-            act(Act::Resume(offer.terms.clone()));
-        }
-    };
-    let retiring = RwSignal::new(false);
+    let pause = move |_| act(Act::Pause(open.get_untracked().into_iter().map(|offer| offer.id).collect()));
+    let resume = move |_| last().into_iter().for_each(|offer| act(Act::Resume(offer.terms)));
     let retire = move |_| {
         retiring.set(false);
         act(Act::Retire);
     };
-    let capability = shown.node.capability.clone();
     view! {
         <article class="card" aria-label=format!("Node {id}")>
-            <div class="row between"><h2>"Node "{id.0}</h2><span class=class>{state}</span></div>
-            <dl class="pairs">
-                <dt>"Device (declared)"</dt><dd>{capability.device.to_string()}</dd>
-                <dt>"Limits (declared)"</dt><dd class="num">{machine(&capability)}</dd>
-                <dt>"Tokens/s (measured)"</dt><dd class="num">{shown.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), grouped_rate)}</dd>
-                <dt>"Rounds that counted"</dt><dd class="num">{shown.rounds}</dd>
-                <dt>"Reputation"</dt><dd class="num">{standing.score.to_string()}</dd>
-                <dt>"Stake"</dt><dd class="num">{shown.node.stake.as_ref().map_or_else(|| "none".to_owned(), |stake| format!("{}{}", stake.amount.display_near(), if stake.confirmed { "" } else { ", not confirmed" }))}</dd>
-                <dt>"Pay goes to"</dt><dd class="mono">{payout.to_string()}</dd>
-                <dt>"Heard"</dt><dd><Ago at=shown.heard_at /></dd>
-            </dl>
-            {open.into_iter().map(|offer| view! { <OfferLine offer /> }).collect_view()}
-            {match (retired, paused) {
+            {move || shown.get().map(|(view, standing)| record(&view, &standing))}
+            <Show when=move || connected.get()>
+                {move || machine.get().map(|machine| view! { <section class="stack" aria-label=format!("Machine of node {id}")><h3>"The machine now (by its own word)"</h3>{told(machine)}</section> })}
+            </Show>
+            {move || open.get().into_iter().map(|offer| view! { <OfferLine offer /> }).collect_view()}
+            {move || match (retired.get(), paused()) {
                 (true, _) => view! { <p class="note">"Retired: it takes no new work, ever. A new node can be set up on the same machine."</p> }.into_any(),
                 (false, true) => view! { <p class="note warn" role="status">"Paused: it has no offer, so it takes no new work. Work under way goes on."</p> }.into_any(),
                 (false, false) => ().into_any(),
             }}
-            {(!retired).then(|| view! { <div class="row">
-                {if paused { offers.first().map(|_| view! { <button class="button primary" disabled=move || busy.get() on:click=resume>"Offer it again"</button> }).into_any() } else { view! { <button class="button" disabled=move || busy.get() on:click=pause>"Pause: take no new work"</button> }.into_any() }}
+            {move || (!retired.get()).then(|| view! { <div class="row">
+                {move || if paused() { last().map(|_| view! { <button class="button primary" disabled=move || busy.get() on:click=resume>"Offer it again"</button> }).into_any() } else { view! { <button class="button" disabled=move || busy.get() on:click=pause>"Pause: take no new work"</button> }.into_any() }}
                 {move || (!retiring.get()).then(|| view! { <button class="button danger" disabled=move || busy.get() on:click=move |_| retiring.set(true)>"Retire for good"</button> })}
             </div> })}
             {move || retiring.get().then(|| view! {
@@ -199,6 +194,66 @@ fn NodeCard(node: MyNode) -> impl IntoView {
             })}
             <MaybeProblem failure />
         </article>
+    }
+}
+
+/// What is registered of a node, and what was measured of it.
+fn record(view: &NodeView, standing: &Standing) -> impl IntoView + use<> {
+    let (class, state) = node_state(view);
+    let (node, capability) = (&view.node, &view.node.capability);
+    let stake = node.stake.as_ref().map_or_else(
+        || "none".to_owned(),
+        |stake| format!("{}{}", stake.amount.display_near(), if stake.confirmed { "" } else { ", not confirmed" }),
+    );
+    view! {
+        <div class="row between"><h2>"Node "{node.id.0}</h2><span class=class>{state}</span></div>
+        <dl class="pairs">
+            <dt>"Device (declared)"</dt><dd>{capability.device.to_string()}</dd>
+            <dt>"Size (declared)"</dt><dd class="num">{machine(capability)}</dd>
+            <dt>"Tokens/s (measured)"</dt><dd class="num">{view.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), grouped_rate)}</dd>
+            <dt>"Rounds that counted"</dt><dd class="num">{view.rounds}</dd>
+            <dt>"Reputation"</dt><dd class="num">{standing.score.to_string()}</dd>
+            <dt>"Stake"</dt><dd class="num">{stake}</dd>
+            <dt>"Pay goes to"</dt><dd class="mono">{node.payout.to_string()}</dd>
+            <dt>"Heard"</dt><dd><Ago at=view.heard_at /></dd>
+        </dl>
+    }
+}
+
+/// What a machine tells of itself.
+fn told(MachineView { at, state, .. }: MachineView) -> impl IntoView {
+    let pace = match state.share_percent {
+        None => "rests".to_owned(),
+        Some(100) => "full speed".to_owned(),
+        Some(share) => format!("slowed down to {share} % of the time"),
+    };
+    let work = if state.work.is_empty() { "nothing".to_owned() } else { state.work.join(", ") };
+    let limits = if state.limits.is_empty() { "none".to_owned() } else { state.limits.join("; ") };
+    let devices = state.devices.into_iter().map(|device| {
+        let figures = [
+            device.temperature_celsius.map(|celsius| format!("{celsius} °C")),
+            device.power_watts.map(|watts| format!("{watts} W")),
+            device.utilisation_percent.map(|percent| format!("{percent} % busy")),
+            device.memory_used_mib.map(|mib| format!("{mib} MiB in use")),
+        ];
+        let missing = match (device.temperature_celsius, device.power_watts) {
+            (None, None) => Some("it measures neither temperature nor power".to_owned()),
+            (None, _) => Some("it measures no temperature".to_owned()),
+            (_, None) => Some("it measures no power".to_owned()),
+            _ => None,
+        };
+        let words = figures.into_iter().flatten().chain(missing).collect::<Vec<_>>().join(", ");
+        view! { <dt>{device.name}</dt><dd class="num">{words}</dd> }
+    });
+    view! {
+        <dl class="pairs">
+            <dt>"Work under way"</dt><dd>{work}</dd>
+            <dt>"Pace"</dt><dd>{pace}{state.refusal.map(|reason| format!(": {reason}"))}</dd>
+            {devices.collect_view()}
+            <dt>"Disk"</dt><dd class="num">{state.free_disk_mib.map_or_else(|| "not measured".to_owned(), |mib| format!("{mib} MiB free"))}</dd>
+            <dt>"Limits"</dt><dd>{limits}</dd>
+            <dt>"Program"</dt><dd class="num">"version "{state.version}", told "<Ago at=Some(at) /></dd>
+        </dl>
     }
 }
 

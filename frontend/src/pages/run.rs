@@ -8,7 +8,7 @@ use crate::{
         chart::{Beside, LossCurve},
         hub::Address,
         icons::{Icon, Name},
-        ui::{Ago, Ceiling, Coming, Id, MaybeProblem, Money, save},
+        ui::{Ago, Ceiling, Coming, Id, MaybeProblem, Money, exact_time, save},
     },
     pages::{billing::Timeline, models::size_word},
 };
@@ -18,9 +18,9 @@ use starling_browse::axis::grouped_rate;
 use starling_contract_api::{billing::Billing, compute::Compute};
 use starling_http_api::{
     path,
-    run::{Baselines, Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView},
+    run::{Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView, ScoreView},
 };
-use starling_primitives::{DurationMs, Hash32, RunId, TimestampMs, grouped};
+use starling_primitives::{DurationMs, Hash32, NodeId, RunId, TimestampMs, grouped};
 use starling_protocol::{
     escrow::State,
     run::{Ending, RunState},
@@ -60,7 +60,7 @@ pub(crate) fn RunCard(view: RunView) -> impl IntoView {
     }
 }
 
-fn nodes_word(count: usize) -> String {
+pub(crate) fn nodes_word(count: usize) -> String {
     if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
@@ -90,6 +90,9 @@ pub(crate) fn Run() -> impl IntoView {
     });
     let mine = mine(view);
     let escrow = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.escrow_id)));
+    let roster = Memo::new(move |_| {
+        view.with(|view| view.iter().flat_map(|view| view.run.roster.iter().map(|member| member.node_id)).collect::<Vec<_>>())
+    });
     view! {
         {move || match view.get() {
             None => view! { <Coming title=format!("Run {id}") /> }.into_any(),
@@ -105,7 +108,7 @@ pub(crate) fn Run() -> impl IntoView {
                     <CompareWith id others />
                     <section class="card" aria-label="Rounds">
                         <h2>"Rounds"</h2>
-                        {move || rounds.get().map(|rounds| view! { <Rounds rounds /> })}
+                        {move || rounds.get().map(|rounds| view! { <Rounds rounds roster=roster.get() /> })}
                     </section>
                     <Log view rounds />
                 </div>
@@ -202,7 +205,8 @@ fn round_words(round: &RoundView) -> String {
     let refused: Vec<&str> = round.refused.iter().flatten().map(String::as_str).collect();
     let refused = if refused.is_empty() { String::new() } else { format!(", refused: {}", refused.join(", ")) };
     let paid = if round.tx.is_some() { "paid" } else { "not on chain yet" };
-    format!("Round {}: {accepted} updates accepted{refused}, {}, {paid}", round.round + 1, size_word(round.bytes))
+    let at = round.at.map(|at| format!("{}  ", exact_time(at))).unwrap_or_default();
+    format!("{at}Round {}: {accepted} updates accepted{refused}, {}, {paid}", round.round + 1, size_word(round.bytes))
 }
 
 /// While this tab is open it signs each round that waits for the meter, if the key is here.
@@ -325,51 +329,58 @@ fn MemberRow(member: MemberView, ended: bool) -> impl IntoView {
 }
 
 #[component]
-fn Rounds(rounds: Vec<RoundView>) -> impl IntoView {
+fn Rounds(rounds: Vec<RoundView>, roster: Vec<NodeId>) -> impl IntoView {
     if rounds.is_empty() {
         return view! { <p class="soft">"The first round appears when nodes have joined."</p> }.into_any();
     }
     let took_part = |round: &RoundView| round.updates.iter().filter(|update| update.is_some()).count();
+    let lines = |round: &RoundView| score_lines(round, &roster);
     view! {
-        <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("Round {}: {} updates accepted, {}", round.round + 1, took_part(round), size_word(round.bytes))>{round.round + 1}{round.tx.is_some().then(|| view! { <Icon name=Name::Check /><span class="visually-hidden">" paid"</span> })}</span> }).collect_view()}</div>
+        <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("Round {}: {} updates accepted, {}\n{}", round.round + 1, took_part(round), size_word(round.bytes), lines(round).join("\n"))>{round.round + 1}{round.tx.is_some().then(|| view! { <Icon name=Name::Check /><span class="visually-hidden">" paid"</span> })}</span> }).collect_view()}</div>
         <details><summary class="faint">"Rounds as a table"</summary><div class="scroll"><table>
-            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th class="num">"Size"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
-            <tbody>{rounds.into_iter().map(|round| { let updates = took_part(&round); view! { <tr>
-                <td class="num">{round.round + 1}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().map(String::as_str).chain(round.rolled_back.then_some("took the step before back")).collect::<Vec<_>>().join(", ")}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
+            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th>"Loss falls by (own data, unseen data)"</th><th class="num">"Size"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
+            <tbody>{rounds.iter().cloned().map(|round| { let (updates, scores) = (took_part(&round), lines(&round)); view! { <tr>
+                <td class="num">{round.round + 1}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().map(String::as_str).chain(round.rolled_back.then_some("took the step before back")).collect::<Vec<_>>().join(", ")}</td><td class="num">{scores.into_iter().map(|line| view! { <div>{line}</div> }).collect_view()}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
                 <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
-            </tr> }}).collect_view()}</tbody></table></div></details>
+            </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats a token, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused."</p></details>
     }
     .into_any()
 }
 
-/// How a model stands beside the simple ones, in a sentence.
-fn compared(after: f64, Baselines { bigram, trigram, .. }: Baselines) -> &'static str {
-    match (after < bigram, after < trigram) {
-        (true, true) => "Fewer bits are better. The model predicts this text better than both simple models.",
-        (true, false) => {
-            "Fewer bits are better. The model predicts this text better than the bigram model, and worse than the trigram model."
-        }
-        (false, true) => {
-            "Fewer bits are better. The model predicts this text better than the trigram model, and worse than the bigram model."
-        }
-        (false, false) => "Fewer bits are better. The model predicts this text worse than both simple models.",
+/// What was measured of each node's update, a line each.
+fn score_lines(round: &RoundView, roster: &[NodeId]) -> Vec<String> {
+    let scored = round.scores.iter().zip(roster).filter_map(|(score, node)| Some((node, (*score)?)));
+    scored.map(|(node, ScoreView { own, unseen })| format!("Node {node}: {own:.4}, {unseen:.4}")).collect()
+}
+
+/// What was measured of a run's result on its held-out text, beside simple models of the same text.
+pub(crate) fn figures(result: &RunResult) -> impl IntoView + use<> {
+    let ((before, after), simple) = (result.bits_per_byte, result.baselines);
+    let bits = |bits: f64| format!("{bits:.3} bits a byte");
+    let beside = format!("{} by a bigram model, {} by a trigram model (Kneser-Ney)", bits(simple.bigram), bits(simple.trigram));
+    let verdict = match (after < simple.bigram, after < simple.trigram) {
+        (true, true) => "better than both simple models",
+        (true, false) => "better than the bigram model, and worse than the trigram model",
+        (false, true) => "better than the trigram model, and worse than the bigram model",
+        (false, false) => "worse than both simple models",
+    };
+    view! {
+        <dl class="pairs">
+            <dt>"Held out, before"</dt><dd class="num">{bits(before)}</dd>
+            <dt>"Held out, after"</dt><dd class="num">{bits(after)}</dd>
+            <dt>"For comparison"</dt><dd class="num">{beside}</dd>
+            <dt>"Model file"</dt><dd><Id text=result.model.to_string() />", "{size_word(result.model_bytes)}</dd>
+        </dl>
+        <p class="soft">{format!("Fewer bits are better. The model predicts this text {verdict}.")}</p>
     }
 }
 
 #[component]
 fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
-    let (before, after) = result.bits_per_byte;
-    let bits = |bits: f64| format!("{bits:.3} bits a byte");
     view! {
         <section class="card" aria-label="Result">
             <h2>"Result"</h2>
-            <dl class="pairs">
-                <dt>"Held out, before"</dt><dd class="num">{bits(before)}</dd>
-                <dt>"Held out, after"</dt><dd class="num">{bits(after)}</dd>
-                <dt>"For comparison"</dt><dd class="num">{format!("{} by a bigram model, {} by a trigram model (Kneser-Ney)", bits(result.baselines.bigram), bits(result.baselines.trigram))}</dd>
-                <dt>"Model file"</dt><dd><Id text=result.model.to_string() />", "{size_word(result.model_bytes)}</dd>
-            </dl>
-            <p class="soft">{compared(after, result.baselines)}</p>
+            {figures(&result)}
             <h3>"What it writes"</h3>
             <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
             {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A></div> })}

@@ -4,6 +4,7 @@ use super::may_be_lost;
 use crate::{chain::ChainError, work::Context};
 use futures_util::{SinkExt as _, StreamExt as _};
 use starling_http_api::{
+    machine::MachineState,
     network::NetworkInfo,
     node::{FromNode, MAX_MESSAGE_BYTES, SILENCE_MS, ToNode},
     path,
@@ -95,7 +96,7 @@ pub(crate) struct Link {
 enum State {
     Down { until: Instant },
     Dialling(JoinHandle<Result<(Socket, String), SessionError>>),
-    Up { socket: Box<Socket>, heard: Instant },
+    Up { socket: Box<Socket>, heard: Instant, told: Option<MachineState> },
 }
 
 impl Link {
@@ -118,14 +119,14 @@ impl Link {
                             tracing::info!(coordinator = self.context.config.coordinator, "connected");
                             self.token.send_replace(Some(token));
                             self.wait = FIRST_WAIT;
-                            self.state = State::Up { socket: Box::new(socket), heard: Instant::now() };
+                            self.state = State::Up { socket: Box::new(socket), heard: Instant::now(), told: None };
                             return Ok(Heard::Opened);
                         }
                         Err(error) if error.is_final() => return Err(error),
                         Err(error) => self.wait_after(&error),
                     }
                 }
-                State::Up { socket, heard } => {
+                State::Up { socket, heard, .. } => {
                     match tokio::time::timeout_at(*heard + Duration::from_millis(SILENCE_MS), socket.next()).await {
                         Ok(Some(Ok(message))) => {
                             *heard = Instant::now();
@@ -168,10 +169,13 @@ impl Link {
         }
     }
 
-    /// A sign of life, and a ping whose answer shows that the other side lives.
-    pub(crate) async fn beat(&mut self) {
-        if let State::Up { .. } = &self.state {
-            self.say(&FromNode::Alive).await;
+    /// A sign of life, how the machine stands where that has changed, and a ping whose answer shows that the other side lives.
+    pub(crate) async fn beat(&mut self, machine: MachineState) {
+        if let State::Up { told, .. } = &mut self.state {
+            let is_news = told.as_ref() != Some(&machine);
+            let message = if is_news { FromNode::Machine { state: Box::new(machine.clone()) } } else { FromNode::Alive };
+            *told = Some(machine);
+            self.say(&message).await;
             self.send(Message::Ping(tungstenite::Bytes::new())).await;
         }
     }

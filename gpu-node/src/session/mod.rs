@@ -75,7 +75,8 @@ pub(crate) async fn run(
                 }
             },
             Action::Heartbeat => {
-                session.link.beat().await;
+                let machine = session.context.machine_state();
+                session.link.beat(machine).await;
                 if session.context.pace.orders().draining && session.desk.is_idle() {
                     tracing::info!("all work is finished, as its owner ordered");
                     break;
@@ -151,6 +152,11 @@ impl Session {
 pub(crate) fn may_be_lost(message: &FromNode) -> bool {
     matches!(
         message,
-        FromNode::Progress { .. } | FromNode::Alive | FromNode::Output { .. } | FromNode::Metrics { .. } | FromNode::Setup { .. }
+        FromNode::Progress { .. }
+            | FromNode::Alive
+            | FromNode::Machine { .. }
+            | FromNode::Output { .. }
+            | FromNode::Metrics { .. }
+            | FromNode::Setup { .. }
     )
 }

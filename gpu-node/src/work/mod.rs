@@ -24,8 +24,11 @@ use crate::{
     trainer::{Cancel, TrainerError, TrainerThread, Urgency},
 };
 use receipt::Receipts;
-use starling_http_api::node::{FromNode, ToNode};
-use starling_limits::{JobKind, Reason};
+use starling_http_api::{
+    machine::MachineState,
+    node::{FromNode, ToNode},
+};
+use starling_limits::{JobKind, Reason, Share};
 use starling_primitives::{Hash32, RunId};
 use starling_protocol::run::RunTerms;
 use starling_tls::Roots;
@@ -171,6 +174,21 @@ impl Context {
     /// What the node has done.
     pub(crate) fn tally(&self) -> Tally {
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the machine stands, for its provider.
+    pub(crate) fn machine_state(&self) -> MachineState {
+        let pace = self.pace.shown();
+        let readings = pace.readings.unwrap_or_default();
+        MachineState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            work: self.board.shown().1,
+            share_percent: pace.action.share().map(Share::as_percent),
+            refusal: pace.action.refusal().map(ToString::to_string),
+            devices: readings.devices,
+            free_disk_mib: readings.free_disk_mib,
+            limits: self.config.limits.words(),
+        }
     }
 
     /// Counts what was done; figures for its owner, on which nothing depends.

@@ -34,7 +34,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("contract-api", &["primitives", "protocol"]),
     ("scripts", &["primitives", "archives"]),
-    ("http-api", &["primitives", "protocol", "contract-api", "scripts"]),
+    ("http-api", &["primitives", "protocol", "contract-api", "scripts", "limits"]),
     ("browse", &["primitives", "protocol", "contract-api", "http-api"]),
     ("training", &["primitives", "rounds", "archives"]),
     ("simulator", &["primitives", "protocol", "rounds", "http-api", "training"]),
