@@ -192,7 +192,7 @@ pub(crate) fn LossCurve(
     let rated = Memo::new(move |_| series.with(|series| !series.rate.is_empty()));
     let nothing = Memo::new(move |_| series.with(|series| series.all().next().is_none()));
     view! {
-        <section class="card" aria-label="Loss curve">
+        <section class="card lead" aria-label="Loss curve">
             <div class="row between">
                 <h2>"Loss, bits a byte"</h2>
                 <Exports drawing series height />

@@ -13,6 +13,7 @@ use crate::{
     pages::lease,
 };
 use compare::Compare;
+pub(crate) use compare::reputation_words;
 use leptos::prelude::*;
 use leptos_router::components::A;
 use starling_browse::{

@@ -138,12 +138,12 @@ pub(crate) fn Lease() -> impl IntoView {
         <MaybeProblem failure />
         <MaybeProblem failure=problem />
         <Show when=move || view.with(Option::is_some)>
-            <div class="split">
+            <div class="split woven">
                 <div class="stack" style="gap: 16px">
                     {move || if is_script.get() { view! { <script::Script view /> }.into_any() } else { view! { <Text view /> }.into_any() }}
                 </div>
                 <div class="stack" style="gap: 16px">
-                <section class="card" aria-label="Cost"><h2>"Cost against its cap"</h2>
+                <section class="card early" aria-label="Cost"><h2>"Cost against its cap"</h2>
                     {move || view.get().map(|view| view! {
                         <Ceiling part=view.earned whole=view.lease.deposit asset=view.lease.asset.clone() />
                         <p class="faint num">{metered_words(view.lease.metered)}" signed by both, of at most "{view.lease.terms.duration.to_string()}</p>

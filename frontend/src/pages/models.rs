@@ -211,9 +211,9 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             // The form of a rating stays as it is while the listing changes.
             Some(true) => view! {
                 {move || listing.get().map(|listing| view! { <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header> })}
-                <div class="split">
+                <div class="split woven">
                     <div class="stack" style="gap: 16px">{files}{(kind == Kind::Model).then(|| view! { <Evaluation listing /> })}<Reviews kind name=name.clone() /></div>
-                    <div class="stack" style="gap: 16px">{terms}</div>
+                    <div class="stack early" style="gap: 16px">{terms}</div>
                 </div>
             }.into_any(),
         }}
@@ -234,7 +234,7 @@ fn may_use(listing: &Listing, licensed: bool) -> bool {
 fn Files(listing: Listing, may_use: bool) -> impl IntoView {
     let price = price_word(&listing);
     view! {
-        <section class="card"><h2>"What it is"</h2><p>{listing.summary.to_string()}</p>
+        <section class="card lead"><h2>"What it is"</h2><p>{listing.summary.to_string()}</p>
             {(!listing.parents.is_empty()).then(|| view! { <p class="soft">"Made from "{listing.parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")}"."</p> })}
         </section>
         {listing.versions.iter().enumerate().rev().map(|(index, version)| view! {

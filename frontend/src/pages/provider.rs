@@ -7,6 +7,7 @@ use crate::{
     components::ui::{Ago, Empty, Id, MaybeProblem, Money, NeedsLogin},
     pages::{
         billing::{Held, Moving, polled_held},
+        compute::reputation_words,
         network::node_state,
     },
 };
@@ -212,7 +213,7 @@ fn record(view: &NodeView, standing: &Standing) -> impl IntoView + use<> {
             <dt>"Size (declared)"</dt><dd class="num">{machine(capability)}</dd>
             <dt>"Tokens/s (measured)"</dt><dd class="num">{view.measured_tokens_per_second.map_or_else(|| "not yet".to_owned(), grouped_rate)}</dd>
             <dt>"Rounds that counted"</dt><dd class="num">{view.rounds}</dd>
-            <dt>"Reputation"</dt><dd class="num">{standing.score.to_string()}</dd>
+            <dt>"Reputation"</dt><dd class="num">{reputation_words(standing)}</dd>
             <dt>"Stake"</dt><dd class="num">{stake}</dd>
             <dt>"Pay goes to"</dt><dd class="mono">{node.payout.to_string()}</dd>
             <dt>"Heard"</dt><dd><Ago at=view.heard_at /></dd>

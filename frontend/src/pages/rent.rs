@@ -11,7 +11,12 @@ use crate::{
         quote::{QuoteCard, storage},
         ui::{Empty, MaybeProblem, Money, NeedsLogin},
     },
-    pages::{compute::kind_word, models::listings, network::node_state, provider::machine},
+    pages::{
+        compute::{kind_word, reputation_words},
+        models::listings,
+        network::node_state,
+        provider::machine,
+    },
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
@@ -205,7 +210,7 @@ fn Offered(offer: Offer) -> impl IntoView {
                 <dt>"Provider"</dt><dd class="mono">{offer.provider.to_string()}</dd>
                 {facts}
                 <dt>"Price"</dt><dd class="num"><Money asset=offer.terms.asset.clone() amount=offer.terms.price_per_hour />" an hour"</dd>
-                <dt>"Reputation"</dt><dd class="num">{move || standing.get().flatten().map_or_else(|| "reading".to_owned(), |standing| standing.score.to_string())}</dd>
+                <dt>"Reputation"</dt><dd class="num">{move || standing.get().flatten().map_or_else(|| "reading".to_owned(), |standing| reputation_words(&standing))}</dd>
             </dl>
         </section>
     }

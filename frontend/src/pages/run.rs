@@ -101,7 +101,7 @@ pub(crate) fn Run() -> impl IntoView {
         <MaybeProblem failure />
         <MaybeProblem failure=signing />
         <Show when=move || view.with(Option::is_some)>
-            <div class="split">
+            <div class="split woven">
                 <div class="stack" style="gap: 16px">
                     {move || result.get().map(|result| view! { <ResultCard result mine=mine.get() run_id=id /> })}
                     <LossCurve points beside last />
@@ -276,7 +276,7 @@ fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>) -> impl IntoView {
     });
     let own_run = Memo::new(move |_| run.with(|run| run.as_ref().map(|run| run.id)).filter(|_| mine.get() && !ended.get()));
     view! {
-        <section class="card" aria-label="Cost">
+        <section class="card early" aria-label="Cost">
             <h2>"Cost against its cap"</h2>
             {move || earned.get().map(|(part, whole, asset)| view! { <Ceiling part whole asset /> })}
             <Show when=move || !ended.get()><p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p></Show>
@@ -378,7 +378,7 @@ pub(crate) fn figures(result: &RunResult) -> impl IntoView + use<> {
 #[component]
 fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
     view! {
-        <section class="card" aria-label="Result">
+        <section class="card lead" aria-label="Result">
             <h2>"Result"</h2>
             {figures(&result)}
             <h3>"What it writes"</h3>

@@ -30,6 +30,17 @@ fn score(Standing { score, figures }: &Standing) -> String {
     if *figures == nothing { format!("no record yet ({score})") } else { score.to_string() }
 }
 
+/// The score with what it follows from.
+pub(crate) fn reputation_words(standing: &Standing) -> String {
+    let figures = &standing.figures;
+    let rounds = (figures.rounds + figures.missed_rounds) / MILLIONTHS;
+    let leases = (figures.leases_kept + figures.leases_missed + figures.leases_left) / MILLIONTHS;
+    match (rounds, leases) {
+        (0, 0) => score(standing),
+        _ => format!("{}, by {rounds} rounds and {leases} leases of late", standing.score),
+    }
+}
+
 async fn standings(network: &NetworkInfo, nodes: Vec<NodeId>) -> Outcome<BTreeMap<NodeId, Standing>> {
     let compute = Compute(network.deployment.compute.clone());
     let mut all = BTreeMap::new();
