@@ -1,4 +1,4 @@
-//! Whole machines in folders, and a card behind a stand-in NVML that plays a trace: what is read, and what the rules make of it.
+//! Whole machines in folders, and a card behind a stand-in NVML that plays a trace: what is read, and what the rules make of it and of the clock.
 
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
@@ -85,6 +85,27 @@ fn traces__should_make_work_slow_down_and_hand_over_before_the_limit() {
         let last = last.unwrap();
         assert!(least <= slowest, "{name}: {least} % at least, {last:?}");
         assert_eq!(last.name(), ends, "{name}: {last:?}");
+    }
+}
+
+#[test]
+fn hours__should_end_with_work_handed_over_though_the_card_could_go_on() {
+    let (_folder, mut sensors) = card(include_str!("traces/warm-room.txt"));
+    let hours = vec!["daily 22:00-06:00".parse().unwrap()];
+    let limits = Limits { max_temperature_celsius: Some(83), hours, ..Limits::default() };
+    let mut state = State::new(&limits, TimestampMs(0));
+    // From twelve minutes before the end to three after it.
+    for second in 0..15 * 60 {
+        let minute = u16::try_from(second / 60).unwrap();
+        let (next, action) =
+            decide(&limits, &state, &sensors.read(), TimestampMs(second * 1_000), MinuteOfWeek::new(2, 5 * 60 + 48 + minute));
+        state = next;
+        let expect = match minute {
+            0..2 => matches!(action, Action::Full | Action::Throttle { .. }),
+            2..11 => matches!(action, Action::Refuse { reason: Reason::Hours, .. }),
+            _ => action == Action::HandOver { reason: Reason::Hours },
+        };
+        assert!(expect, "minute {minute}: {action:?}");
     }
 }
 

@@ -1,5 +1,5 @@
 /* A small NVML that plays a trace. Each time the cards are counted it goes on to the next line of the file `trace` beside the library, and stays at the last:
-   "degrees milliwatts utilisation used-mebibytes". The file is read anew each time, so a test may add lines. A line "lost" is a card that answers nothing. */
+   "degrees milliwatts utilisation used-mebibytes". The file is read anew each time; one of another size is played from its start. A line "lost" is a card that answers nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@ typedef struct { unsigned int version; unsigned long long total, reserved, free,
 typedef struct { unsigned int gpu, memory; } Utilisation;
 
 static unsigned int row;
+static long size;
 static int lost;
 static unsigned int degrees, milliwatts, utilisation, used;
 
@@ -23,6 +24,11 @@ static void read_row(void) {
     if (name) strcpy(name + 1, "trace");
     FILE *file = fopen(path, "r");
     lost = 1;
+    if (file && fseek(file, 0, SEEK_END) == 0 && ftell(file) != size) {
+        size = ftell(file);
+        row = 0;
+    }
+    if (file) rewind(file);
     for (unsigned int at = 0; file && at <= row && fgets(line, sizeof line, file); at++)
         lost = sscanf(line, "%u %u %u %u", &degrees, &milliwatts, &utilisation, &used) != 4;
     if (file) fclose(file);

@@ -22,7 +22,7 @@ use tokio_tungstenite::{
 };
 
 const FIRST_WAIT: Duration = Duration::from_millis(300);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const LONGEST_WAIT: Duration = Duration::from_secs(6);
 /// After a refusal a person has to act; the node asks again rarely.
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(20);

@@ -42,7 +42,7 @@ impl Node {
             .replace("cache_limit_bytes =", &format!("metrics_address = \"{port}\"\ncache_limit_bytes ="));
         fs::write(path, config).expect("a file is written");
         let node = Self { child: Self::spawn(&folder), folder, metrics: format!("http://{port}/metrics") };
-        node.warm(50);
+        node.warm(74);
         node
     }
 
@@ -56,6 +56,13 @@ impl Node {
     /// The card's temperature from now on.
     fn warm(&self, celsius: u32) {
         fs::write(self.folder.join("trace"), format!("{celsius} 120000 50 100\n").repeat(10_000)).expect("a file is written");
+    }
+
+    /// The card goes through a recorded trace from this line on, a line a second.
+    fn play(&self, trace: &str, from: usize) {
+        let trace = fs::read_to_string(top().join("crates/sensors/tests/traces").join(trace)).expect("a trace");
+        let lines = trace.lines().skip(from - 1).map(|line| format!("{line}\n"));
+        fs::write(self.folder.join("trace"), lines.collect::<String>()).expect("a file is written");
     }
 
     fn kill_and_start_again(&mut self) {
@@ -126,7 +133,7 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     training.finish();
     let mut node = Node::instead_of(&system, "node-1");
     let status = node.wait_for("connected", |status| status["connected"] == true);
-    assert_eq!(status["pace"]["readings"]["devices"][0]["temperature_celsius"], 50, "{status:#}");
+    assert_eq!(status["pace"]["readings"]["devices"][0]["temperature_celsius"], 74, "{status:#}");
     let mode = |path: &str| {
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(node.folder.join(path)).expect("it is there").permissions()) & 0o777
     };
@@ -164,11 +171,24 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     let told = first.wait_with_output().expect("it ends");
     assert!(said(&told, "error")["message"].as_str().expect("a message").contains("paused"), "{told:?}");
 
-    // A warm card slows it down, a hot one stops it before the limit.
+    // Its card's fan stops in the middle of a lease: work slows down, then is stated, co-signed and given back before the limit of 83 degrees.
     node.wait_for("free", |status| ["full", "throttle"].contains(&status["pace"]["action"].as_str().unwrap_or_default()));
+    let third = rent(&system, &run_id, "100000");
+    wait_for_lease(home, 3, |lease| lease["state"]["state"] == "active");
+    node.play("fan-stops.txt", 158);
+    let slowed = node.wait_for("slowed down", |status| status["pace"]["action"] != "full");
+    assert_eq!((&slowed["pace"]["action"], &slowed["work"]), (&json!("throttle"), &json!(["lease 3"])), "{slowed:#}");
+    let stopped = node.wait_for("too warm", |status| status["pace"]["action"] == "hand_over");
+    let reason = &stopped["pace"]["reason"];
+    assert_eq!(reason["reason"], "temperature", "{stopped:#}");
+    assert!(reason["celsius"].as_u64() < Some(83), "{stopped:#}");
+    let given_back = wait_for_lease(home, 3, |lease| lease["state"]["state"] == "closing" && lease["seq"].as_u64() > Some(0));
+    assert_eq!(given_back["state"]["cause"], "provider_closed", "{given_back}");
     node.warm(82);
-    let status = node.wait_for("too warm", |status| status["pace"]["action"] == "hand_over");
-    assert_eq!(status["pace"]["reason"]["reason"], "temperature", "{status:#}");
+    node.wait_for("at 82 degrees", |status| status["pace"]["readings"]["devices"][0]["temperature_celsius"] == 82);
+    system.let_hours_pass(1);
+    let told = third.wait_with_output().expect("it ends");
+    assert!(said(&told, "error")["message"].as_str().expect("a message").contains("degrees"), "{told:?}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let metrics = runtime.block_on(async { reqwest::get(&node.metrics).await.expect("it answers").text().await.expect("a text") });
     assert!(metrics.contains("starling_device_temperature_celsius{device=\"NVIDIA card 0 (stand-in)\"} 82\n"), "{metrics}");
