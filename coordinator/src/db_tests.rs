@@ -52,7 +52,7 @@ async fn history__should_keep_what_a_layout_without_assets_told() {
     sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&pool).await.unwrap();
     pool.close().await;
     let db = Db::open(&path).await.unwrap();
-    let told = db.history(&AccountId::new("alice.starling").unwrap(), None, 10).await.unwrap();
+    let told = db.history(&AccountId::new("alice.starling").unwrap(), None, None, 10).await.unwrap();
     let expect = BalanceChange { asset: Asset::Near, change: Change::Plus(Amount(7)) };
     assert_eq!((told.len(), told[0].changes.clone(), told[0].signer.clone()), (1, vec![expect], None));
 }
@@ -136,10 +136,12 @@ async fn history__should_keep_an_event_once_and_know_payments() {
         for height in [1, 2] {
             db.add_history("blocks", height, &[event("payment_held", "a"), event("posted", "b")]).await.unwrap();
         }
-        let told = db.history(&alice, None, 10).await.unwrap();
+        let told = db.history(&alice, None, None, 10).await.unwrap();
         assert_eq!(told.iter().map(|entry| entry.event.as_str()).collect::<Vec<_>>(), ["posted", "payment_held"]);
         assert_eq!(told[0].changes, [change]);
-        assert_eq!(db.history(&alice, Some(told[0].seq), 10).await.unwrap().len(), 1);
+        assert_eq!(db.history(&alice, None, Some(told[0].seq), 10).await.unwrap().len(), 1);
+        assert_eq!(db.history(&alice, Some(EscrowId(3)), None, 10).await.unwrap(), told);
+        assert_eq!(db.history(&alice, Some(EscrowId(30)), None, 10).await.unwrap(), []);
         assert_eq!(db.payments().await.unwrap(), [(EscrowId(3), alice.clone(), "run 4".to_owned())]);
         assert_eq!(db.cursor("blocks").await.unwrap(), Some(2));
     }

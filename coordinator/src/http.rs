@@ -27,7 +27,7 @@ use axum::{
     routing::{get, post, put},
 };
 use starling_http_api::{network::NetworkInfo, path};
-use starling_primitives::AccountId;
+use starling_primitives::{AccountId, EscrowId};
 use starling_rounds::Refusal;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -244,6 +244,8 @@ pub struct ListQuery {
     pub provider: Option<AccountId>,
     /// Only of this account.
     pub account: Option<AccountId>,
+    /// Only of this escrow.
+    pub escrow: Option<EscrowId>,
     /// Only below this number.
     pub before: Option<u64>,
     /// At most so many.

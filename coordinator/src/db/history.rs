@@ -2,7 +2,7 @@
 
 use super::{Db, DbError, from_json, signed, to_json, unsigned};
 use starling_http_api::network::{BalanceChange, HistoryEntry};
-use starling_primitives::AccountId;
+use starling_primitives::{AccountId, EscrowId};
 
 /// An event to be kept; `entry.seq` is given by the database.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Db {
     }
 
     /// Payer and purpose of the newest escrows that were seen, from the payments that opened them.
-    pub async fn payments(&self) -> Result<Vec<(starling_primitives::EscrowId, AccountId, String)>, DbError> {
+    pub async fn payments(&self) -> Result<Vec<(EscrowId, AccountId, String)>, DbError> {
         let sql = "SELECT a.account_id, h.json FROM history h JOIN history_accounts a ON a.seq = h.seq WHERE h.json LIKE '%\"event\":\"payment_held\"%' ORDER BY h.seq DESC LIMIT 10000";
         let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&self.pool).await?;
         let mut payments = Vec::with_capacity(rows.len());
@@ -64,12 +64,20 @@ impl Db {
         Ok(payments)
     }
 
-    /// An account's history, newest first.
-    pub async fn history(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<HistoryEntry>, DbError> {
-        let sql = "SELECT a.seq, h.json, a.changes FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = $1 AND a.seq < $2 ORDER BY a.seq DESC LIMIT $3";
+    /// An account's history, newest first; all of it, or what concerns one escrow.
+    pub async fn history(
+        &self,
+        account: &AccountId,
+        escrow: Option<EscrowId>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<HistoryEntry>, DbError> {
+        let sql = "SELECT a.seq, h.json, a.changes FROM history_accounts a JOIN history h ON h.seq = a.seq WHERE a.account_id = $1 AND a.seq < $2 AND h.json LIKE $3 ORDER BY a.seq DESC LIMIT $4";
+        let pattern = escrow.map_or_else(|| "%".to_owned(), |escrow| format!("%\"escrow_id\":{escrow},%"));
         let rows: Vec<(i64, String, Option<String>)> = sqlx::query_as(sql)
             .bind(account.as_str())
             .bind(before.map_or(i64::MAX, signed))
+            .bind(pattern)
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;

@@ -54,5 +54,5 @@ pub(super) async fn history(
         return Err(Fault::not_found("history"));
     }
     let limit = query.limit.unwrap_or(50).min(200);
-    Ok(Json(app.tools.db.history(&account, query.before, limit).await?))
+    Ok(Json(app.tools.db.history(&account, query.escrow, query.before, limit).await?))
 }

@@ -72,7 +72,7 @@ impl Paths {
         self.get::<T>(path, summary, asker)?;
         let filters = filters.iter().map(|name| {
             let schema = match *name {
-                "before" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+                "before" | "escrow" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
                 "limit" => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
                 _ => json!({ "type": "string", "pattern": ACCOUNT }),
             };
@@ -197,7 +197,12 @@ fn document() -> Result<Value, TraceError> {
         Some(signature),
         plain("204", "Taken.", None),
     );
-    paths.list::<Vec<HistoryEntry>>(path::HISTORY, "What the caller's money did, newest first.", Known, &["account", "before", "limit"])?;
+    paths.list::<Vec<HistoryEntry>>(
+        path::HISTORY,
+        "What the caller's money did, newest first.",
+        Known,
+        &["account", "escrow", "before", "limit"],
+    )?;
     drop(paths.tracer.schema::<Problem>()?);
     let Paths { tracer, all } = paths;
     Ok(json!({

@@ -58,7 +58,7 @@ pub const LEASE: &str = "/api/v1/leases/{lease_id}";
 pub const LEASE_EVENTS: &str = "/api/v1/leases/{lease_id}/events";
 /// `GET` the [`crate::lease::PendingLeaseStatement`] that waits for the meter (404 when none), `POST` [`crate::lease::LeaseMeterSignature`].
 pub const LEASE_STATEMENT: &str = "/api/v1/leases/{lease_id}/statement";
-/// `GET` with `account`, `before`, `limit`: [`crate::network::HistoryEntry`]s, newest first.
+/// `GET` with `account`, `escrow`, `before`, `limit`: [`crate::network::HistoryEntry`]s, newest first.
 pub const HISTORY: &str = "/api/v1/history";
 
 /// `POST` [`crate::sponsor::NewAccount`] by anyone, rationed: [`crate::sponsor::MadeAccount`]. 404 where there is no sponsor.

@@ -277,11 +277,14 @@ fn Transaction(tx: String) -> impl IntoView {
 #[component]
 pub(crate) fn Timeline(escrow: EscrowId) -> impl IntoView {
     let shared = shared();
-    let (entries, _) = newest();
-    let steps = Memo::new(move |_| {
-        let of_escrow = |entry: &&HistoryEntry| entry.escrow_id == Some(escrow);
-        entries.with(|entries| entries.iter().flatten().rev().filter(of_escrow).cloned().collect::<Vec<_>>())
+    let (entries, _) = polled(Duration::from_secs(5), move || {
+        let account = shared.account();
+        async move {
+            let Some(account) = account else { return Ok(Vec::new()) };
+            coordinator::get::<Vec<HistoryEntry>>(&format!("{}?account={account}&escrow={escrow}&limit={PAGE}", path::HISTORY)).await
+        }
     });
+    let steps = Memo::new(move |_| entries.with(|entries| entries.iter().flatten().rev().cloned().collect::<Vec<_>>()));
     view! {
         <Show when=move || !steps.with(Vec::is_empty)>
             <section class="card" aria-label="Payment, step by step">
