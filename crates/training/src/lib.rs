@@ -63,7 +63,7 @@ pub use error::{Result, TrainingError};
 pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
 pub use local::{DataFile, Prepared, Progress, Trained, generated, prepare, train};
-pub use memory::{check_memory, memory_needed};
+pub use memory::{Activations, check_memory, memory_needed};
 pub use model::{
     Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Model, Net,
     Perceptron, PerceptronShape, Texts, Weights,

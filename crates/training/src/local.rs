@@ -140,9 +140,10 @@ pub fn train(
     device: &Device,
     mut tell: impl FnMut(Progress) -> bool,
 ) -> Result<Trained> {
-    check_memory(recipe, Some(&data.train), available_bytes)?;
+    let activations = check_memory(recipe, Some(&data.train), available_bytes)?;
     let started = Instant::now();
     let mut trainer = begin(recipe, data, base, device)?;
+    trainer.keep(activations);
     let validation = data.validation.spread(&recipe.model, examples(recipe))?;
     let every = if recipe.evaluation.every_steps > 0 { recipe.evaluation.every_steps } else { recipe.inner_steps_per_round };
     let (mut losses, mut measured) = (Vec::new(), Vec::new());
@@ -191,7 +192,7 @@ pub fn train(
         steps: (trainer.position(), withdrawn),
         stopped_early,
         seconds: started.elapsed().as_secs_f64(),
-        memory_needed: memory_needed(recipe, Some(&data.train)),
+        memory_needed: memory_needed(recipe, Some(&data.train), activations),
         losses,
         validation: measured,
         outcome,

@@ -11,13 +11,23 @@ const USUAL_EDGE: u64 = 224;
 const FIXED_BYTES: u64 = 8 << 20;
 const FLOAT: u64 = 4;
 
+/// What is kept of a forward pass until its backward. The result is the same to the bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// All of it.
+    #[default]
+    Kept,
+    /// Of each block of a transformer what goes into it; the rest is computed once more, a third more work.
+    Recomputed,
+}
+
 /// Bytes that training by this recipe holds at its peak, without the data: weights, gradients, moments, a checkpoint being
 /// written, and the activations of one part of a batch.
 ///
 /// The peak above what is resident before is measured for every model in `tests/memory.rs`, which fails where it is less
 /// than 0.55 or more than 1.1 times this.
 #[must_use]
-pub fn memory_needed(recipe: &Recipe, data: Option<&Data>) -> u64 {
+pub fn memory_needed(recipe: &Recipe, data: Option<&Data>, activations: Activations) -> u64 {
     let own = recipe.model.parameter_count();
     let trained = match &recipe.adapter {
         None => own,
@@ -28,34 +38,39 @@ pub fn memory_needed(recipe: &Recipe, data: Option<&Data>) -> u64 {
     let states = trained * (4 + 6) * FLOAT + frozen * FLOAT;
     let sums = if recipe.accumulation > 1 { trained * 2 * FLOAT } else { 0 };
     let examples = u64::from(recipe.batch / recipe.accumulation.max(1));
-    let activations = examples * floats_per_example(&recipe.model, data) * FLOAT;
+    let activations = examples * floats_per_example(&recipe.model, data, activations) * FLOAT;
     FIXED_BYTES + states + sums + activations
 }
 
-/// Refuses a recipe that needs more than `available` bytes.
+/// What may be kept within `available` bytes: all of it, if that fits.
 ///
 /// # Errors
-/// [`TrainingError::OutOfMemory`].
-pub fn check_memory(recipe: &Recipe, data: Option<&Data>, available: u64) -> Result<()> {
-    let needed = memory_needed(recipe, data);
-    if needed <= available {
-        return Ok(());
-    }
-    Err(TrainingError::OutOfMemory { needed_mib: needed >> 20, available_mib: available >> 20 })
+/// [`TrainingError::OutOfMemory`] where the recipe needs more in any case.
+pub fn check_memory(recipe: &Recipe, data: Option<&Data>, available: u64) -> Result<Activations> {
+    let fits = |activations: &Activations| memory_needed(recipe, data, *activations) <= available;
+    [Activations::Kept, Activations::Recomputed].into_iter().find(fits).ok_or_else(|| {
+        let needed = memory_needed(recipe, data, Activations::Recomputed);
+        TrainingError::OutOfMemory { needed_mib: needed >> 20, available_mib: available >> 20 }
+    })
 }
 
 /// Floats that a forward pass keeps for its backward, and the greatest gradients beside them.
-fn floats_per_example(model: &ModelRecipe, data: Option<&Data>) -> u64 {
+fn floats_per_example(model: &ModelRecipe, data: Option<&Data>, activations: Activations) -> u64 {
+    // Of a token: all that blocks keep, or what goes into each and one of them whole.
+    let blocks = |layers: u64, block: u64, width: u64| match activations {
+        Activations::Kept => layers * block,
+        Activations::Recomputed => layers * width + block,
+    };
     match model {
         ModelRecipe::Gpt(GptShape { layers, heads, width, context, vocab }) => {
             let [layers, heads, width, context, vocab] = [*layers, *heads, *width, *context, *vocab].map(u64::from);
-            context * (layers * (18 * width + heads * context) + 3 * vocab + 12 * width)
+            context * (blocks(layers, 18 * width + heads * context, width) + 3 * vocab + 12 * width)
         }
         ModelRecipe::Llama(LlamaShape { layers, heads, key_heads, head, width, hidden, context, vocab, .. }) => {
             let [layers, heads, keys, head] = [*layers, *heads, *key_heads, *head].map(u64::from);
             let [width, hidden, context, vocab] = [*width, *hidden, *context, *vocab].map(u64::from);
             let block = 6 * width + 3 * (heads + 2 * keys) * head + heads * head + 3 * hidden + heads * context;
-            context * (layers * block + 3 * vocab + 3 * hidden + 8 * width)
+            context * (blocks(layers, block, width) + 3 * vocab + 3 * hidden + 8 * width)
         }
         ModelRecipe::Bert(BertShape { layers, heads, width, hidden, context, vocab, head, .. }) => {
             let [layers, heads, width, hidden] = [*layers, *heads, *width, *hidden].map(u64::from);
@@ -66,7 +81,7 @@ fn floats_per_example(model: &ModelRecipe, data: Option<&Data>) -> u64 {
                 // About one token in seven is predicted.
                 BertHead::MaskedTokens => 3 * vocab / 7,
             };
-            context * (layers * block + 8 * width + 2 * hidden + top)
+            context * (blocks(layers, block, width) + 8 * width + 2 * hidden + top)
         }
         ModelRecipe::Perceptron(PerceptronShape { features, hidden, classes }) => {
             let hidden: u64 = hidden.iter().copied().map(u64::from).sum();

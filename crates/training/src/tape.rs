@@ -16,7 +16,15 @@ type Backward = Box<dyn FnOnce(Tensor, &mut Gradients) -> Result<()>>;
 /// The operations of one forward pass, in order.
 pub struct Tape {
     nodes: RefCell<Vec<Option<Backward>>>,
-    recording: bool,
+    keeps: Keeps,
+}
+
+/// What a tape keeps for the backward pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Everything,
+    InputsOfBlocks,
+    Nothing,
 }
 
 /// A tensor on a tape; `node` is `None` for what no gradient is wanted of.
@@ -35,13 +43,29 @@ impl Tape {
     /// A tape that records, for training.
     #[must_use]
     pub fn training() -> Self {
-        Self { nodes: RefCell::default(), recording: true }
+        Self::keeping(Keeps::Everything)
+    }
+
+    /// A tape for training that keeps of each block of a model only what goes into it, and computes the block once more
+    /// when its gradient is wanted (arXiv:1604.06174): the same bits, a third more work, a fraction of the activations.
+    #[must_use]
+    pub fn recomputing() -> Self {
+        Self::keeping(Keeps::InputsOfBlocks)
     }
 
     /// A tape that keeps nothing, for evaluation: activations are freed as soon as they were used.
     #[must_use]
     pub fn inference() -> Self {
-        Self { nodes: RefCell::default(), recording: false }
+        Self::keeping(Keeps::Nothing)
+    }
+
+    fn keeping(keeps: Keeps) -> Self {
+        Self { nodes: RefCell::default(), keeps }
+    }
+
+    /// Whether blocks are computed once more for their gradients.
+    pub(crate) fn recomputes(&self) -> bool {
+        self.keeps == Keeps::InputsOfBlocks
     }
 
     /// A leaf whose gradient is wanted.
@@ -53,7 +77,7 @@ impl Tape {
     /// A leaf of any tensor whose gradient is wanted.
     #[must_use]
     pub fn leaf(&self, tensor: Tensor) -> Value {
-        let node = self.recording.then(|| self.push(None));
+        let node = (self.keeps != Keeps::Nothing).then(|| self.push(None));
         Value { tensor, node }
     }
 
@@ -67,7 +91,7 @@ impl Tape {
         output: Tensor,
         backward: impl FnOnce(Tensor, &mut Gradients) -> Result<()> + 'static,
     ) -> Value {
-        let wanted = self.recording && arguments.iter().any(|argument| argument.node.is_some());
+        let wanted = self.keeps != Keeps::Nothing && arguments.iter().any(|argument| argument.node.is_some());
         let node = wanted.then(|| self.push(Some(Box::new(backward))));
         Value { tensor: output, node }
     }
@@ -77,9 +101,15 @@ impl Tape {
     /// # Errors
     /// Candle's, from an operation's backward.
     pub fn backward(self, loss: &Value) -> Result<Gradients> {
+        let one = loss.tensor.ones_like()?;
+        self.backward_from(loss, one)
+    }
+
+    /// As [`Tape::backward`], of an `output` of any shape whose own `gradient` is known.
+    pub(crate) fn backward_from(self, output: &Value, gradient: Tensor) -> Result<Gradients> {
         let mut nodes = self.nodes.into_inner();
         let mut gradients = Gradients { slots: vec![None; nodes.len()] };
-        gradients.add(loss, loss.tensor.ones_like()?)?;
+        gradients.add(output, gradient)?;
         while let Some(backward) = nodes.pop() {
             let Some(backward) = backward else { continue };
             if let Some(gradient) = gradients.slots[nodes.len()].take() {
@@ -112,6 +142,11 @@ impl Value {
     /// Whether a gradient flows to it.
     pub(crate) fn wants_gradient(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// The same tensor on another tape: a leaf where a gradient flows to this.
+    pub(crate) fn again(&self, tape: &Tape) -> Self {
+        if self.wants_gradient() { tape.leaf(self.tensor.clone()) } else { self.clone() }
     }
 }
 

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 
 use crate::data::{Batch, Data};
 use crate::error::{Result, TrainingError};
+use crate::memory::Activations;
 use crate::model::Model;
 use crate::muon::combined;
 use crate::ops;
@@ -39,6 +40,7 @@ pub struct Trainer {
     accepted_tokens: u64,
     spikes: Spikes,
     not_finite: u32,
+    activations: Activations,
     /// Holds the weights of others while they are scored.
     probe: Option<Model>,
 }
@@ -109,7 +111,13 @@ impl Trainer {
         data.check(&recipe.model)?;
         let optimizer = Optimizer::new(&recipe.optimizer, &model)?;
         let spikes = Spikes::new(recipe.spike_deviations);
-        Ok(Self { recipe, model, optimizer, data, slot, step: 0, accepted_tokens: 0, spikes, not_finite: 0, probe: None })
+        let activations = Activations::Kept;
+        Ok(Self { recipe, model, optimizer, data, slot, step: 0, accepted_tokens: 0, spikes, not_finite: 0, activations, probe: None })
+    }
+
+    /// Sets what is kept of a forward pass until its backward; results do not depend on it.
+    pub fn keep(&mut self, activations: Activations) {
+        self.activations = activations;
     }
 
     /// Makes the next inner step, or withdraws it: then only the place in the data has moved on.
@@ -246,13 +254,13 @@ impl Trainer {
     /// Loss and gradients by name of one batch, in as many parts as the recipe says; each target counts the same.
     fn gradients(&self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor>)> {
         if self.recipe.accumulation == 1 {
-            return gradients(&self.model, batch);
+            return self.gradients_of(batch);
         }
         let targets = batch.targets().len() as f64;
         let (mut loss, mut sums) = (0.0, BTreeMap::new());
         for part in batch.pieces(batch.examples().div_ceil(self.recipe.accumulation as usize)) {
             let share = part.targets().len() as f64 / targets;
-            let (of_part, gradients) = gradients(&self.model, &part)?;
+            let (of_part, gradients) = self.gradients_of(&part)?;
             loss += share * of_part;
             for (name, gradient) in gradients {
                 let sum = match sums.remove(&name) {
@@ -264,15 +272,17 @@ impl Trainer {
         }
         Ok((loss, sums))
     }
-}
 
-/// Loss and gradients by name of one batch.
-fn gradients(model: &Model, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor>)> {
-    let tape = Tape::training();
-    let leaves = model.leaves(&tape)?;
-    let loss = model.loss(&tape, &leaves, batch)?;
-    let value = f64::from(loss.tensor().to_scalar::<f32>()?);
-    Ok((value, leaves.gradients(tape, &loss)?))
+    fn gradients_of(&self, batch: &Batch) -> Result<(f64, BTreeMap<String, Tensor>)> {
+        let tape = match self.activations {
+            Activations::Kept => Tape::training(),
+            Activations::Recomputed => Tape::recomputing(),
+        };
+        let leaves = self.model.leaves(&tape)?;
+        let loss = self.model.loss(&tape, &leaves, batch)?;
+        let value = f64::from(loss.tensor().to_scalar::<f32>()?);
+        Ok((value, leaves.gradients(tape, &loss)?))
+    }
 }
 
 /// Bits per byte of `model` on at most `windows` windows spread evenly over `text`.

@@ -3,7 +3,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use starling_training::{
-    BertHead, BertShape, ConvolutionShape, Data, DataFile, Device, GptShape, LlamaShape, Model, ModelRecipe, OptimizerKind,
+    Activations, BertHead, BertShape, ConvolutionShape, Data, DataFile, Device, GptShape, LlamaShape, Model, ModelRecipe, OptimizerKind,
     PerceptronShape, Recipe, Trainer, memory_needed, prepare,
 };
 
@@ -21,12 +21,13 @@ fn status(field: &str) -> u64 {
 }
 
 /// Resident bytes at the peak of two steps and a checkpoint, above what was resident before.
-fn peak(recipe: &Recipe, data: &Data) -> u64 {
+fn peak(recipe: &Recipe, data: &Data, activations: Activations) -> u64 {
     std::fs::write("/proc/self/clear_refs", "5").expect("the peak can be forgotten");
     let before = status("VmRSS");
     let initial = Model::initial(recipe, None).expect("there");
     let mut trainer = Trainer::new(recipe, &initial, data, 0, &Device::Cpu).expect("fits");
     drop(initial);
+    trainer.keep(activations);
     for _ in 0..2 {
         trainer.step().expect("finite");
     }
@@ -77,6 +78,7 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
     let cases = [
         ("gpt of many weights", of(gpt(6, 256, 32, 256), 4), text()),
         ("gpt of many activations", of(gpt(4, 128, 64, 256), 64), text()),
+        ("gpt that computes blocks again", of(gpt(8, 128, 64, 256), 64), text()),
         ("gpt in parts", Recipe { accumulation: 8, ..of(gpt(4, 128, 64, 256), 64) }, text()),
         ("llama with muon", with_muon, text()),
         ("bert of classes", of(ModelRecipe::Bert(bert(BertHead::Classes(4))), 64), generated("triage")),
@@ -95,7 +97,8 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
     if let Ok(wanted) = std::env::var(CASE) {
         let (name, recipe, file) = cases.into_iter().find(|(name, ..)| *name == wanted).expect("a case");
         let data = prepare(&recipe, &file, [0; 32]).expect("readable").train;
-        let (needed, measured) = (memory_needed(&recipe, Some(&data)), peak(&recipe, &data));
+        let activations = if name.ends_with("blocks again") { Activations::Recomputed } else { Activations::Kept };
+        let (needed, measured) = (memory_needed(&recipe, Some(&data), activations), peak(&recipe, &data, activations));
         let part = measured as f64 / needed as f64;
         println!("memory {name}: needed {} MiB, measured {} MiB, {part:.2} of it", needed >> 20, measured >> 20);
         assert!((BAR.0..=BAR.1).contains(&part), "{name}: {part:.2} is out of the bar");

@@ -20,7 +20,7 @@ pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use starling_primitives::RunId;
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
-use starling_training::{Device, Model, OnlyHere, Parameters, Recipe, Split, Text, TrainingError, unflatten};
+use starling_training::{Activations, Device, Model, OnlyHere, Parameters, Recipe, Split, Text, TrainingError, unflatten};
 use std::sync::Arc;
 
 /// Why work gave no result. Nothing of it counts then.
@@ -106,11 +106,26 @@ pub(crate) fn plan(recipe: &Recipe) -> Result<Plan, EngineError> {
     Ok(recipe.plan()?)
 }
 
-/// Bytes that a share of a run by this recipe holds at its peak: the training engine's own, and what rounds need besides.
-pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
+/// Bytes that rounds need besides those of the training engine.
+fn memory_of_rounds(recipe: &Recipe) -> u64 {
     // Feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes).
     const BYTES_PER_PARAMETER: u64 = 4 * 4 + 8;
-    starling_training::memory_needed(recipe, None) + recipe.model.parameter_count() * BYTES_PER_PARAMETER
+    recipe.model.parameter_count() * BYTES_PER_PARAMETER
+}
+
+/// Bytes that a share of a run by this recipe holds at its peak, at least.
+pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
+    starling_training::memory_needed(recipe, None, Activations::Recomputed) + memory_of_rounds(recipe)
+}
+
+/// What a share of a run by this recipe may keep of its forward passes within so much memory.
+///
+/// # Errors
+/// In words, where it does not fit.
+pub(crate) fn activations_within(recipe: &Recipe, memory_bytes: u64) -> Result<Activations, String> {
+    let refusal = || format!("it needs {} MiB of memory, this node has {}", memory_needed(recipe) >> 20, memory_bytes >> 20);
+    let left = memory_bytes.checked_sub(memory_of_rounds(recipe)).ok_or_else(refusal)?;
+    starling_training::check_memory(recipe, None, left).map_err(|_| refusal())
 }
 
 fn context(recipe: &Recipe) -> usize {

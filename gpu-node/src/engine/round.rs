@@ -7,7 +7,7 @@ use super::{Bench, EngineError, RunInputs, device, plan, weights_of};
 use crate::{artifact::hash_of, files, trainer::Cancel};
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{OuterState, encode, pseudo_gradient};
-use starling_training::{Array, Parameters, Trainer, flatten};
+use starling_training::{Activations, Array, Parameters, Trainer, flatten};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -31,6 +31,8 @@ pub(crate) struct RoundJob {
     pub(crate) place: u16,
     /// Recipe and texts.
     pub(crate) inputs: RunInputs,
+    /// What is kept of a forward pass.
+    pub(crate) activations: Activations,
     /// The outer state to start from.
     pub(crate) state: OuterState,
     /// The schedule's place: tokens accepted in the run before this round, divided by its nodes.
@@ -189,6 +191,12 @@ fn finished_before(job: &RoundJob, steps: u32) -> Result<Option<RoundWork>, Engi
 
 /// The trainer from the bench, else from the checkpoint file, else a fresh one.
 fn pick_up(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
+    let mut live = find(bench, job)?;
+    live.trainer.keep(job.activations);
+    Ok(live)
+}
+
+fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
     let slot = u32::from(job.place);
     if let Some(live) = bench.live.take()
         && live.run_id == job.run_id

@@ -25,6 +25,7 @@ fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {
         round: state.round(),
         place: 1,
         inputs: inputs.clone(),
+        activations: Activations::Kept,
         state: state.clone(),
         accepted_tokens,
         folder: folder.to_owned(),

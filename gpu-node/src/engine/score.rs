@@ -128,6 +128,7 @@ mod tests {
                 round: 0,
                 place,
                 inputs: inputs.clone(),
+                activations: starling_training::Activations::Kept,
                 state: state.clone(),
                 accepted_tokens: 0,
                 folder: folder.path().to_owned(),

@@ -118,7 +118,5 @@ async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with
 }
 
 fn fits(context: &Context, recipe: &[u8]) -> Result<Option<String>, TaskError> {
-    let needed = engine::memory_needed(&engine::recipe_from_json(recipe)?);
-    let there = context.memory_bytes;
-    Ok((needed > there).then(|| format!("it needs {} MiB of memory, this node has {}", needed >> 20, there >> 20)))
+    Ok(engine::activations_within(&engine::recipe_from_json(recipe)?, context.memory_bytes).err())
 }

@@ -49,14 +49,7 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
         return Err(TaskError::Asked(format!("the chain's state root before round {round} is {}, not {state_root}", run.state_root)));
     }
     let inputs = context.inputs(run_id, &terms).await?;
-    let needed = engine::memory_needed(&inputs.recipe);
-    if needed > context.memory_bytes {
-        return Err(TaskError::Asked(format!(
-            "the model needs {} MiB of memory, this node has {}",
-            needed >> 20,
-            context.memory_bytes >> 20
-        )));
-    }
+    let activations = engine::activations_within(&inputs.recipe, context.memory_bytes).map_err(TaskError::Asked)?;
     let state = state_of(context, &inputs, state, state_root).await?;
     if state.round() != round {
         return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
@@ -64,7 +57,7 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     tracing::info!(%run_id, round, place, "training");
     // Work that was refused or lost does not move the learning rate.
     let accepted_tokens = run.roster.iter().map(|member| member.tokens).sum::<u64>() / u64::try_from(run.roster.len()).unwrap_or(1).max(1);
-    let job = Arc::new(RoundJob { run_id, round, place, inputs, state, accepted_tokens, folder });
+    let job = Arc::new(RoundJob { run_id, round, place, inputs, activations, state, accepted_tokens, folder });
     let work = within_limits(context, &job, &cancel).await?;
     let commitment =
         Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };

@@ -205,21 +205,32 @@ impl Bert {
         let mut x = leaves.layer_norm(tape, "bert.embeddings.LayerNorm", &x, self.shape.epsilon)?; // (rows, width)
         let seen = Seen::First(Arc::clone(&texts.lengths));
         for layer in 0..self.shape.layers {
-            x = self.block(tape, leaves, layer, &x, texts.context, &seen)?;
+            let block = Block { shape: self.shape.clone(), layer, context: texts.context, seen: seen.clone() };
+            x = leaves.block(tape, &of_block(layer, ""), &x, move |tape, leaves, x| block.of(tape, leaves, x))?;
         }
         Ok(x)
     }
+}
 
-    /// One transformer block: (rows, width) to the same.
-    fn block(&self, tape: &Tape, leaves: &Leaves, layer: u32, x: &Value, context: usize, seen: &Seen) -> Result<Value> {
-        let linear = |module: &str, x: &Value| leaves.linear(tape, &of_block(layer, module), x);
-        let norm = |module: &str, x: &Value| leaves.layer_norm(tape, &of_block(layer, module), x, self.shape.epsilon);
+/// One transformer block on texts of `context` tokens.
+struct Block {
+    shape: BertShape,
+    layer: u32,
+    context: usize,
+    seen: Seen,
+}
+
+impl Block {
+    /// (rows, width) to the same.
+    fn of(&self, tape: &Tape, leaves: &Leaves, x: &Value) -> Result<Value> {
+        let linear = |module: &str, x: &Value| leaves.linear(tape, &of_block(self.layer, module), x);
+        let norm = |module: &str, x: &Value| leaves.layer_norm(tape, &of_block(self.layer, module), x, self.shape.epsilon);
         let heads = self.shape.heads as usize;
 
         let (q, k) = (linear("attention.self.query", x)?, linear("attention.self.key", x)?); // (rows, width)
         let v = linear("attention.self.value", x)?; // (rows, width)
         let qkv = ops::join_columns(tape, &[&q, &k, &v])?; // (rows, 3 width)
-        let attended = ops::attention(tape, &qkv, context, Heads { queries: heads, keys: heads }, seen)?; // (rows, width)
+        let attended = ops::attention(tape, &qkv, self.context, Heads { queries: heads, keys: heads }, &self.seen)?; // (rows, width)
         let x = ops::add(tape, x, &linear("attention.output.dense", &attended)?)?;
         let x = norm("attention.output.LayerNorm", &x)?; // (rows, width)
 

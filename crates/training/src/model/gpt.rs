@@ -186,7 +186,9 @@ impl Gpt {
         let (wte, wpe) = (leaves.get(TOKEN_EMBEDDING)?, leaves.get(POSITION_EMBEDDING)?);
         let mut x = ops::embed(tape, wte, wpe, tokens, context)?; // (rows, width)
         for layer in 0..self.shape.layers {
-            x = block(tape, leaves, layer, &x, |qkv| ops::causal_attention(tape, qkv, context, heads))?;
+            x = leaves.block(tape, &block_name(layer, ""), &x, move |tape, leaves, x| {
+                block(tape, leaves, layer, x, |qkv| ops::causal_attention(tape, qkv, context, heads))
+            })?;
         }
         head(tape, leaves, &x)
     }

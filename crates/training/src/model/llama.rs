@@ -156,34 +156,46 @@ impl Llama {
         let embedding = leaves.get(&format!("{EMBEDDING}.weight"))?;
         let mut x = ops::lookup(tape, embedding, tokens)?; // (rows, width)
         for layer in 0..self.shape.layers {
-            x = self.block(tape, leaves, layer, &x, context)?;
+            let block = Block { shape: self.shape.clone(), rotations: self.rotations.clone(), layer, context };
+            x = leaves.block(tape, &of_block(layer, ""), &x, move |tape, leaves, x| block.of(tape, leaves, x))?;
         }
-        let x = self.norm(tape, leaves, FINAL_NORM, &x)?; // (rows, width)
+        let x = norm(tape, leaves, FINAL_NORM, &x, &self.shape)?; // (rows, width)
         if self.shape.tied { ops::dense(tape, &x, embedding, None) } else { leaves.linear(tape, HEAD, &x) }
     }
+}
 
-    /// One transformer block: (rows, width) to the same.
-    fn block(&self, tape: &Tape, leaves: &Leaves, layer: u32, x: &Value, context: usize) -> Result<Value> {
-        let linear = |module: &str, x: &Value| leaves.linear(tape, &of_block(layer, module), x);
+/// One transformer block on windows of `context` tokens.
+struct Block {
+    shape: LlamaShape,
+    rotations: Rotations,
+    layer: u32,
+    context: usize,
+}
+
+impl Block {
+    /// (rows, width) to the same.
+    fn of(&self, tape: &Tape, leaves: &Leaves, x: &Value) -> Result<Value> {
+        let linear = |module: &str, x: &Value| leaves.linear(tape, &of_block(self.layer, module), x);
+        let norm = |module: &str, x: &Value| norm(tape, leaves, &of_block(self.layer, module), x, &self.shape);
         let heads = Heads { queries: self.shape.heads as usize, keys: self.shape.key_heads as usize };
 
-        let h = self.norm(tape, leaves, &of_block(layer, "input_layernorm"), x)?; // (rows, width)
+        let h = norm("input_layernorm", x)?; // (rows, width)
         let (q, k) = (linear("self_attn.q_proj", &h)?, linear("self_attn.k_proj", &h)?); // (rows, heads * head), (rows, key_heads * head)
         let v = linear("self_attn.v_proj", &h)?; // (rows, key_heads * head)
         let qkv = ops::join_columns(tape, &[&q, &k, &v])?; // (rows, (heads + 2 key_heads) * head)
-        let qkv = ops::rope(tape, &qkv, &self.rotations, context, heads.queries + heads.keys)?;
-        let attended = ops::attention(tape, &qkv, context, heads, &Seen::Before)?; // (rows, heads * head)
+        let qkv = ops::rope(tape, &qkv, &self.rotations, self.context, heads.queries + heads.keys)?;
+        let attended = ops::attention(tape, &qkv, self.context, heads, &Seen::Before)?; // (rows, heads * head)
         let x = ops::add(tape, x, &linear("self_attn.o_proj", &attended)?)?; // (rows, width)
 
-        let h = self.norm(tape, leaves, &of_block(layer, "post_attention_layernorm"), &x)?; // (rows, width)
+        let h = norm("post_attention_layernorm", &x)?; // (rows, width)
         let (gate, up) = (linear("mlp.gate_proj", &h)?, linear("mlp.up_proj", &h)?); // (rows, hidden)
         let written = linear("mlp.down_proj", &ops::swiglu(tape, &gate, &up)?)?; // (rows, width)
         ops::add(tape, &x, &written)
     }
+}
 
-    fn norm(&self, tape: &Tape, leaves: &Leaves, module: &str, x: &Value) -> Result<Value> {
-        ops::rms_norm(tape, x, leaves.get(&format!("{module}.weight"))?, self.shape.epsilon)
-    }
+fn norm(tape: &Tape, leaves: &Leaves, module: &str, x: &Value, shape: &LlamaShape) -> Result<Value> {
+    ops::rms_norm(tape, x, leaves.get(&format!("{module}.weight"))?, shape.epsilon)
 }
 
 fn of_block(layer: u32, module: &str) -> String {

@@ -42,6 +42,7 @@ pub struct Lora {
 }
 
 /// One module's adapter on a tape, each array with its name.
+#[derive(Clone)]
 pub(super) struct Adapter {
     down: (String, Value), // (rank, in)
     up: (String, Value),   // (out, rank)
@@ -205,6 +206,12 @@ impl Adapter {
         let narrow = ops::dense(tape, x, &self.down.1, None)?; // (rows, rank)
         let update = ops::dense(tape, &narrow, &self.up.1, None)?; // (rows, out)
         ops::add_scaled(tape, y, &update, self.scale)
+    }
+
+    /// The same on another tape.
+    pub(super) fn again(&self, tape: &Tape) -> Self {
+        let again = |(name, value): &(String, Value)| (name.clone(), value.again(tape));
+        Self { down: again(&self.down), up: again(&self.up), scale: self.scale }
     }
 
     /// Both arrays with their names.

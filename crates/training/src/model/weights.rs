@@ -19,6 +19,7 @@ pub struct Weights {
 }
 
 /// The weights of one forward pass on its tape, as the models' modules read them.
+#[derive(Clone)]
 pub struct Leaves {
     values: BTreeMap<String, Value>,
     pub(super) adapters: BTreeMap<String, Adapter>,
@@ -143,10 +144,62 @@ impl Leaves {
     /// [`TrainingError::MissingTensor`] for a leaf that the loss does not depend on.
     pub fn gradients(&self, tape: Tape, loss: &Value) -> Result<BTreeMap<String, Tensor>> {
         let mut gradients = tape.backward(loss)?;
-        let own = self.values.iter().map(|(name, leaf)| (format!("{}{name}", self.prefix), leaf));
-        let all = own.chain(self.adapters.values().flat_map(Adapter::leaves));
-        let wanted = all.filter(|(_, leaf)| leaf.wants_gradient());
+        let wanted = self.all().into_iter().filter(|(_, leaf)| leaf.wants_gradient());
         wanted.map(|(name, leaf)| Ok((name.clone(), gradients.take(leaf).ok_or(TrainingError::MissingTensor(name))?))).collect()
+    }
+
+    /// Every leaf, the adapters' too, by the name of its gradient.
+    fn all(&self) -> Vec<(String, &Value)> {
+        let own = self.values.iter().map(|(name, leaf)| (format!("{}{name}", self.prefix), leaf));
+        own.chain(self.adapters.values().flat_map(Adapter::leaves)).collect()
+    }
+
+    /// Computes a block of a model from `x` and from the leaves whose names begin with `block`; on a tape that recomputes,
+    /// once more for its gradients.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub(super) fn block(
+        &self,
+        tape: &Tape,
+        block: &str,
+        x: &Value,
+        compute: impl Fn(&Tape, &Self, &Value) -> Result<Value> + 'static,
+    ) -> Result<Value> {
+        if !tape.recomputes() {
+            return compute(tape, self, x);
+        }
+        let own = self.of_block(block);
+        let output = compute(&Tape::inference(), &own, x)?.tensor;
+        let (kept, input) = (own.clone(), x.clone());
+        let arguments: Vec<&Value> = own.all().into_iter().map(|(_, leaf)| leaf).chain([x]).collect();
+        Ok(tape.record(&arguments, output, move |gradient, gradients| {
+            let tape = Tape::training();
+            let (leaves, x) = (kept.again(&tape), input.again(&tape));
+            let output = compute(&tape, &leaves, &x)?;
+            let mut found = tape.backward_from(&output, gradient)?;
+            let pairs = kept.all().into_iter().zip(leaves.all()).map(|((_, outer), (_, inner))| (outer, inner));
+            for (outer, inner) in pairs.chain([(&input, &x)]) {
+                if let Some(gradient) = found.take(inner) {
+                    gradients.add(outer, gradient)?;
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    fn of_block(&self, block: &str) -> Self {
+        let own = |name: &str| name.starts_with(block);
+        let values = self.values.iter().filter(|(name, _)| own(name)).map(|(name, leaf)| (name.clone(), leaf.clone()));
+        let adapters = self.adapters.iter().filter(|(module, _)| own(module)).map(|(module, adapter)| (module.clone(), adapter.clone()));
+        Self { values: values.collect(), adapters: adapters.collect(), prefix: self.prefix.clone() }
+    }
+
+    /// The same weights on another tape.
+    fn again(&self, tape: &Tape) -> Self {
+        let values = self.values.iter().map(|(name, leaf)| (name.clone(), leaf.again(tape)));
+        let adapters = self.adapters.iter().map(|(module, adapter)| (module.clone(), adapter.again(tape)));
+        Self { values: values.collect(), adapters: adapters.collect(), prefix: self.prefix.clone() }
     }
 
     /// Puts another value in the place of a leaf.

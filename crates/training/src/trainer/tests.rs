@@ -226,6 +226,40 @@ fn resume__should_be_bit_equal_after_a_kill_at_any_step_whatever_the_model_and_o
 }
 
 #[test]
+fn recomputed_activations__should_change_no_bit() {
+    let deeper = models().map(|mut model| {
+        match &mut model {
+            ModelRecipe::Gpt(shape) => shape.layers = 3,
+            ModelRecipe::Llama(shape) => shape.layers = 3,
+            ModelRecipe::Bert(shape) => shape.layers = 3,
+            ModelRecipe::Perceptron(_) | ModelRecipe::Convolution(_) => {}
+        }
+        model
+    });
+    let adapter = AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()], whole: Vec::new() };
+    let adapted = (deeper[1].clone(), Some(adapter));
+    for (model, adapter) in deeper.map(|model| (model, None)).into_iter().chain([adapted]) {
+        let (mut recipe, data) = small(model);
+        recipe.adapter = adapter;
+        recipe.accumulation = 2;
+        let (base, parameters) = (Net::initial(&recipe.model, 7), Model::initial(&recipe, None).expect("there"));
+        let files = [Activations::Kept, Activations::Recomputed].map(|activations| {
+            let trainer = match &recipe.adapter {
+                None => Trainer::new(&recipe, &parameters, &data, 3, &Device::Cpu),
+                Some(_) => Trainer::adapting(&recipe, &base, &parameters, &data, 3, &Device::Cpu),
+            };
+            let mut trainer = trainer.expect("fits");
+            trainer.keep(activations);
+            for _ in 0..4 {
+                trainer.step().expect("finite");
+            }
+            trainer.checkpoint(&Parameters::new()).expect("writable")
+        });
+        assert!(files[0] == files[1], "{}", recipe.model.kind());
+    }
+}
+
+#[test]
 fn resume__should_be_bit_equal_for_adapters_on_their_base() {
     let (mut recipe, data) = small(models()[1].clone());
     recipe.adapter =
