@@ -44,7 +44,7 @@ const THREAD_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
 /// default it would be given back to the system within the step, which costs a third of its time.
 const KEPT_MEMORY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10000");
 /// How long a killed process may take to end.
-const LAST_BREATH: Duration = Duration::from_secs(3);
+const LAST_BREATH: Duration = Duration::from_secs(10);
 
 /// Rents out this machine: trains shares of runs and serves leases, paid in NEAR.
 #[derive(Parser)]

@@ -1,10 +1,12 @@
 //! The coordinator's client: login by the account's own key, artifacts, requests with problems in words.
 
-use crate::profile::Context;
+use crate::{output::Output, profile::Context};
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{Stream, StreamExt as _};
+use reqwest::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use starling_contract_api::rpc::Signer;
 use starling_http_api::{
     login::{Challenge, ChallengeRequest, LoginRequest, Session, nep413_bytes},
@@ -14,7 +16,14 @@ use starling_http_api::{
 };
 use starling_primitives::Hash32;
 use starling_tls::{Roots, checked_origin};
-use std::{ops::Range, sync::Mutex, time::Duration};
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// How often a request is tried again when nobody answers, or the coordinator asks to (one that restarts needs a moment, and so does its database).
 const TRIES: u32 = 30;
@@ -48,13 +57,31 @@ impl Api {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        read(self.send(|http, url| http.get(url).timeout(Duration::from_secs(30)), path).await?).await
+        let (status, text) = self.answer(path).await?;
+        if status.is_success() { understood(&text) } else { Err(refusal(status, &text)) }
     }
 
     /// As [`Self::get`]; nothing on 404.
     pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        let response = self.send(|http, url| http.get(url).timeout(Duration::from_secs(30)), path).await?;
-        if response.status() == reqwest::StatusCode::NOT_FOUND { Ok(None) } else { read(response).await.map(Some) }
+        let (status, text) = self.answer(path).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => understood(&text).map(Some),
+            status => Err(refusal(status, &text)),
+        }
+    }
+
+    /// A whole answer: one that breaks off is asked for again.
+    async fn answer(&self, path: &str) -> Result<(StatusCode, String)> {
+        for _ in 0..TRIES {
+            let response = self.send(|http, url| http.get(url).timeout(Duration::from_secs(30)), path).await?;
+            let status = response.status();
+            match response.text().await {
+                Ok(text) => return Ok((status, text)),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        bail!("the answers of the coordinator at {} break off", self.origin)
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
@@ -107,16 +134,24 @@ impl Api {
         Ok((bytes.to_vec(), total.unwrap_or(bytes.len() as u64)))
     }
 
-    /// Server-sent events of a path, parsed; ends when the connection does.
-    pub(crate) async fn events<T: DeserializeOwned>(&self, path: &str) -> Result<impl Stream<Item = T> + use<T>> {
-        let response = check(self.send(|http, url| http.get(url).header("accept", "text/event-stream"), path).await?).await?;
-        let mut buffer = Vec::new();
+    /// Server-sent events of a path after a place among them, parsed; ends when the connection does.
+    pub(crate) async fn events<T: DeserializeOwned>(&self, path: &str, place: &Place) -> Result<impl Stream<Item = T> + use<T>> {
+        let asking = |http: &reqwest::Client, url: String| {
+            let ask = http.get(url).header("accept", "text/event-stream");
+            match place.last() {
+                Some(last) => ask.header("last-event-id", last),
+                None => ask,
+            }
+        };
+        let response = check(self.send(asking, path).await?).await?;
+        let (mut buffer, place) = (Vec::new(), place.clone());
         let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
         Ok(chunks.flat_map(move |chunk| {
             buffer.extend_from_slice(&chunk.unwrap_or_default());
             let mut events = Vec::new();
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
+                place.note(&line);
                 let data = line.strip_prefix(b"data:").map(|data| data.trim_ascii());
                 events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
             }
@@ -132,7 +167,7 @@ impl Api {
         for attempt in 0..2 {
             let token = self.token().await?;
             let response = self.patiently(|| make(&self.http, self.url(path)).bearer_auth(&token)).await?;
-            if response.status() != reqwest::StatusCode::UNAUTHORIZED || attempt == 1 {
+            if response.status() != StatusCode::UNAUTHORIZED || attempt == 1 {
                 return Ok(response);
             }
             self.set_token(None);
@@ -143,7 +178,10 @@ impl Api {
     async fn patiently(&self, make: impl Fn() -> reqwest::RequestBuilder) -> Result<reqwest::Response> {
         for attempt in 1.. {
             match make().send().await {
-                Err(error) if error.is_connect() && attempt < TRIES => tokio::time::sleep(PAUSE).await,
+                // Everything that is asked here may be asked twice. A time that ran out is not waited for again.
+                Err(error) if attempt < TRIES && (error.is_connect() || !(error.is_timeout() || error.is_builder())) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => {
                     return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin));
                 }
@@ -184,7 +222,7 @@ impl Api {
 
 /// Whether nothing was done, and the same request will be taken in a moment.
 fn asks_again(response: &reqwest::Response) -> bool {
-    response.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE && response.headers().contains_key("retry-after")
+    response.status() == StatusCode::SERVICE_UNAVAILABLE && response.headers().contains_key("retry-after")
 }
 
 async fn check(response: reqwest::Response) -> Result<reqwest::Response> {
@@ -192,14 +230,64 @@ async fn check(response: reqwest::Response) -> Result<reqwest::Response> {
         return Ok(response);
     }
     let status = response.status();
-    let text = response.text().await.unwrap_or_default();
-    match serde_json::from_str::<Problem>(&text) {
-        Ok(problem) => Err(problem.into()),
-        Err(_) => Err(anyhow!("the coordinator answered {status}")),
+    Err(refusal(status, &response.text().await.unwrap_or_default()))
+}
+
+fn refusal(status: StatusCode, text: &str) -> anyhow::Error {
+    match serde_json::from_str::<Problem>(text) {
+        Ok(problem) => problem.into(),
+        Err(_) => anyhow!("the coordinator answered {status}"),
     }
 }
 
 async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T> {
-    let text = check(response).await?.text().await?;
-    serde_json::from_str(&text).with_context(|| "the coordinator's answer is not understood: are both of the same version?")
+    understood(&check(response).await?.text().await?)
+}
+
+fn understood<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).with_context(|| "the coordinator's answer is not understood: are both of the same version?")
+}
+
+/// Whether nobody answered, or not to the end: the same may be asked again.
+pub(crate) fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<reqwest::Error>())
+}
+
+/// Says that the coordinator is away, and where the money is meanwhile.
+pub(crate) fn tell_away(out: Output, error: &anyhow::Error, money: &str) {
+    out.say(
+        "reconnecting",
+        &json!({"reason": error.to_string()}),
+        &format!("The coordinator is away ({error}); trying again. The money is safe in {money}."),
+    );
+}
+
+/// How far a stream of events was heard, over all its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(Arc<AtomicU64>);
+
+impl Place {
+    const NOWHERE: u64 = u64::MAX;
+
+    /// Before all that the coordinator still has.
+    pub(crate) fn start() -> Self {
+        Self(Arc::new(AtomicU64::new(0)))
+    }
+
+    /// After all that has happened.
+    pub(crate) fn now() -> Self {
+        Self(Arc::new(AtomicU64::new(Self::NOWHERE)))
+    }
+
+    fn last(&self) -> Option<u64> {
+        Some(self.0.load(Relaxed)).filter(|last| *last != Self::NOWHERE)
+    }
+
+    /// Takes the number of an event from the line that tells it.
+    fn note(&self, line: &[u8]) {
+        let number = line.strip_prefix(b"id:").and_then(|number| std::str::from_utf8(number).ok()?.trim().parse().ok());
+        if let Some(number) = number {
+            self.0.store(number, Relaxed);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The smaller commands: login, models, train, status, logs, stop, pull, generate, verify, node.
 
 use crate::{
-    api::Api,
+    api::{Api, Place, is_away, tell_away},
     corpus::corpus_from_path,
     home::{Home, write_atomically},
     output::Output,
@@ -21,6 +21,7 @@ use starling_http_api::{
     lease::{LeaseEvent, LeaseMeterSignature, LeaseView, PendingLeaseStatement},
     node::OfferView,
     path,
+    problem::Problem,
     run::{Base, RoundView, RunEvent, RunView},
 };
 use starling_primitives::{Amount, Asset, AssetName, DurationMs, Hash32, LeaseId, RunId};
@@ -36,6 +37,9 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+/// How long it is waited for any node.
+const NODE_WAIT: Duration = Duration::from_secs(15);
 
 #[derive(Args, Debug)]
 pub(crate) struct LoginArgs {
@@ -265,9 +269,9 @@ pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -
 
 pub(crate) async fn logs(context: &Context, run: RunId, follow: bool, out: Output) -> Result<()> {
     let api = api(context)?;
-    let path = path::fill(path::RUN_EVENTS, &[&run]);
+    let (path, place) = (path::fill(path::RUN_EVENTS, &[&run]), Place::now());
     loop {
-        let mut events = std::pin::pin!(api.events::<RunEvent>(&path).await?);
+        let mut events = std::pin::pin!(api.events::<RunEvent>(&path, &place).await?);
         while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(if follow { 20 } else { 2 }), events.next()).await {
             match event {
                 RunEvent::Log { node_id, line, .. } => out.say(
@@ -366,7 +370,15 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         top_k: args.top_k,
         seed: args.seed,
     });
-    let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
+    let until = Instant::now() + NODE_WAIT;
+    let offers = loop {
+        let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
+        // A node that starts, or whose coordinator did, needs a moment.
+        if !offers.is_empty() || Instant::now() > until {
+            break offers;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
     let duration = DurationMs::from_secs(args.seconds);
     let idle = offers.into_iter().filter(|offer| {
         offer.node.busy == "idle"
@@ -422,22 +434,54 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
 }
 
 async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, out: Output) -> Result<LeaseView> {
-    let path = path::fill(path::LEASE_EVENTS, &[&lease_id]);
+    let place = Place::start();
     loop {
-        let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path).await?);
-        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
-            match event {
-                LeaseEvent::Output { text } if !out.is_json() => print!("{text}"),
-                LeaseEvent::Output { .. } => {}
-                LeaseEvent::StatementReady { pending } => co_sign(context, api, meter, &pending).await?,
-                LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => return Ok(*view),
-                LeaseEvent::Changed { .. } | LeaseEvent::Metrics { .. } | LeaseEvent::Setup { .. } => {}
+        match listen_to_lease(context, api, meter, lease_id, &place, out).await {
+            Ok(Some(view)) => return Ok(view),
+            Ok(None) => {}
+            Err(error) if is_away(&error) => {
+                tell_away(out, &error, &format!("the escrow of lease {lease_id}"));
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
-        }
-        if let Some(pending) = api.find::<PendingLeaseStatement>(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await? {
-            co_sign(context, api, meter, &pending).await?;
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Takes what comes until it is silent, then signs what waits. Gives the lease once it is closed.
+async fn listen_to_lease(
+    context: &Context,
+    api: &Api,
+    meter: &Signer,
+    lease_id: LeaseId,
+    place: &Place,
+    out: Output,
+) -> Result<Option<LeaseView>> {
+    let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path::fill(path::LEASE_EVENTS, &[&lease_id]), place).await?);
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
+        match event {
+            LeaseEvent::Output { text } if !out.is_json() => print!("{text}"),
+            LeaseEvent::Output { .. } => {}
+            // It may be told of one that was signed long ago.
+            LeaseEvent::StatementReady { .. } => sign_waiting(context, api, meter, lease_id).await?,
+            LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => return Ok(Some(*view)),
+            LeaseEvent::Changed { .. } | LeaseEvent::Metrics { .. } | LeaseEvent::Setup { .. } => {}
+        }
+    }
+    sign_waiting(context, api, meter, lease_id).await?;
+    Ok(None)
+}
+
+async fn sign_waiting(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId) -> Result<()> {
+    match waiting(api, lease_id).await? {
+        Some(pending) => co_sign(context, api, meter, &pending).await,
+        None => Ok(()),
+    }
+}
+
+/// The statement of a lease that waits for its meter, if any does.
+pub(crate) async fn waiting(api: &Api, lease_id: LeaseId) -> Result<Option<PendingLeaseStatement>> {
+    api.find(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await
 }
 
 /// Signs what the node claims, if the store really has the output and no more time is claimed than passed.
@@ -452,7 +496,10 @@ pub(crate) async fn co_sign(context: &Context, api: &Api, meter: &Signer, pendin
     }
     let signature = meter.sign_bytes(&statement.signing_bytes(&context.profile.deployment.compute_domain(), Role::Meter));
     let body = LeaseMeterSignature { seq: statement.seq, signature };
-    api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await
+    api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await.or_else(|error| {
+        // The same signature may have been there already.
+        if error.downcast_ref::<Problem>().is_some() { Ok(()) } else { Err(error) }
+    })
 }
 
 /// Becomes the provider's program, so that signals and its exit status are its own.

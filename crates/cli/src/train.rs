@@ -1,7 +1,7 @@
 //! The tenant's road: upload, prepare, pay, co-sign, watch, acknowledge.
 
 use crate::{
-    api::Api,
+    api::{Api, Place, is_away, tell_away},
     corpus::Corpus,
     meter::{Meter, RoundChecker},
     output::Output,
@@ -140,26 +140,13 @@ pub(crate) async fn watch(
     out: Output,
 ) -> Result<Trained> {
     let mut watcher = Watcher::new(context, api, run_id, escrow_id, started, out);
-    let path = path::fill(path::RUN_EVENTS, &[&run_id]);
+    let place = Place::now();
     loop {
-        match api.events::<RunEvent>(&path).await {
-            Ok(events) => {
-                let mut events = std::pin::pin!(events);
-                // Silence is not the end: ask again, so that a lost event costs a moment only.
-                while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
-                    if let Some(trained) = watcher.take(event).await? {
-                        return Ok(trained);
-                    }
-                }
-            }
-            Err(error) => out.say(
-                "reconnecting",
-                &json!({"reason": error.to_string()}),
-                &format!("The coordinator is away ({error}); trying again. The money is safe in escrow {escrow_id}."),
-            ),
-        }
-        if let Some(trained) = watcher.poll().await? {
-            return Ok(trained);
+        match watcher.listen(&place).await {
+            Ok(Some(trained)) => return Ok(trained),
+            Ok(None) => {}
+            Err(error) if is_away(&error) => tell_away(out, &error, &format!("escrow {escrow_id}")),
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -185,18 +172,21 @@ impl<'a> Watcher<'a> {
         Self { context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
     }
 
-    async fn poll(&mut self) -> Result<Option<Trained>> {
-        let pending: Option<PendingStatement> = match self.api.find(&path::fill(path::RUN_STATEMENT, &[&self.run_id])).await {
-            Ok(pending) => pending,
-            Err(_) => return Ok(None),
-        };
+    /// Takes what comes until it is silent, then asks how things stand: a lost event costs a moment only.
+    async fn listen(&mut self, place: &Place) -> Result<Option<Trained>> {
+        let path = path::fill(path::RUN_EVENTS, &[&self.run_id]);
+        let mut events = std::pin::pin!(self.api.events::<RunEvent>(&path, place).await?);
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
+            if let Some(trained) = self.take(event).await? {
+                return Ok(Some(trained));
+            }
+        }
+        let pending: Option<PendingStatement> = self.api.find(&path::fill(path::RUN_STATEMENT, &[&self.run_id])).await?;
         if let Some(pending) = pending {
             self.sign(&pending).await?;
         }
-        match self.api.get::<RunView>(&path::fill(path::RUN, &[&self.run_id])).await {
-            Ok(view) => self.changed(view).await,
-            Err(_) => Ok(None),
-        }
+        let view = self.api.get::<RunView>(&path::fill(path::RUN, &[&self.run_id])).await?;
+        self.changed(view).await
     }
 
     async fn take(&mut self, event: RunEvent) -> Result<Option<Trained>> {

@@ -41,9 +41,8 @@ impl Node {
             )
             .replace("cache_limit_bytes =", &format!("metrics_address = \"{port}\"\ncache_limit_bytes ="));
         fs::write(path, config).expect("a file is written");
-        let node = Self { child: Self::spawn(&folder), folder, metrics: format!("http://{port}/metrics") };
-        node.warm(74);
-        node
+        Self::set_trace(&folder, &[line(74)]);
+        Self { child: Self::spawn(&folder), folder, metrics: format!("http://{port}/metrics") }
     }
 
     fn spawn(folder: &Path) -> Child {
@@ -53,16 +52,15 @@ impl Node {
         command.spawn().expect("the node starts")
     }
 
-    /// The card's temperature from now on.
-    fn warm(&self, celsius: u32) {
-        fs::write(self.folder.join("trace"), format!("{celsius} 120000 50 100\n").repeat(10_000)).expect("a file is written");
+    /// What the card goes through from now on, a line a second; it stays at the last.
+    fn warm(&self, lines: &[String]) {
+        Self::set_trace(&self.folder, lines);
     }
 
-    /// The card goes through a recorded trace from this line on, a line a second.
-    fn play(&self, trace: &str, from: usize) {
-        let trace = fs::read_to_string(top().join("crates/sensors/tests/traces").join(trace)).expect("a trace");
-        let lines = trace.lines().skip(from - 1).map(|line| format!("{line}\n"));
-        fs::write(self.folder.join("trace"), lines.collect::<String>()).expect("a file is written");
+    fn set_trace(folder: &Path, lines: &[String]) {
+        let (new, trace) = (folder.join("trace.new"), folder.join("trace"));
+        fs::write(&new, lines.join("\n") + "\n").expect("a file is written");
+        fs::rename(new, trace).expect("a file is replaced");
     }
 
     fn kill_and_start_again(&mut self) {
@@ -94,6 +92,17 @@ impl Node {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// A line of a trace at this temperature.
+fn line(celsius: u32) -> String {
+    format!("{celsius} 120000 50 100")
+}
+
+/// A recorded trace from this line on.
+fn recorded(name: &str, from: usize) -> Vec<String> {
+    let trace = fs::read_to_string(top().join("crates/sensors/tests/traces").join(name)).expect("a trace");
+    trace.lines().skip(from - 1).map(str::to_owned).collect()
 }
 
 impl Drop for Node {
@@ -142,7 +151,8 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     // Paused in the middle of a lease: what was done is stated, co-signed and on chain, and the lease is given back.
     let first = rent(&system, &run_id, "100000");
     wait_for_lease(home, 1, |lease| lease["state"]["state"] == "active");
-    std::thread::sleep(Duration::from_secs(2));
+    node.wait_for("at work", |status| status["work"] == json!(["lease 1"]));
+    std::thread::sleep(Duration::from_secs(3));
     assert!(node.order("pause").status.success());
     let given_back = wait_for_lease(home, 1, |lease| lease["state"]["state"] == "closing" && lease["seq"].as_u64() > Some(0));
     assert_eq!(given_back["state"]["cause"], "provider_closed", "{given_back}");
@@ -172,19 +182,20 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     assert!(said(&told, "error")["message"].as_str().expect("a message").contains("paused"), "{told:?}");
 
     // Its card's fan stops in the middle of a lease: work slows down, then is stated, co-signed and given back before the limit of 83 degrees.
-    node.wait_for("free", |status| ["full", "throttle"].contains(&status["pace"]["action"].as_str().unwrap_or_default()));
+    node.wait_for("at full speed", |status| status["pace"]["action"] == "full");
     let third = rent(&system, &run_id, "100000");
     wait_for_lease(home, 3, |lease| lease["state"]["state"] == "active");
-    node.play("fan-stops.txt", 158);
-    let slowed = node.wait_for("slowed down", |status| status["pace"]["action"] != "full");
-    assert_eq!((&slowed["pace"]["action"], &slowed["work"]), (&json!("throttle"), &json!(["lease 3"])), "{slowed:#}");
+    node.warm(&[75, 76, 77, 78].map(line));
+    let slowed = node.wait_for("slowed down", |status| status["pace"]["action"] == "throttle");
+    assert_eq!(slowed["work"], json!(["lease 3"]), "{slowed:#}");
+    node.warm(&recorded("fan-stops.txt", 163));
     let stopped = node.wait_for("too warm", |status| status["pace"]["action"] == "hand_over");
     let reason = &stopped["pace"]["reason"];
     assert_eq!(reason["reason"], "temperature", "{stopped:#}");
     assert!(reason["celsius"].as_u64() < Some(83), "{stopped:#}");
     let given_back = wait_for_lease(home, 3, |lease| lease["state"]["state"] == "closing" && lease["seq"].as_u64() > Some(0));
     assert_eq!(given_back["state"]["cause"], "provider_closed", "{given_back}");
-    node.warm(82);
+    node.warm(&[line(82)]);
     node.wait_for("at 82 degrees", |status| status["pace"]["readings"]["devices"][0]["temperature_celsius"] == 82);
     system.let_hours_pass(1);
     let told = third.wait_with_output().expect("it ends");

@@ -152,8 +152,16 @@ impl Running {
 
     /// Ends chain, coordinator, nodes and all, at once.
     pub(crate) fn kill_everything(mut self) -> tempfile::TempDir {
+        let folders = fs::read_dir(self.home()).expect("a folder").flatten();
+        let pids: Vec<String> = folders.filter_map(|folder| fs::read_to_string(folder.path().join("pid")).ok()).collect();
         let _ = self.up.kill();
         let _ = self.up.wait();
+        // Its children die with it, each in its time.
+        let started = Instant::now();
+        while pids.iter().any(|pid| Path::new("/proc").join(pid.trim()).exists()) {
+            assert!(started.elapsed() < PATIENCE, "one of {pids:?} does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let Self { home, .. } = &mut self;
         std::mem::replace(home, tempfile::tempdir().expect("a temporary folder"))
     }
@@ -189,8 +197,8 @@ impl Training {
 
     /// Reads on until a line fits.
     pub(crate) fn wait_for(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
-        let started = Instant::now();
         loop {
+            let started = Instant::now();
             let mut line = String::new();
             let length = self.lines.read_line(&mut line).expect("starling speaks");
             assert!(

@@ -39,8 +39,9 @@ impl Drop for Serving {
     }
 }
 
-fn in_four_seconds() -> String {
-    let said = Command::new("date").args(["-u", "-d", "4 seconds", "+%FT%TZ"]).output().expect("date starts");
+/// Time enough for two schedules to be added.
+fn soon() -> String {
+    let said = Command::new("date").args(["-u", "-d", "12 seconds", "+%FT%TZ"]).output().expect("date starts");
     String::from_utf8(said.stdout).expect("a time").trim().to_owned()
 }
 
@@ -86,7 +87,7 @@ fn schedule__should_run_and_pay_once_however_often_it_is_killed() {
     assert!(refused(&["--cron", "@daily", "--zone", "Mars/Olympus"]).contains("time zone"));
     assert!(refused(&["--at", "2001-01-01T00:00Z"]).contains("has passed"));
 
-    let at = in_four_seconds();
+    let at = soon();
     add("once", ["--at", &at]);
     add("rests", ["--at", &at]);
     add("yearly", ["--cron", "0 0 1 1 *"]);

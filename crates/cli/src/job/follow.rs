@@ -1,12 +1,17 @@
 //! A lease of a script to its end: live output and figures, every statement's outputs downloaded before it is signed.
 
-use super::{Api, Context, Output, commands::co_sign, receive::Receiver};
+use super::{
+    Api, Context, Output,
+    commands::{co_sign, waiting},
+    receive::Receiver,
+};
+use crate::api::{Place, is_away, tell_away};
 use anyhow::Result;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use starling_contract_api::rpc::Signer;
 use starling_http_api::{
-    lease::{LeaseEvent, LeaseView, PendingLeaseStatement},
+    lease::{LeaseEvent, LeaseView},
     path,
 };
 use starling_primitives::LeaseId;
@@ -26,18 +31,43 @@ pub(crate) async fn follow(
     interruptible: bool,
     out: Output,
 ) -> Result<LeaseView> {
-    let path = path::fill(path::LEASE_EVENTS, &[&lease_id]);
-    let mut interrupted = !interruptible;
+    let mut follower = Follower { context, api, meter, lease_id, place: Place::start(), interrupted: !interruptible, out };
     loop {
-        let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path).await?);
+        match follower.listen(receiver).await {
+            Ok(Some(view)) => return Ok(view),
+            Ok(None) => {}
+            Err(error) if is_away(&error) => {
+                tell_away(out, &error, &format!("the escrow of lease {lease_id}"));
+                tokio::time::sleep(SILENCE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+struct Follower<'a> {
+    context: &'a Context,
+    api: &'a Api,
+    meter: &'a Signer,
+    lease_id: LeaseId,
+    place: Place,
+    interrupted: bool,
+    out: Output,
+}
+
+impl Follower<'_> {
+    /// Takes what comes until it is silent, then signs what waits. Gives the lease once it is closed.
+    async fn listen(&mut self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
+        let &mut Self { context, api, meter, lease_id, out, .. } = self;
+        let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path::fill(path::LEASE_EVENTS, &[&lease_id]), &self.place).await?);
         loop {
             let next = tokio::select! {
                 next = tokio::time::timeout(SILENCE, events.next()) => next,
-                stop = tokio::signal::ctrl_c(), if !interrupted => {
+                stop = tokio::signal::ctrl_c(), if !self.interrupted => {
                     stop?;
-                    interrupted = true;
                     out.note("Stopping: the lease is closed, what was signed is paid, the rest comes back.");
                     context.rpc.call(&context.signer, &context.compute().close_lease(lease_id)).await?;
+                    self.interrupted = true;
                     continue;
                 }
             };
@@ -49,27 +79,32 @@ pub(crate) async fn follow(
                     out.say("metrics", &json!({ "points": points }), &points.iter().map(line).collect::<Vec<_>>().join("\n"));
                 }
                 LeaseEvent::Setup { line } => out.say("setup", &json!({ "line": line }), &format!("setup: {line}")),
-                LeaseEvent::StatementReady { pending } => sign(context, api, meter, receiver, &pending).await?,
+                // It may be told of one that was signed long ago.
+                LeaseEvent::StatementReady { .. } => sign(context, api, meter, lease_id, receiver).await?,
                 LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => {
                     // The last statement may have been signed by what came in between.
                     if let Some(output) = view.lease.output {
                         receiver.take(api, output).await?;
                     }
-                    return Ok(*view);
+                    return Ok(Some(*view));
                 }
                 LeaseEvent::Changed { .. } => {}
             }
         }
-        if let Some(pending) = api.find::<PendingLeaseStatement>(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await? {
-            sign(context, api, meter, receiver, &pending).await?;
-        }
+        sign(context, api, meter, lease_id, receiver).await?;
+        Ok(None)
     }
 }
 
-/// Signs only what is here: a node that withholds its outputs is not paid for them.
-async fn sign(context: &Context, api: &Api, meter: &Signer, receiver: &mut Receiver, pending: &PendingLeaseStatement) -> Result<()> {
-    receiver.take(api, pending.statement.output).await?;
-    co_sign(context, api, meter, pending).await
+/// Signs the statement that waits, if what it pays for is here: a node that withholds its outputs is not paid for them.
+async fn sign(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, receiver: &mut Receiver) -> Result<()> {
+    match waiting(api, lease_id).await? {
+        Some(pending) => {
+            receiver.take(api, pending.statement.output).await?;
+            co_sign(context, api, meter, &pending).await
+        }
+        None => Ok(()),
+    }
 }
 
 fn print(text: &str, out: Output) {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const AVAILABILITY: DurationMs = DurationMs::from_hours(1);
 
 /// How long it is waited for a node that takes scripts.
-const NODES_WAIT: Duration = Duration::from_secs(15);
+const NODES_WAIT: Duration = Duration::from_secs(30);
 
 /// An offer with its quote.
 pub(crate) struct Choice {

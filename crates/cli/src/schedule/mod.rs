@@ -126,7 +126,9 @@ async fn add(store: &Store, context: &Context, args: &AddArgs, out: Output) -> R
         (None, Some(at)) => When::at(at, &zone)?,
         (None, None) => bail!("say when: --at or --cron"),
     };
-    let Some(first) = when.next(now())? else { bail!("that time has passed: choose another --at") };
+    // What comes while the job is uploaded is not lost.
+    let asked = now();
+    let Some(first) = when.next(asked)? else { bail!("that time has passed: choose another --at") };
     let prepared = prepare::Prepared::read(&args.path, &args.what, out)?;
     prepared.show(out);
     // What `serve` could not do is said now.
@@ -139,7 +141,7 @@ async fn add(store: &Store, context: &Context, args: &AddArgs, out: Output) -> R
     let script = prepared.upload(&api, out).await?;
     let job = api.upload(&serde_json::to_vec(&JobSpec::Script(script))?).await?;
     let missed = if matches!(args.missed, IfMissed::Once) { Missed::Once } else { Missed::Skip };
-    let schedule = Schedule::new(when, args.each, args.budget, missed, now());
+    let schedule = Schedule::new(when, args.each, args.budget, missed, asked);
     store.add(name, &Order { job, file: prepared.job, hours: args.hours }, &schedule)?;
     out.say(
         "schedule_added",
