@@ -272,6 +272,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn machine__should_be_told_as_long_as_its_node_is_connected() {
+        let (hub, _events) = Hub::new(2);
+        let node = NodeId(1);
+        let line = hub.join(node).await.unwrap();
+        assert_eq!(hub.machine(node), None, "it said nothing yet");
+        for work in ["run 1", "lease 2"] {
+            let state = MachineState { work: vec![work.to_owned()], ..MachineState::default() };
+            hub.hear(node, FromNode::Machine { state: Box::new(state) }).await;
+        }
+        hub.hear(node, FromNode::Alive).await;
+        let told = hub.machine(node).unwrap();
+        assert_eq!((told.node_id, told.state.work, Some(told.at)), (node, vec!["lease 2".to_owned()], hub.heard_at(node)));
+        hub.leave(node, line.number).await;
+        assert_eq!(hub.machine(node), None);
+    }
+
+    #[tokio::test]
     async fn prepare__should_end_when_the_node_goes() {
         let (hub, _events) = Hub::new(1);
         let line = hub.join(NodeId(1)).await.unwrap();

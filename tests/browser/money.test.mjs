@@ -302,8 +302,8 @@ scene("provider__should_pause_a_node_offer_it_again_and_withdraw", async () => {
   const machine = pat.page.getByRole("region", { name: "Machine of node 1" });
   await machine.getByText("% busy").waitFor();
   await machine.getByText("MiB of disk stay free").waitFor();
-  assert.deepEqual((await pat.page.evaluate(async () => (await fetch("/api/v1/machines")).json())).map(({ node_id }) => node_id), [1]);
-  assert.equal((await fetch(`${system.dashboard}/api/v1/machines`)).status, 401, "what a machine says is for its owner");
+  assert.deepEqual((await pat.page.evaluate(async () => (await fetch("/api/v1/nodes/machines")).json())).map(({ node_id }) => node_id), [1]);
+  assert.equal((await fetch(`${system.dashboard}/api/v1/nodes/machines`)).status, 401, "what a machine says is for its owner");
   await node.getByRole("button", { name: "Retire for good" }).click();
   await pat.page.waitForTimeout(5_000);
   await node.getByRole("button", { name: "Keep it" }).click();

@@ -45,7 +45,7 @@ pub const RUN_STATEMENT: &str = "/api/v1/runs/{run_id}/statement";
 /// `GET` with `provider`: [`crate::node::NodeView`]s.
 pub const NODES: &str = "/api/v1/nodes";
 /// `GET`: a [`crate::machine::MachineView`] of each connected node of the caller.
-pub const MACHINES: &str = "/api/v1/machines";
+pub const MACHINES: &str = "/api/v1/nodes/machines";
 /// `GET`: [`crate::node::OfferView`]s of nodes that are connected.
 pub const OFFERS: &str = "/api/v1/offers";
 /// WebSocket of nodes: [`crate::node::FromNode`] and [`crate::node::ToNode`] as JSON texts.
