@@ -128,7 +128,8 @@ mod tests {
     use crate::db::{WorkKind, cluster};
     use starling_primitives::TimestampMs;
 
-    const LONGER: Duration = Duration::from_millis(SPAN.0 + 1_500);
+    /// Longer than anything takes that happens by itself.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn program__should_wait_until_the_one_that_leads_is_gone() {
@@ -138,29 +139,47 @@ mod tests {
         let leading = Lead::one_of_several(one.clone(), Some(address));
         leading.wait().await;
         one.set_work(WorkKind::Run, 1, &"first", TimestampMs(1)).await.unwrap();
-        let keeping = tokio::spawn(leading.clone().keep());
+        // The lead lasts until times that are given, so that no pause of this machine ends it.
+        let began = clock::now();
+        let far = TimestampMs(began.0 + 3_600_000);
+        assert_eq!(one.take_lead(&leading.holder, far, SPAN).await.unwrap(), Some(1));
         let following = Lead::one_of_several(other.clone(), None);
         let mut waiting = tokio::spawn({
             let following = following.clone();
             async move { following.wait().await }
         });
-        assert!(tokio::time::timeout(LONGER, &mut waiting).await.is_err(), "it waits while the other leads");
-        assert_eq!(*following.leader().borrow(), Leader::At(address));
+        let mut leader = following.leader();
+        tokio::time::timeout(PATIENCE, leader.wait_for(|known| *known == Leader::At(address))).await.expect("it asks").unwrap();
+        assert!(tokio::time::timeout(ASK_EVERY * 3, &mut waiting).await.is_err(), "it waits while the other leads");
+        assert_eq!(other.take_lead(&following.holder, far.after(SPAN), SPAN).await.unwrap(), None, "to the last moment of the span");
         assert!(other.set_work(WorkKind::Run, 1, &"early", TimestampMs(1)).await.is_err(), "who does not lead writes nothing of it");
-        // As by SIGSTOP: it renews nothing any more and says nothing.
-        keeping.abort();
-        tokio::time::timeout(LONGER, waiting).await.expect("it takes over").unwrap();
+        // As by SIGSTOP: it renews nothing any more and says nothing, and its span is over.
+        assert_eq!(one.take_lead(&leading.holder, TimestampMs(1), SPAN).await.unwrap(), Some(1));
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it takes over").unwrap();
+        assert_eq!(other.take_lead(&following.holder, far, SPAN).await.unwrap(), Some(2));
         other.set_work(WorkKind::Run, 1, &"second", TimestampMs(2)).await.unwrap();
         // One that comes to itself again writes nothing, neither in groups nor else, and its service ends.
         let late = one.set_work(WorkKind::Run, 1, &"late", TimestampMs(3)).await;
         assert!(late.unwrap_err().to_string().contains("leads"), "it is fenced");
         assert!(one.add_history("blocks", 9, &[]).await.is_err());
         assert!(one.set_facts(crate::db::FactKind::Run, vec![(1, &"late")]).await.is_err());
-        tokio::time::timeout(Duration::from_secs(3), leading.keep()).await.expect("it ends");
+        tokio::time::timeout(PATIENCE, leading.keep()).await.expect("it ends");
         assert_eq!(other.works::<String>(WorkKind::Run).await.unwrap(), ["second"]);
         following.leave().await.unwrap();
         let third = Lead::one_of_several(Db::open_postgres(&url).await.unwrap(), None);
-        tokio::time::timeout(Duration::from_secs(3), third.wait()).await.expect("it is given up at once");
+        tokio::time::timeout(PATIENCE, third.wait()).await.expect("it is given up long before its span is over");
+        // Who leads renews: what is over by given times lasts again.
+        assert_eq!(other.take_lead(&third.holder, TimestampMs(1), SPAN).await.unwrap(), Some(3));
+        assert_eq!(other.leader(began).await.unwrap(), None);
+        let keeping = tokio::spawn(third.clone().keep());
+        let renewed = async {
+            while other.leader(began).await.unwrap().as_ref() != Some(&third.holder) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, renewed).await.expect("it is renewed");
+        assert!(!keeping.is_finished(), "it goes on");
+        keeping.abort();
     }
 
     #[tokio::test]
@@ -171,7 +190,7 @@ mod tests {
         leading.wait().await;
         let stopped = one.begin_leading().await.unwrap();
         let far = TimestampMs(clock::now().0 + 60_000);
-        let taken = tokio::time::timeout(Duration::from_secs(10), other.take_lead("other", far, SPAN)).await;
+        let taken = tokio::time::timeout(PATIENCE, other.take_lead("other", far, SPAN)).await;
         assert_eq!(taken.expect("the database ends the stopped one's transaction").unwrap(), Some(2));
         assert!(stopped.commit().await.is_err());
     }

@@ -12,8 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The probe takes at most so long.
+/// A first product that takes longer does not count.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// It is tried so often, as others may need the machine for a moment.
+const ATTEMPTS: u32 = 3;
 /// It measures for so long.
 const MEASURE: Duration = Duration::from_millis(500);
 /// Rows and columns of the matrices: large enough for the cache to matter, small enough for a slow processor.
@@ -28,7 +30,7 @@ pub(crate) enum ProbeError {
     /// A matrix product failed.
     #[error("a matrix product failed: {0}")]
     Product(#[from] candle_core::Error),
-    /// The deadline passed before one product was made.
+    /// Each time the deadline passed before one product was made.
     #[error("not one matrix product was made in {} s: this machine is too slow or too busy", DEADLINE.as_secs())]
     TooSlow,
     /// The system does not tell its memory.
@@ -36,7 +38,7 @@ pub(crate) enum ProbeError {
     NoMemory,
 }
 
-/// Measures the machine for work with `threads` threads. Takes at most [`DEADLINE`] and one product.
+/// Measures the machine for work with `threads` threads. Takes [`MEASURE`] and one product, on a busy machine at most [`ATTEMPTS`].
 pub(crate) fn probe(threads: u16, memory_limit_bytes: Option<u64>) -> Result<Capability, ProbeError> {
     let device = starling_training::open_device(Some(0))?;
     let memory = memory_bytes().ok_or(ProbeError::NoMemory)?;
@@ -68,12 +70,19 @@ fn matrix_gflops(device: &candle_core::Device) -> Result<u32, ProbeError> {
 /// Rate in units of 10^9 operations a second, with the products and the time that it follows from.
 fn matrix_rate(device: &candle_core::Device) -> Result<(u32, u32, Duration), ProbeError> {
     let matrix = Tensor::ones((SIDE, SIDE), DType::F32, device)?;
-    let start = Instant::now();
     // The first product warms up pools and caches.
-    matrix.matmul(&matrix)?;
-    device.synchronize()?;
-    if start.elapsed() > DEADLINE {
-        return Err(ProbeError::TooSlow);
+    let is_in_time = || {
+        let start = Instant::now();
+        matrix.matmul(&matrix)?;
+        device.synchronize()?;
+        Ok::<_, candle_core::Error>(start.elapsed() <= DEADLINE)
+    };
+    let mut attempts = 1;
+    while !is_in_time()? {
+        if attempts == ATTEMPTS {
+            return Err(ProbeError::TooSlow);
+        }
+        attempts += 1;
     }
     let (start, mut products) = (Instant::now(), 0_u32);
     while start.elapsed() < MEASURE {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { blake3 } from "@noble/hashes/blake3.js";
 import { pictures } from "./screens.mjs";
-import { Person, System, execute, flow, launch, program, until } from "./support.mjs";
+import { Person, System, end, execute, flow, launch, program, until } from "./support.mjs";
 
 const RUN_MS = 60_000;
 /** Figures, both streams and a file, with nothing but the standard library. */
@@ -52,7 +52,7 @@ before(async () => {
 });
 
 after(async () => {
-  node?.kill("SIGTERM");
+  await end(node);
   await browser?.close();
   await system?.stop();
 });
@@ -131,12 +131,23 @@ scene("example__should_be_one_that_the_command_line_takes_too", async () => {
   assert.match(execute("starling", "--home", join(system.home, "nobody"), "job", "check", named), /Command {4}python main\.py --trees 100/);
 });
 
+/** Whether a process is there. */
+function lives(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 scene("sandbox__should_be_said_to_lack_what_the_machine_cannot_give", async () => {
   const { page } = ada;
   const config = join(system.home, "state/node-1/node.toml");
   const text = await readFile(config, "utf8");
   await writeFile(config, text.replace("[scripts]\n", '[scripts]\nuser = "nobody-of-that-name"\n'));
-  process.kill(Number(await readFile(join(system.home, "state/node-1/pid"), "utf8")));
+  const first = Number(await readFile(join(system.home, "state/node-1/pid"), "utf8"));
+  process.kill(first);
+  await until("the node with a sandbox to end", () => !lives(first));
   node = spawn(program("gpu-node"), ["run", "--config", config], { stdio: "ignore" });
   await until("the node without a sandbox", async () => (await system.get("/api/v1/offers")).some((offer) => offer.node.lacks?.length));
   await ada.open("/train/code");

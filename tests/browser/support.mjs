@@ -1,6 +1,7 @@
 // A whole Starling for the browser tests, and what a person does in front of it.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -38,11 +39,9 @@ export class System {
   }
 
   async stop() {
-    this.delegate?.kill("SIGTERM");
-    if (this.process.exitCode === null) this.process.kill("SIGTERM");
-    const status = await Promise.race([this.ended, late(15_000, "starling up did not end on SIGTERM").catch(() => this.process.kill("SIGKILL"))]);
-    await rm(this.home, { recursive: true, force: true });
-    return status;
+    await Promise.all([end(this.delegate), end(this.process)]);
+    // What starling up started may write for a moment more when it was killed.
+    await rm(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
   }
 
   /** The key file of an account of the chain's first block. */
@@ -125,6 +124,16 @@ export function program(name) {
   return resolve(process.env.STARLING_PROGRAM ?? "target/debug/starling", "..", name);
 }
 
+/** Ends a process, one that does not listen by force, and waits until it is gone. */
+export async function end(child) {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, "exit");
+  child.kill("SIGTERM");
+  const force = setTimeout(() => child.kill("SIGKILL"), 15_000);
+  await gone;
+  clearTimeout(force);
+}
+
 /** Runs a program of ours to its end; gives what it said. */
 export function execute(name, ...args) {
   const done = spawnSync(program(name), args, { encoding: "utf8" });
@@ -156,7 +165,7 @@ export class Person {
   static async come(browser, system, name) {
     const person = new Person(system, name);
     person.context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
-    person.context.setDefaultTimeout(20_000);
+    person.context.setDefaultTimeout(60_000);
     person.context.on("request", (request) => person.#note(request.url()));
     person.page = await person.context.newPage();
     person.page.on("pageerror", (error) => person.wrong.push(String(error)));
@@ -224,7 +233,7 @@ export async function reject(window) {
 }
 
 /** Asks until the answer is truthy. */
-export async function until(what, ask, limit = 30_000) {
+export async function until(what, ask, limit = 90_000) {
   const end = Date.now() + limit;
   for (;;) {
     const answer = await ask();
@@ -239,7 +248,7 @@ function late(milliseconds, what) {
 }
 
 export function launch(...args) {
-  return chromium.launch({ executablePath: process.env.STARLING_BROWSER ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+  return chromium.launch({ executablePath: process.env.STARLING_BROWSER ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args], timeout: 120_000 });
 }
 
 /** A test that leaves what every person saw, and the programs' logs, in `target/browser-failures` when it fails. */

@@ -7,7 +7,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { Account, JsonRpcProvider, KeyPair, KeyPairSigner, PublicKey, actions, nearToYocto, teraToGas } from "near-api-js";
-import { Person, System, flow, launch, program, until } from "./support.mjs";
+import { Person, System, end, flow, launch, program, until } from "./support.mjs";
 
 /** What the wallets of the list are to this test: who signs, and the host that their executor asks. */
 const PHONE = { id: "hot-wallet", name: "HOT Wallet", account: "provider-15.starling", host: "https://h4n.app" };
@@ -66,7 +66,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  site?.process.kill("SIGTERM");
+  await end(site?.process);
   await system?.stop();
 });
 

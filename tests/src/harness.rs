@@ -154,10 +154,14 @@ impl Harness {
         Ok(Sent(transaction(actor, call)?.transact_async().await?))
     }
 
-    /// Sends a call and, before it can have run to its end, a transaction that deletes the caller's account. Wants blocks at an interval.
+    /// Sends a call and, for the same block, a transaction that deletes the caller's account: what the call sends it finds nobody. Wants [`BlockMode::Manual`].
     pub async fn call_then_delete(&self, actor: &Actor, call: &Call, heir: &AccountId) -> anyhow::Result<Answer> {
+        self.hold_blocks(true);
         let sent = self.send(actor, call).await?;
-        actor.near.clone().delete_account(&heir.as_str().parse()?).await?.into_result()?;
+        let deletion = actor.near.batch(&actor.account.as_str().parse()?).delete_account(&heir.as_str().parse()?);
+        let deleted = deletion.transact_async().await?;
+        self.hold_blocks(false);
+        deleted.await?.into_result()?;
         sent.outcome().await
     }
 

@@ -63,7 +63,7 @@ fn wait__should_say_which_limit_ended_a_command() {
         }
         let (_, ended) = run(&sandbox, &order);
         assert_eq!(ended.reason, expected, "{script}: {ended:?}");
-        assert!(expected != Reason::TimeLimit || (300..5000).contains(&ended.wall_ms), "{ended:?}");
+        assert!(expected != Reason::TimeLimit || (300..30_000).contains(&ended.wall_ms), "{ended:?}");
         assert!(!ended.last_lines.is_empty() || expected == Reason::Finished { code: 7 }, "{script}: {ended:?}");
     }
 }
@@ -81,7 +81,7 @@ fn start__should_hand_back_pieces_while_the_command_runs_and_stop_when_told() {
     let (stopper, stopped) = (running.handle(), Instant::now());
     std::thread::spawn(move || stopper.stop());
     let ended = running.wait();
-    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(60), "{:?}", stopped.elapsed());
     assert_eq!((ended.reason, processes_with("8640001")), (Reason::Cancelled, 0));
     assert_eq!(std::fs::read_to_string(work.path().join("outputs/kept")).unwrap(), "kept\n");
 }
@@ -131,7 +131,7 @@ fn open__should_clean_up_after_a_killed_node() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + Duration::from_secs(120);
     while processes_with("8640003") < 2 {
         assert!(Instant::now() < limit, "the node did not start its command");
         std::thread::sleep(Duration::from_millis(20));
@@ -143,8 +143,9 @@ fn open__should_clean_up_after_a_killed_node() {
     assert!(!groups.is_empty() && groups.iter().all(|group| group.exists()), "{groups:?}");
     node.kill().unwrap();
     node.wait().unwrap();
+    let killed = Instant::now();
     while processes_with("8640003") > 0 {
-        assert!(Instant::now() < limit + Duration::from_secs(5), "a command outlived its node");
+        assert!(killed.elapsed() < Duration::from_secs(60), "a command outlived its node");
         std::thread::sleep(Duration::from_millis(20));
     }
     let sandbox = open(home.path());

@@ -55,8 +55,13 @@ fn work(folder: &Path) {
 fn wait_for(step: u64, folder: &Path, child: &mut Child) {
     let started = Instant::now();
     let position = || fs::read_to_string(folder.join("position")).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    while position() < step {
-        assert!(child.try_wait().expect("asked").is_none(), "it ended before step {step}");
+    loop {
+        // Asked first: what it wrote before its end is read then.
+        let is_ended = child.try_wait().expect("asked").is_some();
+        if position() >= step {
+            return;
+        }
+        assert!(!is_ended, "it ended before step {step}");
         assert!(started.elapsed() < PATIENCE, "step {step} is not reached");
         std::thread::sleep(Duration::from_micros(200));
     }

@@ -189,9 +189,14 @@ mod tests {
     #[test]
     fn generate__should_not_meter_twice_what_was_metered_before_a_restart() {
         let again = GenerateJob { before: (5_000, 200), ..job(200) };
-        let last = pieces(&again).pop().unwrap();
-        assert_eq!(last.units, 200);
-        assert!((5_000..5_200).contains(&last.metered_ms), "{}", last.metered_ms);
+        // The least of some: what passes between the last byte and the last look counts, and there the machine may pause.
+        let tries = (0..5).map(|_| {
+            let last = pieces(&again).pop().unwrap();
+            assert_eq!(last.units, 200);
+            last.metered_ms
+        });
+        let least = tries.min().unwrap();
+        assert!((5_000..5_200).contains(&least), "{least}");
     }
 
     #[test]

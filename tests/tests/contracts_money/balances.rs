@@ -8,7 +8,6 @@ use starling_contract_api::{Call, ONE_YOCTO, billing::ACCOUNT_BYTES, payment::st
 use starling_localnet::BlockMode;
 use starling_primitives::Amount;
 use starling_tests::Harness;
-use std::time::Duration;
 
 #[tokio::test]
 async fn deposit__should_come_back_to_the_yocto() -> anyhow::Result<()> {
@@ -88,7 +87,7 @@ async fn one_yocto__should_be_wanted_where_money_or_rights_move() -> anyhow::Res
 #[tokio::test]
 async fn withdrawal__should_be_restored_when_its_owner_is_gone() -> anyhow::Result<()> {
     // The account is deleted while the call is on its way, so the transfer finds nobody.
-    let harness = Harness::start_in(BlockMode::Interval(Duration::from_millis(50)), &["billing", "compute"]).await?;
+    let harness = Harness::start_in(BlockMode::Manual, &["billing", "compute"]).await?;
     let (alice, billing) = (harness.actor("alice.starling", 50).await?, harness.billing());
     harness.call(&alice, &billing.deposit(Amount::from_near(10))).await?.ok()?;
     let (before, reserve) = (free(&harness, &alice.account).await?, surplus(&harness).await?);

@@ -21,6 +21,7 @@ fn sandboxes__should_start_for_tests_of_others() {
     let tests = Command::new(std::env::current_exe().expect("a test has a path"))
         .args(["unchanged_", "--ignored"])
         .env(PROGRAM, program())
+        .env("NEAR_RPC_TIMEOUT_SECS", "60")
         .output()
         .expect("the tests start");
     let said = String::from_utf8_lossy(&tests.stdout);
@@ -102,7 +103,7 @@ async fn unchanged_time__should_pass_by_itself_and_by_command() -> anyhow::Resul
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(10), waited).await??;
+    tokio::time::timeout(Duration::from_secs(60), waited).await??;
     let before = worker.view_block().await?;
     worker.fast_forward(1_000).await?;
     let after = worker.view_block().await?;

@@ -1,7 +1,7 @@
 //! A balancer as it stands before several coordinators: each connection goes to one that answers, and is cut when that one does not any more.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -9,14 +9,23 @@ use std::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// A coordinator that does not answer within this is not asked any more.
+/// A coordinator that does not answer within this twice in a row is away.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
     turn: usize,
     healthy: Vec<SocketAddr>,
+    /// Whose last answer was late.
+    late: Vec<SocketAddr>,
     open: Vec<(SocketAddr, TcpStream)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    Late,
+    Away,
 }
 
 /// Serves an address until the tests end.
@@ -41,8 +50,12 @@ pub(crate) fn balance(listen: SocketAddr, backends: [SocketAddr; 2]) {
 }
 
 fn look(state: &Mutex<State>, backends: &[SocketAddr]) {
-    let healthy: Vec<SocketAddr> = backends.iter().copied().filter(|backend| is_healthy(*backend).is_some()).collect();
+    let asked: Vec<(SocketAddr, Health)> = backends.iter().map(|backend| (*backend, health(*backend))).collect();
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_forgiven = |backend: &SocketAddr| state.healthy.contains(backend) && !state.late.contains(backend);
+    let stays = |(backend, health): &(SocketAddr, Health)| *health == Health::Good || (*health == Health::Late && is_forgiven(backend));
+    let healthy: Vec<SocketAddr> = asked.iter().filter(|asked| stays(asked)).map(|(backend, _)| *backend).collect();
+    state.late = asked.iter().filter(|(_, health)| *health == Health::Late).map(|(backend, _)| *backend).collect();
     state.open.retain(|(backend, stream)| {
         let stays = healthy.contains(backend);
         if !stays {
@@ -53,13 +66,22 @@ fn look(state: &Mutex<State>, backends: &[SocketAddr]) {
     state.healthy = healthy;
 }
 
-fn is_healthy(backend: SocketAddr) -> Option<()> {
-    let mut stream = TcpStream::connect_timeout(&backend, ANSWER_TIME).ok()?;
-    stream.set_read_timeout(Some(ANSWER_TIME)).ok()?;
-    stream.write_all(b"GET /api/v1/health HTTP/1.1\r\nhost: balancer\r\nconnection: close\r\n\r\n").ok()?;
+fn health(backend: SocketAddr) -> Health {
+    match ask(backend) {
+        Ok(answer) if &answer == b"HTTP/1.1 200" => Health::Good,
+        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => Health::Late,
+        _ => Health::Away,
+    }
+}
+
+/// How an answer begins.
+fn ask(backend: SocketAddr) -> std::io::Result<[u8; 12]> {
+    let mut stream = TcpStream::connect_timeout(&backend, ANSWER_TIME)?;
+    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.write_all(b"GET /api/v1/health HTTP/1.1\r\nhost: balancer\r\nconnection: close\r\n\r\n")?;
     let mut answer = [0; 12];
-    stream.read_exact(&mut answer).ok()?;
-    (&answer == b"HTTP/1.1 200").then_some(())
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
 }
 
 /// Carries bytes both ways; a client whose coordinators are all away is cut off.

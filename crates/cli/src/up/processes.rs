@@ -1,7 +1,10 @@
 //! Child processes of `up`: the coordinator, started again when it dies, and the nodes, which are not.
 
 use super::{chain::EmbeddedChain, sibling};
-use crate::{home::Home, output::Output};
+use crate::{
+    home::{Home, write_atomically},
+    output::Output,
+};
 use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -54,7 +57,7 @@ impl Processes {
             "data_dir": folder, "dashboard_dir": dashboard.canonicalize().with_context(|| format!("there is no dashboard in {}: run `cargo xtask dashboard`", dashboard.display()))?,
             "dev_wallet_url": wallet_url, "faucet": true, "sponsor": {"key_file": chain.key_file(super::chain::SPONSOR)},
         });
-        crate::home::write_atomically(&config, toml::to_string(&settings)?.as_bytes())?;
+        write_atomically(&config, toml::to_string(&settings)?.as_bytes())?;
         let child = self.spawn("starling-coordinator", &["--config", &config.display().to_string()], "coordinator")?;
         self.coordinator = Some((config, child));
         self.wait_for(&address_file, "coordinator").await?;
@@ -88,7 +91,7 @@ impl Processes {
                 bail!("node {number} could not be set up:\n{}", self.last_lines(&format!("node-{number}")));
             }
             let child = self.spawn("gpu-node", &["run", "--config", &config.display().to_string()], &format!("node-{number}"))?;
-            fs::write(Path::new(&folder).join("pid"), child.id().map(|id| id.to_string()).unwrap_or_default())?;
+            write_pid(&Path::new(&folder).join("pid"), &child)?;
             self.nodes.push((number, child));
         }
         Ok(())
@@ -145,7 +148,7 @@ impl Processes {
         command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{} cannot be started", program.display()))?;
         if program.ends_with("starling-coordinator") {
-            fs::write(self.home.join("coordinator/pid"), child.id().map(|id| id.to_string()).unwrap_or_default())?;
+            write_pid(&self.home.join("coordinator/pid"), &child)?;
         }
         Ok(child)
     }
@@ -168,6 +171,10 @@ impl Processes {
         let lines: Vec<&str> = text.lines().collect();
         format!("{}\n(the whole log: {})", lines[lines.len().saturating_sub(15)..].join("\n"), path.display())
     }
+}
+
+fn write_pid(path: &Path, child: &Child) -> Result<()> {
+    write_atomically(path, child.id().map(|id| id.to_string()).unwrap_or_default().as_bytes())
 }
 
 /// A port must stay the same over restarts of the coordinator, so a free one is chosen here.

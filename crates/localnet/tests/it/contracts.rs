@@ -296,7 +296,7 @@ fn senders__should_not_stop_a_chain_with_an_interval() {
 #[test]
 fn transactions__should_run_when_they_arrive_together_out_of_order() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let gathered = BlockMode::Gathered { wait: std::time::Duration::from_millis(500), idle: None };
+    let gathered = BlockMode::Gathered { wait: std::time::Duration::from_secs(3), idle: None };
     let open = || crate::common::builder().data_dir(folder.path()).block_mode(gathered).build();
     let chain = open().expect("the chain starts");
     let alice = account(&chain, "alice.root");
