@@ -319,7 +319,7 @@ scene("provider__should_pause_a_node_offer_it_again_and_withdraw", async () => {
   await pat.approve(() => move.getByRole("button", { name: "Withdraw", exact: true }).click());
   await until("all of it to leave", async () => (await system.balance(pat.account)) === 0n);
   assert.ok(before > 0n);
-  assert.deepEqual(await pictures(browser, pat, { provider: "/provider" }), []);
+  assert.deepEqual(await pictures(browser, pat, { "provider-full": "/provider" }), []);
 });
 
 function base58(bytes) {

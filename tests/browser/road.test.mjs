@@ -75,6 +75,7 @@ scene("train__should_move_the_curve_and_end_with_a_model", async () => {
   assert.ok(rounds.every(({ updates, scores }) => updates.every((update, place) => update === null || Number.isFinite(scores[place].own))), "each accepted update was measured");
   await region(ada, "Rounds").getByText("Rounds as a table").click();
   await region(ada, "Rounds").getByText(`Node ${(await run(id)).run.roster[0].node_id}: ${rounds[0].scores[0].own.toFixed(4)}`).first().waitFor();
+  await ada.page.screenshot({ path: "target/screens/run-rounds-light-1440.png", fullPage: true });
   trained = { id, result, before };
 });
 

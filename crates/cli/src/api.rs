@@ -52,7 +52,7 @@ impl Api {
     }
 
     pub(crate) async fn network(&self) -> Result<NetworkInfo> {
-        let response = self.patiently(|| self.http.get(self.url(path::NETWORK)).timeout(Duration::from_secs(10))).await?;
+        let response = self.patiently(is_broken, || self.http.get(self.url(path::NETWORK)).timeout(Duration::from_secs(10))).await?;
         read(response).await
     }
 
@@ -119,16 +119,18 @@ impl Api {
         crate::transfer::fetch_bytes(self, hash).await
     }
 
-    /// Puts bytes; gives the answer's text.
+    /// Puts bytes; gives the answer's text. Who moves bytes looks himself how far they came when the line breaks.
     pub(crate) async fn put(&self, path: &str, bytes: Vec<u8>, time: Duration) -> Result<String> {
-        let response = self.send(|http, url| http.put(url).timeout(time).body(bytes.clone()), path).await?;
+        let put = |http: &reqwest::Client, url: String| http.put(url).timeout(time).body(bytes.clone());
+        let response = self.send_while(reqwest::Error::is_connect, put, path).await?;
         Ok(check(response).await?.text().await?)
     }
 
     /// Bytes of a range of an artifact, and the size of the whole.
     pub(crate) async fn range(&self, path: &str, range: Range<u64>, time: Duration) -> Result<(Vec<u8>, u64)> {
         let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
-        let response = check(self.send(|http, url| http.get(url).timeout(time).header("range", &asked), path).await?).await?;
+        let get = |http: &reqwest::Client, url: String| http.get(url).timeout(time).header("range", &asked);
+        let response = check(self.send_while(reqwest::Error::is_connect, get, path).await?).await?;
         let total = response.headers().get("content-range").and_then(|text| text.to_str().ok()?.rsplit_once('/')?.1.parse().ok());
         let bytes = response.bytes().await?;
         Ok((bytes.to_vec(), total.unwrap_or(bytes.len() as u64)))
@@ -164,9 +166,19 @@ impl Api {
     }
 
     async fn send(&self, make: impl Fn(&reqwest::Client, String) -> reqwest::RequestBuilder, path: &str) -> Result<reqwest::Response> {
+        self.send_while(is_broken, make, path).await
+    }
+
+    /// Sends again as long as an error is one of these.
+    async fn send_while(
+        &self,
+        passes: fn(&reqwest::Error) -> bool,
+        make: impl Fn(&reqwest::Client, String) -> reqwest::RequestBuilder,
+        path: &str,
+    ) -> Result<reqwest::Response> {
         for attempt in 0..2 {
             let token = self.token().await?;
-            let response = self.patiently(|| make(&self.http, self.url(path)).bearer_auth(&token)).await?;
+            let response = self.patiently(passes, || make(&self.http, self.url(path)).bearer_auth(&token)).await?;
             if response.status() != StatusCode::UNAUTHORIZED || attempt == 1 {
                 return Ok(response);
             }
@@ -175,13 +187,14 @@ impl Api {
         Err(anyhow!("the coordinator does not accept the login"))
     }
 
-    async fn patiently(&self, make: impl Fn() -> reqwest::RequestBuilder) -> Result<reqwest::Response> {
+    async fn patiently(
+        &self,
+        passes: fn(&reqwest::Error) -> bool,
+        make: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response> {
         for attempt in 1.. {
             match make().send().await {
-                // Everything that is asked here may be asked twice. A time that ran out is not waited for again.
-                Err(error) if attempt < TRIES && (error.is_connect() || !(error.is_timeout() || error.is_builder())) => {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error) if attempt < TRIES && passes(&error) => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     return Err(error).with_context(|| format!("the coordinator at {} does not answer: is it running?", self.origin));
                 }
@@ -202,7 +215,8 @@ impl Api {
             return Ok(token);
         }
         let request = ChallengeRequest { account_id: Some(self.signer.account().clone()) };
-        let challenge: Challenge = read(self.patiently(|| self.http.post(self.url(path::LOGIN_CHALLENGE)).json(&request)).await?).await?;
+        let challenge: Challenge =
+            read(self.patiently(is_broken, || self.http.post(self.url(path::LOGIN_CHALLENGE)).json(&request)).await?).await?;
         let nonce: [u8; 32] = STANDARD
             .decode(&challenge.nonce)?
             .try_into()
@@ -214,10 +228,17 @@ impl Api {
             signature: self.signer.sign_bytes(&digest.0),
             nonce: challenge.nonce,
         };
-        let session: Session = read(self.patiently(|| self.http.post(self.url(path::LOGIN)).json(&login)).await?).await?;
+        // A challenge is taken once.
+        let session = self.patiently(reqwest::Error::is_connect, || self.http.post(self.url(path::LOGIN)).json(&login)).await?;
+        let session: Session = read(session).await?;
         self.set_token(Some(session.token.clone()));
         Ok(session.token)
     }
+}
+
+/// Whether nobody answered: everything that is asked here may be asked twice. A time that ran out is not waited for again.
+fn is_broken(error: &reqwest::Error) -> bool {
+    error.is_connect() || !(error.is_timeout() || error.is_builder())
 }
 
 /// Whether nothing was done, and the same request will be taken in a moment.

@@ -1,45 +1,34 @@
-//! The smaller commands: login, models, train, status, logs, stop, pull, generate, verify, node.
+//! The smaller commands: login, models, train, status, logs, stop, pull, verify, node.
 
 use crate::{
-    api::{Api, Place, is_away, tell_away},
+    api::{Api, Place},
     corpus::corpus_from_path,
     home::{Home, write_atomically},
     output::Output,
-    pay::{self, Payment, pay},
     profile::{Context, Profile},
     royalties::pages,
-    train::{TrainOptions, acknowledge, now, start, watch},
+    train::{TrainOptions, acknowledge, start, watch},
     verify::{Artifacts as _, Folder},
 };
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
 use serde_json::json;
-use starling_contract_api::{compute::Purpose, hub::MAX_LISTINGS_PAGE, payment::PaymentMsg, rpc::Signer};
+use starling_contract_api::{hub::MAX_LISTINGS_PAGE, rpc::Signer};
 use starling_http_api::{
-    job::{Generate, JobSpec},
-    lease::{LeaseEvent, LeaseMeterSignature, LeaseView, PendingLeaseStatement},
-    node::OfferView,
     path,
-    problem::Problem,
     run::{Base, RoundView, RunEvent, RunView},
 };
-use starling_primitives::{Amount, Asset, AssetName, DurationMs, Hash32, LeaseId, RunId};
+use starling_primitives::{Amount, AssetName, Hash32, RunId};
 use starling_protocol::{
-    lease::{LeaseState, LeaseTerms},
     listing::{Listing, Version},
-    price::{HOLDBACK, quote_lease},
     run::RunState,
-    signing::Role,
 };
 use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-/// How long it is waited for any node.
-const NODE_WAIT: Duration = Duration::from_secs(15);
 
 #[derive(Args, Debug)]
 pub(crate) struct LoginArgs {
@@ -89,36 +78,6 @@ pub(crate) struct TrainArgs {
     /// Do not acknowledge the result at the end: the held-back tenth then waits.
     #[arg(long)]
     no_acknowledge: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct GenerateArgs {
-    /// The run whose model continues the text.
-    #[arg(long, conflicts_with = "model", required_unless_present = "model")]
-    run: Option<RunId>,
-    /// Or the artifact hash of a model file.
-    #[arg(long)]
-    model: Option<Hash32>,
-    /// Text to continue.
-    prompt: String,
-    /// How many tokens at most.
-    #[arg(long, default_value_t = 200)]
-    tokens: u32,
-    /// 0 takes the likeliest each time.
-    #[arg(long, default_value_t = 0.8)]
-    temperature: f32,
-    /// Only among so many likeliest; 0 for all.
-    #[arg(long, default_value_t = 40)]
-    top_k: u32,
-    /// Makes it repeatable.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// The longest time that is paid, in seconds.
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Only offers that are paid in this: near, or nep141:ACCOUNT.
-    #[arg(long, default_value = "near")]
-    pay_in: Asset,
 }
 
 pub(crate) async fn login(home: &Home, args: &LoginArgs, out: Output) -> Result<()> {
@@ -350,156 +309,6 @@ pub(crate) async fn verify(context: &Context, run: RunId, artifacts: Option<Path
     lines.push(format!("  refunded    {}", verified.refunded.exact_near()));
     out.say("verified", &json!(verified), &lines.join("\n"));
     Ok(())
-}
-
-pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output) -> Result<()> {
-    context.check_network().await?;
-    let api = api(context)?;
-    let model = match (args.model, args.run) {
-        (Some(model), _) => model,
-        (None, Some(run)) => {
-            api.get::<RunView>(&path::fill(path::RUN, &[&run])).await?.result.with_context(|| format!("run {run} has no model yet"))?.model
-        }
-        (None, None) => bail!("name a --run or a --model"),
-    };
-    let job = JobSpec::Generate(Generate {
-        model,
-        prompt: args.prompt.clone(),
-        max_new_tokens: args.tokens,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        seed: args.seed,
-    });
-    let until = Instant::now() + NODE_WAIT;
-    let offers = loop {
-        let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
-        // A node that starts, or whose coordinator did, needs a moment.
-        if !offers.is_empty() || Instant::now() > until {
-            break offers;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    let duration = DurationMs::from_secs(args.seconds);
-    let idle = offers.into_iter().filter(|offer| {
-        offer.node.busy == "idle"
-            && !offer.offer.closed
-            && offer.offer.terms.asset == args.pay_in
-            && duration >= offer.offer.terms.min_lease
-            && duration <= offer.offer.terms.max_lease
-    });
-    let offer = idle
-        .min_by_key(|offer| offer.offer.terms.price_per_hour)
-        .with_context(|| {
-            format!(
-                "no idle node offers that long now for {}: `--seconds` changes the time, `--pay-in` the money, or try again later",
-                args.pay_in
-            )
-        })?
-        .offer;
-    let meter = Signer::generate(context.signer.account().clone())?;
-    let terms = LeaseTerms {
-        offer_id: offer.id,
-        duration,
-        job: api.upload(&serde_json::to_vec(&job)?).await?,
-        meter: meter.public_key(),
-        availability: DurationMs::from_hours(1),
-        delegate: None,
-    };
-    let quote = quote_lease(offer.terms.price_per_hour, duration, None, context.rpc.view(&context.billing().config()).await?.fee)?;
-    out.say(
-        "quote",
-        &json!(quote),
-        &format!("At most {} for {duration} on node {}.", pay::words(&offer.terms.asset, quote.at_most), offer.node_id),
-    );
-    let target = context.profile.deployment.compute.clone();
-    let expires_by = now().after(duration).after(DurationMs::from_hours(48));
-    let msg = PaymentMsg::Lease(terms);
-    let payment =
-        Payment { target, asset: offer.terms.asset.clone(), amount: quote.at_most, msg, expires_by, holdback: HOLDBACK, voucher: None };
-    let escrow_id = pay(context, payment).await?;
-    let Some(Purpose::Lease(lease_id)) = context.rpc.view(&context.compute().purpose(escrow_id)).await? else {
-        bail!("escrow {escrow_id} is open but no lease belongs to it: run `starling reclaim {escrow_id}`");
-    };
-    let view = follow_lease(context, &api, &meter, lease_id, out).await?;
-    if let Some(failure) = view.failure {
-        bail!("the node could not do it: {failure}. What was not earned is back on your balance");
-    }
-    acknowledge(context, escrow_id, out).await?;
-    out.say(
-        "generated",
-        &json!({"lease_id": lease_id, "output": view.output, "earned": view.earned}),
-        &format!("\nCost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near()),
-    );
-    Ok(())
-}
-
-async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, out: Output) -> Result<LeaseView> {
-    let place = Place::start();
-    loop {
-        match listen_to_lease(context, api, meter, lease_id, &place, out).await {
-            Ok(Some(view)) => return Ok(view),
-            Ok(None) => {}
-            Err(error) if is_away(&error) => {
-                tell_away(out, &error, &format!("the escrow of lease {lease_id}"));
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Takes what comes until it is silent, then signs what waits. Gives the lease once it is closed.
-async fn listen_to_lease(
-    context: &Context,
-    api: &Api,
-    meter: &Signer,
-    lease_id: LeaseId,
-    place: &Place,
-    out: Output,
-) -> Result<Option<LeaseView>> {
-    let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path::fill(path::LEASE_EVENTS, &[&lease_id]), place).await?);
-    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
-        match event {
-            LeaseEvent::Output { text } if !out.is_json() => print!("{text}"),
-            LeaseEvent::Output { .. } => {}
-            // It may be told of one that was signed long ago.
-            LeaseEvent::StatementReady { .. } => sign_waiting(context, api, meter, lease_id).await?,
-            LeaseEvent::Changed { view } if matches!(view.lease.state, LeaseState::Closed { .. }) => return Ok(Some(*view)),
-            LeaseEvent::Changed { .. } | LeaseEvent::Metrics { .. } | LeaseEvent::Setup { .. } => {}
-        }
-    }
-    sign_waiting(context, api, meter, lease_id).await?;
-    Ok(None)
-}
-
-async fn sign_waiting(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId) -> Result<()> {
-    match waiting(api, lease_id).await? {
-        Some(pending) => co_sign(context, api, meter, &pending).await,
-        None => Ok(()),
-    }
-}
-
-/// The statement of a lease that waits for its meter, if any does.
-pub(crate) async fn waiting(api: &Api, lease_id: LeaseId) -> Result<Option<PendingLeaseStatement>> {
-    api.find(&path::fill(path::LEASE_STATEMENT, &[&lease_id])).await
-}
-
-/// Signs what the node claims, if the store really has the output and no more time is claimed than passed.
-pub(crate) async fn co_sign(context: &Context, api: &Api, meter: &Signer, pending: &PendingLeaseStatement) -> Result<()> {
-    let statement = &pending.statement;
-    api.download(statement.output).await.context("the output that the node claims is not in the store")?;
-    let lease = context.rpc.view(&context.compute().lease(statement.lease_id)).await?.context("the lease is not on chain")?;
-    if let LeaseState::Active { since, .. } = lease.state
-        && statement.metered_ms > now().since(since).0
-    {
-        bail!("the node claims {} of work, and less time has passed: not signed", DurationMs(statement.metered_ms));
-    }
-    let signature = meter.sign_bytes(&statement.signing_bytes(&context.profile.deployment.compute_domain(), Role::Meter));
-    let body = LeaseMeterSignature { seq: statement.seq, signature };
-    api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await.or_else(|error| {
-        // The same signature may have been there already.
-        if error.downcast_ref::<Problem>().is_some() { Ok(()) } else { Err(error) }
-    })
 }
 
 /// Becomes the provider's program, so that signals and its exit status are its own.

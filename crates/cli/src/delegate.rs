@@ -1,6 +1,6 @@
 //! `starling meter`: a delegate's service, which looks at what a node claims for a tenant and co-signs it.
 
-use crate::{api::Api, commands::co_sign, output::Output, profile::Context};
+use crate::{api::Api, lease::co_sign, output::Output, profile::Context};
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;

@@ -6,9 +6,11 @@ mod commands;
 mod corpus;
 mod delegate;
 mod deploy;
+mod generate;
 mod here;
 mod home;
 mod job;
+mod lease;
 mod meter;
 mod output;
 mod pay;
@@ -114,7 +116,7 @@ enum Command {
         output: PathBuf,
     },
     /// Rent a node to continue a text.
-    Generate(commands::GenerateArgs),
+    Generate(generate::GenerateArgs),
     /// Run a script or notebook of yours on a rented node.
     Job(job::JobArgs),
     /// Run a script at a time or again and again by a cron line, within a budget.
@@ -247,7 +249,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Pull { run, output, proof } => commands::pull(&open()?, run, &output, proof, out).await.map(|_: Hash32| ()),
         Command::Upload { file } => transfer::upload(&open()?, &file, out).await,
         Command::Download { hash, output } => transfer::download(&open()?, hash, &output, out).await,
-        Command::Generate(args) => commands::generate(&open()?, &args, out).await,
+        Command::Generate(args) => generate::generate(&open()?, &args, out).await,
         Command::Job(args) => job::job(open, &args, out).await,
         Command::Schedule(args) => schedule::schedule(&home, open, &args, out).await,
         Command::Verify { receipt: Some(path), on_chain, .. } => {

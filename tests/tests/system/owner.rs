@@ -176,10 +176,6 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     let told = rented.wait_with_output().expect("it ends");
     assert!(told.status.success(), "{told:?}");
     assert_eq!(lease(home, 2)["units"], 20_000);
-    // When no more statements are taken of the first, its tenant has the rest back and hears why.
-    system.let_hours_pass(1);
-    let told = first.wait_with_output().expect("it ends");
-    assert!(said(&told, "error")["message"].as_str().expect("a message").contains("paused"), "{told:?}");
 
     // Its card's fan stops in the middle of a lease: work slows down, then is stated, co-signed and given back before the limit of 83 degrees.
     node.wait_for("at full speed", |status| status["pace"]["action"] == "full");
@@ -197,9 +193,12 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     assert_eq!(given_back["state"]["cause"], "provider_closed", "{given_back}");
     node.warm(&[line(82)]);
     node.wait_for("at 82 degrees", |status| status["pace"]["readings"]["devices"][0]["temperature_celsius"] == 82);
+    // When no more statements are taken of what was given back, its tenants have the rest back and hear why.
     system.let_hours_pass(1);
-    let told = third.wait_with_output().expect("it ends");
-    assert!(said(&told, "error")["message"].as_str().expect("a message").contains("degrees"), "{told:?}");
+    for (tenant, why) in [(first, "paused"), (third, "degrees")] {
+        let told = tenant.wait_with_output().expect("it ends");
+        assert!(said(&told, "error")["message"].as_str().expect("a message").contains(why), "{told:?}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let metrics = runtime.block_on(async { reqwest::get(&node.metrics).await.expect("it answers").text().await.expect("a text") });
     assert!(metrics.contains("starling_device_temperature_celsius{device=\"NVIDIA card 0 (stand-in)\"} 82\n"), "{metrics}");

@@ -1,11 +1,10 @@
 //! A lease of a script to its end: live output and figures, every statement's outputs downloaded before it is signed.
 
-use super::{
-    Api, Context, Output,
-    commands::{co_sign, waiting},
-    receive::Receiver,
+use super::{Api, Context, Output, receive::Receiver};
+use crate::{
+    api::{Place, is_away, tell_away},
+    lease::{co_sign, waiting},
 };
-use crate::api::{Place, is_away, tell_away};
 use anyhow::Result;
 use futures_util::StreamExt as _;
 use serde_json::json;

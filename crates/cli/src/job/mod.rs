@@ -7,7 +7,6 @@ pub(crate) mod rent;
 
 use crate::{
     api::Api,
-    commands,
     output::Output,
     profile::Context,
     train::{acknowledge, now},
