@@ -287,6 +287,48 @@ scene("tool__should_not_exist_before_purchase_and_work_afterwards", async () => 
   await region(bob, "Output").getByText(/\d\.\d{3} bits a byte/).first().waitFor({ timeout: 120_000 });
 });
 
+scene("data_set__should_be_bought_and_trained_on_without_moving_again", async () => {
+  const { page } = ada;
+  await ada.open("/market/publish?what=data");
+  await about(page, { slug: "rust-text", title: "Rust text", price: "1" });
+  await page.getByLabel("File").setInputFiles({ name: "sources.rs", mimeType: "text/plain", buffer: text });
+  await ada.approve(() => page.getByRole("button", { name: /^Publish for/ }).click());
+  await page.waitForURL(/\/market\/ada\.faucet\.starling\/rust-text$/);
+
+  await bob.open("/market?kind=data");
+  await bob.page.getByRole("article").getByText("Data set", { exact: true }).waitFor();
+  assert.equal(await bob.page.getByRole("article").count(), 1, "the tool is not among data sets");
+  await bob.page.getByRole("link", { name: "Rust text" }).click();
+  await bob.approve(() => bob.page.getByRole("button", { name: /^Buy licence for at most 1\.0000 NEAR/ }).click());
+  await bob.page.getByText("You hold a licence.").waitFor();
+  await bob.page.getByRole("link", { name: "Train on it" }).click();
+  await bob.page.waitForURL(/\/train\?data=/);
+  const file = `/api/v1/artifacts/${new URL(bob.page.url()).searchParams.get("data")}`;
+  await until("the data to open", async () => (await bob.fetch(file)).status === 200);
+  await bob.page.getByText("Trained on: ada.faucet.starling/rust-text").waitFor();
+  const moved = [];
+  bob.page.on("request", (request) => request.method() === "PUT" && moved.push(request.url()));
+  await bob.page.getByLabel("Recipe").selectOption("tiny");
+  await bob.page.getByRole("button", { name: "Get the quote" }).click();
+  await region(bob, "Quote").getByText("You pay at most").waitFor();
+  assert.deepEqual(moved, []);
+
+  const { fee } = await system.network();
+  await ada.open("/market");
+  const own = region(ada, "Published by you");
+  const income = (1 - fee / 10_000).toFixed(4);
+  for (const title of ["Rust probes", "Rust text"]) await own.getByRole("row").filter({ hasText: title }).getByText(`${income} NEAR`).waitFor();
+
+  await own.getByRole("link", { name: "Rust text" }).click();
+  await page.getByLabel("New price of a licence").fill("3");
+  await ada.approve(() => page.getByRole("button", { name: "Change the prices" }).click());
+  await page.getByText("3.0000 NEAR").first().waitFor();
+  await page.getByRole("button", { name: "Take it off the list" }).click();
+  await ada.approve(() => page.getByRole("button", { name: "Take it off", exact: true }).click());
+  await page.getByText("Its publisher took it off the list").waitFor();
+  assert.equal((await bob.fetch(file)).status, 200, "a licence stays valid");
+});
+
 scene("bad_input__should_be_answered_clearly", async () => {
   const { page } = ada;
   await ada.open("/train");

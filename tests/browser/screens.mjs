@@ -14,7 +14,7 @@ const ALL_PICTURES = process.env.STARLING_PICTURES === "all";
 
 /** All screens of a system on which a person trained a run. Gives what is wrong, one sentence each. */
 export async function screens(browser, system, person, runId) {
-  const paths = { home: "/", models: "/models", model: `/models/${person.account}/small-rust`, publish: "/models/publish", compute: "/compute", rent: "/compute/rent/2", "rent-closed": "/compute/rent/1", lease: "/leases/1", train: "/train", run: `/runs/${runId}`, market: "/market", tool: `/market/${person.account}/rust-probes`, "publish-tool": "/market/publish", billing: "/billing", network: "/network", provider: "/provider", missing: "/no-such-place", wallet: system.wallet };
+  const paths = { home: "/", models: "/models", model: `/models/${person.account}/small-rust`, publish: "/models/publish", compute: "/compute", rent: "/compute/rent/2", "rent-closed": "/compute/rent/1", lease: "/leases/1", train: "/train", run: `/runs/${runId}`, market: "/market", tool: `/market/${person.account}/rust-probes`, "publish-tool": "/market/publish", "publish-data": "/market/publish?what=data", billing: "/billing", network: "/network", provider: "/provider", missing: "/no-such-place", wallet: system.wallet };
   const read = Object.entries(paths).filter(([name]) => !["missing", "wallet"].includes(name));
   const some = ALL_PICTURES ? read : read.filter(([name]) => ["home", "compute", "run", "billing"].includes(name));
   const found = await pictures(browser, person, paths);

@@ -2,6 +2,7 @@
 
 pub mod axis;
 pub mod curve;
+pub mod income;
 pub mod listings;
 pub mod offers;
 pub mod palette;

@@ -1,7 +1,7 @@
 //! Published models and tools: which fit, in which order.
 
 use crate::{Address, Choice, Page, choice, number};
-use starling_protocol::listing::{Category, Listing};
+use starling_protocol::listing::{Category, Kind, Listing};
 use std::cmp::Reverse;
 
 /// Listings on a page.
@@ -49,6 +49,33 @@ impl Choice for Size {
     ];
 }
 
+/// What of the marketplace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Goods {
+    /// Both.
+    #[default]
+    Any,
+    /// Research tools.
+    Tools,
+    /// Data sets.
+    DataSets,
+}
+
+impl Goods {
+    fn fits(self, kind: Kind) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tools => kind == Kind::Tool,
+            Self::DataSets => kind == Kind::Dataset,
+        }
+    }
+}
+
+impl Choice for Goods {
+    const ALL: &'static [(Self, &'static str, &'static str)] =
+        &[(Self::Any, "", "All"), (Self::Tools, "tools", "Research tools"), (Self::DataSets, "data", "Data sets")];
+}
+
 /// What comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -84,6 +111,8 @@ pub struct Wanted {
     pub category: String,
     /// The licence, exactly; nothing for all.
     pub licence: String,
+    /// Tools, data sets or both; a shelf of models has neither.
+    pub goods: Goods,
     /// What a licence costs.
     pub price: Price,
     /// How large it is.
@@ -104,6 +133,7 @@ impl Wanted {
             text: text("q"),
             category: text("category"),
             licence: text("licence"),
+            goods: choice(address, "kind"),
             price: choice(address, "price"),
             size: choice(address, "size"),
             made_here: address("here").as_deref() == Some("1"),
@@ -119,6 +149,7 @@ impl Wanted {
             ("q", self.text.clone()),
             ("category", self.category.clone()),
             ("licence", self.licence.clone()),
+            ("kind", self.goods.name().to_owned()),
             ("price", self.price.name().to_owned()),
             ("size", self.size.name().to_owned()),
             ("here", if self.made_here { "1".to_owned() } else { String::new() }),
@@ -143,6 +174,7 @@ impl Wanted {
                     Price::Free => listing.price.is_zero(),
                     Price::Paid => !listing.price.is_zero(),
                 }
+                && self.goods.fits(listing.kind)
                 && self.size.fits(bytes(listing))
                 && (!self.made_here || is_made_here(listing))
                 && (words.is_empty() || {

@@ -48,12 +48,13 @@ fn places(is_signed_in: bool) -> Vec<Entry> {
         ("Models", "published, with files and lineage", "/models"),
         ("Compute", "machines on offer, my leases", "/compute"),
         ("Train", "a model on other people's machines", "/train"),
-        ("Market", "research tools", "/market"),
+        ("Market", "research tools and data sets", "/market"),
         ("Billing", "balance, escrows, history, receipts", "/billing"),
         ("Network", "health, rules, contracts", "/network"),
         ("Run code", "a script or notebook on a rented machine", "/train/code"),
         ("Publish a model", "files, price and licence", "/models/publish"),
         ("Publish a tool", "probes and what to measure", "/market/publish"),
+        ("Publish a data set", "a file to train on", "/market/publish?what=data"),
         ("My nodes", "earnings, limits, pause", "/provider"),
     ]
     .map(|(name, about, path)| Entry::to(name, about, path))

@@ -1,14 +1,17 @@
-//! The marketplace: research tools, their pages, publishing one.
+//! The marketplace: research tools and data sets, their pages, publishing one.
 
 use super::models::{Catalogue, Detail, publish};
 use crate::{
     api::{Failure, Outcome, coordinator},
     app::{Shared, shared},
-    components::ui::{MaybeProblem, NeedsLogin},
+    components::ui::{MaybeProblem, NeedsLogin, chosen_file},
     pages::publish::{About, AboutFields, Send},
 };
-use leptos::{prelude::*, task::spawn_local};
-use leptos_router::{components::A, hooks::use_navigate};
+use leptos::{html, prelude::*, task::spawn_local};
+use leptos_router::{
+    components::A,
+    hooks::{use_navigate, use_query_map},
+};
 use starling_contract_api::hub::PublishArgs;
 use starling_http_api::job::{Measure, Probe, ToolSpec};
 use starling_primitives::{AssetName, Text};
@@ -21,8 +24,8 @@ const MAX_PROBES: usize = 64;
 pub(crate) fn Market() -> impl IntoView {
     view! {
         <header>
-            <div><h1>"Research tools"</h1><p>"A tool is a set of prompts, and what to measure in a model's answer. It never contains code. Buy it once, use it on any model you may use."</p></div>
-            <A href="/market/publish" attr:class="button">"Publish a tool"</A>
+            <div><h1>"Research tools and data sets"</h1><p>"A tool is a set of prompts, and what to measure in a model's answer; it never contains code. A data set is a file to train on. Buy either once, use it as often as you like."</p></div>
+            <div class="row"><A href="/market/publish" attr:class="button">"Publish a tool"</A><A href="/market/publish?what=data" attr:class="button">"Publish a data set"</A></div>
         </header>
         <Catalogue models=false />
     }
@@ -35,10 +38,60 @@ pub(crate) fn Item() -> impl IntoView {
 
 #[component]
 pub(crate) fn PublishTool() -> impl IntoView {
+    let query = use_query_map();
+    let is_data = Memo::new(move |_| query.with(|query| query.get("what").as_deref() == Some("data")));
     view! {
-        <header><div><h1>"Publish a research tool"</h1><p>"Each probe gives the model a prompt and measures how many bits a byte it needs for the continuation that you expect."</p></div></header>
-        <NeedsLogin what="publish"><Form /></NeedsLogin>
+        <Show when=move || is_data.get() fallback=|| view! {
+            <header><div><h1>"Publish a research tool"</h1><p>"Each probe gives the model a prompt and measures how many bits a byte it needs for the continuation that you expect."</p></div></header>
+            <NeedsLogin what="publish"><Form /></NeedsLogin>
+        }>
+            <header><div><h1>"Publish a data set"</h1><p>"One file. Its hash is on the chain and never changes; who holds a licence can download it and train on it, and the providers of such a run can read it."</p></div></header>
+            <NeedsLogin what="publish"><DataForm /></NeedsLogin>
+        </Show>
     }
+}
+
+#[component]
+fn DataForm() -> impl IntoView {
+    let shared = shared();
+    let about = About::new("other");
+    let file = NodeRef::<html::Input>::new();
+    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let storage = about.storage(Kind::Dataset);
+    let navigate = use_navigate();
+    let send = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let navigate = navigate.clone();
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            match send_data(shared, about, file).await {
+                Ok(name) => navigate(&format!("/market/{name}"), leptos_router::NavigateOptions::default()),
+                Err(error) => failure.set(Some(error)),
+            }
+            busy.set(false);
+        });
+    };
+    view! {
+        <form class="card" style="max-width: 640px" on:submit=send>
+            <label class="field">"File"<input type="file" name="data" required node_ref=file /><span class="hint">"Text of any kind, CSV, JSON lines, or an archive. Only publish what you may pass on."</span></label>
+            <AboutFields about />
+            <MaybeProblem failure />
+            <Send storage busy />
+        </form>
+    }
+}
+
+async fn send_data(shared: Shared, about: About, input: NodeRef<html::Input>) -> Outcome<AssetName> {
+    let args = about.args(shared, Kind::Dataset)?;
+    let none = || Failure::new("no_file", "Choose a file. Nothing was uploaded.");
+    let (name, bytes) = chosen_file(&input.get_untracked().ok_or_else(none)?).await.ok_or_else(none)?;
+    if bytes.is_empty() {
+        return Err(Failure::new("data_empty", "The file is empty. Nothing was uploaded; choose one with data in it."));
+    }
+    let name = Text::new(name).map_err(|error| Failure::new("file_name", format!("The file's name: {error}. Nothing was uploaded.")))?;
+    let stored = coordinator::upload(&bytes).await?;
+    publish(shared, PublishArgs { files: vec![File { name, hash: stored.hash, bytes: stored.bytes }], ..args }).await
 }
 
 #[component]

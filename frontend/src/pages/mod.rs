@@ -9,6 +9,7 @@ pub(crate) mod market;
 pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod network;
+pub(crate) mod own;
 pub(crate) mod provider;
 pub(crate) mod publish;
 pub(crate) mod ratings;

@@ -14,6 +14,7 @@ use crate::{
         ui::{Ago, Coming, Empty, Id, MaybeProblem, Money},
     },
     pages::{
+        own::{Manage, Own},
         ratings::Reviews,
         rent::CLASSIFY,
         run::{Download, figures, nodes_word},
@@ -52,6 +53,11 @@ pub(crate) fn category_word(category: Category) -> &'static str {
 
 pub(crate) fn category_named(name: &str) -> Option<Category> {
     CATEGORIES.iter().find(|(_, key, _)| *key == name).map(|(category, ..)| *category)
+}
+
+/// What a chip says: a data set is one, whatever it is for.
+fn kind_or_category(listing: &Listing) -> &'static str {
+    if listing.kind == Kind::Dataset { "Data set" } else { category_word(listing.category) }
 }
 
 /// The contract that lists this kind.
@@ -102,6 +108,7 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
     let licences = Memo::new(move |_| all.with(|all| all.as_deref().map(found_licences).unwrap_or_default()));
     let shown = Memo::new(move |_| all.with(|all| all.as_ref().map(|all| wanted.get().choose(all, category_named))));
     view! {
+        <Own all />
         <form class="row filters" role="search" on:submit=|event| event.prevent_default()>
             <label class="field" style="flex: 2 1 220px; max-width: none">"Search"<input type="search" maxlength="100" prop:value=move || wanted.get().text on:input:target=move |event| { let text = event.target().value(); change(&|wanted| wanted.text.clone_from(&text)) } /></label>
             <label class="field">"Category"<select prop:value=move || wanted.get().category on:change:target=move |event| { let name = event.target().value(); change(&|wanted| wanted.category.clone_from(&name)) }>
@@ -112,16 +119,17 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
                 <option value="">"Any"</option>
                 {move || licences.get().into_iter().map(|name| { let key = name.clone(); view! { <option value=name.clone() selected=move || wanted.get().licence == key>{name.clone()}</option> }}).collect_view()}
             </select></label>
+            {(!models).then(|| view! { <Choose label="Kind" value=Signal::derive(move || wanted.get().goods) choose=move |goods| change(&|wanted| wanted.goods = goods) /> })}
             <Choose label="Price" value=Signal::derive(move || wanted.get().price) choose=move |price| change(&|wanted| wanted.price = price) />
             {models.then(|| view! { <Choose label="Size" value=Signal::derive(move || wanted.get().size) choose=move |size| change(&|wanted| wanted.size = size) /> })}
             <Choose label="Sort by" value=Signal::derive(move || wanted.get().order) choose=move |order| change(&|wanted| wanted.order = order) />
             {models.then(|| view! { <label class="row"><input type="checkbox" prop:checked=move || wanted.get().made_here on:change:target=move |event| { let here = event.target().checked(); change(&|wanted| wanted.made_here = here) } />"Made by a run of this network, says its publisher"</label> })}
         </form>
         <MaybeProblem failure />
-        {move || shown.get().filter(|page| page.total > 0).map(|page| view! { <Pager page what=if models { ["model fits", "models fit"] } else { ["tool fits", "tools fit"] } go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
+        {move || shown.get().filter(|page| page.total > 0).map(|page| view! { <Pager page what=if models { ["model fits", "models fit"] } else { ["item fits", "items fit"] } go=move |page| say(Wanted { page, ..wanted.get_untracked() }) /> })}
         {move || match (shown.get(), all.with(|all| all.as_ref().is_some_and(Vec::is_empty))) {
             (None, _) => view! { <div class="skeleton" style="height: 120px" aria-hidden="true"></div> }.into_any(),
-            (Some(page), true) if page.total == 0 => view! { <Empty><p>{if models { "No model here yet. A finished run can be published from its page." } else { "No research tool here yet. A tool is a set of prompts with what to measure; anyone can publish one." }}</p></Empty> }.into_any(),
+            (Some(page), true) if page.total == 0 => view! { <Empty><p>{if models { "No model here yet. A finished run can be published from its page." } else { "Nothing is on the market yet. A research tool is a set of prompts with what to measure, a data set is a file to train on; anyone can publish either." }}</p></Empty> }.into_any(),
             (Some(page), false) if page.total == 0 => view! { <Empty><p>"Nothing here fits these filters."</p><A href=place attr:class="button">"Show everything"</A></Empty> }.into_any(),
             (Some(page), _) => view! { <div class="cards">{page.items.into_iter().filter_map(|index| all.with_untracked(|all| all.as_ref()?.get(index).cloned())).map(|listing| view! { <ListingCard listing /> }).collect_view()}</div> }.into_any(),
         }}
@@ -132,13 +140,13 @@ pub(crate) fn Catalogue(models: bool) -> impl IntoView {
 fn ListingCard(listing: Listing) -> impl IntoView {
     let (price, mean) = (price_word(&listing), listing.ratings.words());
     let made_here = listing.kind == Kind::Model && is_made_here(&listing);
-    let size = size_word(bytes(&listing));
+    let (size, what) = (size_word(bytes(&listing)), kind_or_category(&listing));
     view! {
         <article class="card">
             <h2><A href=address(&listing)>{listing.title.to_string()}</A></h2>
             <p class="mono faint">{listing.name.to_string()}</p>
             <p class="soft">{listing.summary.to_string()}</p>
-            <div class="row between"><span class="row"><span class="chip plain">{category_word(listing.category)}</span>{made_here.then(|| view! { <span class="chip plain">"made by a run"</span> })}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
+            <div class="row between"><span class="row"><span class="chip plain">{what}</span>{made_here.then(|| view! { <span class="chip plain">"made by a run"</span> })}</span><span class="num">{price}", "{listing.licence.to_string()}</span></div>
             <p class="faint num">{size}{mean.map(|mean| format!(", {mean}"))}</p>
         </article>
     }
@@ -165,7 +173,7 @@ pub(crate) fn needs_sign_in(shared: Shared) -> bool {
     nobody
 }
 
-fn price_word(listing: &Listing) -> String {
+pub(crate) fn price_word(listing: &Listing) -> String {
     if listing.price.is_zero() { "Free".to_owned() } else { shared().words(&listing.asset, listing.price) }
 }
 
@@ -210,7 +218,7 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
             Some(false) => view! { <super::missing::Missing /> }.into_any(),
             // The form of a rating stays as it is while the listing changes.
             Some(true) => view! {
-                {move || listing.get().map(|listing| view! { <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{category_word(listing.category)}</span></header> })}
+                {move || listing.get().map(|listing| view! { <header><div><h1>{listing.title.to_string()}</h1><p class="mono">{listing.name.to_string()}</p></div><span class="chip plain">{kind_or_category(&listing)}</span></header> })}
                 <div class="split woven">
                     <div class="stack" style="gap: 16px">{files}{(kind == Kind::Model).then(|| view! { <Evaluation listing /> })}<Reviews kind name=name.clone() /></div>
                     <div class="stack early" style="gap: 16px">{terms}</div>
@@ -300,10 +308,13 @@ fn model_file(version: &Version) -> Option<Hash32> {
 #[component]
 fn Terms(listing: Listing, licensed: bool) -> impl IntoView {
     view! {
+        {listing.delisted.then(|| view! { <p class="note warn">"Its publisher took it off the list: it cannot be bought any more. Licences stay valid."</p> })}
         {if may_use(&listing, licensed) {
             view! { <section class="card"><p class="note good">{if is_own(&listing) { "You published this." } else if licensed { "You hold a licence." } else { "Free to use." }}</p>
                 {ways(&listing)}
-            </section> }.into_any()
+            </section>{(is_own(&listing) && !listing.delisted).then(|| view! { <Manage listing /> })} }.into_any()
+        } else if listing.delisted {
+            ().into_any()
         } else {
             view! { <Buy listing=listing.clone() />{listing.price_per_use.map(|price| view! { <Uses listing=listing.clone() price /> })} }.into_any()
         }}
@@ -318,7 +329,10 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
             let hash = version.files.first()?.hash;
             view! { <A href=format!("/compute?tool={hash}") attr:class="button primary">"Use it on a model"</A> }.into_any()
         }
-        (Kind::Dataset, _) => return None,
+        (Kind::Dataset, _) => {
+            let hash = version.files.first()?.hash;
+            view! { <A href=format!("/train?data={hash}&of={name}") attr:class="button primary">"Train on it"</A> }.into_any()
+        }
         (Kind::Model, Category::TextClassification) => {
             let hash = model_file(version)?;
             view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">"Sort texts with it"</A> }

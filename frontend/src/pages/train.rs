@@ -12,7 +12,7 @@ use crate::{
     app::{Shared, shared},
     components::{
         quote::QuoteCard,
-        ui::{MaybeProblem, NeedsLogin, chosen_file},
+        ui::{Id, MaybeProblem, NeedsLogin, chosen_file},
     },
 };
 use leptos::{html, prelude::*, task::spawn_local};
@@ -45,6 +45,8 @@ struct Fields {
     /// Empty for fresh weights, a model's hash, or [`UPLOAD`].
     base: RwSignal<String>,
     file: NodeRef<html::Input>,
+    /// A data set that is stored already, in place of a file.
+    data: Option<Hash32>,
     base_file: NodeRef<html::Input>,
 }
 
@@ -61,6 +63,7 @@ fn Form() -> impl IntoView {
         price: RwSignal::new("0.5".to_owned()),
         base: RwSignal::new(query.with_untracked(|query| query.get("model").unwrap_or_default())),
         file: NodeRef::new(),
+        data: query.with_untracked(|query| query.get("data")?.parse().ok()),
         base_file: NodeRef::new(),
     };
     let preview = RwSignal::new(None::<data::Preview>);
@@ -133,10 +136,17 @@ fn Form() -> impl IntoView {
                     <span class="hint">"A model must have the shape that is chosen above."</span>
                 </label>
                 {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
-                <label class="field">"Text to train on"
-                    <input type="file" name="data" required node_ref=fields.file on:change=move |_| data::look(fields.file, preview) />
-                    <span class="hint">"One file. The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
-                </label>
+                {match fields.data {
+                    Some(hash) => view! {
+                        <p class="note">"Trained on: "{query.with_untracked(|query| query.get("of"))}" "<Id text=hash.to_string() />". The providers who train this run can read this data. A tenth of it is held out to measure with. "<a href="/train" rel="external">"Choose a file instead"</a></p>
+                    }.into_any(),
+                    None => view! {
+                        <label class="field">"Text to train on"
+                            <input type="file" name="data" required node_ref=fields.file on:change=move |_| data::look(fields.file, preview) />
+                            <span class="hint">"One file. The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
+                        </label>
+                    }.into_any(),
+                }}
                 <data::Looked preview tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
                 <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
                 <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
@@ -174,16 +184,14 @@ async fn prepare(
     preset: &RecipePreset,
     named: Option<(Hash32, AssetName)>,
 ) -> Outcome<(PreparedRun, Amount)> {
-    let input = fields.file.get_untracked().ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
-    let (_, bytes) = chosen_file(&input).await.ok_or_else(|| Failure::new("no_file", "Choose a file with text to train on."))?;
-    if bytes.is_empty() {
-        return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with text in it."));
-    }
     let max_nodes: u16 =
         fields.nodes.get_untracked().trim().parse().map_err(|_| Failure::new("nodes", "Nodes must be a whole number from 1 to 64."))?;
     let price =
         Amount::parse_near(&fields.price.get_untracked()).map_err(|error| Failure::new("price", format!("The price cap is {error}.")))?;
-    let data = coordinator::upload(&bytes).await?.hash;
+    let data = match fields.data {
+        Some(data) => data,
+        None => uploaded(fields.file).await?,
+    };
     let base = base_of(fields, named).await?;
     let request = PrepareRun {
         recipe: preset.recipe.clone(),
@@ -206,6 +214,16 @@ async fn prepare(
     let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
     let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
     Ok((prepared, storage))
+}
+
+/// The chosen file, stored.
+async fn uploaded(input: NodeRef<html::Input>) -> Outcome<Hash32> {
+    let none = || Failure::new("no_file", "Choose a file with text to train on.");
+    let (_, bytes) = chosen_file(&input.get_untracked().ok_or_else(none)?).await.ok_or_else(none)?;
+    if bytes.is_empty() {
+        return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with text in it."));
+    }
+    Ok(coordinator::upload(&bytes).await?.hash)
 }
 
 /// What training starts from; a file of the person's own is uploaded first.
