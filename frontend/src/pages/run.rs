@@ -337,20 +337,24 @@ fn Rounds(rounds: Vec<RoundView>, roster: Vec<NodeId>) -> impl IntoView {
     let lines = |round: &RoundView| score_lines(round, &roster);
     view! {
         <div class="strip">{rounds.iter().map(|round| view! { <span class=if round.tx.is_some() { "done" } else { "" } title=format!("Round {}: {} updates accepted, {}\n{}", round.round + 1, took_part(round), size_word(round.bytes), lines(round).join("\n"))>{round.round + 1}{round.tx.is_some().then(|| view! { <Icon name=Name::Check /><span class="visually-hidden">" paid"</span> })}</span> }).collect_view()}</div>
-        <details><summary class="faint">"Rounds as a table"</summary><div class="scroll"><table>
-            <thead><tr><th>"Round"</th><th>"Updates"</th><th>"Refused"</th><th>"Loss falls by (own data, unseen data)"</th><th class="num">"Size"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
-            <tbody>{rounds.iter().cloned().map(|round| { let (updates, scores) = (took_part(&round), lines(&round)); view! { <tr>
-                <td class="num">{round.round + 1}</td><td class="num">{updates}</td><td>{round.refused.iter().flatten().map(String::as_str).chain(round.rolled_back.then_some("took the step before back")).collect::<Vec<_>>().join(", ")}</td><td class="num">{scores.into_iter().map(|line| view! { <div>{line}</div> }).collect_view()}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
+        <details><summary class="faint">"Rounds as a table"</summary><div class="scroll"><table class="rounds">
+            <thead><tr><th class="num">"Round"</th><th>"Each node's update: the loss falls by (own data, unseen data)"</th><th class="num">"Size"</th><th>"State root"</th><th>"Transaction"</th></tr></thead>
+            <tbody>{rounds.iter().cloned().map(|round| { let updates = lines(&round).into_iter().chain(round.rolled_back.then(|| "It took the step before back.".to_owned())); view! { <tr>
+                <td class="num">{round.round + 1}</td><td>{updates.map(|line| view! { <div>{line}</div> }).collect_view()}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
                 <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
             </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats a token, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused."</p></details>
     }
     .into_any()
 }
 
-/// What was measured of each node's update, a line each.
+/// What was measured of each node's update, and why one was refused, a line each.
 fn score_lines(round: &RoundView, roster: &[NodeId]) -> Vec<String> {
-    let scored = round.scores.iter().zip(roster).filter_map(|(score, node)| Some((node, (*score)?)));
-    scored.map(|(node, ScoreView { own, unseen })| format!("Node {node}: {own:.4}, {unseen:.4}")).collect()
+    let places = roster.iter().enumerate().map(|(place, node)| {
+        let score = round.scores.get(place).copied().flatten().map(|ScoreView { own, unseen }| format!("{own:.4}, {unseen:.4}"));
+        let refused = round.refused.get(place).cloned().flatten().map(|why| format!("refused: {why}"));
+        (node, [score, refused].into_iter().flatten().collect::<Vec<_>>())
+    });
+    places.filter(|(_, told)| !told.is_empty()).map(|(node, told)| format!("Node {node}: {}", told.join(", "))).collect()
 }
 
 /// What was measured of a run's result on its held-out text, beside simple models of the same text.
