@@ -12,7 +12,7 @@ use leptos_router::components::A;
 use starling_browse::income::{Income, Sums, income};
 use starling_http_api::{network::HistoryEntry, path};
 use starling_primitives::{AccountId, Amount};
-use starling_protocol::listing::Listing;
+use starling_protocol::listing::{Kind, Listing};
 use std::time::Duration;
 
 /// Lines of history that are asked for at once, and how often at most.
@@ -114,6 +114,7 @@ pub(crate) fn Manage(listing: Listing) -> impl IntoView {
     let (failure, busy, done, asking) = (RwSignal::new(None::<Failure>), RwSignal::new(false), RwSignal::new(""), RwSignal::new(false));
     let (price, per_use) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
     let unit = shared.tokens.with_untracked(|known| tokens::name(known, &listing.asset));
+    let (kind, use_unit) = (listing.kind, unit.clone());
     let (title, listing) = (listing.title.to_string(), StoredValue::new(listing));
     let act = move |wanted: Outcome<Change>, told: &'static str| {
         failure.set(None);
@@ -144,7 +145,7 @@ pub(crate) fn Manage(listing: Listing) -> impl IntoView {
         <section class="card" aria-label="Change it"><h2>"Change it"</h2>
             <form class="stack" on:submit=set_price>
                 <label class="field">"New price of a licence"<input inputmode="decimal" required maxlength="48" prop:value=move || price.get() on:input:target=move |event| price.set(event.target().value()) /><span class="hint">{format!("In {unit}. 0: free for everyone")}</span></label>
-                <label class="field">"New price of a use"<input inputmode="decimal" maxlength="48" prop:value=move || per_use.get() on:input:target=move |event| per_use.set(event.target().value()) /><span class="hint">{format!("In {unit}; empty if no use is sold")}</span></label>
+                {(kind != Kind::Dataset).then(|| view! { <label class="field">"New price of a use"<input inputmode="decimal" maxlength="48" prop:value=move || per_use.get() on:input:target=move |event| per_use.set(event.target().value()) /><span class="hint">{format!("In {use_unit}; empty if no use is sold")}</span></label> })}
                 <button class="button" disabled=move || busy.get()>{move || if busy.get() { "Waiting for your wallet" } else { "Change the prices" }}</button>
             </form>
             {move || if asking.get() {

@@ -144,7 +144,12 @@ pub(crate) fn Send(
 }
 
 #[component]
-pub(crate) fn AboutFields(about: About) -> impl IntoView {
+pub(crate) fn AboutFields(
+    about: About,
+    /// Whether it can be used by a lease without a licence.
+    #[prop(default = true)]
+    by_use: bool,
+) -> impl IntoView {
     let shared = shared();
     let assets = Memo::new(move |_| {
         shared.tokens.with(|known| {
@@ -178,7 +183,7 @@ pub(crate) fn AboutFields(about: About) -> impl IntoView {
             {move || assets.get().into_iter().map(|(value, name)| { let key = value.clone(); view! { <option value=value selected=move || about.asset.get() == key>{name}</option> }}).collect_view()}
         </select></label>
         {price("Price of a licence", "price", about.price, "0: free for everyone", true)}
-        {price("Price of a use", "price-per-use", about.price_per_use, "For one lease of someone without a licence; empty if no use is sold", false)}
+        {by_use.then(|| price("Price of a use", "price-per-use", about.price_per_use, "For one lease of someone without a licence; empty if no use is sold", false))}
         {field("Royalty, percent", "royalty", about.royalty, "6", "0 to 100: its share of the price of works made from this", true)}
         {field("Made from", "parent", about.parent, "130", "Empty, or PUBLISHER/NAME of that work; its royalty is taken from your price", false)}
     }
