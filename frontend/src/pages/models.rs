@@ -67,8 +67,12 @@ pub(crate) fn listings(network: &NetworkInfo, kind: Kind) -> Listings {
 
 /// The address of a listing's page.
 pub(crate) fn address(listing: &Listing) -> String {
-    let place = if listing.kind == Kind::Model { "models" } else { "market" };
-    format!("/{place}/{}/{}", listing.name.publisher(), listing.name.slug())
+    place(listing.kind, &listing.name)
+}
+
+fn place(kind: Kind, name: &AssetName) -> String {
+    let shelf = if kind == Kind::Model { "models" } else { "market" };
+    format!("/{shelf}/{}/{}", name.publisher(), name.slug())
 }
 
 #[component]
@@ -241,9 +245,10 @@ fn may_use(listing: &Listing, licensed: bool) -> bool {
 #[component]
 fn Files(listing: Listing, may_use: bool) -> impl IntoView {
     let price = price_word(&listing);
+    let parents: Vec<_> = listing.parents.iter().map(|parent| (place(listing.kind, parent), parent.to_string())).collect();
     view! {
         <section class="card lead"><h2>"What it is"</h2><p>{listing.summary.to_string()}</p>
-            {(!listing.parents.is_empty()).then(|| view! { <p class="soft">"Made from "{listing.parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")}"."</p> })}
+            {(!parents.is_empty()).then(|| view! { <p class="row soft">"Made from"{parents.into_iter().map(|(place, name)| view! { <A href=place attr:class="mono">{name}</A> }).collect_view()}</p> })}
         </section>
         {listing.versions.iter().enumerate().rev().map(|(index, version)| view! {
             <section class="card">
