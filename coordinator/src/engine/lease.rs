@@ -116,7 +116,8 @@ impl Lane {
         Ok(())
     }
 
-    async fn brought_by(&self, node: NodeId, hash: Hash32) -> Result<bool, DbError> {
+    /// Whether a node uploaded an artifact itself.
+    pub(super) async fn brought_by(&self, node: NodeId, hash: Hash32) -> Result<bool, DbError> {
         self.tools.db.owns_artifact(hash, &Who::Node(node).owner().unwrap_or_default()).await
     }
 

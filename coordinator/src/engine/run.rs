@@ -104,11 +104,12 @@ impl Lane {
                 };
                 let Some(committed) = frozen.commitments.get(&place) else { return Ok(()) };
                 match self.tools.db.artifact_bytes(committed.update).await? {
-                    Some(bytes) => {
+                    // A hash is public: only what the node brought itself becomes its tenant's.
+                    Some(bytes) if self.brought_by(node, committed.update).await? => {
                         self.tools.db.add_use(committed.update, WorkKind::Run, run_id.0, true).await?;
                         self.step_run(run_id, Event::Revealed { place, round, bytes }).await
                     }
-                    None => {
+                    _ => {
                         self.log_line(run_id, Some(node), "says it uploaded an update that is not the one it committed to");
                         Ok(())
                     }
@@ -147,8 +148,11 @@ impl Lane {
                 self.step_run(run_id, Event::Evaluated { rounds_done, bits_per_byte }).await
             }
             FromNode::Exported { run_id, result } if find(run_id).is_some() && result.node_id == node => {
+                if !matches!(self.stage_of(run_id), Some(Stage::Exporting { asked, .. }) if asked == Some(node)) {
+                    return Ok(());
+                }
                 for hash in [result.model, result.config] {
-                    if self.tools.db.artifact_bytes(hash).await?.is_none() {
+                    if !self.brought_by(node, hash).await? {
                         self.log_line(run_id, Some(node), "names a result that it did not upload");
                         return Ok(());
                     }
