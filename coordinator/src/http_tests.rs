@@ -96,7 +96,7 @@ impl World {
             artifacts: Artifacts::local(dir.path(), db.clone()).unwrap(),
             access: Access::new(db.clone(), port.clone(), facts.clone()),
             outbox: Outbox::new(db.clone(), port.clone(), wake),
-            streams: Streams::new(clock::now().0),
+            streams: Streams::new(|| clock::now().0),
             board: Board::default(),
             deployment: config.deployment.clone(),
             hub: hub.clone(),

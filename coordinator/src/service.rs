@@ -79,7 +79,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let collector = Collector::new(artifacts.clone(), chain.clone(), facts.clone(), keep);
     let tools = Tools {
         access: Access::new(db.clone(), chain.clone(), facts.clone()),
-        streams: Streams::new(clock::now().0),
+        streams: Streams::new(|| clock::now().0),
         board: Board::default(),
         deployment: config.deployment.clone(),
         db: db.clone(),

@@ -35,7 +35,7 @@ pub struct Item {
 #[derive(Clone)]
 pub struct Streams {
     topics: Arc<Mutex<HashMap<Topic, Channel>>>,
-    first_id: u64,
+    clock: fn() -> u64,
 }
 
 struct Channel {
@@ -45,9 +45,9 @@ struct Channel {
 }
 
 impl Streams {
-    /// Streams whose numbers begin at the time of the start, so that they grow over restarts.
-    pub fn new(now_ms: u64) -> Self {
-        Self { topics: Arc::default(), first_id: now_ms.saturating_mul(1_000) }
+    /// Streams whose numbers begin at the time of their first use by this clock of milliseconds, so that they grow over restarts and from one program to the next that leads.
+    pub fn new(clock: fn() -> u64) -> Self {
+        Self { topics: Arc::default(), clock }
     }
 
     /// Tells all readers.
@@ -57,7 +57,7 @@ impl Streams {
             return;
         };
         let mut topics = self.lock();
-        let channel = topics.entry(topic).or_insert_with(|| Channel::new(self.first_id));
+        let channel = topics.entry(topic).or_insert_with(|| Channel::new((self.clock)().saturating_mul(1_000)));
         let item = Item { id: channel.next, json: json.into() };
         channel.next += 1;
         channel.kept.push_back(item.clone());
@@ -71,7 +71,7 @@ impl Streams {
     /// What was missed after `last`, and what comes.
     pub fn subscribe(&self, topic: Topic, last: Option<u64>) -> (Vec<Item>, broadcast::Receiver<Item>) {
         let mut topics = self.lock();
-        let channel = topics.entry(topic).or_insert_with(|| Channel::new(self.first_id));
+        let channel = topics.entry(topic).or_insert_with(|| Channel::new((self.clock)().saturating_mul(1_000)));
         let missed = last.map_or_else(Vec::new, |last| channel.kept.iter().filter(|item| item.id > last).cloned().collect());
         (missed, channel.sender.subscribe())
     }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn streams__should_give_a_returning_reader_what_it_missed() {
-        let streams = Streams::new(7);
+        let streams = Streams::new(|| 7);
         let topic = Topic::Run(RunId(1));
         for event in ["a", "b", "c"] {
             streams.publish(topic, &event);

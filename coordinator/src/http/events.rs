@@ -1,4 +1,4 @@
-//! Server-sent events of runs and leases. The first tells the state; `Last-Event-ID` brings what was missed.
+//! Server-sent events of runs and leases: what was missed since `Last-Event-ID`, the state, what comes.
 
 use super::{App, extract::Path, lease as leases, run as runs};
 use crate::{
@@ -16,7 +16,7 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 use starling_http_api::{lease::LeaseEvent, run::RunEvent};
 use starling_primitives::{LeaseId, RunId};
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 
 pub(super) async fn run(
@@ -57,8 +57,12 @@ pub(super) async fn lease(
     Ok(reader.answer(first))
 }
 
+fn numbered(item: &Item) -> Event {
+    Event::default().id(item.id.to_string()).data(&*item.json)
+}
+
 struct Reader {
-    missed: VecDeque<Item>,
+    missed: Vec<Item>,
     coming: broadcast::Receiver<Item>,
     stopping: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
@@ -70,18 +74,17 @@ impl Reader {
         let permit = app.streams.clone().try_acquire_owned().map_err(full)?;
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
         let (missed, coming) = app.tools.streams.subscribe(topic, last);
-        Ok(Self { missed: missed.into(), coming, stopping: app.stopping.clone(), _permit: permit })
+        Ok(Self { missed, coming, stopping: app.stopping.clone(), _permit: permit })
     }
 
-    fn answer(self, first: Vec<Event>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    /// What was missed, how things stand now, what comes.
+    fn answer(mut self, first: Vec<Event>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+        let missed: Vec<Event> = std::mem::take(&mut self.missed).iter().map(numbered).collect();
         let rest = stream::unfold(self, |mut reader| async move {
-            let item = match reader.missed.pop_front() {
-                Some(item) => item,
-                None => reader.next().await?,
-            };
-            Some((Ok(Event::default().id(item.id.to_string()).data(&*item.json)), reader))
+            let item = reader.next().await?;
+            Some((Ok(numbered(&item)), reader))
         });
-        let all = futures_util::StreamExt::chain(stream::iter(first.into_iter().map(Ok)), rest);
+        let all = futures_util::StreamExt::chain(stream::iter(missed.into_iter().chain(first).map(Ok)), rest);
         Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(10)))
     }
 

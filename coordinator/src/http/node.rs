@@ -129,7 +129,8 @@ async fn serve(app: &App, mut socket: WebSocket, node: NodeId, mut line: Line) {
                     Ok(message) => {
                         let is_kept = text.len() <= MAX_MACHINE_BYTES || !matches!(message, FromNode::Machine { .. });
                         // Boxed: what it needs meanwhile would lie in the task of each idle node too.
-                        Box::pin(app.tools.hub.hear(node, if is_kept { message } else { FromNode::Alive })).await;
+                        let kept = if is_kept { message } else { FromNode::Machine { state: Box::default() } };
+                        Box::pin(app.tools.hub.hear(node, kept)).await;
                     }
                     Err(error) => tracing::warn!(%node, %error, "a node's message is not understood"),
                 },
