@@ -78,6 +78,7 @@ impl Api {
             let status = response.status();
             match response.text().await {
                 Ok(text) => return Ok((status, text)),
+                Err(error) if error.is_timeout() => return Err(error.into()),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -146,18 +147,25 @@ impl Api {
             }
         };
         let response = check(self.send(asking, path).await?).await?;
-        let (mut buffer, place) = (Vec::new(), place.clone());
+        let (mut buffer, mut number, place) = (Vec::new(), None, place.clone());
         let chunks = response.bytes_stream().take_while(|chunk| std::future::ready(chunk.is_ok()));
-        Ok(chunks.flat_map(move |chunk| {
+        let events = chunks.flat_map(move |chunk| {
             buffer.extend_from_slice(&chunk.unwrap_or_default());
             let mut events = Vec::new();
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                place.note(&line);
+                if let Some(text) = line.strip_prefix(b"id:") {
+                    number = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+                }
                 let data = line.strip_prefix(b"data:").map(|data| data.trim_ascii());
-                events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
+                events.extend(data.and_then(|data| Some((number.take(), serde_json::from_slice(data).ok()?))));
             }
             futures_util::stream::iter(events)
+        });
+        // Noted when it is handed on, not when it comes: the rest of what came together may never be.
+        Ok(events.map(move |(number, event)| {
+            place.note(number);
+            event
         }))
     }
 
@@ -257,7 +265,16 @@ async fn check(response: reqwest::Response) -> Result<reqwest::Response> {
 fn refusal(status: StatusCode, text: &str) -> anyhow::Error {
     match serde_json::from_str::<Problem>(text) {
         Ok(problem) => problem.into(),
-        Err(_) => anyhow!("the coordinator answered {status}"),
+        // What stands before it.
+        Err(_) => Problem {
+            kind: "about:blank".to_owned(),
+            title: "No answer of the coordinator".to_owned(),
+            status: status.as_u16(),
+            detail: format!("What stands before it answered {status}."),
+            code: "no_problem".to_owned(),
+            id: String::new(),
+        }
+        .into(),
     }
 }
 
@@ -269,9 +286,10 @@ fn understood<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).with_context(|| "the coordinator's answer is not understood: are both of the same version?")
 }
 
-/// Whether nobody answered, or not to the end: the same may be asked again.
+/// Whether nobody answered, not to the end, or only that it cannot now: the same may be asked again.
 pub(crate) fn is_away(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<reqwest::Error>())
+    let cannot_now = |problem: &Problem| problem.status >= 500 || problem.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
+    error.chain().any(|cause| cause.is::<reqwest::Error>() || cause.downcast_ref::<Problem>().is_some_and(cannot_now))
 }
 
 /// Says that the coordinator is away, and where the money is meanwhile.
@@ -304,9 +322,7 @@ impl Place {
         Some(self.0.load(Relaxed)).filter(|last| *last != Self::NOWHERE)
     }
 
-    /// Takes the number of an event from the line that tells it.
-    fn note(&self, line: &[u8]) {
-        let number = line.strip_prefix(b"id:").and_then(|number| std::str::from_utf8(number).ok()?.trim().parse().ok());
+    fn note(&self, number: Option<u64>) {
         if let Some(number) = number {
             self.0.store(number, Relaxed);
         }

@@ -37,7 +37,7 @@ pub(crate) async fn co_sign(context: &Context, api: &Api, meter: &Signer, pendin
     let signature = meter.sign_bytes(&statement.signing_bytes(&context.profile.deployment.compute_domain(), Role::Meter));
     let body = LeaseMeterSignature { seq: statement.seq, signature };
     api.post_quietly(&path::fill(path::LEASE_STATEMENT, &[&statement.lease_id]), &body).await.or_else(|error| {
-        // The same signature may have been there already.
-        if error.downcast_ref::<Problem>().is_some() { Ok(()) } else { Err(error) }
+        // It does not wait any more: the same signature was there already.
+        if error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "not_found") { Ok(()) } else { Err(error) }
     })
 }

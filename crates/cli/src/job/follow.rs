@@ -5,7 +5,7 @@ use crate::{
     api::{Place, is_away, tell_away},
     lease::{co_sign, waiting},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::StreamExt as _;
 use serde_json::json;
 use starling_contract_api::rpc::Signer;
@@ -30,16 +30,20 @@ pub(crate) async fn follow(
     interruptible: bool,
     out: Output,
 ) -> Result<LeaseView> {
-    let mut follower = Follower { context, api, meter, lease_id, place: Place::start(), interrupted: !interruptible, out };
+    let follower = Follower { context, api, meter, lease_id, place: Place::start(), out };
+    let mut interrupted = false;
     loop {
-        match follower.listen(receiver).await {
-            Ok(Some(view)) => return Ok(view),
-            Ok(None) => {}
-            Err(error) if is_away(&error) => {
-                tell_away(out, &error, &format!("the escrow of lease {lease_id}"));
-                tokio::time::sleep(SILENCE).await;
+        tokio::select! {
+            heard = follower.listen_or_wait(receiver) => if let Some(view) = heard? {
+                return Ok(view);
+            },
+            stop = tokio::signal::ctrl_c(), if interruptible => {
+                stop?;
+                ensure!(!interrupted, "the lease {lease_id} is closed; what was signed is paid, the rest comes back by itself");
+                interrupted = true;
+                out.note("Stopping: the lease is closed, what was signed is paid, the rest comes back.");
+                context.rpc.call(&context.signer, &context.compute().close_lease(lease_id)).await?;
             }
-            Err(error) => return Err(error),
         }
     }
 }
@@ -50,27 +54,27 @@ struct Follower<'a> {
     meter: &'a Signer,
     lease_id: LeaseId,
     place: Place,
-    interrupted: bool,
     out: Output,
 }
 
 impl Follower<'_> {
+    /// As [`Self::listen`]; while the coordinator is away, it says so and waits.
+    async fn listen_or_wait(&self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
+        match self.listen(receiver).await {
+            Err(error) if is_away(&error) => {
+                tell_away(self.out, &error, &format!("the escrow of lease {}", self.lease_id));
+                tokio::time::sleep(SILENCE).await;
+                Ok(None)
+            }
+            heard => heard,
+        }
+    }
+
     /// Takes what comes until it is silent, then signs what waits. Gives the lease once it is closed.
-    async fn listen(&mut self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
-        let &mut Self { context, api, meter, lease_id, out, .. } = self;
+    async fn listen(&self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
+        let &Self { context, api, meter, lease_id, out, .. } = self;
         let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path::fill(path::LEASE_EVENTS, &[&lease_id]), &self.place).await?);
-        loop {
-            let next = tokio::select! {
-                next = tokio::time::timeout(SILENCE, events.next()) => next,
-                stop = tokio::signal::ctrl_c(), if !self.interrupted => {
-                    stop?;
-                    out.note("Stopping: the lease is closed, what was signed is paid, the rest comes back.");
-                    context.rpc.call(&context.signer, &context.compute().close_lease(lease_id)).await?;
-                    self.interrupted = true;
-                    continue;
-                }
-            };
-            let Ok(Some(event)) = next else { break };
+        while let Ok(Some(event)) = tokio::time::timeout(SILENCE, events.next()).await {
             match event {
                 LeaseEvent::Output { text } => print(&text, out),
                 LeaseEvent::Metrics { points } => {
