@@ -216,7 +216,7 @@ scene("licence__should_pay_the_publisher_and_open_the_files", async () => {
   await bob.page.getByRole("link", { name: "Small Rust" }).click();
   await bob.page.getByRole("button", { name: /^Buy licence for at most 2\.0000 NEAR/ }).waitFor();
   const evaluation = region(bob, "Evaluation");
-  await evaluation.getByText(`This file is what run ${trained.id} gave: the hashes are equal.`).waitFor();
+  await evaluation.getByText(`Its model.safetensors is what run ${trained.id} gave: the hashes are equal.`).waitFor();
   await evaluation.getByText(`${trained.result.bits_per_byte[1].toFixed(3)} bits a byte`).waitFor();
   const file = `/api/v1/artifacts/${trained.result.model}`;
   assert.equal((await bob.fetch(file)).status, 404, "unbought, the file does not exist for Bob");

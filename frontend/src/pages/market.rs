@@ -74,7 +74,7 @@ fn DataForm() -> impl IntoView {
     };
     view! {
         <form class="card" style="max-width: 640px" on:submit=send>
-            <label class="field">"File"<input type="file" name="data" required node_ref=file /><span class="hint">"Text of any kind, CSV, JSON lines, or an archive. Only publish what you may pass on."</span></label>
+            <label class="field">"File"<input type="file" name="data" required node_ref=file /><span class="hint">"Runs on the network read it as one stream of bytes, so text trains best. Only publish what you may pass on."</span></label>
             <AboutFields about by_use=false />
             <MaybeProblem failure />
             <Send storage busy />

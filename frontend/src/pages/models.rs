@@ -214,7 +214,17 @@ pub(crate) fn Detail(kind: Kind) -> impl IntoView {
     let licensed = Memo::new(move |_| found.with(|found| found.iter().flatten().any(|(_, licence)| licence.is_some())));
     let exists = Memo::new(move |_| found.with(|found| found.as_ref()?.as_ref().map(|(listing, _)| listing.is_some())));
     let files = move || listing.get().map(|listing| view! { <Files may_use=may_use(&listing, licensed.get()) listing /> });
-    let terms = move || listing.get().map(|listing| view! { <Terms listing licensed=licensed.get() /> });
+    // What someone types about a price stays while others buy and rate.
+    let offered = Memo::new(move |_| {
+        listing.with(|listing| {
+            let listing = listing.as_ref()?;
+            Some((listing.asset.clone(), listing.price, listing.price_per_use, listing.delisted, listing.versions.len()))
+        })
+    });
+    let terms = move || {
+        offered.track();
+        listing.get_untracked().map(|listing| view! { <Terms listing licensed=licensed.get() /> })
+    };
     view! {
         <MaybeProblem failure />
         {move || match exists.get() {
@@ -238,7 +248,7 @@ fn is_own(listing: &Listing) -> bool {
 }
 
 fn may_use(listing: &Listing, licensed: bool) -> bool {
-    is_own(listing) || licensed || (listing.price.is_zero() && shared().account().is_some())
+    is_own(listing) || licensed || (listing.price.is_zero() && !listing.delisted && shared().account().is_some())
 }
 
 /// What it is, the files of its versions, the newest first, and its price.
@@ -290,7 +300,7 @@ fn Evaluation(listing: Memo<Option<Listing>>) -> impl IntoView {
             Some((view, result)) if result.model == file => {
                 let nodes = nodes_word(view.run.roster.len());
                 view! {
-                    <p class="note good">{format!("This file is what run {run_id} gave: the hashes are equal. {nodes} trained it, node {} measured it at the end on text that no node had trained on.", result.node_id)}</p>
+                    <p class="note">{format!("Its model.safetensors is what run {run_id} gave: the hashes are equal. {nodes} trained it. Node {}, which the run asked, measured it at the end on the run's held-out text; nobody has repeated that.", result.node_id)}</p>
                     {figures(result)}
                     <p class="faint">"Held-out text "<Id text=view.run.terms.held_out.to_string() />", fixed when the run was paid."</p>
                 }

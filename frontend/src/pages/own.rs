@@ -79,7 +79,7 @@ pub(crate) fn Own(all: Memo<Option<Vec<Listing>>>) -> impl IntoView {
                     </tr> }}).collect_view()}
                 </tbody></table></div>
                 {move || royalties().map(|royalties| view! { <p>"Royalties of works that others made from yours: "<span class="num">{sums_words(shared, Some(&royalties))}</span></p> })}
-                <p class="faint">"Income is the sum of what your history holds of sales and uses, in the last 4,000 lines. "<A href="/billing?kind=payments">"Each payment in Billing"</A></p>
+                <p class="faint">"Income is the sum of what your history holds of sales and uses, in the last 4,000 lines. "<A href="/billing">"Each payment in Billing"</A></p>
                 <MaybeProblem failure />
             </section>
         </Show>
@@ -112,7 +112,11 @@ async fn change(shared: Shared, listing: &Listing, change: Change) -> Outcome<()
 pub(crate) fn Manage(listing: Listing) -> impl IntoView {
     let shared = shared();
     let (failure, busy, done, asking) = (RwSignal::new(None::<Failure>), RwSignal::new(false), RwSignal::new(""), RwSignal::new(false));
-    let (price, per_use) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
+    let number = |amount: Amount| {
+        let exact = shared.tokens.with_untracked(|known| tokens::exact(known, &listing.asset, amount));
+        exact.split(' ').next().unwrap_or_default().replace(',', "")
+    };
+    let (price, per_use) = (RwSignal::new(number(listing.price)), RwSignal::new(listing.price_per_use.map(number).unwrap_or_default()));
     let unit = shared.tokens.with_untracked(|known| tokens::name(known, &listing.asset));
     let (kind, use_unit) = (listing.kind, unit.clone());
     let (title, listing) = (listing.title.to_string(), StoredValue::new(listing));
@@ -150,7 +154,7 @@ pub(crate) fn Manage(listing: Listing) -> impl IntoView {
             </form>
             {move || if asking.get() {
                 view! {
-                    <p>{format!("Take \"{title}\" off the list? Nobody can find or buy it any more. Licences that were sold stay valid. It cannot be listed again.")}</p>
+                    <p>{format!("Take \"{title}\" off the list? Nobody can find or buy it any more. Licences stay valid; who used it for nothing and took none can use it no more. It cannot be listed again.")}</p>
                     <div class="row"><button class="button danger" on:click=move |_| act(Ok(Change::Delist), "It is off the list.")>"Take it off"</button><button class="button" on:click=move |_| asking.set(false)>"Keep it"</button></div>
                 }.into_any()
             } else {

@@ -249,7 +249,8 @@ fn told(MachineView { at, state, .. }: MachineView) -> impl IntoView {
     view! {
         <dl class="pairs">
             <dt>"Work under way"</dt><dd>{work}</dd>
-            <dt>"Pace"</dt><dd>{pace}{state.refusal.map(|reason| format!(": {reason}"))}</dd>
+            <dt>"Pace"</dt><dd>{pace}</dd>
+            {state.refusal.map(|reason| view! { <dt>"Takes nothing new"</dt><dd>{reason}</dd> })}
             {devices.collect_view()}
             <dt>"Disk"</dt><dd class="num">{state.free_disk_mib.map_or_else(|| "not measured".to_owned(), |mib| format!("{mib} MiB free"))}</dd>
             <dt>"Limits"</dt><dd>{limits}</dd>

@@ -20,7 +20,11 @@ use leptos_router::{
     components::A,
     hooks::{use_navigate, use_query_map},
 };
-use starling_contract_api::{compute::Compute, compute::Purpose, payment::PaymentMsg};
+use starling_contract_api::{
+    compute::{Compute, Purpose},
+    hub::Listings,
+    payment::PaymentMsg,
+};
 use starling_http_api::{
     path,
     run::{Base, PrepareRun, PreparedRun, RecipePreset},
@@ -67,6 +71,16 @@ fn Form() -> impl IntoView {
         base_file: NodeRef::new(),
     };
     let preview = RwSignal::new(None::<data::Preview>);
+    // An address may say any name beside any hash.
+    let (of, _) = polled(Duration::from_secs(60), move || {
+        let (network, name) = (shared.network.get(), query.with_untracked(|query| query.get("of")?.parse::<AssetName>().ok()));
+        async move {
+            let (Some(network), Some(data), Some(name)) = (network, fields.data, name) else { return Ok(None) };
+            let versions = chain::versions(&network.rpc_url, &Listings(network.deployment.market), &name).await?;
+            Ok(versions.iter().any(|version| version.files.iter().any(|file| file.hash == data)).then_some(name))
+        }
+    });
+    let of = move || of.get().flatten().map(|name| name.to_string());
     let models = usable_models(shared);
     let (presets, presets_failure) = polled(Duration::from_secs(60), || coordinator::get::<Vec<RecipePreset>>(path::RECIPES));
     let (failure, busy, prepared) =
@@ -138,7 +152,7 @@ fn Form() -> impl IntoView {
                 {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
                 {match fields.data {
                     Some(hash) => view! {
-                        <p class="note">"Trained on: "{query.with_untracked(|query| query.get("of"))}" "<Id text=hash.to_string() />". The providers who train this run can read this data. A tenth of it is held out to measure with. "<a href="/train" rel="external">"Choose a file instead"</a></p>
+                        <p class="note">"Trained on: "{of}" "<Id text=hash.to_string() />". The providers who train this run can read this data. A tenth of it is held out to measure with. "<a href="/train" rel="external">"Choose a file instead"</a></p>
                     }.into_any(),
                     None => view! {
                         <label class="field">"Text to train on"
@@ -156,7 +170,7 @@ fn Form() -> impl IntoView {
                 <MaybeProblem failure />
                 {move || ceiling().filter(|_| prepared.with(Option::is_none)).map(|ceiling| view! {
                     <section class="card" aria-label="Estimate"><p class="soft">"At most about"</p><p class="at-most num">{ceiling.display_near()}</p>
-                        <p class="soft">"If every node does every round at the price cap. Get the quote for the exact figure: your data is uploaded for it, and nothing is charged."</p></section>
+                        <p class="soft">"If every node does every round at the price cap. Get the quote for the exact figure: "{if fields.data.is_some() { "nothing is charged." } else { "your data is uploaded for it, and nothing is charged." }}</p></section>
                 })}
                 {move || prepared.get().map(|(run, storage)| {
                     let start = start.clone();

@@ -281,7 +281,7 @@ pub(crate) fn Timeline(escrow: EscrowId) -> impl IntoView {
         let account = shared.account();
         async move {
             let Some(account) = account else { return Ok(Vec::new()) };
-            coordinator::get::<Vec<HistoryEntry>>(&format!("{}?account={account}&escrow={escrow}&limit={PAGE}", path::HISTORY)).await
+            coordinator::get::<Vec<HistoryEntry>>(&format!("{}?account={account}&escrow={escrow}&limit=200", path::HISTORY)).await
         }
     });
     let steps = Memo::new(move |_| entries.with(|entries| entries.iter().flatten().rev().cloned().collect::<Vec<_>>()));
