@@ -6,6 +6,7 @@ use starling_contract_api::{Deployment, rpc::Signer};
 use starling_http_api::{
     node::{FromNode, PlacedUpdate, Score, ToNode},
     path,
+    run::{Baselines, RunResult},
 };
 use starling_primitives::{Hash32, NodeId, RunId};
 use starling_protocol::signing::{Commitment, NodeHello};
@@ -55,15 +56,16 @@ pub(crate) struct Impostor {
 }
 
 impl Impostor {
-    /// Takes the place of a node that does not run any more; copies from `victim`.
-    pub(crate) fn start(home: &Path, node: &str, victim: &str) -> Self {
+    /// Takes the place of a node that does not run any more; copies from `victim`, and names the artifact `coveted` as what the run gave.
+    pub(crate) fn start(home: &Path, node: &str, victim: &str, coveted: Hash32) -> Self {
         let folder = home.join(node);
         let text = fs::read_to_string(folder.join("node.toml")).expect("the node has a configuration");
         let stolen: Stolen = toml::from_str(&text).expect("a configuration");
         let signer = Signer::from_file(&folder.join(&stolen.key_file)).expect("the node has a key");
         let handed = Arc::new(Mutex::new(Handed::new()));
         let (alive, ended) = mpsc::channel();
-        let thief = Thief { stolen, signer, victim: Victim { home: home.to_owned(), name: victim.to_owned() }, handed: handed.clone() };
+        let victim = Victim { home: home.to_owned(), name: victim.to_owned() };
+        let thief = Thief { stolen, signer, victim, coveted, handed: handed.clone() };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             while matches!(ended.try_recv(), Err(mpsc::TryRecvError::Empty)) {
@@ -117,6 +119,7 @@ struct Thief {
     stolen: Stolen,
     signer: Signer,
     victim: Victim,
+    coveted: Hash32,
     handed: Arc<Mutex<Handed>>,
 }
 
@@ -172,7 +175,18 @@ impl Thief {
                 continue;
             };
             match message? {
-                ToNode::StartRound { run_id, terms, round, state, .. } => {
+                ToNode::StartRound { run_id, terms, round, state, state_root, .. } => {
+                    let result = RunResult {
+                        model: self.coveted,
+                        model_bytes: 1,
+                        config: self.coveted,
+                        state_root,
+                        bits_per_byte: (8.0, 0.1),
+                        baselines: Baselines { uniform: 8.0, bigram: 4.0, trigram: 3.0 },
+                        sample: String::new(),
+                        node_id: self.stolen.node_id,
+                    };
+                    session.say(&FromNode::Exported { run_id, result: Box::new(result) }).await?;
                     let fraud = [Fraud::Zeros, Fraud::Noise, Fraud::Copy][round as usize % 3];
                     let recipe = Recipe::from_json(&String::from_utf8(self.fetch(&http, &session, terms.recipe).await?)?)?;
                     let state = OuterState::from_bytes(&self.fetch(&http, &session, state).await?)?;

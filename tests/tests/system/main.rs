@@ -27,6 +27,7 @@ use std::{
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
+use uploads::home_beside;
 
 /// Longer than anything takes that happens by itself.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -136,8 +137,20 @@ fn impostor__should_earn_nothing_with_zeros_noise_and_copies() {
     let run_id = training.run_id();
     training.wait_for_round(1);
     system.kill("node-2/pid");
-    let impostor = Impostor::start(home, "node-2", "node-1");
+    // A hash is public: whoever's file a node names as the run's result, the tenant gets no right to it.
+    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let keys = Path::new(profile["key_file"].as_str().expect("a path")).parent().expect("a folder").to_owned();
+    let publisher = home_beside(&system, "publisher", |profile| {
+        profile["key_file"] = keys.join("provider-3.starling.json").display().to_string().into();
+    });
+    let file = publisher.join("private");
+    fs::write(&file, "what others pay for").expect("a file is written");
+    let uploaded = said(&succeed(&publisher, &["upload", &file.display().to_string()]), "uploaded");
+    let hash = uploaded["hash"].as_str().expect("a hash");
+    let impostor = Impostor::start(home, "node-2", "node-1", hash.parse().expect("a hash"));
     training.finish();
+    let fetch = ["download", hash, "--output", &home.join("taken").display().to_string()];
+    assert!(refuse(home, &fetch).contains("not_found"), "it is not there for the tenant");
     let handed = impostor.handed();
     for fraud in [Fraud::Zeros, Fraud::Noise, Fraud::Copy] {
         assert!(handed.values().any(|(tried, _)| *tried == fraud), "{fraud:?} was not tried: {handed:?}");

@@ -150,7 +150,7 @@ fn write_file(path: &Path, bytes: u64) {
 }
 
 /// A home beside the system's: of another account, or with another way to the coordinator.
-fn home_beside(system: &Running, name: &str, change: impl FnOnce(&mut Value)) -> std::path::PathBuf {
+pub(crate) fn home_beside(system: &Running, name: &str, change: impl FnOnce(&mut Value)) -> std::path::PathBuf {
     let home = system.home().join(name);
     fs::create_dir_all(&home).expect("a folder");
     let mut profile: Value = serde_json::from_slice(&fs::read(system.home().join("profile.json")).expect("a profile")).expect("JSON");
