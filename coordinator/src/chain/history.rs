@@ -9,7 +9,7 @@ use starling_contract_api::{
     payment::PaymentMsg,
     rpc::{BlockRef, Event, RpcError},
 };
-use starling_http_api::network::{BalanceChange, Change, HistoryEntry};
+use starling_http_api::network::{BalanceChange, Change, HistoryEntry, LICENCE_OF, METERED_USE_OF, SHARE_OF_ROYALTIES};
 use starling_primitives::{AccountId, Amount, Asset, EscrowId, TimestampMs};
 use starling_protocol::signing::Voucher;
 use std::{
@@ -262,7 +262,7 @@ fn tell(event: BillingEvent, escrows: &BTreeMap<EscrowId, (AccountId, String)>) 
         E::ClosingAsked { escrow_id, .. } | E::EscrowExtended { escrow_id, .. } => of_escrow(escrow_id, None),
         E::FeesWithdrawn { owner, .. } => one(owner, Vec::new()),
         E::ShareTaken { account, asset, amount, .. } => {
-            Told { purpose: Some("a share of royalties".to_owned()), ..one(account, plus(asset, amount)) }
+            Told { purpose: Some(SHARE_OF_ROYALTIES.to_owned()), ..one(account, plus(asset, amount)) }
         }
         E::FeesReturned { .. } | E::PausedSet { .. } | E::TokenSet { .. } | E::SplitOpened { .. } => Told::default(),
     }
@@ -280,8 +280,8 @@ fn purpose(msg: &serde_json::Value) -> String {
         Ok(PaymentMsg::Lease(terms)) => format!("a lease of offer {}", terms.offer_id),
         Ok(PaymentMsg::Stake { node_id }) => format!("the stake of node {node_id}"),
         Ok(PaymentMsg::Bond) => "a bond".to_owned(),
-        Ok(PaymentMsg::Licence { name }) => format!("a licence of {name}"),
-        Ok(PaymentMsg::Use { name }) => format!("metered use of {name}"),
+        Ok(PaymentMsg::Licence { name }) => format!("{LICENCE_OF}{name}"),
+        Ok(PaymentMsg::Use { name }) => format!("{METERED_USE_OF}{name}"),
         Err(_) => "a payment".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! What a publisher's works earned, by the publisher's history.
 
-use starling_http_api::network::{BalanceChange, Change, HistoryEntry};
+use starling_http_api::network::{BalanceChange, Change, HistoryEntry, LICENCE_OF, METERED_USE_OF, SHARE_OF_ROYALTIES};
 use starling_primitives::{AccountId, Amount, Asset, AssetName};
 use std::collections::BTreeMap;
 
@@ -16,18 +16,18 @@ pub struct Income {
     pub royalties: Sums,
 }
 
-/// Adds up what history tells `account` of sales that others paid for. A purpose reads as the coordinator writes it.
+/// Adds up what history tells `account` of sales that others paid for.
 pub fn income<'a>(history: impl IntoIterator<Item = &'a HistoryEntry>, account: &AccountId) -> Income {
     let mut income = Income::default();
     for entry in history {
         let purpose = entry.purpose.as_deref().unwrap_or_default();
-        let work = purpose.strip_prefix("a licence of ").or_else(|| purpose.strip_prefix("metered use of "));
+        let work = purpose.strip_prefix(LICENCE_OF).or_else(|| purpose.strip_prefix(METERED_USE_OF));
         let work = work.and_then(|name| name.parse::<AssetName>().ok());
         let sums = match work {
             _ if entry.payer.as_ref() == Some(account) => continue,
             Some(name) if name.publisher() == account => income.own.entry(name).or_default(),
             Some(_) => &mut income.royalties,
-            None if purpose == "a share of royalties" => &mut income.royalties,
+            None if purpose == SHARE_OF_ROYALTIES => &mut income.royalties,
             None => continue,
         };
         for BalanceChange { asset, change } in &entry.changes {

@@ -11,6 +11,7 @@ use starling_contract_api::rpc::Signer;
 use starling_http_api::{
     login::{Challenge, ChallengeRequest, LoginRequest, Session, nep413_bytes},
     network::NetworkInfo,
+    node::OfferView,
     path,
     problem::Problem,
 };
@@ -22,7 +23,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often a request is tried again when nobody answers, or the coordinator asks to (one that restarts needs a moment, and so does its database).
@@ -83,6 +84,18 @@ impl Api {
             }
         }
         bail!("the answers of the coordinator at {} break off", self.origin)
+    }
+
+    /// Offers of connected nodes, asked for until one suits or patience ends: a node that starts, or whose coordinator did, needs a moment.
+    pub(crate) async fn offers(&self, patience: Duration, suits: impl Fn(&OfferView) -> bool) -> Result<Vec<OfferView>> {
+        let until = Instant::now() + patience;
+        loop {
+            let offers: Vec<OfferView> = self.get(path::OFFERS).await?;
+            if offers.iter().any(&suits) || Instant::now() > until {
+                return Ok(offers);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
@@ -287,18 +300,25 @@ fn understood<T: DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 /// Whether nobody answered, not to the end, or only that it cannot now: the same may be asked again.
-pub(crate) fn is_away(error: &anyhow::Error) -> bool {
+fn is_away(error: &anyhow::Error) -> bool {
     let cannot_now = |problem: &Problem| problem.status >= 500 || problem.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
     error.chain().any(|cause| cause.is::<reqwest::Error>() || cause.downcast_ref::<Problem>().is_some_and(cannot_now))
 }
 
-/// Says that the coordinator is away, and where the money is meanwhile.
-pub(crate) fn tell_away(out: Output, error: &anyhow::Error, money: &str) {
-    out.say(
-        "reconnecting",
-        &json!({"reason": error.to_string()}),
-        &format!("The coordinator is away ({error}); trying again. The money is safe in {money}."),
-    );
+/// What was heard. Where the coordinator was away it is nothing, after a pause: that is said, and where the `money` is meanwhile.
+pub(crate) async fn unless_away<T>(heard: Result<Option<T>>, money: &str, pause: Duration, out: Output) -> Result<Option<T>> {
+    match heard {
+        Err(error) if is_away(&error) => {
+            out.say(
+                "reconnecting",
+                &json!({"reason": error.to_string()}),
+                &format!("The coordinator is away ({error}); trying again. The money is safe in {money}."),
+            );
+            tokio::time::sleep(pause).await;
+            Ok(None)
+        }
+        heard => heard,
+    }
 }
 
 /// How far a stream of events was heard, over all its connections.

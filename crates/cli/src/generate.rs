@@ -1,7 +1,7 @@
 //! `starling generate`: a node continues a text; each statement is checked and co-signed while one waits.
 
 use crate::{
-    api::{Api, Place, is_away, tell_away},
+    api::{Api, Place, unless_away},
     lease::sign_waiting,
     output::Output,
     pay::{self, Payment, pay},
@@ -16,7 +16,6 @@ use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
 use starling_http_api::{
     job::{Generate, JobSpec},
     lease::{LeaseEvent, LeaseView},
-    node::OfferView,
     path,
     run::RunView,
 };
@@ -25,10 +24,12 @@ use starling_protocol::{
     lease::{LeaseState, LeaseTerms},
     price::{HOLDBACK, quote_lease},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long it is waited for any node.
 const NODE_WAIT: Duration = Duration::from_secs(15);
+/// The wait for a coordinator that is away.
+const AWAY: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
@@ -78,15 +79,7 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         top_k: args.top_k,
         seed: args.seed,
     });
-    let until = Instant::now() + NODE_WAIT;
-    let offers = loop {
-        let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
-        // A node that starts, or whose coordinator did, needs a moment.
-        if !offers.is_empty() || Instant::now() > until {
-            break offers;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
+    let offers = api.offers(NODE_WAIT, |_| true).await?;
     let duration = DurationMs::from_secs(args.seconds);
     let idle = offers.into_iter().filter(|offer| {
         offer.node.busy == "idle"
@@ -143,15 +136,11 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
 
 async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, out: Output) -> Result<LeaseView> {
     let place = Place::start();
+    let money = format!("the escrow of lease {lease_id}");
     loop {
-        match listen_to_lease(context, api, meter, lease_id, &place, out).await {
-            Ok(Some(view)) => return Ok(view),
-            Ok(None) => {}
-            Err(error) if is_away(&error) => {
-                tell_away(out, &error, &format!("the escrow of lease {lease_id}"));
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error),
+        let heard = listen_to_lease(context, api, meter, lease_id, &place, out).await;
+        if let Some(view) = unless_away(heard, &money, AWAY, out).await? {
+            return Ok(view);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tenant's road: upload, prepare, pay, co-sign, watch, acknowledge.
 
 use crate::{
-    api::{Api, Place, is_away, tell_away},
+    api::{Api, Place, unless_away},
     corpus::Corpus,
     meter::{Meter, RoundChecker},
     output::Output,
@@ -140,13 +140,11 @@ pub(crate) async fn watch(
     out: Output,
 ) -> Result<Trained> {
     let mut watcher = Watcher::new(context, api, run_id, escrow_id, started, out);
-    let place = Place::now();
+    let (place, money) = (Place::now(), format!("escrow {escrow_id}"));
     loop {
-        match watcher.listen(&place).await {
-            Ok(Some(trained)) => return Ok(trained),
-            Ok(None) => {}
-            Err(error) if is_away(&error) => tell_away(out, &error, &format!("escrow {escrow_id}")),
-            Err(error) => return Err(error),
+        let heard = watcher.listen(&place).await;
+        if let Some(trained) = unless_away(heard, &money, Duration::ZERO, out).await? {
+            return Ok(trained);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

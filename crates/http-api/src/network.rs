@@ -30,6 +30,13 @@ pub struct NetworkInfo {
     pub version: String,
 }
 
+/// How the purpose of a licence's payment begins; its name follows.
+pub const LICENCE_OF: &str = "a licence of ";
+/// How the purpose of a deposit for uses begins; the listing's name follows.
+pub const METERED_USE_OF: &str = "metered use of ";
+/// The purpose of what an ancestor's share brought.
+pub const SHARE_OF_ROYALTIES: &str = "a share of royalties";
+
 /// One line of an account's history, from events of final blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {

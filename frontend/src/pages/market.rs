@@ -5,13 +5,10 @@ use crate::{
     api::{Failure, Outcome, coordinator},
     app::{Shared, shared},
     components::ui::{MaybeProblem, NeedsLogin, chosen_file},
-    pages::publish::{About, AboutFields, Send},
+    pages::publish::{About, AboutFields, Send, publishing},
 };
-use leptos::{html, prelude::*, task::spawn_local};
-use leptos_router::{
-    components::A,
-    hooks::{use_navigate, use_query_map},
-};
+use leptos::{html, prelude::*};
+use leptos_router::{components::A, hooks::use_query_map};
 use starling_contract_api::hub::PublishArgs;
 use starling_http_api::job::{Measure, Probe, ToolSpec};
 use starling_primitives::{AssetName, Text};
@@ -56,21 +53,11 @@ fn DataForm() -> impl IntoView {
     let shared = shared();
     let about = About::new("other");
     let file = NodeRef::<html::Input>::new();
-    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let (failure, busy, publishing) = publishing(Kind::Dataset);
     let storage = about.storage(Kind::Dataset);
-    let navigate = use_navigate();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let navigate = navigate.clone();
-        busy.set(true);
-        failure.set(None);
-        spawn_local(async move {
-            match send_data(shared, about, file).await {
-                Ok(name) => navigate(&format!("/market/{name}"), leptos_router::NavigateOptions::default()),
-                Err(error) => failure.set(Some(error)),
-            }
-            busy.set(false);
-        });
+        publishing(send_data(shared, about, file));
     };
     view! {
         <form class="card" style="max-width: 640px" on:submit=send>
@@ -99,24 +86,14 @@ fn Form() -> impl IntoView {
     let shared = shared();
     let about = About::new("evaluation");
     let probes = RwSignal::new(vec![(RwSignal::new(String::new()), RwSignal::new(String::new()))]);
-    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let (failure, busy, publishing) = publishing(Kind::Tool);
     let storage = about.storage(Kind::Tool);
     let full = move || probes.with(|probes| probes.len() >= MAX_PROBES);
-    let navigate = use_navigate();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
-        let navigate = navigate.clone();
         let given: Vec<(String, String)> =
             probes.get_untracked().iter().map(|(prompt, continuation)| (prompt.get_untracked(), continuation.get_untracked())).collect();
-        busy.set(true);
-        failure.set(None);
-        spawn_local(async move {
-            match send_tool(shared, about, given).await {
-                Ok(name) => navigate(&format!("/market/{name}"), leptos_router::NavigateOptions::default()),
-                Err(error) => failure.set(Some(error)),
-            }
-            busy.set(false);
-        });
+        publishing(send_tool(shared, about, given));
     };
     view! {
         <form class="card" style="max-width: 640px" on:submit=send>

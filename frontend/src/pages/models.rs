@@ -70,7 +70,8 @@ pub(crate) fn address(listing: &Listing) -> String {
     place(listing.kind, &listing.name)
 }
 
-fn place(kind: Kind, name: &AssetName) -> String {
+/// The same by its kind and name.
+pub(crate) fn place(kind: Kind, name: &AssetName) -> String {
     let shelf = if kind == Kind::Model { "models" } else { "market" };
     format!("/{shelf}/{}/{}", name.publisher(), name.slug())
 }

@@ -5,7 +5,7 @@ use crate::{
     api::{Failure, Outcome, chain, coordinator, tokens},
     app::{Shared, shared},
     components::ui::{MaybeProblem, NeedsLogin, chosen_file},
-    pages::models::{CATEGORIES, category_named, listings, publish},
+    pages::models::{CATEGORIES, category_named, listings, place, publish},
 };
 use leptos::{html, prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_query_map};
@@ -13,7 +13,7 @@ use starling_contract_api::{billing::split_deposit, hub::PublishArgs};
 use starling_http_api::{network::NetworkInfo, path, run::RunView};
 use starling_primitives::{Amount, Asset, AssetName, BasisPoints, Text};
 use starling_protocol::listing::{Category, File, Kind, MAX_NAMED, flatten};
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 const SLUG: &str = "2 to 48 of a-z, 0-9 and dashes, with no dash at an end";
 /// The header of a safetensors file may be at most this long, in bytes.
@@ -124,6 +124,26 @@ async fn attached(network: &NetworkInfo, kind: Kind, parent: Option<&AssetName>)
     price.checked_add(split).map_err(|error| Failure::new("amount", error.to_string()))
 }
 
+/// Why a publication failed, whether one is under way, and what starts one: it goes to the listing's page then.
+pub(crate) fn publishing<F: Future<Output = Outcome<AssetName>> + 'static>(
+    kind: Kind,
+) -> (RwSignal<Option<Failure>>, RwSignal<bool>, impl Fn(F) + Clone) {
+    let (failure, busy, navigate) = (RwSignal::new(None), RwSignal::new(false), use_navigate());
+    let start = move |published: F| {
+        let navigate = navigate.clone();
+        busy.set(true);
+        failure.set(None);
+        spawn_local(async move {
+            match published.await {
+                Ok(name) => navigate(&place(kind, &name), leptos_router::NavigateOptions::default()),
+                Err(error) => failure.set(Some(error)),
+            }
+            busy.set(false);
+        });
+    };
+    (failure, busy, start)
+}
+
 /// What is attached, and the button that says so.
 #[component]
 pub(crate) fn Send(
@@ -195,7 +215,7 @@ fn Form() -> impl IntoView {
     let about = About::new("text_generation");
     let file = NodeRef::<html::Input>::new();
     let run = RwSignal::new(use_query_map().with_untracked(|query| query.get("run").unwrap_or_default()));
-    let (failure, busy) = (RwSignal::new(None), RwSignal::new(false));
+    let (failure, busy, publishing) = publishing(Kind::Model);
     let storage = about.storage(Kind::Model);
     let (runs, _) = polled(Duration::from_secs(10), move || {
         let account = shared.account();
@@ -205,20 +225,10 @@ fn Form() -> impl IntoView {
         }
     });
     let finished = move || runs.get().unwrap_or_default().into_iter().filter(|view| view.result.is_some()).collect::<Vec<_>>();
-    let navigate = use_navigate();
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let chosen = finished().into_iter().find(|view| view.run.id.to_string() == run.get_untracked());
-        let navigate = navigate.clone();
-        busy.set(true);
-        failure.set(None);
-        spawn_local(async move {
-            match send_model(shared, about, chosen, file).await {
-                Ok(name) => navigate(&format!("/models/{name}"), leptos_router::NavigateOptions::default()),
-                Err(error) => failure.set(Some(error)),
-            }
-            busy.set(false);
-        });
+        publishing(send_model(shared, about, chosen, file));
     };
     view! {
         <form class="card" style="max-width: 640px" on:submit=send>

@@ -2,7 +2,7 @@
 
 use super::{Api, Context, Output, receive::Receiver};
 use crate::{
-    api::{Place, is_away, tell_away},
+    api::{Place, unless_away},
     lease::{co_sign, waiting},
 };
 use anyhow::{Result, ensure};
@@ -31,10 +31,11 @@ pub(crate) async fn follow(
     out: Output,
 ) -> Result<LeaseView> {
     let follower = Follower { context, api, meter, lease_id, place: Place::start(), out };
+    let money = format!("the escrow of lease {lease_id}");
     let mut interrupted = false;
     loop {
         tokio::select! {
-            heard = follower.listen_or_wait(receiver) => if let Some(view) = heard? {
+            heard = async { unless_away(follower.listen(receiver).await, &money, SILENCE, out).await } => if let Some(view) = heard? {
                 return Ok(view);
             },
             stop = tokio::signal::ctrl_c(), if interruptible => {
@@ -58,18 +59,6 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// As [`Self::listen`]; while the coordinator is away, it says so and waits.
-    async fn listen_or_wait(&self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
-        match self.listen(receiver).await {
-            Err(error) if is_away(&error) => {
-                tell_away(self.out, &error, &format!("the escrow of lease {}", self.lease_id));
-                tokio::time::sleep(SILENCE).await;
-                Ok(None)
-            }
-            heard => heard,
-        }
-    }
-
     /// Takes what comes until it is silent, then signs what waits. Gives the lease once it is closed.
     async fn listen(&self, receiver: &mut Receiver) -> Result<Option<LeaseView>> {
         let &Self { context, api, meter, lease_id, out, .. } = self;

@@ -9,14 +9,13 @@ use starling_contract_api::{
     payment::PaymentMsg,
     rpc::Signer,
 };
-use starling_http_api::{node::OfferView, path};
 use starling_primitives::{Amount, DurationMs, EscrowId, Hash32, LeaseId, OfferId};
 use starling_protocol::{
     lease::LeaseTerms,
     price::{HOLDBACK, Quote, quote_lease},
 };
 use starling_scripts::JobFile;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the outputs are served before the tenth that is held back vests.
 const AVAILABILITY: DurationMs = DurationMs::from_hours(1);
@@ -60,7 +59,8 @@ impl Choice {
 
 /// The cheapest idle offer of a node that takes the script, or the one that was named.
 pub(crate) async fn choose(context: &Context, api: &Api, wish: &Wish) -> Result<Choice> {
-    let offers = offers(api).await?;
+    // A node that starts tries its sandbox first.
+    let offers = api.offers(NODES_WAIT, |offer| offer.node.scripts).await?;
     let (offer, duration) = match wish.choose(&offers) {
         Ok(choice) => (choice.offer.offer.clone(), choice.time),
         Err(none) => bail!("{none}: lower [resources], or try again later"),
@@ -70,18 +70,6 @@ pub(crate) async fn choose(context: &Context, api: &Api, wish: &Wish) -> Result<
         ensure!(quote.at_most <= most, "the quote of {} is more than the {} allowed", quote.at_most.display_near(), most.display_near());
     }
     Ok(Choice { offer, duration, quote })
-}
-
-/// All offers; where no node takes scripts it is waited a while, since a node that starts tries its sandbox first.
-async fn offers(api: &Api) -> Result<Vec<OfferView>> {
-    let until = Instant::now() + NODES_WAIT;
-    loop {
-        let offers: Vec<OfferView> = api.get(path::OFFERS).await?;
-        if offers.iter().any(|offer| offer.node.scripts) || Instant::now() > until {
-            return Ok(offers);
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 /// Pays; gives the lease and its escrow.
