@@ -161,22 +161,7 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         bail!("--base and --output belong to a training on this machine: add --here, or name a published model with --from");
     }
     let corpus = corpus_from_path(args.data.as_deref().context("name the file or folder to train on")?)?;
-    let base = match &args.from {
-        None => Base::Fresh,
-        Some(name) => {
-            let listing = context
-                .rpc
-                .view(&context.hub().listing(name))
-                .await?
-                .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?;
-            let files = listing.versions.last().map(|version| version.files.as_slice()).unwrap_or_default();
-            let model = files
-                .iter()
-                .find(|file| file.name.as_str() == "model.safetensors")
-                .with_context(|| format!("{name} has no model.safetensors"))?;
-            Base::Model { model: model.hash, name: Some(name.clone()) }
-        }
-    };
+    let base = base(context, args.from.as_ref()).await?;
     let options = TrainOptions {
         recipe,
         corpus,
@@ -199,6 +184,20 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     }
     out.note(&format!("`starling pull {run_id}` downloads the model, `starling verify {run_id}` checks every figure."));
     Ok(())
+}
+
+/// What a run starts from: fresh weights, or the last version of a published model.
+pub(crate) async fn base(context: &Context, from: Option<&AssetName>) -> Result<Base> {
+    let Some(name) = from else { return Ok(Base::Fresh) };
+    let listing = context
+        .rpc
+        .view(&context.hub().listing(name))
+        .await?
+        .with_context(|| format!("there is no model {name}: `starling models` lists what there is"))?;
+    let files = listing.versions.last().map(|version| version.files.as_slice()).unwrap_or_default();
+    let model =
+        files.iter().find(|file| file.name.as_str() == "model.safetensors").with_context(|| format!("{name} has no model.safetensors"))?;
+    Ok(Base::Model { model: model.hash, name: Some(name.clone()) })
 }
 
 pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -> Result<()> {

@@ -119,7 +119,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Run a script or notebook of yours on a rented node.
     Job(job::JobArgs),
-    /// Run a script at a time or again and again by a cron line, within a budget.
+    /// Run a script, or train, at a time or again and again by a cron line, within a budget.
     Schedule(schedule::ScheduleArgs),
     /// Recompute a run from the chain and its artifacts (state roots, shares, fee, refund), or check a saved receipt without a network.
     Verify {

@@ -17,10 +17,13 @@ use starling_http_api::{
     problem::Problem,
     run::{Base, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RunEvent, RunView},
 };
-use starling_primitives::{Amount, EscrowId, RunId, TimestampMs};
+use starling_primitives::{Amount, DurationMs, EscrowId, PublicKey, RunId, TimestampMs};
 use starling_protocol::{price::HOLDBACK, run::RunState};
 use starling_rounds::{Plan, recipe::Recipe};
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// How long nodes are waited for before a run is prepared.
 const NODE_WAIT: Duration = Duration::from_secs(90);
@@ -53,13 +56,22 @@ pub(crate) struct Trained {
 /// Uploads, prepares and pays; gives the run.
 pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, out: Output) -> Result<(RunId, EscrowId)> {
     context.check_network().await?;
+    let meter = Signer::generate(context.signer.account().clone())?;
+    let prepared = prepare(context, api, options, &meter, out).await?;
+    let escrow_id = pay(context, payment(context, &prepared)).await?;
+    let run_id = run_of(context, escrow_id).await?;
+    out.say("paid", &json!({"run_id": run_id, "escrow_id": escrow_id}), &format!("Paid into escrow {escrow_id}. This is run {run_id}."));
+    Ok((run_id, escrow_id))
+}
+
+/// Uploads the data and has the coordinator prepare the run; keeps the key that co-signs it.
+pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions, meter: &Signer, out: Output) -> Result<PreparedRun> {
     let data = api.upload(&options.corpus.train).await.context("the training data could not be uploaded")?;
     let held_out = if options.corpus.held_out.is_empty() {
         None
     } else {
         Some(api.upload(&options.corpus.held_out).await.context("the held-out data could not be uploaded")?)
     };
-    let meter = Signer::generate(context.signer.account().clone())?;
     let request = PrepareRun {
         recipe: options.recipe.to_toml()?,
         data,
@@ -70,11 +82,13 @@ pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, 
         price_per_million_tokens: options.price_per_million_tokens,
         meter: meter.public_key(),
     };
-    let prepared = prepare(api, &request, options.max_nodes, out).await?;
+    let prepared = ask(api, &request, options.max_nodes, out).await?;
     // Kept before the money moves: without this key nobody can co-sign the run.
-    let key_file = context.home.meter_key(&meter.public_key().to_string().replace("ed25519:", ""));
+    let key_file = key_file(context, &meter.public_key());
     std::fs::create_dir_all(key_file.parent().context("a key file needs a folder")?)?;
-    meter.write_file(&key_file)?;
+    if !key_file.exists() {
+        meter.write_file(&key_file)?;
+    }
     out.say(
         "quote",
         &json!({"at_most": prepared.quote.at_most, "fee_at_most": prepared.quote.fee_at_most, "nodes": prepared.willing_nodes}),
@@ -87,24 +101,36 @@ pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, 
             prepared.quote.fee_at_most.display_near()
         ),
     );
-    let expires_by = prepared.terms.expires_at(now()).after(starling_primitives::DurationMs::from_hours(1));
-    let target = context.profile.deployment.compute.clone();
-    let (asset, amount, msg) = (prepared.terms.asset.clone(), prepared.quote.at_most, PaymentMsg::Run(prepared.terms));
-    let escrow_id = pay(context, Payment { target, asset, amount, msg, expires_by, holdback: HOLDBACK, voucher: None }).await?;
+    Ok(prepared)
+}
+
+/// What is to be paid for a prepared run.
+pub(crate) fn payment(context: &Context, prepared: &PreparedRun) -> Payment {
+    Payment {
+        target: context.profile.deployment.compute.clone(),
+        asset: prepared.terms.asset.clone(),
+        amount: prepared.quote.at_most,
+        msg: PaymentMsg::Run(prepared.terms.clone()),
+        expires_by: prepared.terms.expires_at(now()).after(DurationMs::from_hours(1)),
+        holdback: HOLDBACK,
+        voucher: None,
+    }
+}
+
+/// The run that an escrow pays.
+pub(crate) async fn run_of(context: &Context, escrow_id: EscrowId) -> Result<RunId> {
     match context.rpc.view(&context.compute().purpose(escrow_id)).await? {
-        Some(Purpose::Run(run_id)) => {
-            out.say(
-                "paid",
-                &json!({"run_id": run_id, "escrow_id": escrow_id}),
-                &format!("Paid into escrow {escrow_id}. This is run {run_id}."),
-            );
-            Ok((run_id, escrow_id))
-        }
+        Some(Purpose::Run(run_id)) => Ok(run_id),
         _ => bail!("escrow {escrow_id} is open but no run belongs to it: run `starling reclaim {escrow_id}`"),
     }
 }
 
-async fn prepare(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Result<PreparedRun> {
+fn key_file(context: &Context, key: &PublicKey) -> PathBuf {
+    context.home.meter_key(&key.to_string().replace("ed25519:", ""))
+}
+
+/// Asks for the run's terms until as many nodes as are wanted take them, or patience ends.
+async fn ask(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Result<PreparedRun> {
     let spinner = out.spinner("waiting for nodes");
     let started = Instant::now();
     loop {
@@ -291,8 +317,7 @@ pub(crate) fn plan(recipe: &[u8]) -> Result<Plan> {
 }
 
 async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {
-    let key_file = context.home.meter_key(&run.terms.meter.to_string().replace("ed25519:", ""));
-    let signer = Signer::from_file(&key_file)
+    let signer = Signer::from_file(&key_file(context, &run.terms.meter))
         .context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
     let plan = plan(&api.download(run.terms.recipe).await?)?;
     let base = api.download(run.terms.base).await?;

@@ -53,7 +53,12 @@ pub fn quote_run(terms: &RunTerms, fee: BasisPoints) -> Result<Quote, AmountErro
         .checked_mul(u64::from(terms.max_nodes))
         .and_then(|slots| slots.checked_mul(u64::from(terms.tokens_per_round)))
         .ok_or(AmountError::Overflow)?;
-    quote_work(terms.price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)?, terms.delegate.as_deref(), fee)
+    quote_work(cost_of_tokens(terms.price_per_million_tokens, tokens)?, terms.delegate.as_deref(), fee)
+}
+
+/// What so many accepted tokens cost at most, the fee included and a delegate's part not.
+pub fn cost_of_tokens(price_per_million_tokens: Amount, tokens: u64) -> Result<Amount, AmountError> {
+    price_per_million_tokens.mul_div_ceil(tokens, TOKENS_PER_PRICE)
 }
 
 /// The quote of a lease: its whole time, and the delegate's part besides if the meter is one.

@@ -118,7 +118,7 @@ fn schedule__should_run_and_pay_once_however_often_it_is_killed() {
     let url = format!("{}/api/v1/leases", profile["coordinator"].as_str().expect("an address"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let leases: Vec<Value> = runtime.block_on(async { reqwest::get(url).await?.json().await }).expect("leases");
-    assert_eq!(leases.iter().map(|view| &view["lease"]["id"]).collect::<Vec<_>>(), [&paid["paid"][0]]);
+    assert_eq!(leases.iter().map(|view| &view["lease"]["id"]).collect::<Vec<_>>(), [&paid["paid"][0]["lease"]]);
 
     // What was paused did not run, is not made up for, and can be removed.
     succeed(home, &["schedule", "resume", "rests"]);
@@ -126,4 +126,56 @@ fn schedule__should_run_and_pay_once_however_often_it_is_killed() {
     assert!(rests["running"].is_null() && rests["past"].as_array().is_some_and(Vec::is_empty), "{rests}");
     succeed(home, &["schedule", "remove", "rests"]);
     assert!(refuse(home, &["schedule", "pause", "rests"]).contains("no schedule"));
+}
+
+#[test]
+fn scheduled_training__should_pay_once_and_leave_its_model() {
+    let system = Running::start(1);
+    let home = system.home();
+    let (recipe, text) = (system.recipe(2, 10).display().to_string(), system.text());
+    let data = text.display().to_string();
+    let lost = home.join("lost.txt").display().to_string();
+    fs::copy(&text, &lost).expect("a file is copied");
+    let args = |name: &'static str, data: &str, more: &[&str]| -> Vec<String> {
+        let fixed = ["schedule", "train", name, data, "--recipe", &recipe, "--nodes", "1", "--zone", "UTC", "--budget", "0.1"];
+        fixed.iter().chain(more).map(ToString::to_string).collect()
+    };
+    let refused = |more: &[&str]| {
+        let args = args("wrong", &data, &[&["--cron", "0 0 1 1 *"], more].concat());
+        refuse(home, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(refused(&["--each", "0.0000001"]).contains("raise it"));
+    assert!(refused(&["--each", EACH, "--min-nodes", "2"]).contains("--min-nodes"));
+    assert!(refused(&["--each", EACH, "--from", "nobody.starling/nothing"]).contains("no model"));
+
+    let at = soon();
+    for (name, data) in [("nightly", &data), ("lost", &lost)] {
+        let args = args(name, data, &["--at", &at, "--each", EACH]);
+        succeed(home, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    fs::remove_file(&lost).expect("a file is removed");
+    // Killed as soon as the payment lies on disk; then when the run is known; the rounds are co-signed by the third.
+    let serving = Serving::start(home);
+    wait_for("the payment", || payment(home, "nightly"));
+    drop(serving);
+    let serving = Serving::start(home);
+    let (run, paid) = wait_for("the run", || payment(home, "nightly").filter(|(_, payment)| !payment["paid"].is_null()));
+    drop(serving);
+    let serving = Serving::start(home);
+    let past = wait_for("the end", || listed(home, "nightly")["past"].as_array().filter(|past| !past.is_empty()).cloned());
+    assert_eq!((past.len(), &past[0]["outcome"]), (1, &Value::from("done")), "{past:?}");
+    assert!(fs::metadata(run.join("model.safetensors")).expect("the model came").len() > 1_000);
+    let cost = amount(&past[0]["cost"]);
+    assert!(cost > 0 && cost == amount(&listed(home, "nightly")["spending"]["spent"]), "{cost}");
+    let run_id = paid["paid"][0]["run"].to_string();
+    assert_eq!(run_id, "1", "{paid}");
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!((&verified["rounds"], amount(&verified["pending"])), (&Value::from(2), 0), "{verified}");
+    refuse(home, &["status", "2"]);
+
+    // The data of the other is away: nothing was paid for it.
+    let lost = wait_for("the other's end", || Some(listed(home, "lost")).filter(|lost| lost["running"].is_null()));
+    assert!(lost["past"][0]["outcome"]["failed"].as_str().is_some_and(|why| why.contains("cannot read")), "{lost}");
+    assert_eq!((amount(&lost["spending"]["spent"]), payment(home, "lost")), (0, None));
+    drop(serving);
 }

@@ -1,11 +1,14 @@
 //! `starling schedule`: work that is ordered once and done at its times, by a program that the tenant runs and within what the tenant set.
 
+mod deal;
 mod occurrence;
 mod serve;
 mod store;
 
 use crate::{
     api::Api,
+    commands::base,
+    corpus::corpus_from_path,
     home::Home,
     job::{prepare, rent},
     output::Output,
@@ -16,10 +19,11 @@ use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use starling_http_api::job::JobSpec;
-use starling_primitives::{Amount, TimestampMs};
+use starling_primitives::{Amount, AssetName, TimestampMs};
+use starling_protocol::price::cost_of_tokens;
 use starling_schedules::{Missed, Outcome, Schedule, Skipped, When, checked_name, local_zone, shown};
 use std::path::PathBuf;
-use store::{Order, Store};
+use store::{Order, ScriptOrder, Store, TrainingOrder};
 
 #[derive(Args, Debug)]
 pub(crate) struct ScheduleArgs {
@@ -31,6 +35,8 @@ pub(crate) struct ScheduleArgs {
 enum Command {
     /// Upload a script and say when it runs and what it may cost.
     Add(AddArgs),
+    /// Say what is trained over the network, when, and what it may cost.
+    Train(TrainArgs),
     /// Show all schedules, what each has spent, when it runs next and what it did.
     List,
     /// Rest: what is due meanwhile is not made up for. What runs goes on.
@@ -66,6 +72,44 @@ struct AddArgs {
     path: PathBuf,
     #[command(flatten)]
     what: prepare::What,
+    /// The most hours that one run may take, setting up included, instead of the job file's minutes.
+    #[arg(long)]
+    hours: Option<f64>,
+    #[command(flatten)]
+    times: Times,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Args, Debug)]
+struct TrainArgs {
+    /// A name for it: a-z, 0-9 and -.
+    name: String,
+    /// File or folder with the text, read anew each time.
+    data: PathBuf,
+    /// A preset's name or a TOML file, read now.
+    #[arg(long, default_value = "rust-small")]
+    recipe: String,
+    /// Start from a published model that you may use, in its last version each time, instead of fresh weights.
+    #[arg(long)]
+    from: Option<AssetName>,
+    /// At most so many nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: u16,
+    /// At least so many.
+    #[arg(long, default_value_t = 1)]
+    min_nodes: u16,
+    /// The most NEAR that a million accepted tokens may cost.
+    #[arg(long, value_parser = Amount::parse_near, default_value = "0.5")]
+    price: Amount,
+    #[command(flatten)]
+    times: Times,
+}
+
+/// When something runs, and what it may cost.
+#[derive(Args, Debug)]
+struct Times {
     /// Run once, at a time such as 2026-11-22T06:00 (of --zone) or 2026-11-22T06:00Z.
     #[arg(long, required_unless_present = "cron", conflicts_with = "cron")]
     at: Option<String>,
@@ -81,15 +125,9 @@ struct AddArgs {
     /// The most NEAR that all runs together may cost.
     #[arg(long, value_parser = Amount::parse_near)]
     budget: Amount,
-    /// The most hours that one run may take, setting up included, instead of the job file's minutes.
-    #[arg(long)]
-    hours: Option<f64>,
     /// What becomes of times at which nobody served.
     #[arg(long, value_enum, default_value_t = IfMissed::Skip)]
     missed: IfMissed,
-    /// Do not ask.
-    #[arg(short, long)]
-    yes: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -104,6 +142,7 @@ pub(crate) async fn schedule(home: &Home, context: impl FnOnce() -> Result<Conte
     let store = Store::open(home.join("schedules"))?;
     match &args.order {
         Command::Add(args) => add(&store, &context()?, args, out).await,
+        Command::Train(args) => train(&store, &context()?, args, out).await,
         Command::List => list(&store, out),
         Command::Pause { name } => set_paused(&store, name, true, out),
         Command::Resume { name } => set_paused(&store, name, false, out),
@@ -117,22 +156,11 @@ pub(crate) async fn schedule(home: &Home, context: impl FnOnce() -> Result<Conte
 }
 
 async fn add(store: &Store, context: &Context, args: &AddArgs, out: Output) -> Result<()> {
-    let name = checked_name(&args.name)?;
-    ensure!(!store.exists(name), "there is a schedule {name} already: remove it, or choose another name");
-    ensure!(args.each <= args.budget && !args.each.is_zero(), "--each is more than nothing, and no more than --budget");
-    let zone = args.zone.clone().unwrap_or_else(local_zone);
-    let when = match (&args.cron, &args.at) {
-        (Some(line), _) => When::cron(line, &zone)?,
-        (None, Some(at)) => When::at(at, &zone)?,
-        (None, None) => bail!("say when: --at or --cron"),
-    };
-    // What comes while the job is uploaded is not lost.
-    let asked = now();
-    let Some(first) = when.next(asked)? else { bail!("that time has passed: choose another --at") };
+    let new = args.times.read(store, &args.name)?;
     let prepared = prepare::Prepared::read(&args.path, &args.what, out)?;
     prepared.show(out);
     // What `serve` could not do is said now.
-    rent::wish(&prepared.job, Some(args.each), args.hours, None)?;
+    rent::wish(&prepared.job, Some(args.times.each), args.hours, None)?;
     context.check_network().await?;
     if !args.yes && !prepared.confirm(out)? {
         bail!("nothing was sent and nothing is scheduled");
@@ -140,20 +168,83 @@ async fn add(store: &Store, context: &Context, args: &AddArgs, out: Output) -> R
     let api = Api::of(context)?;
     let script = prepared.upload(&api, out).await?;
     let job = api.upload(&serde_json::to_vec(&JobSpec::Script(script))?).await?;
-    let missed = if matches!(args.missed, IfMissed::Once) { Missed::Once } else { Missed::Skip };
-    let schedule = Schedule::new(when, args.each, args.budget, missed, asked);
-    store.add(name, &Order { job, file: prepared.job, hours: args.hours }, &schedule)?;
-    out.say(
-        "schedule_added",
-        &json!({"name": name, "next": first, "zone": zone}),
-        &format!(
-            "{name} runs first at {}, for {} at most each time and {} in all. `starling schedule serve` must run then (`starling schedule unit` keeps it running).",
-            shown(first, &zone),
-            args.each.display_near(),
-            args.budget.display_near()
-        ),
+    new.store(store, &Order::Script(ScriptOrder { job, file: prepared.job, hours: args.hours }), out)
+}
+
+async fn train(store: &Store, context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
+    let new = args.times.read(store, &args.name)?;
+    let recipe = crate::up::job::recipe(&args.recipe)?;
+    // What `serve` could not do is said now.
+    recipe.over_network()?;
+    ensure!((1..=args.nodes).contains(&args.min_nodes), "--min-nodes is 1 or more, and no more than --nodes");
+    let most = cost_of_tokens(args.price, recipe.total_tokens().saturating_mul(u64::from(args.nodes)))?;
+    ensure!(
+        most <= args.times.each,
+        "{} rounds on {} nodes cost up to {}, and --each is {}: raise it, or lower --nodes or --price",
+        recipe.rounds,
+        args.nodes,
+        most.display_near(),
+        args.times.each.display_near()
     );
-    Ok(())
+    corpus_from_path(&args.data)?;
+    let data = args.data.canonicalize()?;
+    context.check_network().await?;
+    base(context, args.from.as_ref()).await?;
+    let order = TrainingOrder {
+        recipe,
+        data,
+        from: args.from.clone(),
+        min_nodes: args.min_nodes,
+        max_nodes: args.nodes,
+        price_per_million_tokens: args.price,
+    };
+    new.store(store, &Order::Training(Box::new(order)), out)
+}
+
+/// A schedule that is possible, and not stored yet.
+struct New<'a> {
+    name: &'a str,
+    zone: String,
+    first: TimestampMs,
+    schedule: Schedule,
+}
+
+impl Times {
+    fn read<'a>(&self, store: &Store, name: &'a str) -> Result<New<'a>> {
+        let name = checked_name(name)?;
+        ensure!(!store.exists(name), "there is a schedule {name} already: remove it, or choose another name");
+        ensure!(self.each <= self.budget && !self.each.is_zero(), "--each is more than nothing, and no more than --budget");
+        let zone = self.zone.clone().unwrap_or_else(local_zone);
+        let when = match (&self.cron, &self.at) {
+            (Some(line), _) => When::cron(line, &zone)?,
+            (None, Some(at)) => When::at(at, &zone)?,
+            (None, None) => bail!("say when: --at or --cron"),
+        };
+        // What comes while something is uploaded is not lost.
+        let asked = now();
+        let Some(first) = when.next(asked)? else { bail!("that time has passed: choose another --at") };
+        let missed = if matches!(self.missed, IfMissed::Once) { Missed::Once } else { Missed::Skip };
+        Ok(New { name, zone, first, schedule: Schedule::new(when, self.each, self.budget, missed, asked) })
+    }
+}
+
+impl New<'_> {
+    fn store(&self, store: &Store, order: &Order, out: Output) -> Result<()> {
+        let Self { name, zone, first, schedule } = self;
+        store.add(name, order, schedule)?;
+        let spending = &schedule.spending;
+        out.say(
+            "schedule_added",
+            &json!({"name": name, "next": first, "zone": zone}),
+            &format!(
+                "{name} runs first at {}, for {} at most each time and {} in all. `starling schedule serve` must run then (`starling schedule unit` keeps it running).",
+                shown(*first, zone),
+                spending.each.display_near(),
+                spending.budget.display_near()
+            ),
+        );
+        Ok(())
+    }
 }
 
 fn list(store: &Store, out: Output) -> Result<()> {
@@ -164,12 +255,14 @@ fn list(store: &Store, out: Output) -> Result<()> {
     for name in names {
         let schedule = store.read(&name)?;
         let next = if schedule.paused { None } else { schedule.when.next(schedule.decided.max(now()))? };
-        out.say("schedule", &json!({"name": name, "schedule": schedule, "next": next}), &words(&name, &schedule, next));
+        let order = store.order(&name)?;
+        let line = words(&name, &order, &schedule, next);
+        out.say("schedule", &json!({"name": name, "order": order, "schedule": schedule, "next": next}), &line);
     }
     Ok(())
 }
 
-fn words(name: &str, schedule: &Schedule, next: Option<TimestampMs>) -> String {
+fn words(name: &str, order: &Order, schedule: &Schedule, next: Option<TimestampMs>) -> String {
     let zone = schedule.when.zone();
     let spending = &schedule.spending;
     let when = match (schedule.paused, schedule.running, next) {
@@ -180,7 +273,8 @@ fn words(name: &str, schedule: &Schedule, next: Option<TimestampMs>) -> String {
         (_, _, None) => "over".to_owned(),
     };
     let mut lines = vec![format!(
-        "{name}: {}; {when}; spent {} of {}, {} at most each time",
+        "{name} {}: {}; {when}; spent {} of {}, {} at most each time",
+        order.words(),
         schedule.when,
         spending.spent.display_near(),
         spending.budget.display_near(),

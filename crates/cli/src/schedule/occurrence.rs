@@ -1,36 +1,40 @@
-//! One run of a schedule, from its time to its outputs. Its payment is signed and stored before it is sent, and only ever sent as it was stored: it pays once, however
+//! One run of a schedule, from its time to what it gave. Its payment is signed and stored before it is sent, and only ever sent as it was stored: it pays once, however
 //! often this program is killed on the way.
 
-use super::store::{Order, Store, read, write_durably};
+use super::{
+    deal::{Deal, Work},
+    store::{Order, Store, read, write_durably},
+};
 use crate::{
     api::Api,
-    job::{follow::follow, receive::Receiver, rent},
+    commands::pull,
+    job::{follow::follow, receive::Receiver},
     output::Output,
     pay,
     profile::Context,
-    train::{acknowledge, now},
+    train::{Trained, acknowledge, now, watch},
 };
 use anyhow::{Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use starling_contract_api::rpc::{RpcError, SignedTx, Signer};
-use starling_http_api::{lease::LeaseView, path};
-use starling_primitives::{Amount, DurationMs, EscrowId, LeaseId, TimestampMs};
+use starling_http_api::lease::LeaseView;
+use starling_primitives::{Amount, DurationMs, EscrowId, LeaseId, RunId, TimestampMs};
 use starling_schedules::Outcome;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Mutex;
 
-/// How long an idle node is waited for.
-const NODE_PATIENCE: DurationMs = DurationMs::from_secs(600);
-/// How long after its end a lease is asked for that nobody tells of.
+/// How long after its end work is asked for that nobody tells of.
 const END_PATIENCE: DurationMs = DurationMs::from_hours(2);
 /// The wait before anything is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often a payment is signed anew because another program took its nonce.
 const NONCE_TRIES: u32 = 5;
-/// Leases that are looked through for one that is paid.
-const MAX_LEASES: u32 = 200;
 
 /// The run that was due at a time.
 pub(crate) struct Occurrence {
@@ -50,10 +54,10 @@ struct Sent {
     bytes: String,
     /// What it can cost at most.
     at_most: Amount,
-    /// When its lease ends at the latest.
+    /// When its work ends at the latest.
     until: TimestampMs,
     /// What it opened, once that is known.
-    paid: Option<(LeaseId, EscrowId)>,
+    paid: Option<(Work, EscrowId)>,
 }
 
 impl Occurrence {
@@ -99,35 +103,46 @@ impl Occurrence {
             Signer::generate(context.signer.account().clone())?.write_file(&key_file)?;
         }
         let meter = Signer::from_file(&key_file)?;
-        let mut sent = if self.record().exists() { read(&self.record())? } else { self.pay(context, api, &order, &meter).await? };
-        let (lease_id, escrow_id) = match sent.paid {
+        let mut sent = if self.record().exists() { read(&self.record())? } else { self.pay(context, api, &order, &meter, out).await? };
+        let (work, escrow_id) = match sent.paid {
             Some(paid) => paid,
             None => {
-                let paid = self.settled(context, api, &sent, &meter).await?;
+                let paid = self.settled(context, api, &order, &sent, &meter).await?;
                 sent.paid = Some(paid);
                 write_durably(&self.record(), &sent)?;
                 out.say(
                     "schedule_paid",
-                    &json!({"name": self.name, "at": self.at, "lease_id": paid.0, "escrow_id": paid.1}),
-                    &format!("{}: lease {} is paid.", self.name, paid.0),
+                    &json!({"name": self.name, "at": self.at, "work": paid.0, "escrow_id": paid.1}),
+                    &format!("{}: {} is paid.", self.name, paid.0),
                 );
                 paid
             }
         };
-        let mut receiver = Receiver::new(&folder)?;
-        let view = loop {
-            match follow(context, api, &meter, lease_id, &mut receiver, false, out).await {
+        match work {
+            Work::Lease(lease_id) => self.follow_lease(context, api, (lease_id, escrow_id), &meter, &sent, out).await,
+            Work::Run(run_id) => self.follow_run(context, api, (run_id, escrow_id), &sent, out).await,
+        }
+    }
+
+    async fn follow_lease(
+        &self,
+        context: &Context,
+        api: &Api,
+        (lease_id, escrow_id): (LeaseId, EscrowId),
+        meter: &Signer,
+        sent: &Sent,
+        out: Output,
+    ) -> Result<(Outcome, Amount)> {
+        let mut receiver = Receiver::new(&self.folder())?;
+        let view: LeaseView = loop {
+            match follow(context, api, meter, lease_id, &mut receiver, false, out).await {
                 Ok(view) => break view,
-                Err(error) if now() > sent.until.after(END_PATIENCE) => return Err(error),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) => sent.try_again(error).await?,
             }
         };
         let exit = receiver.exit().cloned();
-        if exit.is_some()
-            && let Err(error) = acknowledge(context, escrow_id, out).await
-        {
-            // It vests by itself.
-            out.note(&format!("{}: the result could not be acknowledged: {error:#}", self.name));
+        if exit.is_some() {
+            self.acknowledge(context, escrow_id, out).await;
         }
         let outcome = match (view.failure, exit) {
             (Some(failure), _) => Outcome::Failed(failure),
@@ -140,25 +155,55 @@ impl Occurrence {
         Ok((outcome, view.earned))
     }
 
-    /// Chooses a node, and stores the signed payment. What is not stored was not sent.
-    async fn pay(&self, context: &Context, api: &Api, order: &Order, meter: &Signer) -> Result<Sent> {
-        let each = self.store.read(&self.name)?.spending.each;
-        let wish = rent::wish(&order.file, Some(each), order.hours, None)?;
-        let began = now();
-        let choice = loop {
-            match rent::choose(context, api, &wish).await {
-                Ok(choice) => break choice,
-                Err(error) if now().since(began) > NODE_PATIENCE => return Err(error),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+    /// Co-signs the rounds of a run to its end, and downloads the model.
+    async fn follow_run(
+        &self,
+        context: &Context,
+        api: &Api,
+        (run_id, escrow_id): (RunId, EscrowId),
+        sent: &Sent,
+        out: Output,
+    ) -> Result<(Outcome, Amount)> {
+        let trained = loop {
+            match self.trained(context, api, run_id, escrow_id, out).await {
+                Ok(trained) => break trained,
+                Err(error) => sent.try_again(error).await?,
             }
         };
+        let view = trained.view;
+        if view.result.is_some() {
+            self.acknowledge(context, escrow_id, out).await;
+        }
+        let is_whole = view.result.is_some() && view.run.rounds_done == view.run.terms.rounds;
+        Ok((if is_whole { Outcome::Done } else { Outcome::Failed(view.sentence) }, view.earned))
+    }
+
+    async fn trained(&self, context: &Context, api: &Api, run_id: RunId, escrow_id: EscrowId, out: Output) -> Result<Trained> {
+        let trained = watch(context, api, run_id, escrow_id, Instant::now(), out).await?;
+        if trained.view.result.is_some() {
+            pull(context, run_id, &self.folder(), false, out).await?;
+        }
+        Ok(trained)
+    }
+
+    async fn acknowledge(&self, context: &Context, escrow_id: EscrowId, out: Output) {
+        if let Err(error) = acknowledge(context, escrow_id, out).await {
+            // It vests by itself.
+            out.note(&format!("{}: the result could not be acknowledged: {error:#}", self.name));
+        }
+    }
+
+    /// Finds out what is bought, and stores the signed payment. What is not stored was not sent.
+    async fn pay(&self, context: &Context, api: &Api, order: &Order, meter: &Signer, out: Output) -> Result<Sent> {
+        let each = self.store.read(&self.name)?.spending.each;
+        let deal = Deal::make(context, api, order, each, meter, out).await?;
         let _turn = self.signing.lock().await;
         for attempt in 1.. {
-            let payment = rent::payment(context, &choice, order.job, meter);
+            let payment = deal.payment(context, meter);
             let until = payment.expires_by;
             let signed = pay::sign(context, &payment.args(context).await?).await?;
             let sent =
-                Sent { hash: signed.hash.clone(), bytes: STANDARD.encode(&signed.bytes), at_most: choice.quote.at_most, until, paid: None };
+                Sent { hash: signed.hash.clone(), bytes: STANDARD.encode(&signed.bytes), at_most: deal.at_most(), until, paid: None };
             write_durably(&self.record(), &sent)?;
             match context.rpc.submit(&signed, context.signer.account()).await {
                 // It was sent for the first time and never came in: another takes its place.
@@ -170,14 +215,14 @@ impl Occurrence {
     }
 
     /// What a stored payment opened. It is sent again as it is, which changes nothing where it came in before.
-    async fn settled(&self, context: &Context, api: &Api, sent: &Sent, meter: &Signer) -> Result<(LeaseId, EscrowId)> {
+    async fn settled(&self, context: &Context, api: &Api, order: &Order, sent: &Sent, meter: &Signer) -> Result<(Work, EscrowId)> {
         let signed = SignedTx { hash: sent.hash.clone(), bytes: STANDARD.decode(&sent.bytes)? };
         let outcome = loop {
             match context.rpc.submit(&signed, context.signer.account()).await {
                 Ok(outcome) => break outcome,
                 Err(error) if error.is_passing() => tokio::time::sleep(PAUSE).await,
-                // Too old to be sent, and perhaps too old for the RPC to know: then the lease tells.
-                Err(error @ RpcError::Refused { .. }) => match self.lease_of(context, api, meter).await? {
+                // Too old to be sent, and perhaps too old for the RPC to know: then what it opened tells.
+                Err(error @ RpcError::Refused { .. }) => match Work::of_meter(context, api, order, &meter.public_key()).await? {
                     Some(paid) => return Ok(paid),
                     None => bail!("the payment did not come in: {error}"),
                 },
@@ -185,14 +230,17 @@ impl Occurrence {
             }
         };
         let escrow_id = pay::opened(context, &context.profile.deployment.compute, &outcome)?;
-        Ok((rent::lease_of(context, escrow_id).await?, escrow_id))
+        Ok((Work::of_escrow(context, order, escrow_id).await?, escrow_id))
     }
+}
 
-    /// The lease whose meter is this run's own key.
-    async fn lease_of(&self, context: &Context, api: &Api, meter: &Signer) -> Result<Option<(LeaseId, EscrowId)>> {
-        let query = format!("{}?tenant={}&limit={MAX_LEASES}", path::LEASES, context.signer.account());
-        let leases: Vec<LeaseView> = api.get(&query).await?;
-        let found = leases.into_iter().find(|view| view.lease.terms.meter == meter.public_key());
-        Ok(found.map(|view| (view.lease.id, view.lease.escrow_id)))
+impl Sent {
+    /// Waits before what failed is tried again, as long as there may be work to follow.
+    async fn try_again(&self, error: anyhow::Error) -> Result<()> {
+        if now() > self.until.after(END_PATIENCE) {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }

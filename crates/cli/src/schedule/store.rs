@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use starling_primitives::Hash32;
+use starling_primitives::{Amount, AssetName, Hash32};
+use starling_rounds::recipe::Recipe;
 use starling_schedules::{Schedule, checked_name};
 use starling_scripts::JobFile;
 use std::{
@@ -18,14 +19,47 @@ const ORDER: &str = "order.json";
 
 /// What each run of a schedule does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Order {
+    /// A script, on a rented node.
+    Script(ScriptOrder),
+    /// A training over the network.
+    Training(Box<TrainingOrder>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
+pub(crate) struct ScriptOrder {
     /// The uploaded description.
     pub(crate) job: Hash32,
     /// The job file, for resources and time.
     pub(crate) file: JobFile,
     /// The most hours, instead of the job file's minutes.
     pub(crate) hours: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainingOrder {
+    /// As it was when the schedule was added.
+    pub(crate) recipe: Recipe,
+    /// File or folder, read anew each time.
+    pub(crate) data: PathBuf,
+    /// The published model to start from, in its last version each time.
+    pub(crate) from: Option<AssetName>,
+    pub(crate) min_nodes: u16,
+    pub(crate) max_nodes: u16,
+    pub(crate) price_per_million_tokens: Amount,
+}
+
+impl Order {
+    /// What is done, in a few words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Script(order) => format!("runs {}", order.file.command.join(" ")),
+            Self::Training(order) => format!("trains {} on {}", order.recipe.name, order.data.display()),
+        }
+    }
 }
 
 /// All schedules of a home.
