@@ -547,6 +547,10 @@ async fn prepare__should_say_what_is_wrong() {
         assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), request(change)).await, (status, code.to_owned()));
     }
     assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), json!({"sped": 1})).await, (400, "body_malformed".to_owned()));
+    // A record is an object, at the top and within.
+    assert_eq!(world.refusal("POST", path::LOGIN_CHALLENGE, None, json!([null])).await, (400, "body_malformed".to_owned()));
+    let within: Change<'_> = &|request| request["base"] = json!({"model": [unknown, null]});
+    assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), request(within)).await, (400, "body_malformed".to_owned()));
     assert_eq!(world.refusal("GET", "/api/v1/runs/seven", None, Value::Null).await, (400, "path_malformed".to_owned()));
     assert_eq!(world.refusal("POST", path::PREPARE_RUN, None, request(&|_| {})).await, (401, "login_needed".to_owned()));
 }

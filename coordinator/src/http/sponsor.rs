@@ -1,6 +1,9 @@
 //! The sponsor's two requests: an account for someone who has none, and a call for someone who holds no NEAR.
 
-use super::{App, extract::JsonBody};
+use super::{
+    App,
+    extract::{JsonBody, read_json},
+};
 use crate::{problem::Fault, sponsor::Sponsor};
 use axum::{
     Extension, Json,
@@ -22,7 +25,7 @@ fn sponsor(app: &App) -> Result<&Sponsor, Fault> {
 pub(super) async fn account(State(app): State<App>, from: Option<Extension<ConnectInfo<SocketAddr>>>, body: Bytes) -> Response {
     let address = from.map_or_else(|| "unknown".to_owned(), |Extension(ConnectInfo(address))| address.ip().to_string());
     let made = async {
-        let wanted: NewAccount = serde_json::from_slice(&body).map_err(|error| Fault::bad("body_malformed", error))?;
+        let wanted: NewAccount = read_json(&body)?;
         sponsor(&app)?.create_account(&wanted, &address).await
     };
     let mut response = match made.await {

@@ -14,6 +14,6 @@ use crate::{
 pub(super) fn gas() -> Result<()> {
     wasm::build_contracts()?;
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-tests", "--test", "contracts_gas", "--", "--nocapture"]);
+    cargo.args(["test", "--quiet", "--test", "contracts_gas", "--", "--nocapture"]);
     run(cargo.env("STARLING_BENCH_GAS", "1"))
 }

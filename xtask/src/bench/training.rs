@@ -53,7 +53,7 @@ pub(super) fn training(names: &[String]) -> Result<()> {
 
 fn ours() -> Command {
     let mut cargo = command("cargo");
-    cargo.args(["bench", "--quiet", "--profile", "dev", "--package", "starling-training", "--bench", "training"]);
+    cargo.args(["bench", "--quiet", "--profile", "dev", "--bench", "training"]);
     // As a node sets them for itself.
     cargo.envs([("RAYON_NUM_THREADS", "2"), ("CANDLE_NUM_THREADS", "2"), ("MIMALLOC_PURGE_DELAY", "10000")]);
     cargo

@@ -74,7 +74,7 @@ pub(super) fn stores() -> Result<Vec<Figure>> {
         thread::sleep(Duration::from_millis(100));
     }
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-coordinator", "--lib", "s3__", "--", "--ignored"]);
+    cargo.args(["test", "--quiet", "--lib", "s3__", "--", "--ignored"]);
     let said = output(cargo.env("STARLING_S3_ADDRESS", address.to_string()));
     server.kill()?;
     server.wait()?;

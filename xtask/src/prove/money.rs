@@ -32,7 +32,7 @@ pub(super) fn world() -> Result<Vec<Figure>> {
 pub(super) fn walks() -> Result<Vec<Figure>> {
     wasm::build_contracts()?;
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-tests", "--test", "contracts_*", "books__", "--", "--nocapture"]);
+    cargo.args(["test", "--quiet", "--test", "contracts_*", "books__", "--", "--nocapture"]);
     let said = output(cargo.env("STARLING_WALK_STEPS", STEPS.to_string()))?;
     let walks: Vec<Figure> = said
         .lines()

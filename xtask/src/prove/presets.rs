@@ -48,7 +48,7 @@ pub(super) fn presets() -> Result<Vec<Figure>> {
 /// A training that is killed a hundred times.
 pub(super) fn kills() -> Result<Vec<Figure>> {
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-training", "--test", "kill", "--", "--nocapture"]);
+    cargo.args(["test", "--quiet", "--test", "kill", "--", "--nocapture"]);
     let said = output(cargo.env("STARLING_KILLS", "100"))?;
     let line = said.lines().find_map(|line| line.split_once("kills ").map(|(_, rest)| rest)).context("the test reports no kills")?;
     let (count, rest) = line.split_once(": ").context("the test reports no outcome")?;

@@ -11,7 +11,7 @@ const TORCH: &str = "torch==2.15.0";
 pub(super) fn scripts() -> Result<Vec<Figure>> {
     run(command("cargo").args(["build", "--quiet", "--bin", "starling", "--bin", "gpu-node", "--bin", "starling-coordinator"]))?;
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-tests", "--test", "system", "--", "--ignored", "--nocapture", "packages__"]);
+    cargo.args(["test", "--quiet", "--test", "system", "--", "--ignored", "--nocapture", "packages__"]);
     if std::env::var_os("STARLING_TORCH").is_none() {
         cargo.env("STARLING_TORCH", TORCH);
     }

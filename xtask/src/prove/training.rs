@@ -25,7 +25,7 @@ pub(super) fn parity() -> Result<Vec<Figure>> {
     output(command(&python).arg(&script).arg("write").arg(&reference))?;
 
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-training", "--test", "parity", "--", "--nocapture"]);
+    cargo.args(["test", "--quiet", "--test", "parity", "--", "--nocapture"]);
     let compared = output(cargo.env("STARLING_REFERENCE", &reference).env("STARLING_EXPORT", &exported))?;
     let loaded = output(command(&python).arg(&script).arg("load").arg(&exported))?;
 
@@ -42,7 +42,7 @@ pub(super) fn parity() -> Result<Vec<Figure>> {
 /// The state after 200 steps, in processes with other numbers of threads and narrower vectors.
 pub(super) fn bits() -> Result<Vec<Figure>> {
     let mut cargo = command("cargo");
-    cargo.args(["test", "--quiet", "--package", "starling-training", "--test", "bits", "--", "--nocapture"]);
+    cargo.args(["test", "--quiet", "--test", "bits", "--", "--nocapture"]);
     let compared = figures(&output(cargo.env("STARLING_BITS_STEPS", "200"))?, "bits ");
     if compared.len() < 4 {
         bail!("only {} states were compared", compared.len());

@@ -47,7 +47,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("scripted", CONTRACT),
     ("standards", &[]),
     ("frontend", &["primitives", "protocol", "contract-api", "http-api", "browse", "scripts"]),
-    ("coordinator", &["primitives", "protocol", "rounds", "contract-api", "http-api", "tls"]),
+    ("coordinator", &["json", "primitives", "protocol", "rounds", "contract-api", "http-api", "tls"]),
     (
         "gpu-node",
         &["primitives", "protocol", "rounds", "contract-api", "http-api", "training", "sandbox", "scripts", "limits", "sensors", "tls"],
