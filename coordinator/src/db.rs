@@ -37,6 +37,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (include_str!("../migrations/0004_uploads.sql"), ""),
     (include_str!("../migrations/0005_leads.sql"), ""),
     (include_str!("../migrations/0006_sponsored.sql"), ""),
+    (include_str!("../migrations/0007_replicas.sql"), ""),
 ];
 /// Writers of one file wait for each other. A lost machine may cost the last logins, or facts that are read again.
 const PREPARE_SQLITE: &str =

@@ -11,6 +11,7 @@ use crate::{
     board::{Board, Live},
     chain::{Chain, FactsReader},
     clock,
+    compute::Compute,
     db::{Db, DbError, WorkKind},
     hub::{Hub, NodeEvent},
     leases::LeaseWork,
@@ -152,6 +153,8 @@ pub struct Tools {
     pub hub: Hub,
     /// Bytes.
     pub artifacts: Artifacts,
+    /// Rounds.
+    pub compute: Compute,
     /// Rights.
     pub access: Access,
     /// What must happen once on chain.

@@ -18,7 +18,9 @@ mod sponsor;
 
 pub use metrics::operator_router;
 
-use crate::{auth::Auth, chain::FactsReader, config::Config, engine::Ear, engine::Tools, lead::Leader, problem::Fault, sponsor::Sponsor};
+use crate::{
+    auth::Auth, chain::FactsReader, compute, config::Config, engine::Ear, engine::Tools, lead::Leader, problem::Fault, sponsor::Sponsor,
+};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
@@ -188,9 +190,10 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// All routes for what other programs on the same database pass on.
+/// All routes for what other programs on the same database pass on, or ask to be computed.
 pub fn replica_router(app: App) -> Router {
-    router(app).layer(middleware::from_fn(replica::take_passed_on))
+    let compute = Router::new().route(compute::PATH, post(replica::compute)).with_state(app.clone());
+    compute.merge(router(app).layer(middleware::from_fn(replica::take_passed_on)))
 }
 
 async fn network(State(app): State<App>) -> Json<NetworkInfo> {

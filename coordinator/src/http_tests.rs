@@ -8,6 +8,7 @@ use crate::{
     board::Board,
     chain::{Chain, Observer, fake::FakeChain, observe::read_listings},
     clock,
+    compute::Compute,
     db::Db,
     engine::Engine,
     hub::Hub,
@@ -92,8 +93,10 @@ impl World {
                 .unwrap();
         observer.read().await.unwrap();
         let (hub, nodes) = Hub::new(8);
+        let artifacts = Artifacts::local(dir.path(), db.clone()).unwrap();
         let tools = Tools {
-            artifacts: Artifacts::local(dir.path(), db.clone()).unwrap(),
+            compute: Compute::new(artifacts.clone(), db.clone()),
+            artifacts,
             access: Access::new(db.clone(), port.clone(), facts.clone()),
             outbox: Outbox::new(db.clone(), port.clone(), wake),
             streams: Streams::new(|| clock::now().0),

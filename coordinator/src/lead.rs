@@ -31,6 +31,7 @@ pub struct Lead {
     db: Db,
     /// A name of its own, and behind `@` where it is reached.
     holder: String,
+    reached_at: Option<SocketAddr>,
     is_alone: bool,
     leader: watch::Sender<Leader>,
 }
@@ -38,7 +39,7 @@ pub struct Lead {
 impl Lead {
     /// The lead of a file, which has one program: nothing is written of it.
     pub fn alone(db: Db) -> Self {
-        Self { db, holder: String::new(), is_alone: true, leader: watch::Sender::new(Leader::Nobody) }
+        Self { db, holder: String::new(), reached_at: None, is_alone: true, leader: watch::Sender::new(Leader::Nobody) }
     }
 
     /// A program of several on one database; from now on it writes nothing of the leading one's until it leads.
@@ -46,7 +47,7 @@ impl Lead {
         db.fence(None);
         let address = reached_at.map_or_else(String::new, |address| address.to_string());
         let holder = format!("{}@{address}", secret::random_hex::<8>());
-        Self { db, holder, is_alone: false, leader: watch::Sender::new(Leader::Nobody) }
+        Self { db, holder, reached_at, is_alone: false, leader: watch::Sender::new(Leader::Nobody) }
     }
 
     /// Who leads, and when it changes.
@@ -64,6 +65,7 @@ impl Lead {
             match self.db.take_lead(&self.holder, clock::now(), SPAN).await {
                 Ok(Some(number)) => {
                     self.db.fence(Some(number));
+                    self.stop_standing_by().await;
                     tracing::info!(number, "this program leads");
                     return;
                 }
@@ -71,6 +73,7 @@ impl Lead {
                     let holder = self.db.leader(clock::now()).await.unwrap_or_default();
                     let address = holder.and_then(|holder| holder.rsplit_once('@')?.1.parse().ok());
                     self.is(address.map_or(Leader::Nobody, Leader::At));
+                    self.stand_by().await;
                     if !said {
                         said = true;
                         tracing::info!("another program leads on this database");
@@ -82,6 +85,21 @@ impl Lead {
                 }
             }
             tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Lets the leading program know whom it may ask to compute.
+    async fn stand_by(&self) {
+        let Some(address) = self.reached_at else { return };
+        if let Err(error) = self.db.stand_by(&address.to_string(), clock::now(), SPAN).await {
+            tracing::warn!(%error, "the leading program does not learn of this one");
+        }
+    }
+
+    async fn stop_standing_by(&self) {
+        let Some(address) = self.reached_at else { return };
+        if let Err(error) = self.db.stop_standing_by(&address.to_string()).await {
+            tracing::warn!(%error, "this program is asked to compute for a moment longer");
         }
     }
 
@@ -112,7 +130,11 @@ impl Lead {
 
     /// Gives it up, so that another takes it at once.
     pub async fn leave(&self) -> Result<(), DbError> {
-        if self.is_alone { Ok(()) } else { self.db.leave_lead(&self.holder).await }
+        if self.is_alone {
+            return Ok(());
+        }
+        self.stop_standing_by().await;
+        self.db.leave_lead(&self.holder).await
     }
 
     fn is(&self, leader: Leader) {

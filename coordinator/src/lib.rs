@@ -1,6 +1,6 @@
 //! The coordinator: carries messages between tenants and nodes, keeps artifacts, and holds no key that moves money.
 //!
-//! `config -> db -> chain (observe, write facts) -> runs, leases (pure: facts and events -> intents) -> engine (execute, idempotent) -> http (read, enqueue)`.
+//! `config -> db -> chain (observe, write facts) -> runs, leases (pure: facts and events -> intents) -> compute (rounds, here or by a program that stands by) -> engine (execute, idempotent) -> http (read, enqueue)`.
 //! The chain is the truth. What must happen once on chain goes through the outbox.
 
 pub mod artifacts;
@@ -8,6 +8,7 @@ pub mod auth;
 pub mod board;
 pub mod chain;
 pub mod clock;
+pub mod compute;
 pub mod config;
 pub mod db;
 pub mod engine;

@@ -6,6 +6,7 @@ use crate::{
     board::Board,
     chain::{Chain, Historian, Observer, RpcChain},
     clock,
+    compute::Compute,
     config::Config,
     db::Db,
     engine::{Engine, Tools},
@@ -79,6 +80,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<()>
     let collector = Collector::new(artifacts.clone(), chain.clone(), facts.clone(), keep);
     let tools = Tools {
         access: Access::new(db.clone(), chain.clone(), facts.clone()),
+        compute: Compute::new(artifacts.clone(), db.clone()),
         streams: Streams::new(|| clock::now().0),
         board: Board::default(),
         deployment: config.deployment.clone(),

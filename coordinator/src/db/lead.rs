@@ -64,6 +64,29 @@ impl Db {
         self.fence.0.load(SeqCst) != NO_LEAD
     }
 
+    /// Says for so long from now that a program stands by at an address.
+    pub async fn stand_by(&self, address: &str, now: TimestampMs, span: DurationMs) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM replicas WHERE until < $1").bind(signed(now.0)).execute(&self.pool).await?;
+        let sql = "INSERT INTO replicas (address, until) VALUES ($1, $2) ON CONFLICT (address) DO UPDATE SET until = excluded.until";
+        sqlx::query(sql).bind(address).bind(signed(now.after(span).0)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// A program stands by no longer: it leads, or stops.
+    pub async fn stop_standing_by(&self, address: &str) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM replicas WHERE address = $1").bind(address).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Where programs stand by now, always in one order.
+    pub async fn standing_by(&self, now: TimestampMs) -> Result<Vec<String>, DbError> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT address FROM replicas WHERE until >= $1 ORDER BY address")
+            .bind(signed(now.0))
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(|(address,)| address).collect())
+    }
+
     /// Gives the lead up, so that another takes it at once.
     pub async fn leave_lead(&self, holder: &str) -> Result<(), DbError> {
         sqlx::query("UPDATE leads SET until = 0 WHERE holder = $1").bind(holder).execute(&self.pool).await?;

@@ -4,15 +4,16 @@ use super::{Command, Lane, Tools};
 use crate::{
     board::{Live, pending_statement, run_view},
     clock,
+    compute::{Answer, Task},
     db::{DbError, WorkKind},
     problem::Fault,
-    runs::{self, Event, Intent, Made, MadeBytes, RecordError, RecordInput, RunWork, Stage, View},
+    runs::{self, Event, Intent, Made, RecordInput, RunWork, Stage, View},
     streams::Topic,
 };
 use axum::http::StatusCode;
 use starling_contract_api::rpc::{BlockRef, verify};
 use starling_http_api::{
-    node::{FromNode, PlacedUpdate},
+    node::FromNode,
     run::{MetricPoint, RoundView, RunEvent, ScoreView},
 };
 use starling_primitives::{Hash32, NodeId, RunId, Signature, TimestampMs};
@@ -20,8 +21,8 @@ use starling_protocol::{
     run::{Member, Run},
     signing::Role,
 };
-use starling_rounds::{ApplyError, Nats, Score};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use starling_rounds::{Nats, Score};
+use std::{sync::Arc, time::Duration};
 
 impl Lane {
     /// Applies an event to a run's work, stores it, tells readers, and does what is due.
@@ -66,7 +67,8 @@ impl Lane {
                 });
             }
             Intent::Inspect { round, state, updates } => {
-                self.spawn(format!("inspect/{run_id}/{round}"), async move { inspect(&tools, run_id, round, state, updates).await });
+                let task = Task::Inspect { run_id, state, updates };
+                self.spawn(format!("inspect/{run_id}/{round}"), async move { inspect(&tools, round, task).await });
             }
             Intent::Record(input) => {
                 self.spawn(format!("record/{run_id}/{}/{}", work.rounds_done, input.scored.skipped), async move {
@@ -324,19 +326,11 @@ fn seed_of(hash: &str) -> Hash32 {
     bytes.map_or_else(|| Hash32::sha256(hash.as_bytes()), Hash32)
 }
 
-async fn inspect(tools: &Tools, run_id: RunId, round: u32, state: Hash32, updates: Vec<PlacedUpdate>) -> Option<Command> {
-    let read = async {
-        let state = tools.artifacts.get(state).await?;
-        let mut bytes = Vec::with_capacity(updates.len());
-        for placed in updates {
-            bytes.push((placed.place, tools.artifacts.get(placed.update).await.ok()));
-        }
-        Ok::<_, crate::artifacts::ArtifactError>((state, bytes))
-    };
-    let (state, updates) = read.await.map_err(|error| tracing::error!(%error, run = %run_id, "updates cannot be read")).ok()?;
-    let outcome = tokio::task::spawn_blocking(move || runs::inspect(&state, &updates)).await.ok()?;
-    match outcome {
-        Ok((valid, refused)) => Some(Command::RunEvent(run_id, Event::Inspected { round, valid, refused })),
+async fn inspect(tools: &Tools, round: u32, task: Task) -> Option<Command> {
+    let run_id = task.run_id();
+    match tools.compute.divide(task).await {
+        Ok(Answer::Inspected { valid, refused }) => Some(Command::RunEvent(run_id, Event::Inspected { round, valid, refused })),
+        Ok(Answer::Recorded(_)) => None,
         Err(error) => {
             tracing::error!(%error, run = %run_id, "updates cannot be inspected");
             None
@@ -347,7 +341,7 @@ async fn inspect(tools: &Tools, run_id: RunId, round: u32, state: Hash32, update
 async fn make_record(tools: &Tools, input: RecordInput) -> Option<Command> {
     let run_id = input.run_id;
     match store_record(tools, input).await {
-        Ok(made) => Some(Command::RunEvent(run_id, Event::RecordMade(Box::new(made)))),
+        Ok(made) => Some(Command::RunEvent(run_id, Event::RecordMade(made))),
         Err(error) => {
             tracing::error!(%error, run = %run_id, "the round record cannot be made");
             None
@@ -355,37 +349,15 @@ async fn make_record(tools: &Tools, input: RecordInput) -> Option<Command> {
     }
 }
 
-async fn store_record(tools: &Tools, input: RecordInput) -> anyhow::Result<Made> {
-    let (state, recipe) = (tools.artifacts.get(input.state).await?, tools.artifacts.get(input.recipe).await?);
-    let mut updates = BTreeMap::new();
-    for place in &input.scored.valid {
-        if let Some(committed) = input.scored.frozen.commitments.get(place) {
-            updates.insert(*place, tools.artifacts.get(committed.update).await?);
-        }
-    }
+async fn store_record(tools: &Tools, input: RecordInput) -> anyhow::Result<Box<Made>> {
     let run_id = input.run_id;
-    let of_round = Arc::new((input, state, recipe, updates));
-    let mut ready = make(of_round.clone(), None).await?;
-    if let (Err(RecordError::Apply(ApplyError::EarlierMissing(_))), Some(earlier)) = (&ready, of_round.0.earlier) {
-        ready = make(of_round, Some(tools.artifacts.get(earlier).await?)).await?;
-    }
-    let ready = ready?;
-    for bytes in [ready.record, ready.state] {
-        let hash = tools.artifacts.put(bytes).await?;
+    let Answer::Recorded(made) = tools.compute.divide(Task::Record(Box::new(input))).await? else {
+        anyhow::bail!("no record was made");
+    };
+    for hash in [made.record, made.state] {
         tools.db.add_use(hash, WorkKind::Run, run_id.0, true).await?;
     }
-    Ok(ready.made)
-}
-
-/// Recipe, state and updates of a round.
-type OfRound = (RecordInput, Vec<u8>, Vec<u8>, BTreeMap<u16, Vec<u8>>);
-
-async fn make(of_round: Arc<OfRound>, earlier: Option<Vec<u8>>) -> anyhow::Result<Result<MadeBytes, RecordError>> {
-    let made = tokio::task::spawn_blocking(move || {
-        let (input, state, recipe, updates) = &*of_round;
-        runs::make_record(input, state, earlier.as_deref(), recipe, updates)
-    });
-    Ok(made.await?)
+    Ok(made)
 }
 
 /// A node's words at a length that fits a line.

@@ -1,8 +1,13 @@
 //! Several programs on one database: what wants the leading one (runs, leases, nodes) is passed on to it, so that people and nodes may come to any.
 
 use super::App;
-use crate::{lead::Leader, problem::Fault};
+use crate::{
+    compute::{Answer, Task},
+    lead::Leader,
+    problem::Fault,
+};
 use axum::{
+    Json,
     body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, uri::PathAndQuery},
@@ -46,6 +51,14 @@ pub(super) async fn pass_on(State(app): State<App>, request: Request, next: Next
             _ => no_leader("no program leads at the moment").into_response(),
         },
     }
+}
+
+/// Computes for the leading program.
+pub(super) async fn compute(State(app): State<App>, Json(task): Json<Task>) -> Result<Json<Answer>, Fault> {
+    let run_id = task.run_id();
+    let answer = app.tools.compute.here(task).await.map_err(Fault::internal)?;
+    tracing::info!(run = %run_id, "computed a part of a round for the leading program");
+    Ok(Json(answer))
 }
 
 /// Believes the other programs whose request it is.

@@ -1,6 +1,7 @@
 //! Decodes updates and makes the round record from them. Pure: bytes in, bytes out; runs on a thread of its own.
 
 use super::state::{Made, Scored};
+use serde::{Deserialize, Serialize};
 use starling_primitives::{EscrowId, Hash32, RunId};
 use starling_protocol::signing::RoundStatement;
 use starling_rounds::{
@@ -11,7 +12,7 @@ use starling_rounds::{
 use std::collections::BTreeMap;
 
 /// What a record is made from, artifacts aside.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordInput {
     /// The run.
     pub run_id: RunId,

@@ -261,6 +261,11 @@ fn survive(system: &Running, targets: Vec<Target>, replicas: Option<Replicas>, k
             );
         }
     }
+    if let Some(replicas) = &chaos.replicas {
+        let parts = replicas.parts_computed();
+        println!("measured parts of rounds that a program computed which stood by: {parts}");
+        assert!(parts > 0, "two programs share the work of rounds");
+    }
     println!("measured seed: {seed}");
     println!(
         "measured meanwhile: {runs} runs with {rounds} rounds, each verified, {paid} yocto paid, {:.0} s",

@@ -81,6 +81,12 @@ impl Replicas {
         self.reached.iter().all(|(listen, _)| std::net::TcpStream::connect_timeout(listen, Duration::from_secs(1)).is_ok())
     }
 
+    /// Parts of rounds that were computed by the program that stood by.
+    pub(crate) fn parts_computed(&self) -> usize {
+        let log = |name: &str| fs::read_to_string(self.home.join("logs").join(name)).unwrap_or_default();
+        ["coordinator.log", "replica.log"].map(|name| log(name).matches("computed a part of a round").count()).iter().sum()
+    }
+
     /// Ends a stopped program's sleep; it must see that another leads, and end by itself.
     pub(crate) fn let_stopped_end(&mut self, pid: &str, is_second: bool) {
         assert!(Command::new("kill").args(["-CONT", pid.trim()]).status().expect("kill starts").success());
