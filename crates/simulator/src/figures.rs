@@ -5,6 +5,7 @@ pub mod attackers;
 pub mod communication;
 pub mod detection;
 pub mod overlap;
+pub mod quality;
 
 use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, OuterRecipe, Recipe, ScheduleRecipe};
 use starling_training::TrainingError;

@@ -9,6 +9,10 @@ pub(super) fn communication() -> Result<Vec<Figure>> {
     simulated("communication", &[])
 }
 
+pub(super) fn quality() -> Result<Vec<Figure>> {
+    simulated("quality", &["--seeds", "5"])
+}
+
 pub(super) fn absence() -> Result<Vec<Figure>> {
     simulated("absence", &["--seeds", "5"])
 }
