@@ -29,17 +29,18 @@ pub enum Activations {
 #[must_use]
 pub fn memory_needed(recipe: &Recipe, data: Option<&Data>, activations: Activations) -> u64 {
     let own = recipe.model.parameter_count();
-    let trained = match &recipe.adapter {
-        None => own,
-        Some(_) => Model::layout(recipe).map_or(own, |layout| layout.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()),
-    };
+    let sizes: Vec<u64> = Model::layout(recipe)
+        .map_or_else(|_| vec![own], |layout| layout.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).collect());
+    let trained: u64 = sizes.iter().sum();
+    // A gradient is there up to three times for a moment: in parts, turned, and whole.
+    let greatest = 2 * sizes.iter().copied().max().unwrap_or(0) * FLOAT;
     let frozen = if recipe.adapter.is_some() { own } else { 0 };
     // Weights, gradients, two moments; a checkpoint holds weights and moments twice, as arrays and as the file.
     let states = trained * (4 + 6) * FLOAT + frozen * FLOAT;
     let sums = if recipe.accumulation > 1 { trained * 2 * FLOAT } else { 0 };
     let examples = u64::from(recipe.batch / recipe.accumulation.max(1));
     let activations = examples * floats_per_example(&recipe.model, data, activations) * FLOAT;
-    FIXED_BYTES + states + sums + activations
+    FIXED_BYTES + states + greatest + sums + activations
 }
 
 /// What may be kept within `available` bytes: all of it, if that fits.

@@ -73,6 +73,8 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
         epsilon: 1e-6,
         tied: false,
     };
+    let deep_llama = ModelRecipe::Llama(LlamaShape { layers: 8, ..llama.clone() });
+    let deep_bert = BertShape { layers: 8, ..bert(BertHead::Classes(4)) };
     let mut with_muon = of(ModelRecipe::Llama(llama), 16);
     with_muon.optimizer.method = muon;
     let cases = [
@@ -81,7 +83,9 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
         ("gpt that computes blocks again", of(gpt(8, 128, 64, 256), 64), text()),
         ("gpt in parts", Recipe { accumulation: 8, ..of(gpt(4, 128, 64, 256), 64) }, text()),
         ("llama with muon", with_muon, text()),
+        ("llama that computes blocks again", of(deep_llama, 32), text()),
         ("bert of classes", of(ModelRecipe::Bert(bert(BertHead::Classes(4))), 64), generated("triage")),
+        ("bert that computes blocks again", of(ModelRecipe::Bert(deep_bert), 64), generated("triage")),
         ("bert of masked tokens", of(ModelRecipe::Bert(bert(BertHead::MaskedTokens)), 64), text()),
         (
             "perceptron",
