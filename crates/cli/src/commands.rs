@@ -270,9 +270,13 @@ pub(crate) async fn pull(context: &Context, run: RunId, folder: &Path, proof: bo
         (None, None) => bail!("run {run} has nothing to download yet: no round has counted"),
     };
     let target = folder.join(&name);
-    write_atomically(&target, &api.artifact(hash).await?)?;
+    let bytes = api.artifact(hash).await?;
+    write_atomically(&target, &bytes)?;
     if let Some(result) = &view.result {
         write_atomically(&folder.join("config.json"), &api.artifact(result.config).await?)?;
+        if let Some(tokenizer) = tokenizer_of(&bytes) {
+            write_atomically(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+        }
     }
     if proof {
         let rounds: Vec<RoundView> = api.get(&path::fill(path::RUN_ROUNDS, &[&run])).await?;
@@ -281,6 +285,14 @@ pub(crate) async fn pull(context: &Context, run: RunId, folder: &Path, proof: bo
     }
     out.say("pulled", &json!({"file": target, "hash": hash}), &format!("{} has the hash {hash}, as published.", target.display()));
     Ok(hash)
+}
+
+/// The `tokenizer.json` that the header of a model's file carries where its tokens are not bytes.
+fn tokenizer_of(safetensors: &[u8]) -> Option<String> {
+    let (length, rest) = safetensors.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let header: serde_json::Value = serde_json::from_slice(header).ok()?;
+    Some(header.get("__metadata__")?.get("starling.tokenizer")?.as_str()?.to_owned())
 }
 
 pub(crate) async fn verify(context: &Context, run: RunId, artifacts: Option<PathBuf>, out: Output) -> Result<()> {

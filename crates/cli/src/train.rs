@@ -237,7 +237,7 @@ impl<'a> Watcher<'a> {
                         self.out.say(
                             "first_loss",
                             &json!({"loss": loss, "after_ms": millis(after)}),
-                            &format!("First loss {loss:.3} nats a byte after {:.1} s.", after.as_secs_f64()),
+                            &format!("First loss {loss:.3} nats a token after {:.1} s.", after.as_secs_f64()),
                         )
                     });
                 }

@@ -198,20 +198,15 @@ impl Recipe {
         Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
     }
 
-    /// Whether runs over the network can train it: a model of bytes, all of whose weights are the state of the run.
+    /// Whether runs over the network can train it: a model that writes text, all of whose weights are the state of the run.
     ///
     /// # Errors
     /// [`OnlyHere`], naming what they cannot do.
     pub fn over_network(&self) -> Result<(), OnlyHere> {
         let what = match &self.model {
             _ if self.adapter.is_some() => "train adapters",
-            ModelRecipe::Gpt(GptShape { vocab: shapes::BYTES, .. }) | ModelRecipe::Llama(LlamaShape { vocab: shapes::BYTES, .. }) => {
-                if self.evaluation.patience == 0 {
-                    return Ok(());
-                }
-                "stop early"
-            }
-            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "train on byte-pair tokens",
+            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) if self.evaluation.patience == 0 => return Ok(()),
+            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "stop early",
             ModelRecipe::Bert(_) => "train a text encoder",
             ModelRecipe::Perceptron(_) => "train on tables",
             ModelRecipe::Convolution(_) => "train on images",

@@ -7,7 +7,9 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Instant;
 
-use starling_training::{Device, Generator, Model, Recipe, Sampling, Split, Text, Trainer, baselines, evaluate, flatten, unflatten};
+use starling_training::{
+    Device, Model, Recipe, Sampling, Split, Text, Tokenizer, Trainer, Writer, baselines, evaluate, flatten, unflatten,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,12 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let held_out = Text::new(std::fs::read(held_out)?, context, Split::HeldOut)?;
     println!("{} parameters, {} training bytes", recipe.model.parameter_count(), train.bytes().len());
     println!("{:?}", baselines(train.bytes(), &held_out, HELD_OUT_WINDOWS));
-    let model = run(&recipe, &train, &held_out, participants)?;
+    let writer = Writer::new(run(&recipe, &train, &held_out, participants)?, Tokenizer::bytes())?;
     for prompt in ["fn main() {\n    let ", "/// Returns ", "use std::"] {
         for temperature in [0.5, 0.8, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::default() };
-            let sample = Generator::bytes(&model, prompt.as_bytes(), sampling)?;
-            let bytes = sample.take(300).collect::<Result<Vec<u8>, _>>()?;
+            let bytes = writer.write(prompt.as_bytes(), sampling)?.take(300).collect::<Result<Vec<_>, _>>()?.concat();
             println!("--- {temperature}\n{prompt}{}", String::from_utf8_lossy(&bytes));
         }
     }

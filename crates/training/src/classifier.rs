@@ -13,9 +13,10 @@ use crate::tokenizer::{SPECIALS, Tokenizer};
 use crate::trainer::probabilities;
 use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
 
-/// Under which names a model's file holds what its weights do not say.
+/// Under which name a model's file holds the names of its classes.
 pub(crate) const CLASSES: &str = "starling.classes";
-pub(crate) const TOKENIZER: &str = "starling.tokenizer";
+/// Under which name a model's file holds its `tokenizer.json`, where its tokens are not bytes.
+pub const TOKENIZER: &str = "starling.tokenizer";
 
 /// An encoder with classes.
 pub struct Classifier {

@@ -53,19 +53,6 @@ impl<'a> Generator<'a> {
         Ok(Self { decoder, sampling, stream, logits })
     }
 
-    /// As [`Generator::new`] for a model of bytes: an endless text byte by byte.
-    ///
-    /// # Errors
-    /// As [`Generator::new`]; [`TrainingError::BadRequest`] for a model whose tokens are more than the bytes.
-    pub fn bytes(model: &'a Model, prompt: &[u8], sampling: Sampling) -> Result<impl Iterator<Item = Result<u8>> + use<'a>> {
-        if model.recipe().vocab() != Some(256) {
-            return Err(TrainingError::BadRequest("the model's tokens are not bytes: its tokenizer is needed".to_owned()));
-        }
-        let prompt: Vec<u32> = prompt.iter().map(|byte| u32::from(*byte)).collect();
-        let byte = |token: u32| u8::try_from(token).map_err(|_| TrainingError::BadRequest(format!("token {token} is no byte")));
-        Ok(Self::new(model, &prompt, sampling)?.map(move |token| token.and_then(byte)))
-    }
-
     fn choose(&mut self) -> u32 {
         let mut ranked: Vec<(u32, f64)> = (0..).zip(self.logits.iter().map(|logit| f64::from(*logit))).collect();
         // Ties keep the order of tokens.
@@ -119,9 +106,10 @@ mod tests {
         Model::new(&recipe, &Model::initial(&recipe, None).expect("there"), &Device::Cpu).expect("fits")
     }
 
-    fn text(prompt: &[u8], sampling: Sampling) -> Vec<u8> {
+    fn text(prompt: &[u8], sampling: Sampling) -> Vec<u32> {
         let model = model();
-        let generator = Generator::bytes(&model, prompt, sampling).expect("valid");
+        let prompt: Vec<u32> = prompt.iter().map(|byte| u32::from(*byte)).collect();
+        let generator = Generator::new(&model, &prompt, sampling).expect("valid");
         generator.take(80).collect::<Result<_>>().expect("text")
     }
 
@@ -164,7 +152,6 @@ mod tests {
             assert_eq!(best, *next as usize);
             tokens.push(*next);
         }
-        assert!(Generator::bytes(&model, b"x", cold).is_err());
         let fraud = Recipe::preset("fraud").expect("valid");
         let table = Model::new(&fraud, &Model::initial(&fraud, None).expect("there"), &Device::Cpu).expect("fits");
         assert!(matches!(Generator::new(&table, &[], cold), Err(TrainingError::BadRequest(_))));

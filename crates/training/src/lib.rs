@@ -49,10 +49,11 @@ mod synthetic;
 mod tape;
 mod tokenizer;
 mod trainer;
+mod writer;
 
 /// Where tensors live.
 pub use candle_core::Device;
-pub use classifier::Classifier;
+pub use classifier::{Classifier, TOKENIZER};
 pub use data::{
     ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles,
     Split, Splits, Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split,
@@ -62,7 +63,7 @@ pub use device::open_device;
 pub use error::{Result, TrainingError};
 pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
-pub use local::{DataFile, Prepared, Progress, Trained, generated, prepare, train};
+pub use local::{DataFile, Prepared, Progress, Trained, generated, learn_tokenizer, prepare, train};
 pub use memory::{Activations, check_memory, memory_needed};
 pub use model::{
     Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Model, Net,
@@ -81,3 +82,4 @@ pub use starling_rounds::recipe::{
 pub use tape::{Gradients, Tape, Value};
 pub use tokenizer::Tokenizer;
 pub use trainer::{Evaluation, Optimizer, StepReport, Trainer, Withdrawn, evaluate, mean_loss, probabilities};
+pub use writer::Writer;

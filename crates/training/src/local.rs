@@ -227,8 +227,8 @@ fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Res
     }
     let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
     let tokenizer = data.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(encoder));
-    if let (Data::Labelled(_), Some(tokenizer)) = (&data.train, &tokenizer) {
-        // A classifier's file alone is enough to sort texts with it.
+    if let Some(tokenizer) = &tokenizer {
+        // The model's file alone is enough to sort texts or to write with it.
         metadata.insert(TOKENIZER.to_owned(), tokenizer.clone());
     }
     Ok(Trained {
@@ -302,7 +302,8 @@ fn text(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
     let (train, validation, hidden) = (joined(&splits.train), joined(&splits.validation), joined(&splits.hidden));
     let (context, vocab) = (recipe.model.context().unwrap_or_default() as usize, recipe.model.vocab().unwrap_or_default());
     let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
-    let tokenizer = (encoder || vocab > 256).then(|| learn(&train, if encoder { vocab - SPECIALS } else { vocab })).transpose()?;
+    let tokenizer =
+        (encoder || vocab > 256).then(|| learn_tokenizer(&train, if encoder { vocab - SPECIALS } else { vocab })).transpose()?;
     let data = |bytes: &[u8], split| -> Result<Data> {
         Ok(match &tokenizer {
             None => Data::Text(Text::new(bytes.to_vec(), context, split)?),
@@ -337,7 +338,7 @@ fn labelled(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared
     let part = |places: &[usize]| places.iter().map(|place| rows[*place].clone()).collect::<Vec<_>>();
     let (train, validation, hidden) = (part(&splits.train), part(&splits.validation), part(&splits.hidden));
     let learned: Vec<u8> = train.iter().flat_map(|(text, ..)| text.bytes().chain([b'\n'])).collect();
-    let tokenizer = learn(&learned, recipe.model.vocab().unwrap_or_default() - SPECIALS)?;
+    let tokenizer = learn_tokenizer(&learned, recipe.model.vocab().unwrap_or_default() - SPECIALS)?;
     let context = recipe.model.context().unwrap_or_default() as usize;
     let data = |rows: &[_], classes: Option<&[String]>| LabelledTexts::new(rows, classes, &tokenizer, context, &file.name);
     let of_train = data(&train, None)?;
@@ -401,7 +402,11 @@ fn images(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> 
     })
 }
 
-fn learn(text: &[u8], vocab: u32) -> Result<Tokenizer> {
+/// The tokenizer of exactly `vocab` tokens that is learnt from the first 4 MiB of `text`.
+///
+/// # Errors
+/// [`TrainingError::BadRequest`] where the text gives fewer; as [`Tokenizer::learn`].
+pub fn learn_tokenizer(text: &[u8], vocab: u32) -> Result<Tokenizer> {
     let tokenizer = Tokenizer::learn(&text[..text.len().min(TOKENIZER_BYTES)], vocab)?;
     if tokenizer.vocab() < vocab {
         let why = format!("the text gives a tokenizer of {} tokens, the model wants {vocab}: lower model.vocab", tokenizer.vocab());

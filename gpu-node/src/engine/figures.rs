@@ -1,17 +1,18 @@
 //! Figures and files for people: held-out bits per byte, and at the end model file, baselines and a sample.
 
 use super::{EngineError, RunInputs, model_of, weights_of};
+use crate::artifact::hash_of;
 use starling_http_api::run::Baselines;
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::OuterState;
-use starling_training::{Generator, Model, Sampling, baselines, evaluate, export_model};
+use starling_training::{Model, Sampling, Split, TOKENIZER, Text, Tokenizer, Writer, baselines, evaluate, export_model};
 use std::sync::Arc;
 
 /// Windows of the held-out text on which before, after and baselines are compared.
 const EXPORT_WINDOWS: usize = 512;
 /// Bytes of the held-out text that the sample continues.
 const PROMPT_BYTES: usize = 64;
-/// Bytes of the sample.
+/// Bytes of the sample, at least.
 const SAMPLE_BYTES: usize = 480;
 
 /// Bits per byte of a state on at most `windows` windows of the held-out text; 0 takes all.
@@ -58,30 +59,37 @@ pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
     let before = evaluate(&model_of(recipe, job.base.weights())?, held_out, EXPORT_WINDOWS)?.bits_per_byte;
     let model = model_of(recipe, job.state.weights())?;
     let after = evaluate(&model, held_out, EXPORT_WINDOWS)?.bits_per_byte;
-    let simple = baselines(job.inputs.text.bytes(), held_out, EXPORT_WINDOWS);
+    let [text, other] = &job.inputs.texts;
+    let simple = baselines(text, &Text::new(other.clone(), super::context(recipe), Split::HeldOut)?, EXPORT_WINDOWS);
     let metadata = [
         ("starling.run", job.run_id.to_string()),
         ("starling.rounds", job.state.round().to_string()),
         ("starling.state_root", job.state_root.to_string()),
-        ("starling.data", Hash32(job.inputs.text.hash()).to_string()),
+        ("starling.data", hash_of(text).to_string()),
     ];
-    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let tokenizer = job.inputs.tokenizer.as_ref().map(|tokenizer| (TOKENIZER, tokenizer.to_string()));
+    let metadata = metadata.into_iter().chain(tokenizer).map(|(key, value)| (key.to_owned(), value)).collect();
     let files = export_model(recipe, &weights_of(recipe, job.state.weights())?, &metadata)?;
     Ok(Exported {
         model: files.safetensors.into(),
         config: files.config_json.into_bytes().into(),
         bits_per_byte: (before, after),
         baselines: Baselines { uniform: simple.uniform, bigram: simple.bigram, trigram: simple.trigram },
-        sample: sample(&model, held_out.bytes(), recipe.seed)?,
+        sample: sample(model, &job.inputs)?,
     })
 }
 
-fn sample(model: &Model, held_out: &[u8], seed: u64) -> Result<String, EngineError> {
+fn sample(model: Model, inputs: &RunInputs) -> Result<String, EngineError> {
+    let tokenizer = inputs.tokenizer.as_ref().map_or_else(|| Ok(Tokenizer::bytes()), |json| Tokenizer::from_json(json))?;
+    let (writer, [_, held_out]) = (Writer::new(model, tokenizer)?, &inputs.texts);
     let prompt = &held_out[..held_out.len().min(PROMPT_BYTES)];
-    let sampling = Sampling { seed, ..Sampling::default() };
+    let sampling = Sampling { seed: inputs.recipe.seed, ..Sampling::default() };
     let mut bytes = prompt.to_vec();
-    for byte in Generator::bytes(model, prompt, sampling)?.take(SAMPLE_BYTES) {
-        bytes.push(byte?);
+    for piece in writer.write(prompt, sampling)? {
+        if bytes.len() >= prompt.len() + SAMPLE_BYTES {
+            break;
+        }
+        bytes.extend_from_slice(piece?);
     }
     Ok(readable(&bytes))
 }
@@ -100,7 +108,10 @@ mod tests {
     use starling_training::Recipe;
 
     fn job() -> ExportJob {
-        let recipe = Recipe::preset("tiny").unwrap();
+        job_of(Recipe::preset("tiny").unwrap())
+    }
+
+    fn job_of(recipe: Recipe) -> ExportJob {
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
         let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base: Base::Fresh }).unwrap();
         let inputs = RunInputs::read(&made.files[2], made.files[0].clone(), made.files[1].clone()).unwrap();
@@ -119,6 +130,27 @@ mod tests {
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
         let again = PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), data, held_out: None, base: Base::Model(made.model) };
         assert_eq!(prepare(again).unwrap().prepared.base_root, job.state_root);
+    }
+
+    #[test]
+    fn export__should_carry_the_tokenizer_that_every_node_learns_from_the_text() {
+        let plain = Recipe::preset("tiny").unwrap();
+        let starling_training::ModelRecipe::Gpt(shape) = plain.model.clone() else { panic!("a GPT") };
+        let model = starling_training::ModelRecipe::Gpt(starling_training::GptShape { vocab: 300, ..shape });
+        let job = job_of(Recipe { model, ..plain }.validated().unwrap());
+        let made = export(&job).unwrap();
+        // 300 tokens of one chance each, of more than a byte on the mean.
+        assert!((2.0..8.0).contains(&made.bits_per_byte.0), "{:?}", made.bits_per_byte);
+        let writer = crate::engine::load_writer(&made.model).unwrap();
+        assert_eq!(writer.tokenizer().to_json(false), job.inputs.tokenizer.as_deref().unwrap());
+        assert_eq!(made.config, export(&job).unwrap().config);
+        // On another text its tokens mean something else.
+        let base = |data: &[u8]| {
+            let base = Base::Model(made.model.clone());
+            prepare(PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), data: data.into(), held_out: None, base })
+        };
+        assert_eq!(base(include_bytes!("figures.rs")).unwrap().prepared.base_root, job.state_root);
+        assert_eq!(base(include_bytes!("round.rs")).map(|_| ()).unwrap_err().code, "base_mismatch");
     }
 
     #[test]

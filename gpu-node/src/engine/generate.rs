@@ -1,9 +1,9 @@
-//! Metered generation: text byte by byte, a stopwatch that runs only while it works, and a gate that stops it when too much is unsigned.
+//! Metered generation: text token by token, a stopwatch that runs only while it works, and a gate that stops it when too much is unsigned.
 
 use super::{EngineError, device};
 use crate::trainer::Cancel;
 use starling_http_api::job::Generate;
-use starling_training::{Generator, Model, Recipe, Sampling, TrainingError, import_model};
+use starling_training::{Sampling, Writer};
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -75,31 +75,26 @@ impl Gate {
 }
 
 /// The model of a `model.safetensors`, shaped by the recipe in its metadata.
-pub(crate) fn load_model(file: &[u8]) -> Result<Model, EngineError> {
-    let (parameters, metadata) = import_model(file)?;
-    let recipe = metadata
-        .get("starling.recipe")
-        .ok_or_else(|| TrainingError::BadRequest("the model file names no recipe in its metadata".to_owned()))?;
-    let recipe = Recipe::from_json(recipe).map_err(TrainingError::from)?;
-    recipe.over_network()?;
-    Ok(Model::new(&recipe, &parameters, &device()?)?)
+pub(crate) fn load_writer(file: &[u8]) -> Result<Writer, EngineError> {
+    Ok(Writer::read(file, &device()?)?)
 }
 
 /// Generates, giving a piece a few times a second and one at the end.
 pub(crate) fn generate(job: &GenerateJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
-    let model = load_model(&job.model)?;
-    let top_k = if job.spec.top_k == 0 { 256 } else { usize::try_from(job.spec.top_k).unwrap_or(256).min(256) };
+    let writer = load_writer(&job.model)?;
+    let vocab = usize::try_from(writer.tokenizer().vocab()).unwrap_or(usize::MAX);
+    let top_k = if job.spec.top_k == 0 { vocab } else { usize::try_from(job.spec.top_k).unwrap_or(vocab).min(vocab) };
     let sampling = Sampling { temperature: f64::from(job.spec.temperature), top_k, seed: job.spec.seed };
     let mut watch = Stopwatch::new(job.before.0);
     let mut bytes = Vec::new();
     let mut given = Instant::now();
     let mut units = 0;
     let wanted = usize::try_from(job.spec.max_new_tokens).unwrap_or(usize::MAX);
-    for byte in Generator::bytes(&model, job.spec.prompt.as_bytes(), sampling)?.take(wanted) {
+    for piece in writer.write(job.spec.prompt.as_bytes(), sampling)?.take(wanted) {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
-        bytes.push(byte?);
+        bytes.extend_from_slice(piece?);
         units += 1;
         if units <= job.before.1 {
             watch.reset();
@@ -155,6 +150,7 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
+    use starling_training::{Model, Recipe};
     use std::{collections::BTreeMap, sync::Arc};
 
     fn model() -> Arc<[u8]> {
@@ -224,13 +220,5 @@ mod tests {
             gate.signed(40);
             assert!(waiting.join().unwrap().is_ok());
         });
-    }
-
-    #[test]
-    fn load_model__should_refuse_what_is_none_of_ours() {
-        assert!(load_model(b"no model").is_err());
-        let recipe = Recipe::preset("tiny").unwrap();
-        let file = starling_training::export_model(&recipe, &Model::initial(&recipe, None).unwrap(), &BTreeMap::new()).unwrap().safetensors;
-        assert!(load_model(&file).is_ok());
     }
 }

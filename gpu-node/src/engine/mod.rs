@@ -11,7 +11,7 @@ mod tool;
 
 pub(crate) use classify::{ClassifyJob, classify};
 pub(crate) use figures::{ExportJob, evaluate_state, export};
-pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_model};
+pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_writer};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
 pub(crate) use record::{RecordJob, check_and_apply};
 pub(crate) use round::{RoundJob, RoundWork, StepMade, train_round, update_path};
@@ -20,8 +20,13 @@ pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use starling_primitives::RunId;
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
-use starling_training::{Activations, Device, Model, OnlyHere, Parameters, Recipe, Split, Text, TrainingError, unflatten};
+use starling_training::{
+    Activations, Data, Device, Model, OnlyHere, Parameters, Recipe, Split, Text, Tokens, TrainingError, learn_tokenizer, unflatten,
+};
 use std::sync::Arc;
+
+/// The vocabulary of a model whose tokens are bytes.
+const BYTES: u32 = 256;
 
 /// Why work gave no result. Nothing of it counts then.
 #[derive(Debug, thiserror::Error)]
@@ -78,21 +83,36 @@ impl Bench {
 pub(crate) struct RunInputs {
     /// The recipe.
     pub(crate) recipe: Arc<Recipe>,
-    /// Training text.
-    pub(crate) text: Text,
-    /// Held-out text.
-    pub(crate) held_out: Text,
+    /// What is trained on.
+    pub(crate) train: Data,
+    /// What is measured on.
+    pub(crate) held_out: Data,
+    /// The bytes of both.
+    pub(crate) texts: [Arc<[u8]>; 2],
+    /// `tokenizer.json` of what makes tokens of text, where they are not bytes.
+    pub(crate) tokenizer: Option<Arc<str>>,
 }
 
 impl RunInputs {
-    /// Reads the three artifacts of a run.
+    /// Reads the three artifacts of a run. A tokenizer is learnt from the training text, the same on every node.
     pub(crate) fn read(recipe: &[u8], data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
-        let recipe = recipe_from_json(recipe)?;
+        Self::of(recipe_from_json(recipe)?, data, held_out)
+    }
+
+    /// The same of a recipe that was read.
+    pub(crate) fn of(recipe: Recipe, data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
         recipe.over_network()?;
-        let context = context(&recipe);
-        let text = Text::new(data, context, Split::Train)?;
-        let held_out = Text::new(held_out, context, Split::HeldOut)?;
-        Ok(Self { recipe: Arc::new(recipe), text, held_out })
+        let (context, vocab) = (context(&recipe), recipe.model.vocab().unwrap_or(BYTES));
+        let (text, other) = (Text::new(data.clone(), context, Split::Train)?, Text::new(held_out.clone(), context, Split::HeldOut)?);
+        let tokenizer = (vocab > BYTES).then(|| learn_tokenizer(&data, vocab)).transpose()?;
+        let (train, measured) = match &tokenizer {
+            None => (text.into(), other.into()),
+            Some(tokenizer) => {
+                (Data::Tokens(Tokens::of(&data, tokenizer, context)?), Data::Tokens(Tokens::of(&held_out, tokenizer, context)?))
+            }
+        };
+        let tokenizer = tokenizer.map(|tokenizer| tokenizer.to_json(false).into());
+        Ok(Self { recipe: Arc::new(recipe), train, held_out: measured, texts: [data, held_out], tokenizer })
     }
 }
 

@@ -1,10 +1,10 @@
 //! Makes a run ready: checks the recipe, splits the data, makes the outer state that training starts from.
 
-use super::{EngineError, context, layout, memory_needed, plan};
+use super::{EngineError, RunInputs, layout, memory_needed, plan};
 use crate::artifact::hash_of;
 use starling_http_api::node::{PrepareRefused, Prepared};
 use starling_rounds::{OuterConfig, OuterState};
-use starling_training::{Model, Parameters, Recipe, Split, Text, TrainingError, flatten, import_model};
+use starling_training::{Model, Parameters, Recipe, TOKENIZER, TrainingError, flatten, import_model};
 use std::sync::Arc;
 
 /// Held-out data is one part in so many when none is given.
@@ -52,10 +52,8 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
             (data, held_out)
         }
     };
-    let check = |bytes: &Arc<[u8]>, split| Text::new(bytes.clone(), context(&recipe), split).map_err(|error| unusable(&error));
-    check(&data, Split::Train)?;
-    check(&held_out, Split::HeldOut)?;
-    let weights = initial(&recipe, &job.base).map_err(|error| refused("base_mismatch", &error))?;
+    let inputs = RunInputs::of(recipe.clone(), data.clone(), held_out.clone()).map_err(|error| unusable(&error))?;
+    let weights = initial(&inputs, &job.base).map_err(|error| refused("base_mismatch", &error))?;
     let state = first_state(&recipe, &weights).map_err(|error| refused("recipe_invalid", &error))?;
     let (recipe_bytes, base): (Arc<[u8]>, Arc<[u8]>) = (recipe.canonical_json().into_bytes().into(), state.to_bytes().into());
     let prepared = Prepared {
@@ -78,12 +76,17 @@ fn split(data: &Arc<[u8]>) -> (Arc<[u8]>, Arc<[u8]>) {
     (train.into(), held_out.into())
 }
 
-fn initial(recipe: &Recipe, base: &Base) -> Result<Parameters, TrainingError> {
+fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError> {
+    let recipe = &inputs.recipe;
     match base {
         Base::Fresh => Model::initial(recipe, None),
         Base::Model(file) => {
-            let (parameters, _) = import_model(file)?;
+            let (parameters, metadata) = import_model(file)?;
             starling_training::check_parameters(&Model::layout(recipe)?, &parameters)?;
+            if metadata.get(TOKENIZER).map(String::as_str) != inputs.tokenizer.as_deref() {
+                let why = "its tokens are not those that this text gives: start from fresh weights, or train it further on this machine";
+                return Err(TrainingError::BadRequest(why.to_owned()));
+            }
             Ok(parameters)
         }
     }
@@ -97,9 +100,9 @@ fn first_state(recipe: &Recipe, weights: &Parameters) -> Result<OuterState, Engi
     OuterState::new(layout(recipe)?, config, flatten(weights)).map_err(|error| state(&error))
 }
 
-fn unusable(error: &TrainingError) -> PrepareRefused {
+fn unusable(error: &EngineError) -> PrepareRefused {
     let code = match error {
-        TrainingError::EmptyText { .. } => "data_empty",
+        EngineError::Training(TrainingError::EmptyText { .. }) => "data_empty",
         _ => "data_too_short",
     };
     refused(code, error)

@@ -6,7 +6,7 @@ use crate::engine::{Base, PrepareJob, prepare, read_state};
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId, PublicKey, RunId, TimestampMs};
 use starling_protocol::run::{Member, RunState, RunTerms};
 use starling_rounds::{Entry, Nats, Score, ScorerDraw, clip_factors, encode, norm, scorer_order};
-use starling_training::{Recipe, Split, Text};
+use starling_training::Recipe;
 
 fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
     let terms = RunTerms {
@@ -93,8 +93,7 @@ fn honest() -> RecordJob {
         state_root,
         tokens: record.tokens_by_place(),
     };
-    let text = |index: usize, split| Text::new(made.files[index].clone(), 32, split).unwrap();
-    let inputs = RunInputs { text: text(0, Split::Train), held_out: text(1, Split::HeldOut), recipe: Arc::new(recipe) };
+    let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone()).unwrap();
     let own = Some((0, hash_of(&updates[0].1)));
     RecordJob { inputs, run, state, earlier: None, record, updates, statement, previous_digest: None, own }
 }

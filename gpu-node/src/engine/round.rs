@@ -213,14 +213,14 @@ fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
     }
     let recipe = &job.inputs.recipe;
     let weights = weights_of(recipe, job.state.weights())?;
-    let trainer = Trainer::new(recipe, &weights, job.inputs.text.clone(), slot, &device()?)?;
+    let trainer = Trainer::new(recipe, &weights, job.inputs.train.clone(), slot, &device()?)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: vec![0.0; job.state.weights().len()], root: Hash32::default() })
 }
 
 fn resume(job: &RoundJob, file: &[u8]) -> Result<Live, EngineError> {
     let damaged = || EngineError::State("the checkpoint file is damaged".to_owned());
     let (root, rest) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<32>).ok_or_else(damaged)?;
-    let (trainer, mut extra) = Trainer::resume(&job.inputs.recipe, rest, job.inputs.text.clone(), &device()?)?;
+    let (trainer, mut extra) = Trainer::resume(&job.inputs.recipe, rest, job.inputs.train.clone(), &device()?)?;
     let feedback = extra.remove(FEEDBACK).filter(|array| array.values.len() == job.state.weights().len()).ok_or_else(damaged)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root: Hash32(*root) })
 }

@@ -3,8 +3,7 @@
 
 use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
-use starling_training::{Recipe, Split, Text};
-use std::sync::Arc;
+use starling_training::Recipe;
 
 const SOURCE: &str = include_str!("round.rs");
 
@@ -13,9 +12,7 @@ fn inputs() -> (RunInputs, OuterState) {
     let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
     let files = prepare(job).unwrap().files;
     let state = read_state(&recipe, &files[3]).unwrap();
-    let text = Text::new(files[0].clone(), 32, Split::Train).unwrap();
-    let held_out = Text::new(files[1].clone(), 32, Split::HeldOut).unwrap();
-    (RunInputs { recipe: Arc::new(recipe), text, held_out }, state)
+    (RunInputs::of(recipe, files[0].clone(), files[1].clone()).unwrap(), state)
 }
 
 fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {

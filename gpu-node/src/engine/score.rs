@@ -6,7 +6,7 @@ use crate::trainer::Cancel;
 use starling_http_api::node::Score;
 use starling_primitives::Hash32;
 use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, own_probe_windows, probe_point, unseen_probe_steps};
-use starling_training::{Batch, Model, mean_loss};
+use starling_training::{Batch, Model, TrainingError, mean_loss};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -70,16 +70,19 @@ fn own_batch(job: &ScoreJob, place: u16, windows: u32) -> Result<Batch, EngineEr
     let steps = first..first + u64::from(recipe.inner_steps_per_round);
     let drawn = own_probe_windows(&job.seed, place, steps, recipe.batch, count(windows));
     let window = |(step, window): (u64, u32)| {
-        let batch: Batch = job.inputs.text.batch(recipe.seed, u32::from(place), step, count(window) + 1).into();
-        batch.pieces(1).pop()
+        let batch = job.inputs.train.batch(&recipe.model, recipe.seed, u32::from(place), step, count(window) + 1)?;
+        Ok(batch.pieces(1).pop())
     };
-    Ok(Batch::joined(&drawn.into_iter().filter_map(window).collect::<Vec<_>>())?)
+    let windows: Vec<Option<Batch>> = drawn.into_iter().map(window).collect::<Result<_, TrainingError>>()?;
+    Ok(Batch::joined(&windows.into_iter().flatten().collect::<Vec<_>>())?)
 }
 
 /// As many windows that nobody was assigned.
 fn unseen_batch(job: &ScoreJob, windows: u32) -> Result<Batch, EngineError> {
-    let window = |step| Batch::from(job.inputs.text.batch(job.inputs.recipe.seed, UNSEEN_SLOT, step, 1));
-    Ok(Batch::joined(&unseen_probe_steps(&job.seed, count(windows)).into_iter().map(window).collect::<Vec<_>>())?)
+    let recipe = &job.inputs.recipe;
+    let window = |step| job.inputs.train.batch(&recipe.model, recipe.seed, UNSEEN_SLOT, step, 1);
+    let windows: Vec<Batch> = unseen_probe_steps(&job.seed, count(windows)).into_iter().map(window).collect::<Result<_, _>>()?;
+    Ok(Batch::joined(&windows)?)
 }
 
 fn count(windows: u32) -> usize {
@@ -98,7 +101,7 @@ mod tests {
     use crate::engine::{Base, Bench, PrepareJob, RoundJob, prepare, read_state, train_round};
     use starling_primitives::RunId;
     use starling_rounds::{Cohort, Share, Verdict, encode, gate};
-    use starling_training::{Recipe, Split, Text};
+    use starling_training::Recipe;
 
     const SOURCE: &str = include_str!("../session/desk.rs");
 
@@ -118,8 +121,7 @@ mod tests {
         let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
         let files = prepare(job).unwrap().files;
         let state = read_state(&recipe, &files[3]).unwrap();
-        let text = |index: usize, split| Text::new(files[index].clone(), 32, split).unwrap();
-        let inputs = RunInputs { recipe: Arc::new(recipe), text: text(0, Split::Train), held_out: text(1, Split::HeldOut) };
+        let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone()).unwrap();
         let mut updates: Vec<(u16, Arc<[u8]>)> = Vec::new();
         for place in 0..3 {
             let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 //! Runs a declarative research tool on a model: prompts and an evaluation, never code.
 
-use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch, load_model};
+use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch, load_writer};
 use crate::trainer::Cancel;
 use starling_http_api::job::{Measure, Probe, ProbeAnswer, ToolReport, ToolSpec};
-use starling_training::{Decoder, Generator, Model, Sampling, TrainingError};
+use starling_training::{Decoder, Sampling, TrainingError, Writer};
 use std::{f64::consts::LN_2, sync::Arc, time::Instant};
 
 const MAX_PROBES: usize = 64;
@@ -48,7 +48,7 @@ pub(crate) fn check_tool(bytes: &[u8]) -> Result<ToolSpec, EngineError> {
 
 /// Answers each probe; the report in JSON is the output, given whole at the end.
 pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
-    let model = load_model(&job.model)?;
+    let writer = load_writer(&job.model)?;
     let mut watch = Stopwatch::new(job.before_ms);
     let mut answers = Vec::with_capacity(job.tool.probes.len());
     for (index, probe) in job.tool.probes.iter().enumerate() {
@@ -56,7 +56,7 @@ pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: im
             return Err(EngineError::Cancelled);
         }
         let began = Instant::now();
-        answers.push(answer(&model, probe)?);
+        answers.push(answer(&writer, probe)?);
         let worked = began.elapsed();
         let (units, metered_ms) = (u64::try_from(index + 1).unwrap_or(u64::MAX), watch.so_far_ms());
         give(Piece { bytes: Vec::new(), units, metered_ms });
@@ -70,13 +70,13 @@ pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: im
     Ok(())
 }
 
-fn answer(model: &Model, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
+fn answer(writer: &Writer, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
     match &probe.measure {
-        Measure::BitsPerByte { continuation } => Ok(ProbeAnswer::BitsPerByte(bits_per_byte(model, &probe.prompt, continuation)?)),
+        Measure::BitsPerByte { continuation } => Ok(ProbeAnswer::BitsPerByte(bits_per_byte(writer, &probe.prompt, continuation)?)),
         Measure::Prefers { right, wrong } => {
-            let of_right = bits_per_byte(model, &probe.prompt, right)?;
+            let of_right = bits_per_byte(writer, &probe.prompt, right)?;
             for other in wrong {
-                if bits_per_byte(model, &probe.prompt, other)? <= of_right {
+                if bits_per_byte(writer, &probe.prompt, other)? <= of_right {
                     return Ok(ProbeAnswer::Preferred(false));
                 }
             }
@@ -84,33 +84,35 @@ fn answer(model: &Model, probe: &Probe) -> Result<ProbeAnswer, EngineError> {
         }
         Measure::Sample { tokens } => {
             let greedy = Sampling { temperature: 0.0, top_k: 1, seed: 0 };
-            let generator = Generator::bytes(model, probe.prompt.as_bytes(), greedy)?;
-            let bytes = generator.take(usize::try_from(*tokens).unwrap_or(0)).collect::<Result<Vec<u8>, _>>()?;
-            Ok(ProbeAnswer::Sample(readable(&bytes)))
+            let pieces = writer.write(probe.prompt.as_bytes(), greedy)?;
+            let pieces = pieces.take(usize::try_from(*tokens).unwrap_or(0)).collect::<Result<Vec<_>, _>>()?;
+            Ok(ProbeAnswer::Sample(readable(&pieces.concat())))
         }
     }
 }
 
-/// Mean of `-log2 p` over the bytes of `continuation`, each after all that stands before it within the model's context.
-fn bits_per_byte(model: &Model, prompt: &str, continuation: &str) -> Result<f64, EngineError> {
-    let mut decoder = Decoder::new(model)?;
-    let prompt = if prompt.is_empty() { "\n" } else { prompt };
+/// Mean of `-log2 p` over the bytes of `continuation`, each of its tokens after all that stands before it within the model's context.
+fn bits_per_byte(writer: &Writer, prompt: &str, continuation: &str) -> Result<f64, EngineError> {
+    let mut decoder = Decoder::new(writer.model())?;
+    let tokens = |text: &str| writer.tokenizer().encode(text.as_bytes());
+    let prompt = tokens(if prompt.is_empty() { "\n" } else { prompt });
     let mut logits = Vec::new();
-    for byte in &prompt.as_bytes()[prompt.len().saturating_sub(decoder.context())..] {
-        logits = decoder.feed(u32::from(*byte))?;
+    for token in &prompt[prompt.len().saturating_sub(decoder.context())..] {
+        logits = decoder.feed(*token)?;
     }
     let mut nats = 0.0;
-    for byte in continuation.bytes() {
-        nats -= log_probability(&logits, byte);
-        logits = decoder.feed(u32::from(byte))?;
+    for token in tokens(continuation) {
+        nats -= log_probability(&logits, token);
+        logits = decoder.feed(token)?;
     }
     Ok(nats / LN_2 / continuation.len() as f64)
 }
 
-fn log_probability(logits: &[f32], byte: u8) -> f64 {
+fn log_probability(logits: &[f32], token: u32) -> f64 {
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
-    logits.get(usize::from(byte)).map_or(f64::NEG_INFINITY, |logit| f64::from(logit - greatest) - total.ln())
+    let logit = usize::try_from(token).ok().and_then(|place| logits.get(place));
+    logit.map_or(f64::NEG_INFINITY, |logit| f64::from(logit - greatest) - total.ln())
 }
 
 fn report(answers: Vec<ProbeAnswer>) -> ToolReport {
@@ -132,7 +134,7 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
-    use starling_training::Recipe;
+    use starling_training::{Model, Recipe};
     use std::collections::BTreeMap;
 
     fn run(probes: Vec<Probe>) -> ToolReport {

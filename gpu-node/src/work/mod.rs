@@ -220,7 +220,9 @@ impl Context {
         let recipe = self.store.get(terms.recipe).await?;
         let data = self.store.get(terms.data).await?;
         let held_out = self.store.get(terms.held_out).await?;
-        let inputs = RunInputs::read(&recipe, data, held_out)?;
+        // A tokenizer takes seconds to learn.
+        let read = tokio::task::spawn_blocking(move || RunInputs::read(&recipe, data, held_out)).await;
+        let inputs = read.map_err(|_| TaskError::Asked("the run's data could not be read".to_owned()))??;
         if crate::engine::plan(&inputs.recipe)?.assigned_tokens() != terms.tokens_per_round {
             return Err(TaskError::Asked(format!(
                 "the terms pay for {} tokens a round, the recipe assigns another number",

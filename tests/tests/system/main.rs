@@ -20,6 +20,7 @@ mod uploads;
 use impostor::{Fraud, Impostor};
 use running::{Running, refuse, run, said, starling, succeed};
 use serde_json::Value;
+use starling_rounds::recipe::ModelRecipe;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -185,6 +186,28 @@ fn coordinator__should_resume_within_its_round_and_repeat_none() {
     let verified = said(&succeed(home, &["verify", &run_id]), "verified");
     assert_eq!(verified["rounds"], 10);
     assert_sums(&verified);
+}
+
+#[test]
+fn byte_pairs__should_train_over_the_network_and_write_again() {
+    let system = Running::start(2);
+    let home = system.home();
+    let recipe = system.recipe_with(3, 20, |recipe| {
+        let ModelRecipe::Gpt(shape) = &mut recipe.model else { panic!("a GPT") };
+        shape.vocab = 300;
+    });
+    let mut training = system.train_with(&recipe, 2, &[]);
+    let run_id = training.run_id();
+    let ended = training.finish();
+    assert!(ended["result"].is_object(), "{ended}");
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!(verified["rounds"], 3, "{verified}");
+    let folder = home.join("pulled").display().to_string();
+    succeed(home, &["pull", &run_id, "--output", &folder]);
+    let tokenizer: Value = serde_json::from_slice(&fs::read(home.join("pulled/tokenizer.json")).expect("it came")).expect("JSON");
+    assert_eq!(tokenizer["model"]["vocab"].as_object().map(serde_json::Map::len), Some(300));
+    let generated = said(&succeed(home, &["generate", "--run", &run_id, "fn main", "--tokens", "12"]), "generated");
+    assert!(generated["output"].as_str().is_some_and(|text| !text.is_empty()), "{generated}");
 }
 
 #[test]

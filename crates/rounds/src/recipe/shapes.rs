@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The vocabulary of a model whose tokens are bytes.
-pub(super) const BYTES: u32 = 256;
-
 /// Which model, and its shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
