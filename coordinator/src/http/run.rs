@@ -37,10 +37,13 @@ pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
 }
 
 fn title(recipe: &Recipe) -> String {
+    let of_text = |layers: u32, width: u32, context: u32, vocab: u32| {
+        let tokens = if vocab == 256 { "bytes".to_owned() } else { format!("tokens of {vocab}") };
+        format!("A language model over {tokens}: {layers} layers, {width} wide, sees {context} of them")
+    };
     match &recipe.model {
-        ModelRecipe::Gpt(gpt) => {
-            format!("A byte-level language model: {} layers, {} wide, sees {} bytes", gpt.layers, gpt.width, gpt.context)
-        }
+        ModelRecipe::Gpt(gpt) => of_text(gpt.layers, gpt.width, gpt.context, gpt.vocab),
+        ModelRecipe::Llama(llama) => of_text(llama.layers, llama.width, llama.context, llama.vocab),
         other => format!("A {} of {} parameters", other.kind(), other.parameter_count()),
     }
 }
@@ -48,13 +51,18 @@ fn title(recipe: &Recipe) -> String {
 fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
     let (optimizer, schedule, outer) = (&recipe.optimizer, &recipe.schedule, &recipe.outer);
     let field = |field: &str, value: String, meaning: &str| ExplainedField { field: field.to_owned(), value, meaning: meaning.to_owned() };
+    let of_text = |layers: u32, heads: u32, width: u32, context: u32, vocab: u32| {
+        vec![
+            field("model.layers", layers.to_string(), "Transformer blocks."),
+            field("model.heads", heads.to_string(), "Attention heads of each block."),
+            field("model.width", width.to_string(), "Numbers that stand for each token inside the model."),
+            field("model.context", context.to_string(), "Tokens that the model sees at once."),
+            field("model.vocab", vocab.to_string(), "Different tokens: 256 are the bytes, more are learnt from the training text."),
+        ]
+    };
     let of_model = match &recipe.model {
-        ModelRecipe::Gpt(gpt) => vec![
-            field("model.layers", gpt.layers.to_string(), "Transformer blocks."),
-            field("model.heads", gpt.heads.to_string(), "Attention heads of each block."),
-            field("model.width", gpt.width.to_string(), "Numbers that stand for each byte inside the model."),
-            field("model.context", gpt.context.to_string(), "Bytes that the model sees at once."),
-        ],
+        ModelRecipe::Gpt(gpt) => of_text(gpt.layers, gpt.heads, gpt.width, gpt.context, gpt.vocab),
+        ModelRecipe::Llama(llama) => of_text(llama.layers, llama.heads, llama.width, llama.context, llama.vocab),
         other => vec![field("model.kind", other.kind().to_owned(), "The kind of model.")],
     };
     let of_method = [

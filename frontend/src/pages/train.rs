@@ -30,7 +30,7 @@ use starling_http_api::{
     run::{Base, PrepareRun, PreparedRun, RecipePreset},
 };
 use starling_primitives::{Amount, AssetName, DurationMs, Hash32, grouped};
-use starling_protocol::price::HOLDBACK;
+use starling_protocol::price::{HOLDBACK, cost_of_tokens};
 use std::time::Duration;
 
 #[component]
@@ -96,7 +96,7 @@ fn Form() -> impl IntoView {
     let ceiling = move || {
         let (preset, nodes) = (chosen()?, fields.nodes.get().trim().parse::<u16>().ok().filter(|nodes| (1..=64).contains(nodes))?);
         let tokens = u64::from(preset.rounds).checked_mul(u64::from(preset.tokens_per_round))?.checked_mul(u64::from(nodes))?;
-        Amount::parse_near(&fields.price.get()).ok()?.mul_div_ceil(tokens, 1_000_000).ok()
+        cost_of_tokens(Amount::parse_near(&fields.price.get()).ok()?, tokens).ok()
     };
     let ask = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
