@@ -537,7 +537,7 @@ async fn prepare__should_say_what_is_wrong() {
         request
     };
     let unknown = Hash32([1; 32]);
-    let cases: [(&str, u16, Change<'_>); 7] = [
+    let cases: [(&str, u16, Change<'_>); 8] = [
         ("no_nodes_connected", 503, &|_| {}),
         ("data_empty", 422, &|request| request["data"] = json!(empty)),
         ("data_unknown", 422, &|request| request["data"] = json!(unknown)),
@@ -545,6 +545,7 @@ async fn prepare__should_say_what_is_wrong() {
         ("recipe_invalid", 422, &|request| request["recipe"] = json!(format!("sped = 1\n{recipe}"))),
         ("recipe_invalid", 422, &|request| request["recipe"] = json!(recipe.replace("heads = 2", "heads = 3"))),
         ("nodes_invalid", 422, &|request| request["min_nodes"] = json!(4)),
+        ("held_out_is_data", 422, &|request| request["held_out"] = request["data"].clone()),
     ];
     for (code, status, change) in cases {
         assert_eq!(world.refusal("POST", path::PREPARE_RUN, Some(&token), request(change)).await, (status, code.to_owned()));

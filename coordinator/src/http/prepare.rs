@@ -79,6 +79,11 @@ fn check_request(request: &PrepareRun) -> Result<(), Fault> {
         Ok(Err(error)) => return refused("recipe_invalid", format!("{error}.")),
         Err(error) => return refused("recipe_invalid", error.to_string()),
     }
+    if request.held_out == Some(request.data) {
+        let detail =
+            "The held-out text is the training text, which would measure nothing. Name another, or none: then the last tenth is held out.";
+        return refused("held_out_is_data", detail.to_owned());
+    }
     if request.min_nodes == 0 || request.min_nodes > request.max_nodes || request.max_nodes > MAX_ROSTER {
         return refused("nodes_invalid", format!("Nodes must satisfy 1 <= min_nodes <= max_nodes <= {MAX_ROSTER}."));
     }
