@@ -65,8 +65,11 @@ impl Lane {
                     Some(Command::RunEvent(run_id, Event::SeedDrawn { round, seed }))
                 });
             }
-            Intent::Inspect { round, state, updates } => {
-                self.spawn(format!("inspect/{run_id}/{round}"), async move { inspect(&tools, run_id, round, state, updates).await });
+            Intent::Inspect { round, recipe, state, updates } => {
+                self.spawn(
+                    format!("inspect/{run_id}/{round}"),
+                    async move { inspect(&tools, (run_id, round), (recipe, state), updates).await },
+                );
             }
             Intent::Record(input) => {
                 self.spawn(format!("record/{run_id}/{}/{}", work.rounds_done, input.scored.skipped), async move {
@@ -324,17 +327,22 @@ fn seed_of(hash: &str) -> Hash32 {
     bytes.map_or_else(|| Hash32::sha256(hash.as_bytes()), Hash32)
 }
 
-async fn inspect(tools: &Tools, run_id: RunId, round: u32, state: Hash32, updates: Vec<PlacedUpdate>) -> Option<Command> {
+async fn inspect(
+    tools: &Tools,
+    (run_id, round): (RunId, u32),
+    (recipe, state): (Hash32, Hash32),
+    updates: Vec<PlacedUpdate>,
+) -> Option<Command> {
     let read = async {
-        let state = tools.artifacts.get(state).await?;
+        let (recipe, state) = (tools.artifacts.get(recipe).await?, tools.artifacts.get(state).await?);
         let mut bytes = Vec::with_capacity(updates.len());
         for placed in updates {
             bytes.push((placed.place, tools.artifacts.get(placed.update).await.ok()));
         }
-        Ok::<_, crate::artifacts::ArtifactError>((state, bytes))
+        Ok::<_, crate::artifacts::ArtifactError>((recipe, state, bytes))
     };
-    let (state, updates) = read.await.map_err(|error| tracing::error!(%error, run = %run_id, "updates cannot be read")).ok()?;
-    let outcome = tokio::task::spawn_blocking(move || runs::inspect(&state, &updates)).await.ok()?;
+    let (recipe, state, updates) = read.await.map_err(|error| tracing::error!(%error, run = %run_id, "updates cannot be read")).ok()?;
+    let outcome = tokio::task::spawn_blocking(move || runs::inspect(&recipe, &state, &updates)).await.ok()?;
     match outcome {
         Ok((valid, refused)) => Some(Command::RunEvent(run_id, Event::Inspected { round, valid, refused })),
         Err(error) => {
