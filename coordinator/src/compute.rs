@@ -37,6 +37,8 @@ pub enum Task {
     Inspect {
         /// Whose.
         run_id: RunId,
+        /// Artifact of the recipe that fixes their code.
+        recipe: Hash32,
         /// Artifact of the state that fixes their layout.
         state: Hash32,
         /// In order of commitment.
@@ -113,18 +115,18 @@ impl Compute {
     /// As [`Compute::divide`].
     pub async fn here(&self, task: Task) -> Result<Answer> {
         match task {
-            Task::Inspect { state, updates, .. } => self.inspect(state, updates).await,
+            Task::Inspect { recipe, state, updates, .. } => self.inspect(recipe, state, updates).await,
             Task::Record(input) => self.record(*input).await,
         }
     }
 
-    async fn inspect(&self, state: Hash32, updates: Vec<PlacedUpdate>) -> Result<Answer> {
-        let state = self.artifacts.get(state).await?;
+    async fn inspect(&self, recipe: Hash32, state: Hash32, updates: Vec<PlacedUpdate>) -> Result<Answer> {
+        let (recipe, state) = (self.artifacts.get(recipe).await?, self.artifacts.get(state).await?);
         let mut read = Vec::with_capacity(updates.len());
         for PlacedUpdate { place, update } in updates {
             read.push((place, self.update(update).await?));
         }
-        let (valid, refused) = tokio::task::spawn_blocking(move || runs::inspect(&state, &read)).await??;
+        let (valid, refused) = tokio::task::spawn_blocking(move || runs::inspect(&recipe, &state, &read)).await??;
         Ok(Answer::Inspected { valid, refused })
     }
 

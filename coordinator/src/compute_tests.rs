@@ -4,7 +4,7 @@
 use super::*;
 use axum::{Json, Router, http::StatusCode, routing::post};
 use starling_primitives::{DurationMs, TimestampMs};
-use starling_rounds::{Layout, OuterConfig, OuterState, TensorShape, encode};
+use starling_rounds::{Codec, Layout, OuterConfig, OuterState, TensorShape, recipe::Recipe};
 
 /// Its rows stay as long as a test may take.
 const FAR: DurationMs = DurationMs::from_hours(1);
@@ -23,12 +23,13 @@ async fn part_of_a_round__should_be_computed_in_turn_and_here_where_nobody_answe
     let compute = Compute::new(Artifacts::local(dir.path(), db.clone()).unwrap(), db.clone());
     let layout = Layout::new(vec![TensorShape { name: "a".to_owned(), shape: vec![20, 30] }]).unwrap();
     let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; 600]).unwrap();
-    let update = encode(&layout, &vec![0.1; 600], &mut vec![0.0; 600]).unwrap();
+    let update = Codec::Int4.encode(&layout, &vec![0.1; 600], &mut vec![0.0; 600]).unwrap();
     let (state, update) = (compute.artifacts.put(state.to_bytes()).await.unwrap(), compute.artifacts.put(update).await.unwrap());
-    let missing = Hash32([7; 32]);
+    let recipe = Recipe::preset("tiny").unwrap().canonical_json().into_bytes();
+    let (recipe, missing) = (compute.artifacts.put(recipe).await.unwrap(), Hash32([7; 32]));
     let task = |run_id| {
         let updates = [update, missing, update].iter().zip(0..).map(|(update, place)| PlacedUpdate { place, update: *update }).collect();
-        Task::Inspect { run_id: RunId(run_id), state, updates }
+        Task::Inspect { run_id: RunId(run_id), recipe, state, updates }
     };
     let mine = Answer::Inspected { valid: vec![0], refused: BTreeMap::from([(1, Refusal::Late), (2, Refusal::Copied)]) };
     assert_eq!(compute.divide(task(1)).await.unwrap(), mine, "nobody stands by");

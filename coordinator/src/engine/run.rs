@@ -66,8 +66,8 @@ impl Lane {
                     Some(Command::RunEvent(run_id, Event::SeedDrawn { round, seed }))
                 });
             }
-            Intent::Inspect { round, state, updates } => {
-                let task = Task::Inspect { run_id, state, updates };
+            Intent::Inspect { round, recipe, state, updates } => {
+                let task = Task::Inspect { run_id, recipe, state, updates };
                 self.spawn(format!("inspect/{run_id}/{round}"), async move { inspect(&tools, round, task).await });
             }
             Intent::Record(input) => {

@@ -50,6 +50,8 @@ pub enum Intent {
     Inspect {
         /// For which round.
         round: u32,
+        /// Artifact of the recipe that names their code.
+        recipe: Hash32,
         /// Artifact of the state that fixes their layout.
         state: Hash32,
         /// In order of commitment.
@@ -93,6 +95,7 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
         Stage::Inspecting { frozen, revealed, .. } => {
             due.push(Intent::Inspect {
                 round: work.rounds_done,
+                recipe: view.run.terms.recipe,
                 state: work.state,
                 updates: in_order_of_commitment(frozen, |place| revealed.contains_key(&place)),
             });

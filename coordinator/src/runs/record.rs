@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use starling_primitives::{EscrowId, Hash32, RunId};
 use starling_protocol::signing::RoundStatement;
 use starling_rounds::{
-    ApplyError, Candidate, Codec, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Updates, Work,
-    apply_round, artifact_hash, decode, propose,
+    ApplyError, Candidate, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Updates, Work, apply_round,
+    artifact_hash, propose,
     recipe::{Recipe, RecipeError},
 };
 use std::collections::BTreeMap;
@@ -80,10 +80,11 @@ pub enum RecordError {
 pub type InspectOutcome = (Vec<u16>, BTreeMap<u16, Refusal>);
 
 /// Decodes updates in order of commitment; of two that are one the later is the copy.
-pub fn inspect(state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) -> Result<InspectOutcome, RecordError> {
+pub fn inspect(recipe: &[u8], state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) -> Result<InspectOutcome, RecordError> {
+    let recipe = read_recipe(recipe)?;
     let state = OuterState::from_bytes(state)?;
     let revealed: Vec<(u16, Option<&[u8]>)> = updates.iter().map(|(place, bytes)| (*place, bytes.as_deref())).collect();
-    let (usable, refused) = starling_rounds::inspect(Codec::Int4, state.layout(), &revealed);
+    let (usable, refused) = starling_rounds::inspect(recipe.outer.codec, state.layout(), &revealed);
     Ok((usable.into_keys().collect(), refused))
 }
 
@@ -107,14 +108,15 @@ pub fn make_record(
     recipe: &[u8],
     updates: &BTreeMap<u16, Vec<u8>>,
 ) -> Result<MadeBytes, RecordError> {
-    let plan = plan_of(recipe)?;
+    let recipe = read_recipe(recipe)?;
+    let plan = recipe.plan()?;
     if plan.assigned_tokens() != input.tokens_per_round {
         return Err(RecordError::Tokens { terms: input.tokens_per_round, recipe: plan.assigned_tokens() });
     }
     let mut state = OuterState::from_bytes(state)?;
     let mut decoded = Updates::new();
     for (place, bytes) in updates.iter().filter(|(place, _)| input.scored.valid.contains(place)) {
-        decoded.insert(*place, decode(state.layout(), bytes)?);
+        decoded.insert(*place, recipe.outer.codec.decode(state.layout(), bytes)?);
     }
     let previous = Previous {
         run: input.run_id,
@@ -188,9 +190,8 @@ fn candidates<'a>(input: &RecordInput, plan: Plan, decoded: &'a Updates) -> Vec<
     committed.into_iter().map(candidate).collect()
 }
 
-fn plan_of(recipe: &[u8]) -> Result<Plan, RecordError> {
-    let recipe = Recipe::from_json(&String::from_utf8_lossy(recipe))?;
-    Ok(recipe.plan()?)
+fn read_recipe(recipe: &[u8]) -> Result<Recipe, RecipeError> {
+    Recipe::from_json(&String::from_utf8_lossy(recipe))
 }
 
 #[cfg(test)]

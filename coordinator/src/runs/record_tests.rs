@@ -4,7 +4,7 @@
 use super::*;
 use crate::runs::{Committed, Frozen};
 use starling_primitives::TimestampMs;
-use starling_rounds::{Layout, Nats, OuterConfig, Refusal, Score, TensorShape, encode, genesis_digest};
+use starling_rounds::{Codec, Layout, Nats, OuterConfig, Refusal, Score, TensorShape, genesis_digest};
 
 const T0: u64 = 1_000_000;
 
@@ -39,14 +39,14 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
             f32::from(artifact_hash(&[u32::try_from(i).unwrap().to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1
         };
         let delta: Vec<f32> = (0..parameters).map(value).collect();
-        encode(&layout, &delta, &mut vec![0.0; parameters]).unwrap()
+        Codec::Int4.encode(&layout, &delta, &mut vec![0.0; parameters]).unwrap()
     };
     let mut nan = update(4);
     nan[38..40].copy_from_slice(&[0x00, 0x7E]);
     let bytes = [update(1), update(2), update(1), nan, update(5), update(6)];
     let placed: Vec<(u16, Option<Vec<u8>>)> =
         bytes.iter().enumerate().map(|(place, bytes)| (u16::try_from(place).unwrap(), (place != 5).then(|| bytes.clone()))).collect();
-    let (valid, refused) = inspect(&state.to_bytes(), &placed).unwrap();
+    let (valid, refused) = inspect(recipe.canonical_json().as_bytes(), &state.to_bytes(), &placed).unwrap();
     assert_eq!(valid, [0, 1, 4]);
     assert_eq!(refused, BTreeMap::from([(2, Refusal::Copied), (3, Refusal::NotFinite), (5, Refusal::Late)]));
 
@@ -84,11 +84,26 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
 }
 
 #[test]
+fn inspect__should_read_the_code_that_the_recipe_names_and_no_other() {
+    let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![64] }]).unwrap();
+    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; 64]).unwrap().to_bytes();
+    let update = |codec: Codec| Some(codec.encode(&layout, &[0.1; 64], &mut [0.0; 64]).unwrap());
+    let placed: Vec<(u16, Option<Vec<u8>>)> = (0..).zip(Codec::ALL.map(update)).collect();
+    let mut recipe = Recipe::preset("tiny").unwrap();
+    for (place, codec) in (0..).zip(Codec::ALL) {
+        recipe.outer.codec = codec;
+        let (valid, refused) = inspect(recipe.canonical_json().as_bytes(), &state, &placed).unwrap();
+        assert_eq!(valid, [place], "{codec:?}");
+        assert!(refused.len() == 2 && refused.values().all(|reason| *reason == Refusal::WrongShape), "{refused:?}");
+    }
+}
+
+#[test]
 fn record__should_take_a_harmful_step_back_and_ask_for_the_state_before_it() {
     let recipe = Recipe::preset("tiny").unwrap();
     let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![64] }]).unwrap();
     let mut state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; 64]).unwrap();
-    let update = encode(&layout, &[0.1; 64], &mut [0.0; 64]).unwrap();
+    let update = Codec::Int4.encode(&layout, &[0.1; 64], &mut [0.0; 64]).unwrap();
     let (updates, recipe) = (BTreeMap::from([(0, update.clone())]), recipe.canonical_json());
     let committed = Committed { update: artifact_hash(&update), steps: 5, at: TimestampMs(T0) };
     let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0), height: 1, commitments: BTreeMap::from([(0, committed)]) };

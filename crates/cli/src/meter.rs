@@ -9,7 +9,7 @@ use starling_protocol::{
     run::Run,
     signing::{Role, RoundStatement},
 };
-use starling_rounds::{OuterState, Plan, Previous, RoundRecord, apply_round, decode};
+use starling_rounds::{Codec, OuterState, Plan, Previous, RoundRecord, apply_round, recipe::Recipe};
 use std::collections::BTreeMap;
 
 /// Follows a run's outer state round by round.
@@ -19,17 +19,19 @@ pub(crate) struct RoundChecker {
     earlier: Option<OuterState>,
     previous: Previous,
     plan: Plan,
+    codec: Codec,
 }
 
 impl RoundChecker {
-    /// Before the first round: `base` is the artifact that the run's terms name.
-    pub(crate) fn new(run: &Run, base: &[u8], plan: Plan) -> Result<Self> {
+    /// Before the first round: `recipe` and `base` are the artifacts that the run's terms name.
+    pub(crate) fn new(run: &Run, recipe: &[u8], base: &[u8]) -> Result<Self> {
+        let recipe = Recipe::from_json(std::str::from_utf8(recipe).context("the recipe is no text")?)?;
         ensure!(blake3::hash(base).as_bytes() == &run.terms.base.0, "the base state is not the artifact that was paid for");
         let state = OuterState::from_bytes(base).context("the base state is damaged")?;
         ensure!(state.root() == run.terms.base_root, "the base state has another root than the one that was paid for");
         let roster = u16::try_from(run.roster.len())?;
         let previous = Previous::genesis(run.id, &state, roster);
-        Ok(Self { state, earlier: None, previous, plan })
+        Ok(Self { state, earlier: None, previous, plan: recipe.plan()?, codec: recipe.outer.codec })
     }
 
     /// The rounds applied so far.
@@ -50,7 +52,8 @@ impl RoundChecker {
         let mut decoded = BTreeMap::new();
         for place in record.accepted() {
             let bytes = updates.get(&place).with_context(|| format!("the update of place {place} is missing"))?;
-            decoded.insert(place, decode(self.state.layout(), bytes).with_context(|| format!("the update of place {place} is damaged"))?);
+            let update = self.codec.decode(self.state.layout(), bytes);
+            decoded.insert(place, update.with_context(|| format!("the update of place {place} is damaged"))?);
         }
         record.check(&self.previous, self.plan, &decoded).context("the round record is wrong")?;
         let mut next = self.state.clone();

@@ -19,7 +19,7 @@ use starling_http_api::{
 };
 use starling_primitives::{Amount, DurationMs, EscrowId, PublicKey, RunId, TimestampMs};
 use starling_protocol::{price::HOLDBACK, run::RunState};
-use starling_rounds::{Plan, recipe::Recipe};
+use starling_rounds::recipe::Recipe;
 use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
@@ -310,18 +310,12 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// The plan of a run's recipe, read from the artifact that its terms name.
-pub(crate) fn plan(recipe: &[u8]) -> Result<Plan> {
-    let recipe = Recipe::from_json(std::str::from_utf8(recipe).context("the recipe is no text")?)?;
-    Ok(recipe.plan()?)
-}
-
 async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {
     let signer = Signer::from_file(&key_file(context, &run.terms.meter))
         .context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
-    let plan = plan(&api.download(run.terms.recipe).await?)?;
+    let recipe = api.download(run.terms.recipe).await?;
     let base = api.download(run.terms.base).await?;
-    let mut checker = RoundChecker::new(run, &base, plan)?;
+    let mut checker = RoundChecker::new(run, &recipe, &base)?;
     crate::verify::replay(api, run, &mut checker).await?;
     Ok(Meter::new(signer, checker))
 }

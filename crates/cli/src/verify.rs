@@ -110,7 +110,7 @@ fn check_chain(context: &Context, run: &Run, statements: &[RoundStatement]) -> R
 async fn check_rounds(artifacts: &impl Artifacts, run: &Run, statements: &[RoundStatement], rounds: &[RoundView]) -> Result<Hash32> {
     let recipe = artifacts.artifact(run.terms.recipe).await?;
     let base = artifacts.artifact(run.terms.base).await?;
-    let mut checker = RoundChecker::new(run, &base, crate::train::plan(&recipe)?)?;
+    let mut checker = RoundChecker::new(run, &recipe, &base)?;
     for statement in statements {
         let round = rounds
             .iter()

@@ -3,8 +3,7 @@
 use std::{error::Error, hint::black_box, time::Instant};
 
 use starling_rounds::{
-    Aggregator, CLIP_ONE, Layout, OuterConfig, OuterState, TensorShape, artifact_hash, decode, encode, encoded_len, norm, overlap,
-    pseudo_gradient,
+    Aggregator, CLIP_ONE, Codec, Layout, OuterConfig, OuterState, TensorShape, artifact_hash, norm, overlap, pseudo_gradient,
 };
 
 const PARAMETERS: u32 = 4 << 20;
@@ -20,15 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let local: Vec<f32> = global.iter().map(|weight| weight * 0.99).collect();
     let delta = pseudo_gradient(&global, &local)?;
     let mut feedback = vec![0.0; delta.len()];
-    let bytes = encode(&layout, &delta, &mut feedback)?;
-    let update = decode(&layout, &bytes)?;
+    let bytes = Codec::Int4.encode(&layout, &delta, &mut feedback)?;
+    let update = Codec::Int4.decode(&layout, &bytes)?;
     let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8)?, global)?;
     let checkpoint = state.to_bytes();
     println!("{} bytes per update, {:.3} bits per parameter", bytes.len(), 8.0 * bytes.len() as f64 / f64::from(PARAMETERS));
-    assert_eq!(bytes.len(), encoded_len(&layout));
+    assert_eq!(bytes.len(), Codec::Int4.encoded_len(&layout));
 
-    measure("encode", || black_box(encode(&layout, &delta, &mut feedback)).is_ok());
-    measure("decode", || black_box(decode(&layout, &bytes)).is_ok());
+    measure("encode", || black_box(Codec::Int4.encode(&layout, &delta, &mut feedback)).is_ok());
+    measure("decode", || black_box(Codec::Int4.decode(&layout, &bytes)).is_ok());
     measure("norm", || black_box(norm(&update)) > 0);
     measure("overlap of two", || black_box(overlap(&update, &update)) > 0);
     measure("mean of one", || {

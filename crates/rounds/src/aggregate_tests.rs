@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{decode, encode};
+use crate::codec::Codec;
 use crate::layout::TensorShape;
 
 fn layout(size: u32) -> Layout {
@@ -12,7 +12,7 @@ fn layout(size: u32) -> Layout {
 }
 
 fn update(layout: &Layout, values: &[f32]) -> Update {
-    decode(layout, &encode(layout, values, &mut vec![0.0; values.len()]).unwrap()).unwrap()
+    Codec::Int4.decode(layout, &Codec::Int4.encode(layout, values, &mut vec![0.0; values.len()]).unwrap()).unwrap()
 }
 
 #[test]

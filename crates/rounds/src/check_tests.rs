@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::apply::{ApplyError, apply_round};
-use crate::codec::{Update, decode, encode};
+use crate::codec::{Codec, Update};
 use crate::gate::{Nats, Score};
 use crate::layout::{Layout, TensorShape};
 use crate::outer::OuterConfig;
@@ -31,7 +31,7 @@ fn update(layout: &Layout, seed: u32, factor: f32) -> Update {
             (f32::from(u16::try_from(mixed >> 16).unwrap()) / 32_768.0 - 1.0) * factor
         })
         .collect();
-    decode(layout, &encode(layout, &values, &mut [0.0; 64]).unwrap()).unwrap()
+    Codec::Int4.decode(layout, &Codec::Int4.encode(layout, &values, &mut [0.0; 64]).unwrap()).unwrap()
 }
 
 /// Five in the roster: 0, 1 and 3 accepted (3 three times as long as the others), 2 refused, 4 absent.

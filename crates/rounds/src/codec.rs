@@ -74,7 +74,7 @@ pub enum CodecError {
     },
 }
 
-/// How a run's updates are written. All nodes of a run use one.
+/// How a run's updates are written. All nodes of a run use the one that its recipe names.
 ///
 /// | | bits per value | of 1 M parameters and H steps, fp32 data parallel sends so many times as much |
 /// |---|---|---|
@@ -84,7 +84,7 @@ pub enum CodecError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Codec {
-    /// Codes -7..=7 by the greatest magnitude of a block of 256.
+    /// Codes -7..=7 by the greatest magnitude of a block of 256. Magnitudes above 112 are sent as 112.
     #[default]
     Int4,
     /// Codes -3, -1, 1, 3 by the mean magnitude of a block of 1,024 (Muon inside, arXiv:2505.23725).
@@ -158,6 +158,18 @@ impl Update {
 }
 
 impl Codec {
+    /// All of them, the default first.
+    pub const ALL: [Self; 3] = [Self::Int4, Self::TwoBit, Self::TopK];
+
+    /// The word that names it in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int4 => "int4",
+            Self::TwoBit => "two-bit",
+            Self::TopK => "top-k",
+        }
+    }
+
     fn magic(self) -> [u8; 4] {
         match self {
             Self::Int4 => *b"SU4\0",
@@ -241,21 +253,6 @@ impl Codec {
         };
         Ok(Update { codec: self, layout_hash, hash: artifact_hash(bytes), codes, blocks })
     }
-}
-
-/// [`Codec::encoded_len`] of [`Codec::Int4`].
-pub fn encoded_len(layout: &Layout) -> usize {
-    Codec::Int4.encoded_len(layout)
-}
-
-/// [`Codec::encode`] in [`Codec::Int4`]. Magnitudes above 112 per value are sent as 112.
-pub fn encode(layout: &Layout, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
-    Codec::Int4.encode(layout, delta, feedback)
-}
-
-/// [`Codec::decode`] in [`Codec::Int4`].
-pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Update, CodecError> {
-    Codec::Int4.decode(layout, bytes)
 }
 
 /// Writes `rest` as one block and leaves in it what the codes do not say.

@@ -12,7 +12,7 @@ fn layout(sizes: &[u32]) -> Layout {
 }
 
 fn encode_once(layout: &Layout, delta: &[f32]) -> Vec<u8> {
-    encode(layout, delta, &mut vec![0.0; delta.len()]).unwrap()
+    Codec::Int4.encode(layout, delta, &mut vec![0.0; delta.len()]).unwrap()
 }
 
 #[test]
@@ -20,13 +20,13 @@ fn encode__should_have_known_bytes() {
     let layout = layout(&[3, 2, 1]);
     let delta = [7.0, -3.4, 0.2, 0.0, 0.0, -1000.0];
     let mut feedback = vec![0.0; 6];
-    let bytes = encode(&layout, &delta, &mut feedback).unwrap();
+    let bytes = Codec::Int4.encode(&layout, &delta, &mut feedback).unwrap();
     // Block 1: scale 1.0 = 3c00, codes 7 -3 0. Block 2: zeros. Block 3: scale 16 = 4c00, code -7.
     let body = "003c5f88000088004c81";
     let expected = format!("53553400{}{}{body}", "0100", layout.hash());
     assert_eq!(hex::encode(&bytes), expected);
     assert_eq!(artifact_hash(&bytes).to_string(), "753e9251dcd22975603e7c5bfceae42aa4f27dc5cc156bf1770f37e2455ff4e1");
-    let update = decode(&layout, &bytes).unwrap();
+    let update = Codec::Int4.decode(&layout, &bytes).unwrap();
     assert_eq!(update.codes(), [7, -3, 0, 0, 0, -7]);
     let one = 1 << 24;
     assert_eq!(update.units().collect::<Vec<_>>(), [7 * one, -3 * one, 0, 0, 0, -7 * 16 * one]);
@@ -58,7 +58,7 @@ fn decode__should_refuse_every_kind_of_wrong_bytes() {
     let with = |place: usize, bytes: &[u8]| {
         let mut changed = good.clone();
         changed[place..place + bytes.len()].copy_from_slice(bytes);
-        decode(&layout, &changed).unwrap_err()
+        Codec::Int4.decode(&layout, &changed).unwrap_err()
     };
     let second_block = HEADER_BYTES + 2 + 2;
     assert_eq!(with(0, b"X"), CodecError::WrongHeader);
@@ -76,11 +76,11 @@ fn decode__should_refuse_every_kind_of_wrong_bytes() {
     // All codes zero under a scale.
     assert_eq!(with(HEADER_BYTES + 2, &[0x88, 0x88]), CodecError::NotCanonical { block: 0 });
     for len in [0, 5, 37, HEADER_BYTES, good.len() - 1] {
-        assert!(decode(&layout, &good[..len]).is_err(), "{len}");
+        assert!(Codec::Int4.decode(&layout, &good[..len]).is_err(), "{len}");
     }
     let longer = [good.as_slice(), &[0]].concat();
     let expected = CodecError::WrongLength { what: "bytes", got: good.len() + 1, expected: good.len() };
-    assert_eq!(decode(&layout, &longer), Err(expected));
+    assert_eq!(Codec::Int4.decode(&layout, &longer), Err(expected));
 }
 
 #[test]
@@ -90,19 +90,19 @@ fn encode__should_refuse_what_is_not_finite_and_leave_the_feedback() {
         let mut delta = vec![1.0; 300];
         delta[299] = bad;
         let mut feedback = vec![0.5; 300];
-        assert_eq!(encode(&layout, &delta, &mut feedback), Err(CodecError::NotFinite { block: 1 }));
+        assert_eq!(Codec::Int4.encode(&layout, &delta, &mut feedback), Err(CodecError::NotFinite { block: 1 }));
         assert_eq!(feedback, vec![0.5; 300]);
     }
     let mut feedback = vec![f32::MAX; 300];
-    assert_eq!(encode(&layout, &[f32::MAX; 300], &mut feedback), Err(CodecError::NotFinite { block: 0 }));
-    assert!(encode(&layout, &[0.0; 299], &mut feedback).is_err());
-    assert!(encode(&layout, &[0.0; 300], &mut [0.0; 1]).is_err());
+    assert_eq!(Codec::Int4.encode(&layout, &[f32::MAX; 300], &mut feedback), Err(CodecError::NotFinite { block: 0 }));
+    assert!(Codec::Int4.encode(&layout, &[0.0; 299], &mut feedback).is_err());
+    assert!(Codec::Int4.encode(&layout, &[0.0; 300], &mut [0.0; 1]).is_err());
 }
 
 #[test]
 fn probe_point__should_step_along_the_update() {
     let layout = layout(&[2]);
-    let update = decode(&layout, &encode_once(&layout, &[7.0, -3.0])).unwrap();
+    let update = Codec::Int4.decode(&layout, &encode_once(&layout, &[7.0, -3.0])).unwrap();
     assert_eq!(probe_point(&[1.0, 1.0], &update, 0.5), Ok(vec![-2.5, 2.5]));
     assert!(probe_point(&[1.0], &update, 0.5).is_err());
 }
@@ -122,7 +122,7 @@ fn noise(seed: u64, len: usize) -> Vec<f32> {
 #[test]
 fn overlap__should_tell_copies_from_relatives() {
     let layout = layout(&[65_536]);
-    let decode_of = |values: &[f32]| decode(&layout, &encode_once(&layout, values)).unwrap();
+    let decode_of = |values: &[f32]| Codec::Int4.decode(&layout, &encode_once(&layout, values)).unwrap();
     let (a, b, c) = (noise(1, 65_536), noise(2, 65_536), noise(3, 65_536));
     let mix = |share: f32| -> Vec<f32> { a.iter().zip(&b).map(|(x, y)| x + share * y).collect() };
     let common = |rest: &[f32]| -> Vec<f32> { c.iter().zip(rest).map(|(x, y)| 3.0 * x + y).collect() };
@@ -153,9 +153,9 @@ proptest! {
         let factor = 2.0_f32.powi(exponent);
         let delta: Vec<f32> = noise(seed, layout.parameters()).iter().map(|x| x * factor).collect();
         let mut feedback = vec![0.0; delta.len()];
-        let bytes = encode(&layout, &delta, &mut feedback).unwrap();
-        prop_assert_eq!(bytes.len(), encoded_len(&layout));
-        let update = decode(&layout, &bytes).unwrap();
+        let bytes = Codec::Int4.encode(&layout, &delta, &mut feedback).unwrap();
+        prop_assert_eq!(bytes.len(), Codec::Int4.encoded_len(&layout));
+        let update = Codec::Int4.decode(&layout, &bytes).unwrap();
         let values = update.values();
         for (value, units) in values.iter().zip(update.units()) {
             prop_assert_eq!(*value, units_to_f32(units));
@@ -172,7 +172,7 @@ proptest! {
         // What was decoded encodes to itself and leaves nothing over, wherever the scale is used to the full.
         if update.blocks().all(|(scale, codes)| scale == 0 || codes.iter().any(|code| code.abs() == 7)) {
             let mut rest = vec![0.0; values.len()];
-            prop_assert_eq!(&encode(&layout, &values, &mut rest).unwrap(), &bytes);
+            prop_assert_eq!(&Codec::Int4.encode(&layout, &values, &mut rest).unwrap(), &bytes);
             prop_assert!(rest.iter().all(|value| *value == 0.0));
         }
     }
@@ -188,7 +188,7 @@ proptest! {
         for (place, byte) in changes {
             *place.get_mut(&mut bytes) = byte;
         }
-        if let Ok(update) = decode(&layout, &bytes) {
+        if let Ok(update) = Codec::Int4.decode(&layout, &bytes) {
             prop_assert_eq!(update.hash(), artifact_hash(&bytes));
             let mut rebuilt = bytes[..HEADER_BYTES].to_vec();
             for (scale, codes) in update.blocks() {
@@ -213,11 +213,11 @@ proptest! {
         let mut meant = vec![0.0_f64; 300];
         for round in 0..rounds {
             let delta = noise(seed ^ round as u64, 300);
-            let bytes = encode(&layout, &delta, &mut feedback).unwrap();
+            let bytes = Codec::Int4.encode(&layout, &delta, &mut feedback).unwrap();
             for (sum, value) in meant.iter_mut().zip(&delta) {
                 *sum += f64::from(*value);
             }
-            for (sum, value) in sent.iter_mut().zip(decode(&layout, &bytes).unwrap().values()) {
+            for (sum, value) in sent.iter_mut().zip(Codec::Int4.decode(&layout, &bytes).unwrap().values()) {
                 *sum += f64::from(value);
             }
         }

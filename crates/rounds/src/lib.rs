@@ -7,7 +7,7 @@
 //!
 //! 1. [`Plan`] says which inner steps and which data a participant trains on, and how many tokens that is;
 //!    [`paced_steps`] gives slow ones fewer.
-//! 2. [`pseudo_gradient`] takes `global - local`, [`Codec::encode`] makes the bytes that are sent ([`encode`] in int4),
+//! 2. [`pseudo_gradient`] takes `global - local`, [`Codec::encode`] makes the bytes that are sent, and
 //!    [`Codec::decode`] reads them strictly into an [`Update`]; [`Segments`] commits to how they were reached.
 //! 3. [`scorer_order`] draws who scores after the commitments are frozen, [`judges`] whose work; [`own_probe_windows`] and
 //!    [`unseen_probe_steps`] draw the windows and [`probe_point`] gives the weights at which losses are measured; [`gate`]
@@ -46,7 +46,7 @@ pub use aggregate::{
 pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};
 pub use check::{Previous, RecordError};
-pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, decode, encode, encoded_len, is_copy, overlap, probe_point};
+pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, is_copy, overlap, probe_point};
 pub use draw::{Judge, draw_scorer, judge_pair, judges, scorer_order};
 pub use fragments::{FragmentError, Fragments};
 pub use gate::{Cohort, Nats, PROBE_STEP, Score, Verdict, gate};

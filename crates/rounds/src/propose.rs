@@ -181,7 +181,6 @@ mod tests {
 
     use super::*;
     use crate::apply::apply_round;
-    use crate::codec::{decode, encode};
     use crate::layout::TensorShape;
     use crate::outer::OuterConfig;
     use crate::state::OuterState;
@@ -197,7 +196,7 @@ mod tests {
     fn update(state: &OuterState, seed: u16, factor: u8) -> Update {
         let value = |i: u16| f32::from(crate::artifact_hash(&[i.to_le_bytes(), seed.to_le_bytes()].concat()).0[0]) - 127.5;
         let values: Vec<f32> = (0..600).map(|i| value(i) / 64.0 * f32::from(factor)).collect();
-        decode(state.layout(), &encode(state.layout(), &values, &mut [0.0; 600]).unwrap()).unwrap()
+        Codec::Int4.decode(state.layout(), &Codec::Int4.encode(state.layout(), &values, &mut [0.0; 600]).unwrap()).unwrap()
     }
 
     fn reasons(record: &RoundRecord) -> Vec<(u16, Option<Refusal>)> {
@@ -254,7 +253,7 @@ mod tests {
         let state = state();
         let bytes = |seed: u16| {
             let values: Vec<f32> = update(&state, seed, 1).values();
-            encode(state.layout(), &values, &mut [0.0; 600]).unwrap()
+            Codec::Int4.encode(state.layout(), &values, &mut [0.0; 600]).unwrap()
         };
         let (first, second) = (bytes(1), bytes(2));
         let cut = &first[..40];

@@ -54,7 +54,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<AdapterRecipe>,
     /// The columns of the data.
-    #[serde(default, skip_serializing_if = "DataRecipe::is_default")]
+    #[serde(default, skip_serializing_if = "method::is_default")]
     pub data: DataRecipe,
     /// The inner optimizer.
     pub optimizer: OptimizerRecipe,
@@ -63,7 +63,7 @@ pub struct Recipe {
     /// The outer optimizer.
     pub outer: OuterRecipe,
     /// When the model is measured on the way.
-    #[serde(default, skip_serializing_if = "EvaluationRecipe::is_default")]
+    #[serde(default, skip_serializing_if = "method::is_default")]
     pub evaluation: EvaluationRecipe,
 }
 

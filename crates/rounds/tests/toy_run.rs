@@ -7,8 +7,8 @@
 
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{
-    ApplyError, Candidate, CodecError, Layout, Nats, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal, RoundRecord,
-    Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash, decode, encode, probe_point, propose, pseudo_gradient,
+    ApplyError, Candidate, Codec, CodecError, Layout, Nats, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal,
+    RoundRecord, Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash, probe_point, propose, pseudo_gradient,
 };
 
 const RUN: RunId = RunId(1);
@@ -74,7 +74,7 @@ impl Party {
             .accepted()
             .map(|who| {
                 let (_, bytes) = artifacts.iter().find(|(by, _)| *by == who).unwrap();
-                (who, decode(self.state.layout(), bytes).unwrap())
+                (who, Codec::Int4.decode(self.state.layout(), bytes).unwrap())
             })
             .collect();
         record.check(&self.previous, plan, &updates).unwrap();
@@ -87,7 +87,8 @@ impl Party {
 /// The coordinator's side of a round, from the bytes that came in time, in the order in which they were committed to.
 fn make_record(party: &Party, plan: Plan, tasks: &[Task], unseen: &Task, in_time: &[(u16, Vec<u8>)]) -> RoundRecord {
     let weights = party.state.weights();
-    let decoded: Vec<Result<Update, CodecError>> = in_time.iter().map(|(_, bytes)| decode(party.state.layout(), bytes)).collect();
+    let decoded: Vec<Result<Update, CodecError>> =
+        in_time.iter().map(|(_, bytes)| Codec::Int4.decode(party.state.layout(), bytes)).collect();
     let mut candidates = vec![Candidate {
         participant: LATE,
         assigned_tokens: plan.assigned_tokens(),
@@ -138,7 +139,7 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
             let place = usize::from(participant);
             let global = parties[0].state.weights();
             let delta = pseudo_gradient(global, &tasks[place].train(global)).unwrap();
-            let mut bytes = encode(&layout, &delta, &mut feedback[place]).unwrap();
+            let mut bytes = Codec::Int4.encode(&layout, &delta, &mut feedback[place]).unwrap();
             if participant == NAN {
                 bytes[38..40].copy_from_slice(&[0x00, 0x7E]);
             }
@@ -182,7 +183,7 @@ fn run__should_reach_one_root_whatever_four_of_eight_do() {
 
 /// A round whose updates all pass, whatever they do: what judges that look away would let through.
 fn waved_through(party: &Party, plan: Plan, loss: f64, updates: &[(u16, Vec<u8>)]) -> (RoundRecord, Updates) {
-    let decoded: Updates = updates.iter().map(|(who, bytes)| (*who, decode(party.state.layout(), bytes).unwrap())).collect();
+    let decoded: Updates = updates.iter().map(|(who, bytes)| (*who, Codec::Int4.decode(party.state.layout(), bytes).unwrap())).collect();
     let score = Score::from_losses(2.0, 1.9, 2.0, 1.95);
     let candidates = decoded.iter().map(|(who, update)| Candidate {
         participant: *who,
@@ -212,7 +213,7 @@ fn run__should_take_a_harmful_step_back_in_the_round_after_it() {
         let factor = if round == 5 { -100.0 } else { 1.0 };
         let encoded = |(who, task): (usize, &Task)| {
             let delta: Vec<f32> = pseudo_gradient(global, &task.train(global)).unwrap().iter().map(|value| factor * value).collect();
-            (u16::try_from(who).unwrap(), encode(&layout, &delta, &mut vec![0.0; delta.len()]).unwrap())
+            (u16::try_from(who).unwrap(), Codec::Int4.encode(&layout, &delta, &mut vec![0.0; delta.len()]).unwrap())
         };
         let updates: Vec<(u16, Vec<u8>)> = tasks.iter().enumerate().map(encoded).collect();
         let (record, decoded) = waved_through(&party, plan, unseen.loss(global), &updates);

@@ -60,7 +60,7 @@ pub fn small_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, T
 /// The same for a federated run: FedAvg (arXiv:1602.05629) is this loop without outer momentum and with an outer rate of one.
 pub fn federated_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, TrainingError> {
     let mut recipe = small_recipe(rounds, inner_steps_per_round)?;
-    recipe.outer = OuterRecipe { momentum: 0.0, learning_rate: 1.0 };
+    recipe.outer = OuterRecipe { momentum: 0.0, learning_rate: 1.0, ..recipe.outer };
     Ok(recipe.validated()?)
 }
 

@@ -4,7 +4,7 @@ use super::{EngineError, RunInputs, plan};
 use crate::artifact::hash_of;
 use starling_primitives::Hash32;
 use starling_protocol::{run::Run, signing::RoundStatement};
-use starling_rounds::{Outcome, OuterState, Previous, RoundRecord, Updates, apply_round, decode, genesis_digest};
+use starling_rounds::{Codec, Outcome, OuterState, Previous, RoundRecord, Updates, apply_round, genesis_digest};
 use std::sync::Arc;
 
 /// A record to check.
@@ -45,7 +45,7 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
     let RecordJob { inputs, run, mut state, earlier, record, updates, statement, previous_digest, own } = job;
     check_statement(&run, &record, &statement)?;
     check_own(&record, own)?;
-    let decoded = decode_all(&state, updates)?;
+    let decoded = decode_all(inputs.recipe.outer.codec, &state, updates)?;
     // A node that was away has not seen the digest before; the chain's hash chain binds it, and the state's root is checked either way.
     let digest =
         previous_digest.unwrap_or(if record.round == 0 { genesis_digest(run.id, run.terms.base_root) } else { record.previous_digest });
@@ -98,10 +98,10 @@ fn check_own(record: &RoundRecord, own: Option<(u16, Hash32)>) -> Result<(), Eng
     }
 }
 
-fn decode_all(state: &OuterState, updates: Vec<(u16, Arc<[u8]>)>) -> Result<Updates, EngineError> {
+fn decode_all(codec: Codec, state: &OuterState, updates: Vec<(u16, Arc<[u8]>)>) -> Result<Updates, EngineError> {
     let mut decoded = Updates::new();
     for (place, bytes) in updates {
-        let update = decode(state.layout(), &bytes)?;
+        let update = codec.decode(state.layout(), &bytes)?;
         debug_assert_eq!(update.hash(), hash_of(&bytes));
         if decoded.insert(place, update).is_some() {
             return deviates(format!("place {place} appears twice"));

@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId, PublicKey, RunId, TimestampMs};
 use starling_protocol::run::{Member, RunState, RunTerms};
-use starling_rounds::{Entry, Nats, Score, ScorerDraw, clip_factors, encode, norm, scorer_order};
+use starling_rounds::{Codec, Entry, Nats, Score, ScorerDraw, clip_factors, norm, scorer_order};
 use starling_training::Recipe;
 
 fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
@@ -53,10 +53,11 @@ fn honest() -> RecordJob {
     let state = read_state(&recipe, &made.files[3]).unwrap();
     let update = |seed: usize| -> Arc<[u8]> {
         let values: Vec<f32> = (0..state.weights().len()).map(|index| ((index * 7 + seed * 13) % 29) as f32 * 1e-4).collect();
-        encode(state.layout(), &values, &mut vec![0.0; values.len()]).unwrap().into()
+        Codec::Int4.encode(state.layout(), &values, &mut vec![0.0; values.len()]).unwrap().into()
     };
     let updates = vec![(0, update(1)), (1, update(2))];
-    let works: Vec<(u64, u32)> = updates.iter().map(|(_, bytes)| (norm(&decode(state.layout(), bytes).unwrap()), 640)).collect();
+    let works: Vec<(u64, u32)> =
+        updates.iter().map(|(_, bytes)| (norm(&Codec::Int4.decode(state.layout(), bytes).unwrap()), 640)).collect();
     let entries: Vec<Entry> = updates
         .iter()
         .zip(clip_factors(&works))
@@ -82,7 +83,7 @@ fn honest() -> RecordJob {
         probe: Some(Nats(5_000_000)),
         entries,
     };
-    let decoded = decode_all(&state, updates.clone()).unwrap();
+    let decoded = decode_all(Codec::Int4, &state, updates.clone()).unwrap();
     let state_root = apply_round(&mut state.clone(), None, &record, &decoded).unwrap();
     let statement = RoundStatement {
         escrow_id: run.escrow_id,

@@ -1,4 +1,4 @@
-//! A share of a round: inner steps from the outer state, then the pseudo-gradient in int4.
+//! A share of a round: inner steps from the outer state, then the pseudo-gradient in the recipe's code.
 //!
 //! Moments of the inner optimizer and the error feedback stay with the node from round to round. All of it is in one checkpoint file, and the same
 //! round gives the same bytes however often the process dies in it.
@@ -6,7 +6,7 @@
 use super::{Bench, EngineError, RunInputs, device, plan, weights_of};
 use crate::{artifact::hash_of, files, trainer::Cancel};
 use starling_primitives::{Hash32, RunId};
-use starling_rounds::{OuterState, encode, pseudo_gradient};
+use starling_rounds::{OuterState, pseudo_gradient};
 use starling_training::{Activations, Array, Parameters, Trainer, flatten};
 use std::{
     collections::VecDeque,
@@ -171,7 +171,7 @@ fn rate(recent: &VecDeque<(Instant, u64)>) -> f64 {
 fn finish(live: &mut Live, job: &RoundJob, steps: u32) -> Result<RoundWork, EngineError> {
     let local = flatten(&live.trainer.parameters()?);
     let delta = pseudo_gradient(job.state.weights(), &local)?;
-    let update = encode(job.state.layout(), &delta, &mut live.feedback)?;
+    let update = job.inputs.recipe.outer.codec.encode(job.state.layout(), &delta, &mut live.feedback)?;
     files::write_atomic(&update_path(&job.folder, job.round), &update)?;
     let checkpoint = save(live, &job.folder)?;
     if let Some(older) = job.round.checked_sub(2) {
@@ -185,7 +185,7 @@ fn finished_before(job: &RoundJob, steps: u32) -> Result<Option<RoundWork>, Engi
     let update = files::read_if_there(&update_path(&job.folder, job.round))?;
     let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
     let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
-    starling_rounds::decode(job.state.layout(), &update)?;
+    job.inputs.recipe.outer.codec.decode(job.state.layout(), &update)?;
     Ok(Some(RoundWork { update: hash_of(&update), steps, checkpoint: hash_of(&checkpoint) }))
 }
 

@@ -35,7 +35,7 @@ fn whole(bench: &mut Bench, job: &RoundJob) -> RoundWork {
 
 /// The state as if the round's update had been the only one, with its mean equal to the update.
 fn next(state: &OuterState, folder: &Path, steps: u32) -> OuterState {
-    let update = starling_rounds::decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
+    let update = starling_rounds::Codec::Int4.decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
     let mut next = state.clone();
     next.step(Some(&update.values()), steps).unwrap();
     next

@@ -5,7 +5,7 @@ use super::{EngineError, RunInputs, plan, weights_of};
 use crate::trainer::Cancel;
 use starling_http_api::node::Score;
 use starling_primitives::Hash32;
-use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, decode, own_probe_windows, probe_point, unseen_probe_steps};
+use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, own_probe_windows, probe_point, unseen_probe_steps};
 use starling_training::{Batch, Model, TrainingError, mean_loss};
 use std::{
     sync::Arc,
@@ -55,7 +55,7 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
 
 /// Losses at a fifth of the update; nothing where it is no update or leads to weights that are no numbers.
 fn losses_after(model: &mut Model, job: &ScoreJob, update: &[u8], own: &Batch, unseen: &Batch) -> Result<Option<(f64, f64)>, EngineError> {
-    let Ok(update) = decode(job.state.layout(), update) else { return Ok(None) };
+    let Ok(update) = job.inputs.recipe.outer.codec.decode(job.state.layout(), update) else { return Ok(None) };
     let point = probe_point(job.state.weights(), &update, PROBE_STEP)?;
     if !point.iter().all(|weight| weight.is_finite()) {
         return Ok(None);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::engine::{Base, Bench, PrepareJob, RoundJob, prepare, read_state, train_round};
     use starling_primitives::RunId;
-    use starling_rounds::{Cohort, Share, Verdict, encode, gate};
+    use starling_rounds::{Codec, Cohort, Share, Verdict, gate};
     use starling_training::Recipe;
 
     const SOURCE: &str = include_str!("../session/desk.rs");
@@ -139,12 +139,12 @@ mod tests {
             updates.push((place, std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into()));
         }
         let zeros = vec![0.0; state.weights().len()];
-        let honest = decode(state.layout(), &updates[0].1).unwrap().values();
+        let honest = Codec::Int4.decode(state.layout(), &updates[0].1).unwrap().values();
         let flipped: Vec<f32> = honest.iter().map(|value| -value).collect();
         let huge: Vec<f32> = honest.iter().map(|value| value * 1e4).collect();
         for bad in [zeros.clone(), flipped, huge] {
             let mut feedback = zeros.clone();
-            updates.push((u16::try_from(updates.len()).unwrap(), encode(state.layout(), &bad, &mut feedback).unwrap().into()));
+            updates.push((u16::try_from(updates.len()).unwrap(), Codec::Int4.encode(state.layout(), &bad, &mut feedback).unwrap().into()));
         }
         updates.push((6, Arc::from(*b"no update")));
         let verdicts = verdicts(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates });

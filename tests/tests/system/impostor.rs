@@ -10,7 +10,7 @@ use starling_http_api::{
 };
 use starling_primitives::{Hash32, NodeId, RunId};
 use starling_protocol::signing::{Commitment, NodeHello};
-use starling_rounds::{OuterState, artifact_hash, encode, recipe::Recipe};
+use starling_rounds::{Codec, OuterState, artifact_hash, recipe::Recipe};
 use std::{
     collections::BTreeMap,
     fs,
@@ -233,7 +233,7 @@ impl Thief {
                 bytes.into_iter().map(|byte| (f32::from(byte) - 127.5) * 1e-4).collect()
             }
         };
-        Ok(encode(state.layout(), &values, &mut vec![0.0; count])?)
+        Ok(Codec::Int4.encode(state.layout(), &values, &mut vec![0.0; count])?)
     }
 
     async fn fetch(&self, http: &reqwest::Client, session: &Session, hash: Hash32) -> anyhow::Result<Vec<u8>> {

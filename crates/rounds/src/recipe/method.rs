@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Codec;
+
 /// The inner optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerRecipe {
     /// Which.
-    #[serde(default, skip_serializing_if = "OptimizerKind::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub method: OptimizerKind,
     /// AdamW's decay of the first moment.
     pub beta1: f64,
@@ -44,7 +46,7 @@ pub struct ScheduleRecipe {
     /// Accepted tokens of a participant until the peak.
     pub warmup_tokens: u64,
     /// What follows the warm-up.
-    #[serde(default, skip_serializing_if = "DecayRecipe::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub decay: DecayRecipe,
 }
 
@@ -101,7 +103,7 @@ pub struct EvaluationRecipe {
     pub patience: u32,
 }
 
-/// The Nesterov outer step of DiLoCo (arXiv:2311.08105).
+/// The Nesterov outer step of DiLoCo (arXiv:2311.08105), and how its updates are written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OuterRecipe {
@@ -109,24 +111,9 @@ pub struct OuterRecipe {
     pub momentum: f64,
     /// The outer learning rate.
     pub learning_rate: f64,
-}
-
-impl OptimizerKind {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl DecayRecipe {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl EvaluationRecipe {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+    /// How participants write their pseudo-gradients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub codec: Codec,
 }
 
 impl Default for DataRecipe {
@@ -135,10 +122,9 @@ impl Default for DataRecipe {
     }
 }
 
-impl DataRecipe {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
+/// Whether a field says what its absence says: then it is not written, and hashes of older recipes stay.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn text() -> String {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 
 use super::{RECIPE_VERSION, limits as l};
+use crate::codec::Codec;
 
 /// A field: its name, its schema, whether a file must have it.
 type Field = (&'static str, Value, bool);
@@ -66,10 +67,11 @@ pub(super) fn schema() -> Value {
         (
             "outer",
             object(
-                "The Nesterov outer step of DiLoCo.",
+                "The Nesterov outer step of DiLoCo, and how its updates are written.",
                 vec![
                     ("momentum", number(l::OUTER_MOMENTUM, "Decay of the outer momentum."), true),
                     ("learning_rate", number(l::OUTER_RATE, "The outer learning rate."), true),
+                    ("codec", one_of(&Codec::ALL.map(Codec::name), "How participants write their pseudo-gradients."), false),
                 ],
             ),
             true,
@@ -196,6 +198,10 @@ fn object(words: &str, fields: Vec<Field>) -> Value {
     let required: Vec<_> = fields.iter().filter(|(_, _, required)| *required).map(|(name, ..)| *name).collect();
     let properties: Map<String, Value> = fields.into_iter().map(|(name, schema, _)| (name.to_owned(), schema)).collect();
     json!({ "type": "object", "description": words, "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn one_of(words: &[&str], meaning: &str) -> Value {
+    json!({ "type": "string", "enum": words, "description": meaning })
 }
 
 fn whole<T: Copy + Into<u64>>(range: RangeInclusive<T>, words: &str) -> Value {

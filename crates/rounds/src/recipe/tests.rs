@@ -2,6 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
+use crate::codec::Codec;
 
 fn tiny() -> Recipe {
     Recipe::preset("tiny").expect("the preset is valid")
@@ -107,6 +108,23 @@ fn hash__should_be_fixed_and_cover_every_field() {
 }
 
 #[test]
+fn codec__should_be_int4_unless_said_and_leave_older_hashes() {
+    let base = tiny();
+    assert!(!base.canonical_json().contains("codec"), "what is not written is in no hash");
+    let text = base.to_toml().expect("writable");
+    let said = |word: &str| Recipe::from_toml(&text.replacen("momentum = 0.5", &format!("momentum = 0.5\ncodec = \"{word}\""), 1));
+    assert_eq!(said("int4").expect("readable").hash(), base.hash());
+    for codec in [Codec::TwoBit, Codec::TopK] {
+        let recipe = said(codec.name()).expect("readable");
+        assert_eq!(recipe.outer.codec, codec);
+        assert_ne!(recipe.hash(), base.hash());
+        assert_eq!(Recipe::from_json(&recipe.canonical_json()).expect("readable"), recipe);
+        conforms(&Recipe::schema(), &serde_json::to_value(&recipe).expect("JSON")).expect("in the schema");
+    }
+    assert!(said("int2").expect_err("refused").to_string().contains("int2"));
+}
+
+#[test]
 fn counts__should_follow_the_fields() {
     let recipe = tiny();
     assert_eq!(recipe.total_inner_steps(), 50);
@@ -147,7 +165,8 @@ fn version_1__should_be_read_as_what_it_means_now() {
     let json = serde_json::to_string(&toml::from_str::<toml::Table>(old).expect("TOML")).expect("JSON");
     assert_eq!(Recipe::from_json(&json).expect("readable"), tiny());
     let both = old.replace("clip_norm", "accumulation = 1\nclip_norm");
-    assert!(Recipe::from_toml(&both).is_err(), "no key of a later version");
+    let coded = old.replace("learning_rate = 0.8", "learning_rate = 0.8\ncodec = \"two-bit\"");
+    assert!(Recipe::from_toml(&both).is_err() && Recipe::from_toml(&coded).is_err(), "no key of a later version");
     assert!(Recipe::from_toml(&old.replace("version = 1", "version = 2")).expect_err("refused").to_string().contains("learning_rate"));
     assert!(Recipe::from_toml(&old.replace("heads = 2", "heads = 3")).is_err());
 }
@@ -180,6 +199,9 @@ fn conforms(schema: &serde_json::Value, value: &serde_json::Value) -> Result<(),
                 return wrong("no choice, or more than one");
             }
         }
+    }
+    if schema.get("enum").and_then(|words| words.as_array()).is_some_and(|words| !words.contains(value)) {
+        return wrong("none of the words");
     }
     let kind = schema.get("type").and_then(|kind| kind.as_str());
     let right = match kind {

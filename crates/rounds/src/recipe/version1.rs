@@ -7,6 +7,7 @@ use super::{
     DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, ModelRecipe, OptimizerKind, OptimizerRecipe, OuterRecipe, RECIPE_VERSION,
     RecipeError, ScheduleRecipe,
 };
+use crate::codec::Codec;
 
 /// The file.
 #[derive(Deserialize)]
@@ -21,7 +22,14 @@ pub(super) struct Recipe {
     clip_norm: f64,
     model: Model,
     optimizer: Optimizer,
-    outer: OuterRecipe,
+    outer: Outer,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outer {
+    momentum: f64,
+    learning_rate: f64,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +80,7 @@ impl Recipe {
                 warmup_tokens: u64::from(warmup_steps) * tokens_per_step,
                 decay: DecayRecipe::Cosine,
             },
-            outer,
+            outer: OuterRecipe { momentum: outer.momentum, learning_rate: outer.learning_rate, codec: Codec::Int4 },
             evaluation: EvaluationRecipe::default(),
         };
         recipe.validated()
