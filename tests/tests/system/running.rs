@@ -1,6 +1,7 @@
 //! The whole system as real processes, each test in a home of its own.
 
 use serde_json::{Value, json};
+use starling_rounds::recipe::Recipe;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -109,9 +110,15 @@ impl Running {
 
     /// A small recipe with so many rounds, each of about a second.
     pub(crate) fn recipe(&self, rounds: u32, inner_steps: u32) -> PathBuf {
-        let mut recipe = starling_rounds::recipe::Recipe::preset("tiny").expect("the preset is there");
+        self.recipe_with(rounds, inner_steps, |_| ())
+    }
+
+    /// The same with something else about it.
+    pub(crate) fn recipe_with(&self, rounds: u32, inner_steps: u32, change: impl FnOnce(&mut Recipe)) -> PathBuf {
+        let mut recipe = Recipe::preset("tiny").expect("the preset is there");
         recipe.rounds = rounds;
         recipe.inner_steps_per_round = inner_steps;
+        change(&mut recipe);
         let path = self.home().join(format!("recipe-{rounds}.toml"));
         fs::write(&path, recipe.to_toml().expect("a recipe is TOML")).expect("a file is written");
         path
