@@ -123,7 +123,7 @@ impl Compute {
     async fn inspect(&self, recipe: Hash32, state: Hash32, updates: Vec<PlacedUpdate>) -> Result<Answer> {
         let (recipe, state) = (self.artifacts.get(recipe).await?, self.artifacts.get(state).await?);
         let mut read = Vec::with_capacity(updates.len());
-        for PlacedUpdate { place, update } in updates {
+        for PlacedUpdate { place, update, .. } in updates {
             read.push((place, self.update(update).await?));
         }
         let (valid, refused) = tokio::task::spawn_blocking(move || runs::inspect(&recipe, &state, &read)).await??;

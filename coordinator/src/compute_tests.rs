@@ -28,7 +28,8 @@ async fn part_of_a_round__should_be_computed_in_turn_and_here_where_nobody_answe
     let recipe = Recipe::preset("tiny").unwrap().canonical_json().into_bytes();
     let (recipe, missing) = (compute.artifacts.put(recipe).await.unwrap(), Hash32([7; 32]));
     let task = |run_id| {
-        let updates = [update, missing, update].iter().zip(0..).map(|(update, place)| PlacedUpdate { place, update: *update }).collect();
+        let updates =
+            [update, missing, update].iter().zip(0..).map(|(update, place)| PlacedUpdate { place, update: *update, steps: None }).collect();
         Task::Inspect { run_id: RunId(run_id), recipe, state, updates }
     };
     let mine = Answer::Inspected { valid: vec![0], refused: BTreeMap::from([(1, Refusal::Late), (2, Refusal::Copied)]) };

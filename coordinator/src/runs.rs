@@ -15,7 +15,7 @@ pub(crate) use plan::round_key;
 pub use plan::{Intent, plan};
 pub use record::{InspectOutcome, MadeBytes, RecordError, RecordInput, inspect, make_record};
 
-pub use state::{Committed, Event, Frozen, Made, Presence, RunWork, Scored, Stage, View};
+pub use state::{Assigned, Committed, Event, Frozen, Made, Presence, RunWork, Scored, Stage, View};
 
 #[cfg(test)]
 #[path = "runs_tests.rs"]

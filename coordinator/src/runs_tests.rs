@@ -1,4 +1,5 @@
 //! Tests of a run's state machine, with time, nodes and chain as values.
+//! Long because one world serves a test for each thing that may happen to a run.
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
@@ -11,7 +12,7 @@ use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
     signing::RoundStatement,
 };
-use starling_rounds::{Nats, Score, scorer_order};
+use starling_rounds::{Nats, Pace, Refusal, Score, recipe::InnerSteps, scorer_order};
 use std::collections::BTreeMap;
 
 const T0: u64 = 1_000_000;
@@ -78,10 +79,15 @@ pub(crate) fn run_of(state: RunState) -> Run {
 
 impl World {
     fn new() -> Self {
+        Self::of(5, InnerSteps::Equal)
+    }
+
+    /// Of a recipe with so many inner steps in a round.
+    fn of(inner_steps_per_round: u32, inner_steps: InnerSteps) -> Self {
         let run = run_of(RunState::Training { round: 0, deadline: TimestampMs(T0 + 600_000) });
         let presence = (1..=3).map(|id| (NodeId(id), Presence { connected: true, since: TimestampMs(T0) })).collect();
         let mut world = Self { work: RunWork::new(&run), run, now: T0, booted_at: T0, presence };
-        world.apply(Event::Admitted { inner_steps_per_round: 5 });
+        world.apply(Event::Admitted { inner_steps_per_round, inner_steps });
         world
     }
 
@@ -115,9 +121,41 @@ impl World {
     }
 
     fn commit(&mut self, place: u16, after_ms: u64) {
+        self.commit_steps(place, after_ms, 5);
+    }
+
+    fn commit_steps(&mut self, place: u16, after_ms: u64, steps: u32) {
         self.now += after_ms;
         let update = Hash32([100 + u8::try_from(place).unwrap(); 32]);
-        self.apply(Event::Committed { place, round: self.work.rounds_done, update, steps: 5 });
+        self.apply(Event::Committed { place, round: self.work.rounds_done, update, steps });
+    }
+
+    /// Inner steps that each node is told to make, which has not committed yet.
+    fn asked_to_train(&self) -> Vec<(u64, Option<u32>)> {
+        let asked = |intent: Intent| match intent {
+            Intent::Send { node, message, .. } => match *message {
+                ToNode::StartRound { steps, .. } => Some((node.0, steps)),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.due().into_iter().filter_map(asked).collect()
+    }
+
+    /// The round whose commitments are in counts on chain, and the next begins.
+    fn count_round(&mut self) {
+        self.count_round_without(&[]);
+    }
+
+    /// The same with the work of some places refused.
+    fn count_round_without(&mut self, refused: &[u16]) {
+        let round = self.work.rounds_done;
+        let refused = (0..3).map(|place| refused.contains(&place).then_some(Refusal::GateRefused)).collect();
+        let made = Made { refused, statement: RoundStatement { round, ..made().statement }, ..made() };
+        self.work.stage = Stage::Signing { made: Box::new(made), signatures: BTreeMap::new(), quorum_at: None, meter: None };
+        (self.run.rounds_done, self.run.state_root) = (round + 1, Hash32([21; 32]));
+        self.run.state = RunState::Training { round: round + 1, deadline: TimestampMs(self.now + 600_000) };
+        self.after(0);
     }
 
     fn due(&self) -> Vec<Intent> {
@@ -247,6 +285,68 @@ fn round__should_go_through_every_stage_and_count_once_the_chain_says_so() {
     assert_eq!((world.work.rounds_done, world.work.state, world.work.previous_digest), (1, Hash32([23; 32]), Hash32([20; 32])));
     assert_eq!(world.said(), ["1: run/7/start/1", "2: run/7/start/1", "3: run/7/start/1"]);
     assert!(!world.apply(Event::Signed { place: 1, round: 0, signature: Signature([2; 64]) }), "what comes late changes nothing");
+}
+
+#[test]
+fn paced_run__should_give_each_node_what_it_was_seen_to_make() {
+    let mut world = World::of(32, InnerSteps::Paced);
+    assert_eq!(world.asked_to_train(), [(1, Some(8)), (2, Some(8)), (3, Some(8))], "of new ones nothing is known");
+    for place in 0..3 {
+        world.commit_steps(place, 1_000, 8);
+    }
+    let Stage::Revealing { frozen, .. } = &world.work.stage else { panic!("still open") };
+    assert_eq!(frozen.assigned, Assigned(vec![8, 8, 8]), "it stays with the round");
+    world.leave(3);
+    world.count_round();
+    assert_eq!(world.asked_to_train(), [(1, Some(32)), (2, Some(16))], "twice as slow, half as many");
+    world.after(2_000);
+    world.presence.insert(NodeId(3), Presence { connected: true, since: TimestampMs(world.now) });
+    world.after(0);
+    assert_eq!(world.asked_to_train()[2], (3, Some(10)), "what it is given does not change within the round");
+    world.commit_steps(0, 2_000, 32);
+    world.commit_steps(1, 1_000, 15);
+    world.commit_steps(2, 0, 10);
+    world.count_round();
+    let paces: Vec<Pace> = world.work.paces.values().copied().collect();
+    let pace = |steps, took_ms| Pace { steps, took_ms };
+    assert_eq!(paces[0], pace(32, 4_000));
+    assert_eq!(paces[1], pace(8, 2_000), "other steps than it was given show nothing");
+    assert_eq!(paces[2], pace(10, 3_000), "since it was told");
+    assert_eq!(world.asked_to_train(), [(1, Some(32)), (2, Some(16)), (3, Some(13))]);
+}
+
+#[test]
+fn paced_run__should_not_follow_the_pace_of_work_that_was_refused() {
+    let mut world = World::of(32, InnerSteps::Paced);
+    for (place, after_ms) in [(0, 1), (1, 2_999), (2, 3_000)] {
+        world.commit_steps(place, after_ms, 8);
+    }
+    world.count_round_without(&[0]);
+    assert_eq!(world.asked_to_train(), [(1, Some(8)), (2, Some(32)), (3, Some(16))]);
+}
+
+#[test]
+fn paced_run__should_not_follow_the_pace_of_who_has_left() {
+    let mut world = World::of(32, InnerSteps::Paced);
+    for (place, after_ms) in [(0, 1_000), (1, 3_000), (2, 4_000)] {
+        world.commit_steps(place, after_ms, 8);
+    }
+    world.run.roster[0].left = true;
+    world.count_round();
+    assert_eq!(world.asked_to_train(), [(2, Some(32)), (3, Some(16))]);
+}
+
+#[test]
+fn equal_run__should_say_nothing_of_steps_and_read_work_that_was_stored_before() {
+    let mut world = World::new();
+    world.commit(0, 1_000);
+    assert_eq!(world.asked_to_train(), [(2, None), (3, None)]);
+    let mut stored = serde_json::to_value(&world.work).unwrap();
+    for (part, fields) in [("", ["inner_steps", "paces"]), ("/stage/collecting", ["assigned", "told"])] {
+        let part = stored.pointer_mut(part).unwrap().as_object_mut().unwrap();
+        fields.iter().for_each(|field| assert!(part.remove(*field).is_some(), "{field}"));
+    }
+    assert_eq!(serde_json::from_value::<RunWork>(stored).unwrap(), world.work);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::{artifacts::Who, db::WorkKind, runs::Event};
 use starling_http_api::job::JobSpec;
 use starling_primitives::{AccountId, Hash32};
 use starling_protocol::{lease::Lease, run::Run};
-use starling_rounds::recipe::Recipe;
+use starling_rounds::recipe::{InnerSteps, Recipe};
 use std::sync::Arc;
 
 /// The longest job description.
@@ -17,7 +17,9 @@ impl Lane {
         let tools = self.tools.clone();
         self.spawn(format!("admit/run/{}", run.id), async move {
             match check_run(&tools, &run).await {
-                Ok(Ok(inner_steps_per_round)) => Some(Command::RunEvent(run.id, Event::Admitted { inner_steps_per_round })),
+                Ok(Ok((inner_steps_per_round, inner_steps))) => {
+                    Some(Command::RunEvent(run.id, Event::Admitted { inner_steps_per_round, inner_steps }))
+                }
                 Ok(Err(reason)) => {
                     tracing::warn!(run = %run.id, reason, "a run is not served");
                     Some(Command::RunEvent(run.id, Event::Refuse(reason)))
@@ -45,7 +47,7 @@ impl Lane {
     }
 }
 
-async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<u32, String>> {
+async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, InnerSteps), String>> {
     let terms = &run.terms;
     let named = [("recipe", terms.recipe), ("data", terms.data), ("held-out data", terms.held_out), ("base state", terms.base)];
     for (what, hash) in named {
@@ -57,10 +59,10 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<u32, Strin
     let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes))
         .map_err(|error| error.to_string())
         .and_then(|recipe| recipe.over_network().map_err(|error| error.to_string()).map(|()| recipe))
-        .and_then(|recipe| recipe.plan().map_err(|error| error.to_string()));
-    let plan = match plan {
-        Ok(plan) if plan.assigned_tokens() == terms.tokens_per_round => plan,
-        Ok(plan) => {
+        .and_then(|recipe| Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps)));
+    let (plan, inner_steps) = match plan {
+        Ok((plan, inner_steps)) if plan.assigned_tokens() == terms.tokens_per_round => (plan, inner_steps),
+        Ok((plan, _)) => {
             return Ok(Err(format!(
                 "its terms assign {} tokens a round and its recipe {}.",
                 terms.tokens_per_round,
@@ -72,7 +74,7 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<u32, Strin
     for (_, hash) in named {
         tools.db.add_use(hash, WorkKind::Run, run.id.0, false).await?;
     }
-    Ok(Ok(plan.inner_steps_per_round()))
+    Ok(Ok((plan.inner_steps_per_round(), inner_steps)))
 }
 
 async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobSpec, String>> {

@@ -264,12 +264,16 @@ impl Lane {
     /// How fast each node was in the round whose record was just made.
     fn note_rates(&self, run: &Run, before: &RunWork) {
         let Stage::Recording { scored } = &before.stage else { return };
+        let part = |place: u16| match (scored.frozen.assigned.steps(place), before.admitted) {
+            (Some(steps), Some(all)) => f64::from(steps) / f64::from(all.max(1)),
+            _ => 1.0,
+        };
         let mut shown = self.tools.board.write();
         for (place, committed) in &scored.frozen.commitments {
             if let Some(member) = run.roster.get(usize::from(*place)) {
                 let passed = committed.at.since(scored.frozen.since).0.max(1);
                 #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
-                let rate = f64::from(run.terms.tokens_per_round) * 1_000.0 / passed as f64;
+                let rate = f64::from(run.terms.tokens_per_round) * part(*place) * 1_000.0 / passed as f64;
                 shown.rates.insert(member.node_id, rate);
             }
         }

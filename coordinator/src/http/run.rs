@@ -80,6 +80,7 @@ fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
         field("outer.momentum", outer.momentum.to_string(), "How much of the last merge's direction is kept."),
         field("outer.learning_rate", outer.learning_rate.to_string(), "How far a merge goes along the nodes' mean."),
         field("outer.codec", outer.codec.name().to_owned(), "How nodes write what they send to a merge."),
+        field("outer.inner_steps", outer.inner_steps.name().to_owned(), "Whether slow nodes make fewer steps, so that all end at once."),
     ];
     of_method.into_iter().chain(of_model).chain(of_steps).collect()
 }

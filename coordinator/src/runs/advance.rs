@@ -2,11 +2,11 @@
 
 use super::{
     judge::{next_pair, unanswered},
-    state::{Committed, Frozen, Made, RunWork, Scored, Stage, View},
+    state::{Assigned, Committed, Frozen, Made, RunWork, Scored, Stage, View},
 };
 use starling_primitives::{NodeId, TimestampMs};
 use starling_protocol::run::{Member, RunState};
-use starling_rounds::late_after_ms;
+use starling_rounds::{Pace, late_after_ms, paced_steps, recipe::InnerSteps};
 use std::collections::BTreeMap;
 
 /// A node that is away for so long is not waited for.
@@ -39,7 +39,7 @@ pub(super) fn step(work: &mut RunWork, view: &View<'_>) -> bool {
                 work.stage = stage;
                 true
             }
-            None => note_quorum(work, view),
+            None => note_quorum(work, view) || note_told(work, view),
         },
     }
 }
@@ -56,7 +56,8 @@ fn follow_chain(work: &mut RunWork, view: &View<'_>) -> Option<Stage> {
     }
     match (&work.stage, view.run.state) {
         (Stage::Waiting, RunState::Training { round, .. }) if round == work.rounds_done && view.run.state_root == work.state_root => {
-            Some(Stage::Collecting { since: view.now, commitments: BTreeMap::new() })
+            let (assigned, told, commitments) = (assign(work, view), BTreeMap::new(), BTreeMap::new());
+            Some(Stage::Collecting { since: view.now, assigned, told, commitments })
         }
         (Stage::Done | Stage::Exporting { .. }, _) => None,
         (_, RunState::Ended { .. }) if view.run.rounds_done == 0 => Some(Stage::Done),
@@ -67,12 +68,26 @@ fn follow_chain(work: &mut RunWork, view: &View<'_>) -> Option<Stage> {
     }
 }
 
+/// What each place is to make in the round that begins, by what was seen of those who are still there.
+fn assign(work: &RunWork, view: &View<'_>) -> Assigned {
+    let (InnerSteps::Paced, Some(inner_steps_per_round)) = (work.inner_steps, work.admitted) else { return Assigned::default() };
+    let seen = |(place, member): (u16, &Member)| work.paces.get(&place).copied().filter(|_| !member.left);
+    let seen: Vec<Option<Pace>> = (0..).zip(&view.run.roster).map(seen).collect();
+    Assigned(paced_steps(inner_steps_per_round, &seen))
+}
+
 fn complete(work: &mut RunWork, made: &Made, now: TimestampMs) {
     let statement = &made.statement;
     work.earlier = Some(std::mem::replace(&mut work.state, made.state));
     work.state_root = statement.state_root;
     work.previous_digest = statement.record;
     work.rounds_done = statement.round + 1;
+    // Work that was refused shows no pace: a hash of nothing, committed to at once, would set that of all others.
+    for (place, reason) in (0..).zip(&made.refused) {
+        if reason.is_some() {
+            work.paces.remove(&place);
+        }
+    }
     let tokens: u64 = statement.tokens.iter().map(|tokens| u64::from(*tokens)).sum();
     let passed = now.since(made.since).0.max(1);
     #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
@@ -82,11 +97,12 @@ fn complete(work: &mut RunWork, made: &Made, now: TimestampMs) {
 
 fn within_round(work: &RunWork, view: &View<'_>) -> Option<Stage> {
     match &work.stage {
-        Stage::Collecting { since, commitments } => {
+        Stage::Collecting { since, assigned, commitments, .. } => {
             let frozen = closes(*since, commitments, view).then(|| Frozen {
                 since: *since,
                 at: view.now,
                 height: view.height,
+                assigned: assigned.clone(),
                 commitments: commitments.clone(),
             })?;
             Some(Stage::Revealing { frozen, revealed: BTreeMap::new(), seed: None })
@@ -163,6 +179,18 @@ fn exporter(asked: Option<NodeId>, tries: u32, view: &View<'_>) -> Option<NodeId
     let candidates = if others.is_empty() { connected } else { others };
     let index = usize::try_from(tries.saturating_sub(1)).ok()?.checked_rem(candidates.len())?;
     candidates.get(index).map(|member| member.node_id)
+}
+
+/// Notes the moment at which each node of a paced round is first told to begin, which is when it is there.
+fn note_told(work: &mut RunWork, view: &View<'_>) -> bool {
+    let Stage::Collecting { assigned, told, .. } = &mut work.stage else { return false };
+    let before = told.len();
+    for (place, member) in view.present().filter(|(place, _)| assigned.steps(*place).is_some()) {
+        if view.is_connected(member.node_id) {
+            told.entry(place).or_insert(view.now);
+        }
+    }
+    told.len() > before
 }
 
 /// Notes the moment at which a quorum has signed.

@@ -6,6 +6,8 @@ use super::{
     state::{Committed, Event, RunWork, Scored, Stage, View},
 };
 use starling_protocol::run::RunState;
+use starling_rounds::Pace;
+use std::collections::btree_map::Entry;
 
 /// Applies an event, then what time and chain demand. Says whether anything changed.
 pub fn apply(work: &mut RunWork, event: Event, view: &View<'_>) -> bool {
@@ -24,9 +26,17 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
     let current = work.rounds_done;
     let training = matches!(view.run.state, RunState::Training { .. });
     match (event, &mut work.stage) {
-        (Event::Committed { place, round, update, steps }, Stage::Collecting { commitments, .. }) if round == current && training => {
+        (Event::Committed { place, round, update, steps }, Stage::Collecting { since, assigned, told, commitments })
+            if round == current && training =>
+        {
             // The first commitment binds.
-            commitments.entry(place).or_insert(Committed { update, steps, at: view.now });
+            if let Entry::Vacant(first) = commitments.entry(place) {
+                first.insert(Committed { update, steps, at: view.now });
+                if assigned.steps(place) == Some(steps) {
+                    let began = told.get(&place).unwrap_or(since);
+                    work.paces.insert(place, Pace { steps, took_ms: view.now.since(*began).0 });
+                }
+            }
         }
         (Event::Revealed { place, round, bytes }, Stage::Revealing { frozen, revealed, .. })
             if round == current && frozen.commitments.contains_key(&place) =>
@@ -85,7 +95,9 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
             work.result = Some(*result);
             work.stage = Stage::Done;
         }
-        (Event::Admitted { inner_steps_per_round }, _) => work.admitted = Some(inner_steps_per_round),
+        (Event::Admitted { inner_steps_per_round, inner_steps }, _) => {
+            (work.admitted, work.inner_steps) = (Some(inner_steps_per_round), inner_steps);
+        }
         (Event::Refuse(reason), _) => {
             work.not_served = Some(reason);
         }

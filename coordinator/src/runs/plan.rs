@@ -3,7 +3,7 @@
 use super::{
     judge::unanswered,
     record::RecordInput,
-    state::{Frozen, Made, RunWork, Stage, View},
+    state::{Assigned, Frozen, Made, RunWork, Stage, View},
 };
 use starling_contract_api::{
     Call,
@@ -79,8 +79,8 @@ pub fn plan(work: &RunWork, view: &View<'_>, compute: &AccountId) -> Vec<Intent>
     }
     match &work.stage {
         Stage::Waiting => open(view, &mut due),
-        Stage::Collecting { since, commitments } => {
-            start(work, view, *since, |place| !commitments.contains_key(&place), &mut due);
+        Stage::Collecting { since, assigned, commitments, .. } => {
+            start(work, view, (*since, assigned), |place| !commitments.contains_key(&place), &mut due);
             evaluate(work, view, |place| commitments.contains_key(&place), &mut due);
         }
         Stage::Revealing { frozen, revealed, seed } => {
@@ -190,7 +190,13 @@ fn open(view: &View<'_>, due: &mut Vec<Intent>) {
     }
 }
 
-fn start(work: &RunWork, view: &View<'_>, since: TimestampMs, wanted: impl Fn(u16) -> bool, due: &mut Vec<Intent>) {
+fn start(
+    work: &RunWork,
+    view: &View<'_>,
+    (since, assigned): (TimestampMs, &Assigned),
+    wanted: impl Fn(u16) -> bool,
+    due: &mut Vec<Intent>,
+) {
     let RunState::Training { deadline, .. } = view.run.state else { return };
     for (place, member) in view.present().filter(|(place, _)| wanted(*place)) {
         let message = ToNode::StartRound {
@@ -198,6 +204,7 @@ fn start(work: &RunWork, view: &View<'_>, since: TimestampMs, wanted: impl Fn(u1
             terms: Box::new(view.run.terms.clone()),
             round: work.rounds_done,
             place,
+            steps: assigned.steps(place),
             state: work.state,
             state_root: work.state_root,
             time_left_ms: deadline.since(view.chain_now).0,
@@ -229,7 +236,7 @@ fn record(work: &RunWork, view: &View<'_>, made: &Made, wanted: impl Fn(u16) -> 
         .updates
         .iter()
         .enumerate()
-        .filter_map(|(place, update)| Some(PlacedUpdate { place: u16::try_from(place).ok()?, update: (*update)? }))
+        .filter_map(|(place, update)| Some(PlacedUpdate { place: u16::try_from(place).ok()?, update: (*update)?, steps: None }))
         .collect();
     for (_, member) in view.present().filter(|(place, _)| wanted(*place)) {
         let message = ToNode::Record {
@@ -294,14 +301,15 @@ fn again(key: String, since: TimestampMs, view: &View<'_>) -> String {
 }
 
 fn placed(frozen: &Frozen, places: &[u16]) -> Vec<PlacedUpdate> {
-    places
-        .iter()
-        .filter_map(|place| frozen.commitments.get(place).map(|committed| PlacedUpdate { place: *place, update: committed.update }))
-        .collect()
+    let placed = |place: &u16| {
+        let update = frozen.commitments.get(place)?.update;
+        Some(PlacedUpdate { place: *place, update, steps: frozen.assigned.steps(*place) })
+    };
+    places.iter().filter_map(placed).collect()
 }
 
 fn in_order_of_commitment(frozen: &Frozen, wanted: impl Fn(u16) -> bool) -> Vec<PlacedUpdate> {
     let mut updates: Vec<_> = frozen.commitments.iter().filter(|(place, _)| wanted(**place)).collect();
     updates.sort_by_key(|(place, committed)| (committed.at, **place));
-    updates.into_iter().map(|(place, committed)| PlacedUpdate { place: *place, update: committed.update }).collect()
+    updates.into_iter().map(|(place, committed)| PlacedUpdate { place: *place, update: committed.update, steps: None }).collect()
 }

@@ -36,7 +36,7 @@ pub struct RecordInput {
     pub roster: u16,
     /// Places that left.
     pub left: Vec<u16>,
-    /// Assigned to each node, by the terms.
+    /// Assigned to each node at most, by the terms.
     pub tokens_per_round: u32,
     /// Commitments and scores.
     pub scored: Scored,
@@ -177,15 +177,17 @@ fn candidates<'a>(input: &RecordInput, plan: Plan, decoded: &'a Updates) -> Vec<
     let mut committed: Vec<_> = scored.frozen.commitments.iter().collect();
     committed.sort_by_key(|(place, committed)| (committed.at, **place));
     let candidate = |(place, committed): (&u16, &super::Committed)| {
-        // Fewer steps than assigned are not the round's work.
-        let in_time = !input.left.contains(place) && scored.revealed.contains_key(place) && committed.steps >= plan.inner_steps_per_round();
+        // Other steps than those assigned are not the round's work.
+        let steps = scored.frozen.assigned.steps(*place).unwrap_or(plan.inner_steps_per_round());
+        let in_time = !input.left.contains(place) && scored.revealed.contains_key(place) && committed.steps == steps;
         let work = match (scored.refused.get(place), decoded.get(place)) {
             _ if !in_time => Work::Unusable(Refusal::Late),
             (Some(reason), _) => Work::Unusable(*reason),
             (None, None) => Work::Unusable(Refusal::Late),
             (None, Some(update)) => Work::Scored { update, score: scored.scores.get(place).copied().flatten() },
         };
-        Candidate { participant: *place, assigned_tokens: plan.assigned_tokens(), commitment: Some(committed.update), work }
+        let assigned_tokens = steps.saturating_mul(plan.tokens_per_step());
+        Candidate { participant: *place, assigned_tokens, commitment: Some(committed.update), work }
     };
     committed.into_iter().map(candidate).collect()
 }

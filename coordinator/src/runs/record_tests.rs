@@ -2,7 +2,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use crate::runs::{Committed, Frozen};
+use crate::runs::{Assigned, Committed, Frozen};
 use starling_primitives::TimestampMs;
 use starling_rounds::{Codec, Layout, Nats, OuterConfig, Refusal, Score, TensorShape, genesis_digest};
 
@@ -53,7 +53,13 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
     let commitments = placed.iter().map(|(place, _)| {
         (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) })
     });
-    let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0 + 10), height: 1, commitments: commitments.collect() };
+    let frozen = Frozen {
+        since: TimestampMs(T0),
+        at: TimestampMs(T0 + 10),
+        height: 1,
+        assigned: Assigned::default(),
+        commitments: commitments.collect(),
+    };
     let scores = BTreeMap::from([
         (0, Score::from_losses(2.0, 1.97, 2.0, 1.99)),
         (1, Score::from_losses(2.0, 1.96, 2.0, 1.99)),
@@ -99,6 +105,44 @@ fn inspect__should_read_the_code_that_the_recipe_names_and_no_other() {
 }
 
 #[test]
+fn record__should_credit_what_was_assigned_and_refuse_other_steps() {
+    let recipe = Recipe::preset("tiny").unwrap();
+    let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![600] }]).unwrap();
+    let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; 600]).unwrap();
+    let update = |place: u16| {
+        let value = |i: u16| f32::from(artifact_hash(&[i.to_le_bytes(), place.to_le_bytes()].concat()).0[0]) / 1_000.0 - 0.1;
+        Codec::Int4.encode(&layout, &(0..600).map(value).collect::<Vec<_>>(), &mut vec![0.0; 600]).unwrap()
+    };
+    let updates: BTreeMap<u16, Vec<u8>> = (0..4).map(|place| (place, update(place))).collect();
+    let tokens = |assigned: &[u32], made: [u32; 4]| {
+        let commitments = (0..).zip(made).map(|(place, steps): (u16, u32)| {
+            (place, Committed { update: artifact_hash(&updates[&place]), steps, at: TimestampMs(T0 + u64::from(place)) })
+        });
+        let assigned = Assigned(assigned.to_vec());
+        let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0), height: 1, assigned, commitments: commitments.collect() };
+        let scored = Scored {
+            frozen,
+            revealed: (0..4).map(|place| (place, 10)).collect(),
+            seed: Hash32([8; 32]),
+            skipped: 0,
+            valid: vec![0, 1, 2, 3],
+            refused: BTreeMap::new(),
+            scores: (0..4).map(|place| (place, Score::from_losses(2.0, 1.97, 2.0, 1.99))).collect(),
+            probe: Some(Nats(2_000_000)),
+        };
+        let input = input_of(0, &state, genesis_digest(RunId(7), state.root()), 4, scored);
+        let made = make_record(&input, &state.to_bytes(), None, recipe.canonical_json().as_bytes(), &updates).unwrap().made;
+        assert!(
+            made.statement.tokens.iter().zip(&made.refused).all(|(tokens, refused)| (*tokens == 0) == (*refused == Some(Refusal::Late)))
+        );
+        made.statement.tokens
+    };
+    assert_eq!(tokens(&[5, 4, 3, 3], [5, 4, 3, 2]), [640, 512, 384, 0]);
+    assert_eq!(tokens(&[5, 4, 3, 3], [5, 5, 4, 3]), [640, 0, 0, 384], "nobody is paid for more than it was given");
+    assert_eq!(tokens(&[], [5, 5, 4, 6]), [640, 640, 0, 0], "all that the recipe plans, and no more");
+}
+
+#[test]
 fn record__should_take_a_harmful_step_back_and_ask_for_the_state_before_it() {
     let recipe = Recipe::preset("tiny").unwrap();
     let layout = Layout::new(vec![TensorShape { name: "w".into(), shape: vec![64] }]).unwrap();
@@ -106,7 +150,13 @@ fn record__should_take_a_harmful_step_back_and_ask_for_the_state_before_it() {
     let update = Codec::Int4.encode(&layout, &[0.1; 64], &mut [0.0; 64]).unwrap();
     let (updates, recipe) = (BTreeMap::from([(0, update.clone())]), recipe.canonical_json());
     let committed = Committed { update: artifact_hash(&update), steps: 5, at: TimestampMs(T0) };
-    let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0), height: 1, commitments: BTreeMap::from([(0, committed)]) };
+    let frozen = Frozen {
+        since: TimestampMs(T0),
+        at: TimestampMs(T0),
+        height: 1,
+        assigned: Assigned::default(),
+        commitments: BTreeMap::from([(0, committed)]),
+    };
     let mut earlier = None;
     let mut previous_digest = genesis_digest(RunId(7), state.root());
     for round in 0..7 {

@@ -7,7 +7,7 @@ use starling_protocol::{
     run::{Member, Run},
     signing::RoundStatement,
 };
-use starling_rounds::{Nats, Refusal, Score, genesis_digest};
+use starling_rounds::{Nats, Pace, Refusal, Score, genesis_digest, recipe::InnerSteps};
 use std::collections::BTreeMap;
 
 /// What the coordinator keeps of a run beyond the chain's record.
@@ -42,6 +42,12 @@ pub struct RunWork {
     pub result: Option<RunResult>,
     /// Inner steps of a round by the recipe, once it was checked that the tenant may use what the terms name.
     pub admitted: Option<u32>,
+    /// How many of them each node makes, by the recipe.
+    #[serde(default)]
+    pub inner_steps: InnerSteps,
+    /// What was seen of each place in the last paced round that it committed in, unless its work was refused.
+    #[serde(default)]
+    pub paces: BTreeMap<u16, Pace>,
     /// Why this coordinator does not serve the run, if so.
     pub not_served: Option<String>,
 }
@@ -56,6 +62,12 @@ pub enum Stage {
     Collecting {
         /// Since when.
         since: TimestampMs,
+        /// What each node was assigned.
+        #[serde(default)]
+        assigned: Assigned,
+        /// When each place was first told to begin, where steps are paced.
+        #[serde(default)]
+        told: BTreeMap<u16, TimestampMs>,
         /// By place in the roster.
         commitments: BTreeMap<u16, Committed>,
     },
@@ -113,6 +125,11 @@ pub enum Stage {
     Done,
 }
 
+/// Inner steps that each place was assigned in a round; of a place that is not here, all that the recipe plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Assigned(pub Vec<u32>);
+
 /// A commitment as it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
@@ -133,6 +150,9 @@ pub struct Frozen {
     pub at: TimestampMs,
     /// The chain's height then: the seed comes from a later block.
     pub height: u64,
+    /// What each node was assigned.
+    #[serde(default)]
+    pub assigned: Assigned,
     /// By place.
     pub commitments: BTreeMap<u16, Committed>,
 }
@@ -295,6 +315,8 @@ pub enum Event {
     Admitted {
         /// By the recipe.
         inner_steps_per_round: u32,
+        /// How many of them each node makes, by the recipe.
+        inner_steps: InnerSteps,
     },
     /// This coordinator will not serve the run.
     Refuse(String),
@@ -318,6 +340,8 @@ impl RunWork {
             bytes_exchanged: 0,
             result: None,
             admitted: None,
+            inner_steps: InnerSteps::Equal,
+            paces: BTreeMap::new(),
             not_served: None,
         }
     }
@@ -328,6 +352,13 @@ impl RunWork {
             Stage::Signing { made, quorum_at: Some(_), meter: None, .. } => Some(made),
             _ => None,
         }
+    }
+}
+
+impl Assigned {
+    /// Steps of a place; nothing where they are all that the recipe plans.
+    pub fn steps(&self, place: u16) -> Option<u32> {
+        self.0.get(usize::from(place)).copied()
     }
 }
 

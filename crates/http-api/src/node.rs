@@ -78,6 +78,9 @@ pub enum ToNode {
         round: u32,
         /// The node's place in the roster, which is its slot of the data.
         place: u16,
+        /// Inner steps that it is to make, from the round's first on; none are all that the recipe plans.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<u32>,
         /// Artifact of the outer state to start from.
         state: Hash32,
         /// Its root.
@@ -181,6 +184,9 @@ pub struct PlacedUpdate {
     pub place: u16,
     /// Artifact of the encoded update.
     pub update: Hash32,
+    /// Inner steps that its node was assigned, where they are asked for; none are all that the recipe plans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
 }
 
 /// From node to coordinator.
@@ -405,7 +411,7 @@ pub struct NodeView {
     pub heard_at: Option<TimestampMs>,
     /// Tokens a second in its last round, as accepted.
     pub measured_tokens_per_second: Option<f64>,
-    /// Rounds that it contributed to, by the chain.
+    /// Rounds that it contributed to, by the chain: as many whole ones as its tokens make.
     pub rounds: u64,
     /// What it works on now: `idle`, `run 3`, `lease 5`.
     pub busy: String,
@@ -430,6 +436,16 @@ pub struct OfferView {
 #[expect(non_snake_case, reason = "tests are named subject__should_effect")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps__should_be_all_of_the_plan_in_a_message_that_does_not_say_them() {
+        let update = PlacedUpdate { place: 1, update: Hash32([2; 32]), steps: None };
+        let text = serde_json::to_string(&update).expect("writable");
+        assert!(!text.contains("steps"), "as it was before there were any: {text}");
+        assert_eq!(serde_json::from_str::<PlacedUpdate>(&text).expect("readable"), update);
+        let paced = PlacedUpdate { steps: Some(3), ..update };
+        assert_eq!(serde_json::from_str::<PlacedUpdate>(&serde_json::to_string(&paced).expect("writable")).expect("readable"), paced);
+    }
 
     #[test]
     fn score__should_survive_losses_that_are_no_numbers() {

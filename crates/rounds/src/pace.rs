@@ -1,8 +1,8 @@
 //! How many steps each participant is given, and how long the others wait for it. Both follow from what the coordinator saw.
 
-use crate::assignment::Plan;
+use serde::{Deserialize, Serialize};
 
-/// The least part of a plan's steps that a participant is given: who is slower by more is late.
+/// The least part of a round's steps that a participant is given: who is slower by more is late.
 const LEAST_PART: u32 = 16;
 /// What a participant is given of which nothing was seen yet.
 const FIRST_PART: u32 = 4;
@@ -12,7 +12,7 @@ const LATE_GRACE_MS: u64 = 5_000;
 const LATE_FACTOR: u64 = 3;
 
 /// What was seen of a participant's last round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// Steps that it was given and committed to.
     pub steps: u32,
@@ -20,12 +20,12 @@ pub struct Pace {
     pub took_ms: u64,
 }
 
-/// Steps for each participant such that all commit when the fastest has made all of the plan's; at least a sixteenth of them.
+/// Steps for each participant such that all commit when the fastest has made `inner_steps_per_round`; at least a sixteenth of them.
 ///
 /// A new one gets a quarter, which shows its pace. What a node says of its own speed is not asked for: only when its
 /// commitment came counts, and that it made fewer steps than it was given is found by re-execution ([`crate::Segments`]).
-pub fn paced_steps(plan: Plan, seen: &[Option<Pace>]) -> Vec<u32> {
-    let all = plan.inner_steps_per_round();
+pub fn paced_steps(inner_steps_per_round: u32, seen: &[Option<Pace>]) -> Vec<u32> {
+    let all = inner_steps_per_round;
     let rate = |pace: &Pace| (u64::from(pace.steps), pace.took_ms.max(1));
     let faster = |a: &(u64, u64), b: &(u64, u64)| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)));
     let fastest = seen.iter().flatten().map(rate).max_by(faster).filter(|(steps, _)| *steps > 0);
@@ -58,7 +58,6 @@ mod tests {
 
     #[test]
     fn paced_steps__should_let_all_end_at_once() {
-        let plan = Plan::new(32, 4, 8).unwrap();
         let pace = |steps, took_ms| Some(Pace { steps, took_ms });
         for (seen, expected) in [
             (vec![], vec![]),
@@ -71,7 +70,7 @@ mod tests {
             (vec![pace(0, 5)], vec![8]),
             (vec![pace(u32::MAX, 1), pace(1, u64::MAX)], vec![32, 2]),
         ] {
-            assert_eq!(paced_steps(plan, &seen), expected, "{seen:?}");
+            assert_eq!(paced_steps(32, &seen), expected, "{seen:?}");
         }
     }
 

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::assignment::{Plan, PlanError};
 
 pub use check::RecipeError;
-pub use method::{AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe};
+pub use method::{
+    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, InnerSteps, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe,
+};
 pub use shapes::{BertHead, BertShape, ConvolutionShape, GptShape, LlamaShape, ModelRecipe, PerceptronShape};
 
 /// The recipe version that this build writes; it reads 1 too.
@@ -178,7 +180,7 @@ impl Recipe {
         u64::from(self.batch) * u64::from(self.model.tokens_per_example())
     }
 
-    /// Tokens assigned to one participant in one round.
+    /// Tokens assigned to one participant in one round; fewer to a slow one where steps are paced.
     #[must_use]
     pub fn tokens_per_round(&self) -> u64 {
         self.tokens_per_inner_step() * u64::from(self.inner_steps_per_round)

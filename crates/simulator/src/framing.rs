@@ -41,7 +41,7 @@ fn framed(message: &impl serde::Serialize) -> u64 {
 }
 
 fn placed(count: usize) -> Vec<PlacedUpdate> {
-    (0..count).map(|place| PlacedUpdate { place: u16::try_from(place).unwrap_or(u16::MAX), update: HASH }).collect()
+    (0..count).map(|place| PlacedUpdate { place: u16::try_from(place).unwrap_or(u16::MAX), update: HASH, steps: None }).collect()
 }
 
 impl Framing {

@@ -153,9 +153,8 @@ impl World<'_> {
             let crashed = !node.present && node.away_since > 0 && self.now < node.away_since + self.scenario.restart_us;
             node.present = member && !absent.contains(&index) && !crashed;
         }
-        let plan = self.work.plan();
-        let steps =
-            if self.scenario.paced { paced_steps(plan, &self.hub.paces) } else { vec![plan.inner_steps_per_round(); self.nodes.len()] };
+        let all = self.work.plan().inner_steps_per_round();
+        let steps = if self.scenario.paced { paced_steps(all, &self.hub.paces) } else { vec![all; self.nodes.len()] };
         self.hub.began_at = self.now;
         if self.scenario.overlap.is_none() || round == 0 {
             self.hub.trained_since = self.now;

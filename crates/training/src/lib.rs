@@ -76,8 +76,8 @@ pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layou
 pub use report::{Calibration, Classification, Interval, Outcome, Report, classification};
 pub use schedule::{Decay, Schedule};
 pub use starling_rounds::recipe::{
-    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, ModelRecipe, OnlyHere, OptimizerKind, OptimizerRecipe, OuterRecipe,
-    RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
+    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, ModelRecipe, OnlyHere, OptimizerKind, OptimizerRecipe,
+    OuterRecipe, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
 };
 pub use tape::{Gradients, Tape, Value};
 pub use tokenizer::Tokenizer;

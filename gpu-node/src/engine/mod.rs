@@ -15,7 +15,7 @@ pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_writer};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
 pub(crate) use record::{RecordJob, check_and_apply};
 pub(crate) use round::{RoundJob, RoundWork, StepMade, train_round, update_path};
-pub(crate) use score::{ScoreJob, score_updates};
+pub(crate) use score::{Judged, ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use starling_primitives::RunId;

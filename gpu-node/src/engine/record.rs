@@ -3,8 +3,11 @@
 use super::{EngineError, RunInputs, plan};
 use crate::artifact::hash_of;
 use starling_primitives::Hash32;
-use starling_protocol::{run::Run, signing::RoundStatement};
-use starling_rounds::{Codec, Outcome, OuterState, Previous, RoundRecord, Updates, apply_round, genesis_digest};
+use starling_protocol::{
+    run::Run,
+    signing::{Commitment, RoundStatement},
+};
+use starling_rounds::{Codec, Outcome, OuterState, Plan, Previous, RoundRecord, Updates, apply_round, genesis_digest};
 use std::sync::Arc;
 
 /// A record to check.
@@ -25,8 +28,8 @@ pub(crate) struct RecordJob {
     pub(crate) statement: RoundStatement,
     /// Digest of the record before, where this node has seen it.
     pub(crate) previous_digest: Option<Hash32>,
-    /// This node's place and the update that it committed to, if it did.
-    pub(crate) own: Option<(u16, Hash32)>,
+    /// This node's place and what it committed to, if it did.
+    pub(crate) own: Option<(u16, Commitment)>,
 }
 
 /// What the node may sign.
@@ -44,7 +47,8 @@ pub(crate) struct Confirmed {
 pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> {
     let RecordJob { inputs, run, mut state, earlier, record, updates, statement, previous_digest, own } = job;
     check_statement(&run, &record, &statement)?;
-    check_own(&record, own)?;
+    let plan = plan(&inputs.recipe)?;
+    check_own(&record, plan, own)?;
     let decoded = decode_all(inputs.recipe.outer.codec, &state, updates)?;
     // A node that was away has not seen the digest before; the chain's hash chain binds it, and the state's root is checked either way.
     let digest =
@@ -56,7 +60,7 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
         state_root: run.state_root,
         roster_size: u16::try_from(run.roster.len()).unwrap_or(u16::MAX),
     };
-    record.check(&previous, plan(&inputs.recipe)?, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
+    record.check(&previous, plan, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     let state_root =
         apply_round(&mut state, earlier.as_ref(), &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     if state_root != statement.state_root {
@@ -80,8 +84,8 @@ fn check_statement(run: &Run, record: &RoundRecord, statement: &RoundStatement) 
     }
 }
 
-/// A record that gives this node another update than it committed to is forged.
-fn check_own(record: &RoundRecord, own: Option<(u16, Hash32)>) -> Result<(), EngineError> {
+/// A record that gives this node another update than it committed to, or credits it with other steps than it made, is forged.
+fn check_own(record: &RoundRecord, plan: Plan, own: Option<(u16, Commitment)>) -> Result<(), EngineError> {
     let Some((place, committed)) = own else { return Ok(()) };
     let Some(entry) = record.entries.iter().find(|entry| entry.participant == place) else {
         tracing::warn!(round = record.round, "this node's update came too late for the record");
@@ -90,9 +94,13 @@ fn check_own(record: &RoundRecord, own: Option<(u16, Hash32)>) -> Result<(), Eng
     if let Outcome::Refused { reason, .. } = &entry.outcome {
         tracing::warn!(round = record.round, ?reason, "this node's update was refused");
     }
+    let made = u64::from(committed.steps) * u64::from(plan.tokens_per_step());
     match entry.commitment() {
-        Some((_, named)) if named != committed => {
-            deviates(format!("it names update {} of this node, which committed to {}", named.short(), committed.short()))
+        Some((_, named)) if named != committed.update => {
+            deviates(format!("it names update {} of this node, which committed to {}", named.short(), committed.update.short()))
+        }
+        _ if matches!(entry.outcome, Outcome::Accepted { .. }) && u64::from(entry.assigned_tokens) != made => {
+            deviates(format!("it credits this node with {} tokens, which made {made}", entry.assigned_tokens))
         }
         _ => Ok(()),
     }

@@ -95,7 +95,9 @@ fn honest() -> RecordJob {
         tokens: record.tokens_by_place(),
     };
     let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone()).unwrap();
-    let own = Some((0, hash_of(&updates[0].1)));
+    let commitment =
+        Commitment { run_id: run.id, round: 0, node_id: NodeId(1), update: hash_of(&updates[0].1), steps: 5, checkpoint: Hash32([0; 32]) };
+    let own = Some((0, commitment));
     RecordJob { inputs, run, state, earlier: None, record, updates, statement, previous_digest: None, own }
 }
 
@@ -110,10 +112,14 @@ fn record__should_be_confirmed_when_all_is_right() {
     assert_eq!((state.root(), state.round()), (state_root, 1));
 }
 
+fn own(job: &mut RecordJob) -> &mut Commitment {
+    &mut job.own.as_mut().unwrap().1
+}
+
 #[test]
 fn record__should_be_refused_for_each_deviation() {
     type Change = fn(&mut RecordJob);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 12] = [
         ("escrow", |job| job.statement.escrow_id = EscrowId(5)),
         ("run", |job| job.statement.run_id = RunId(5)),
         ("round", |job| job.statement.round = 1),
@@ -121,7 +127,8 @@ fn record__should_be_refused_for_each_deviation() {
         ("record digest", |job| job.record.first_inner_step = 5),
         ("tokens", |job| job.statement.tokens[1] = 0),
         ("state root", |job| job.statement.state_root = Hash32([1; 32])),
-        ("committed to", |job| job.own = Some((0, Hash32([1; 32])))),
+        ("committed to", |job| own(job).update = Hash32([1; 32])),
+        ("640 tokens", |job| own(job).steps = 4),
         ("previous digest", |job| job.previous_digest = Some(Hash32([1; 32]))),
         ("previous state root", |job| job.run.state_root = Hash32([1; 32])),
         ("accepted", |job| drop(job.updates.pop())),

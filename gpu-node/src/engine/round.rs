@@ -3,7 +3,7 @@
 //! Moments of the inner optimizer and the error feedback stay with the node from round to round. All of it is in one checkpoint file, and the same
 //! round gives the same bytes however often the process dies in it.
 
-use super::{Bench, EngineError, RunInputs, device, plan, weights_of};
+use super::{Bench, EngineError, RunInputs, device, weights_of};
 use crate::{artifact::hash_of, files, trainer::Cancel};
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{OuterState, pseudo_gradient};
@@ -29,13 +29,15 @@ pub(crate) struct RoundJob {
     pub(crate) round: u32,
     /// The node's place, which is its slot of the data.
     pub(crate) place: u16,
+    /// Inner steps to make, from the round's first on: all that the recipe plans or fewer.
+    pub(crate) steps: u32,
     /// Recipe and texts.
     pub(crate) inputs: RunInputs,
     /// What is kept of a forward pass.
     pub(crate) activations: Activations,
     /// The outer state to start from.
     pub(crate) state: OuterState,
-    /// The schedule's place: tokens accepted in the run before this round, divided by its nodes.
+    /// The schedule's place before this round.
     pub(crate) accepted_tokens: u64,
     /// The run's folder.
     pub(crate) folder: PathBuf,
@@ -97,12 +99,11 @@ pub(crate) fn train_round(
     mut report: impl FnMut(StepMade),
 ) -> Result<RoundWork, EngineError> {
     let root = job.state.root();
-    let plan = plan(&job.inputs.recipe)?;
-    let (first, steps) = (job.state.next_inner_step(), plan.inner_steps_per_round());
-    let end = first + u64::from(steps);
+    let first = job.state.next_inner_step();
+    let end = first + u64::from(job.steps);
     let mut live = pick_up(bench, job)?;
     if live.root == root && live.trainer.position() == end {
-        if let Some(done) = finished_before(job, steps)? {
+        if let Some(done) = finished_before(job)? {
             bench.live = Some(live);
             return Ok(done);
         }
@@ -116,7 +117,7 @@ pub(crate) fn train_round(
         live.root = root;
     }
     let made = steps_until(&mut live, end, first, job, cancel, &mut report);
-    let result = made.and_then(|()| finish(&mut live, job, steps));
+    let result = made.and_then(|()| finish(&mut live, job));
     bench.live = Some(live);
     result
 }
@@ -168,7 +169,7 @@ fn rate(recent: &VecDeque<(Instant, u64)>) -> f64 {
 }
 
 /// Encodes what the steps reached. First the update, then the checkpoint that has spent its feedback: a kill in between repeats the encoding.
-fn finish(live: &mut Live, job: &RoundJob, steps: u32) -> Result<RoundWork, EngineError> {
+fn finish(live: &mut Live, job: &RoundJob) -> Result<RoundWork, EngineError> {
     let local = flatten(&live.trainer.parameters()?);
     let delta = pseudo_gradient(job.state.weights(), &local)?;
     let update = job.inputs.recipe.outer.codec.encode(job.state.layout(), &delta, &mut live.feedback)?;
@@ -177,16 +178,16 @@ fn finish(live: &mut Live, job: &RoundJob, steps: u32) -> Result<RoundWork, Engi
     if let Some(older) = job.round.checked_sub(2) {
         files::remove_if_there(&update_path(&job.folder, older))?;
     }
-    Ok(RoundWork { update: hash_of(&update), steps, checkpoint })
+    Ok(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint })
 }
 
 /// What an earlier process made of this round, if its update is still there.
-fn finished_before(job: &RoundJob, steps: u32) -> Result<Option<RoundWork>, EngineError> {
+fn finished_before(job: &RoundJob) -> Result<Option<RoundWork>, EngineError> {
     let update = files::read_if_there(&update_path(&job.folder, job.round))?;
     let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
     let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
     job.inputs.recipe.outer.codec.decode(job.state.layout(), &update)?;
-    Ok(Some(RoundWork { update: hash_of(&update), steps, checkpoint: hash_of(&checkpoint) }))
+    Ok(Some(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint: hash_of(&checkpoint) }))
 }
 
 /// The trainer from the bench, else from the checkpoint file, else a fresh one.

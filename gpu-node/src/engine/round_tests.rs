@@ -3,12 +3,16 @@
 
 use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
-use starling_training::Recipe;
+use starling_rounds::Codec;
+use starling_training::{InnerSteps, OptimizerKind, Recipe};
 
 const SOURCE: &str = include_str!("round.rs");
 
 fn inputs() -> (RunInputs, OuterState) {
-    let recipe = Recipe::preset("tiny").unwrap();
+    inputs_of(Recipe::preset("tiny").unwrap())
+}
+
+fn inputs_of(recipe: Recipe) -> (RunInputs, OuterState) {
     let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
     let files = prepare(job).unwrap().files;
     let state = read_state(&recipe, &files[3]).unwrap();
@@ -21,6 +25,7 @@ fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {
         run_id: RunId(1),
         round: state.round(),
         place: 1,
+        steps: inputs.recipe.inner_steps_per_round,
         inputs: inputs.clone(),
         activations: Activations::Kept,
         state: state.clone(),
@@ -34,10 +39,11 @@ fn whole(bench: &mut Bench, job: &RoundJob) -> RoundWork {
 }
 
 /// The state as if the round's update had been the only one, with its mean equal to the update.
-fn next(state: &OuterState, folder: &Path, steps: u32) -> OuterState {
-    let update = starling_rounds::Codec::Int4.decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
+fn next(state: &OuterState, folder: &Path, inputs: &RunInputs) -> OuterState {
+    let recipe = &inputs.recipe;
+    let update = recipe.outer.codec.decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
     let mut next = state.clone();
-    next.step(Some(&update.values()), steps).unwrap();
+    next.step(Some(&update.values()), recipe.inner_steps_per_round).unwrap();
     next
 }
 
@@ -57,7 +63,7 @@ fn round__should_make_every_step_and_lower_the_loss() {
         assert_eq!(work.unwrap().steps, 5);
         assert_eq!(steps, [1, 2, 3, 4, 5]);
         assert!(update_path(folder.path(), round).exists());
-        state = next(&state, folder.path(), 5);
+        state = next(&state, folder.path(), &inputs);
     }
     assert!(losses[19] < losses[0] - 0.5, "{losses:?}");
     assert!(!update_path(folder.path(), 1).exists(), "only the last two updates are kept");
@@ -65,13 +71,33 @@ fn round__should_make_every_step_and_lower_the_loss() {
 
 #[test]
 fn round__should_give_the_same_bytes_after_a_kill_at_any_step() {
-    let (inputs, state) = inputs();
+    check_kills(Recipe::preset("tiny").unwrap(), 5);
+}
+
+#[test]
+fn paced_round__should_give_the_same_bytes_after_a_kill_at_any_step() {
+    check_kills(two_bit(), 3);
+}
+
+/// Muon inside, two-bit codes outside, steps by pace.
+fn two_bit() -> Recipe {
+    let mut recipe = Recipe::preset("tiny").unwrap();
+    recipe.optimizer.method = OptimizerKind::Muon { momentum: 0.95 };
+    (recipe.outer.codec, recipe.outer.inner_steps) = (Codec::TwoBit, InnerSteps::Paced);
+    recipe
+}
+
+/// A process that dies after any step of a second round of so many makes the same update and checkpoint.
+fn check_kills(recipe: Recipe, steps: u32) {
+    let (inputs, state) = inputs_of(recipe);
+    let job = |folder: &Path, state: &OuterState, inputs: &RunInputs| RoundJob { steps, ..job(folder, state, inputs) };
     let reference = tempfile::tempdir().unwrap();
     let mut bench = Bench::default();
     let first = whole(&mut bench, &job(reference.path(), &state, &inputs));
-    let second_state = next(&state, reference.path(), 5);
+    let second_state = next(&state, reference.path(), &inputs);
     let second = whole(&mut bench, &job(reference.path(), &second_state, &inputs));
-    for stop_after in 1..5 {
+    assert_eq!((first.steps, second.steps), (steps, steps));
+    for stop_after in 1..steps {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(whole(&mut Bench::default(), &job(folder.path(), &state, &inputs)), first);
         let second_job = job(folder.path(), &second_state, &inputs);
@@ -93,6 +119,21 @@ fn round__should_give_the_same_bytes_after_a_kill_at_any_step() {
 }
 
 #[test]
+fn paced_round__should_be_followed_by_one_at_the_plans_next_step() {
+    let (inputs, state) = inputs_of(two_bit());
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::default();
+    let first = whole(&mut bench, &RoundJob { steps: 2, ..job(folder.path(), &state, &inputs) });
+    let state = next(&state, folder.path(), &inputs);
+    let mut rates = Vec::new();
+    let job = RoundJob { steps: 4, ..job(folder.path(), &state, &inputs) };
+    let second = train_round(&mut bench, &job, &Cancel::default(), |made| rates.push(made.learning_rate)).unwrap();
+    assert_eq!((first.steps, second.steps, rates.len()), (2, 4, 4));
+    assert_eq!(bench.live.unwrap().trainer.position(), 5 + 4);
+    assert!((rates[0] - starling_training::learning_rate(&inputs.recipe, 5)).abs() < 1e-12);
+}
+
+#[test]
 fn round__should_not_be_made_twice_when_it_died_after_its_end() {
     let (inputs, state) = inputs();
     let folder = tempfile::tempdir().unwrap();
@@ -108,7 +149,7 @@ fn round__should_go_on_from_a_later_state_after_missed_rounds() {
     let (inputs, state) = inputs();
     let folder = tempfile::tempdir().unwrap();
     whole(&mut Bench::default(), &job(folder.path(), &state, &inputs));
-    let mut later = next(&state, folder.path(), 5);
+    let mut later = next(&state, folder.path(), &inputs);
     later.step(None, 5).unwrap();
     let mut rates = Vec::new();
     let work =

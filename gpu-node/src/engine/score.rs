@@ -23,8 +23,18 @@ pub(crate) struct ScoreJob {
     pub(crate) state: OuterState,
     /// What draws the windows.
     pub(crate) seed: Hash32,
-    /// Place and bytes of each.
-    pub(crate) updates: Vec<(u16, Arc<[u8]>)>,
+    /// Each of them.
+    pub(crate) updates: Vec<Judged>,
+}
+
+/// An update to score.
+pub(crate) struct Judged {
+    /// Of which place.
+    pub(crate) place: u16,
+    /// Inner steps that the place was assigned, from the round's first on: its data.
+    pub(crate) steps: u32,
+    /// Its bytes.
+    pub(crate) update: Arc<[u8]>,
 }
 
 /// One score for each update that is one; what cannot be decoded has losses that no gate lets pass.
@@ -34,17 +44,17 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     let mut model = super::model_of(recipe, job.state.weights())?;
     let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
-    let own: Vec<Batch> = job.updates.iter().map(|(place, _)| own_batch(job, *place, windows)).collect::<Result<_, _>>()?;
+    let own: Vec<Batch> = job.updates.iter().map(|judged| own_batch(job, judged, windows)).collect::<Result<_, _>>()?;
     let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
     let mut worked = Duration::ZERO;
-    for (((place, update), own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
+    for ((judged, own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
         cancel.between_steps(worked)?;
         let began = Instant::now();
-        let after = losses_after(&mut model, job, update, own, &unseen)?;
+        let after = losses_after(&mut model, job, &judged.update, own, &unseen)?;
         let (own_after, unseen_after) = after.unwrap_or((NO_LOSS, NO_LOSS));
         scores.push(Score {
-            place: *place,
+            place: judged.place,
             own: (number(own_before), number(own_after)),
             unseen: (number(unseen_before), number(unseen_after)),
         });
@@ -65,9 +75,9 @@ fn losses_after(model: &mut Model, job: &ScoreJob, update: &[u8], own: &Batch, u
 }
 
 /// Windows that a place was assigned in this round, drawn after it had committed.
-fn own_batch(job: &ScoreJob, place: u16, windows: u32) -> Result<Batch, EngineError> {
-    let (recipe, first) = (&job.inputs.recipe, job.state.next_inner_step());
-    let steps = first..first + u64::from(recipe.inner_steps_per_round);
+fn own_batch(job: &ScoreJob, judged: &Judged, windows: u32) -> Result<Batch, EngineError> {
+    let (recipe, first, place) = (&job.inputs.recipe, job.state.next_inner_step(), judged.place);
+    let steps = first..first + u64::from(judged.steps);
     let drawn = own_probe_windows(&job.seed, place, steps, recipe.batch, count(windows));
     let window = |(step, window): (u64, u32)| {
         let batch = job.inputs.train.batch(&recipe.model, recipe.seed, u32::from(place), step, count(window) + 1)?;
@@ -111,24 +121,40 @@ mod tests {
             .iter()
             .map(|score| starling_rounds::Score::from_losses(score.own.0, score.own.1, score.unseen.0, score.unseen.1))
             .collect();
-        let known: Vec<_> = scores.iter().flatten().map(|score| (*score, Share::WHOLE)).collect();
-        scores.iter().map(|score| score.is_some_and(|score| gate(score, Share::WHOLE, Cohort::of(&known)) == Verdict::Pass)).collect()
+        let shares = job.updates.iter().map(|judged| Share { tokens: judged.steps, of: job.inputs.recipe.inner_steps_per_round });
+        let shared: Vec<_> = scores.into_iter().zip(shares).collect();
+        let known: Vec<_> = shared.iter().filter_map(|(score, share)| Some(((*score)?, *share))).collect();
+        let passes = |score, share| gate(score, share, Cohort::of(&known)) == Verdict::Pass;
+        shared.iter().map(|(score, share)| score.is_some_and(|score| passes(score, *share))).collect()
     }
 
     #[test]
     fn score__should_let_honest_work_pass_and_nothing_else() {
-        let recipe = Recipe::preset("tiny").unwrap();
+        check(Recipe::preset("tiny").unwrap(), [5, 5, 5]);
+    }
+
+    #[test]
+    fn score__should_let_honest_work_of_fewer_steps_pass() {
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        recipe.outer.codec = Codec::TwoBit;
+        check(recipe, [5, 3, 2]);
+    }
+
+    /// Honest work of so many steps passes; zeros, its opposite, what is far too long and what is no update do not.
+    fn check(recipe: Recipe, steps: [u32; 3]) {
+        let codec = recipe.outer.codec;
         let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
         let files = prepare(job).unwrap().files;
         let state = read_state(&recipe, &files[3]).unwrap();
         let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone()).unwrap();
-        let mut updates: Vec<(u16, Arc<[u8]>)> = Vec::new();
-        for place in 0..3 {
+        let mut updates: Vec<Judged> = Vec::new();
+        for (place, steps) in (0..).zip(steps) {
             let folder = tempfile::tempdir().unwrap();
             let job = RoundJob {
                 run_id: RunId(1),
                 round: 0,
                 place,
+                steps,
                 inputs: inputs.clone(),
                 activations: starling_training::Activations::Kept,
                 state: state.clone(),
@@ -136,17 +162,19 @@ mod tests {
                 folder: folder.path().to_owned(),
             };
             train_round(&mut Bench::default(), &job, &Cancel::default(), |_| ()).unwrap();
-            updates.push((place, std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into()));
+            let update = std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into();
+            updates.push(Judged { place, steps, update });
         }
         let zeros = vec![0.0; state.weights().len()];
-        let honest = Codec::Int4.decode(state.layout(), &updates[0].1).unwrap().values();
+        let honest = codec.decode(state.layout(), &updates[0].update).unwrap().values();
         let flipped: Vec<f32> = honest.iter().map(|value| -value).collect();
         let huge: Vec<f32> = honest.iter().map(|value| value * 1e4).collect();
         for bad in [zeros.clone(), flipped, huge] {
             let mut feedback = zeros.clone();
-            updates.push((u16::try_from(updates.len()).unwrap(), Codec::Int4.encode(state.layout(), &bad, &mut feedback).unwrap().into()));
+            let update = codec.encode(state.layout(), &bad, &mut feedback).unwrap().into();
+            updates.push(Judged { place: u16::try_from(updates.len()).unwrap(), steps: 5, update });
         }
-        updates.push((6, Arc::from(*b"no update")));
+        updates.push(Judged { place: 6, steps: 5, update: Arc::from(*b"no update") });
         let verdicts = verdicts(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates });
         assert_eq!(verdicts, [true, true, true, false, false, false, false]);
     }

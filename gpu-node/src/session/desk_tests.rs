@@ -33,7 +33,16 @@ fn terms() -> Box<RunTerms> {
 }
 
 fn start_round(run_id: RunId, round: u32) -> ToNode {
-    ToNode::StartRound { run_id, terms: terms(), round, place: 0, state: Hash32::default(), state_root: Hash32::default(), time_left_ms: 1 }
+    ToNode::StartRound {
+        run_id,
+        terms: terms(),
+        round,
+        place: 0,
+        steps: None,
+        state: Hash32::default(),
+        state_root: Hash32::default(),
+        time_left_ms: 1,
+    }
 }
 
 fn lease_open(lease_id: u64) -> ToNode {
@@ -75,7 +84,7 @@ fn desk__should_start_once_and_answer_again() {
 fn desk__should_not_answer_for_other_updates_what_it_scored() {
     let mut desk = Desk::default();
     let ask = |places: &[u16]| {
-        let updates = places.iter().map(|place| PlacedUpdate { place: *place, update: Hash32::default() }).collect();
+        let updates = places.iter().map(|place| PlacedUpdate { place: *place, update: Hash32::default(), steps: None }).collect();
         ToNode::Score { run_id: RUN, round: 1, state: Hash32::default(), seed: Hash32::default(), updates }
     };
     let key = started(&hear(&mut desk, ask(&[2])))[0];

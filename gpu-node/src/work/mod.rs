@@ -295,8 +295,8 @@ pub(crate) async fn perform(
 async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<RunId>, cancel: Cancel) -> Result<Finish, TaskError> {
     match message {
         ToNode::RunOpen { run_id, terms } => prepare::enroll(context, run_id, &terms, busy_with).await,
-        ToNode::StartRound { run_id, terms, round, place, state, state_root, .. } => {
-            round::train(context, round::Share { run_id, terms: *terms, round, place, state, state_root }, cancel).await
+        ToNode::StartRound { run_id, terms, round, place, steps, state, state_root, .. } => {
+            round::train(context, round::Share { run_id, terms: *terms, round, place, steps, state, state_root }, cancel).await
         }
         ToNode::Reveal { run_id, round } => round::reveal(context, run_id, round).await,
         ToNode::Score { run_id, round, state, seed, updates } => {

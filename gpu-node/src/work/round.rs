@@ -3,7 +3,7 @@
 use super::{Context, Report, TaskError, state_of};
 use crate::{
     artifact::hash_of,
-    engine::{self, EngineError, ExportJob, RecordJob, RoundJob, RoundWork, ScoreJob, StepMade},
+    engine::{self, EngineError, ExportJob, Judged, RecordJob, RoundJob, RoundWork, ScoreJob, StepMade},
     files,
     session::desk::Finish,
     trainer::{Cancel, Urgency},
@@ -17,7 +17,10 @@ use starling_protocol::{
     run::{MAX_ROSTER, RunTerms},
     signing::{Commitment, Role, RoundStatement},
 };
-use starling_rounds::RoundRecord;
+use starling_rounds::{
+    RoundRecord,
+    recipe::{InnerSteps, Recipe},
+};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -30,13 +33,15 @@ pub(super) struct Share {
     pub(super) terms: RunTerms,
     pub(super) round: u32,
     pub(super) place: u16,
+    /// Inner steps to make; none are all that the recipe plans.
+    pub(super) steps: Option<u32>,
     pub(super) state: Hash32,
     pub(super) state_root: Hash32,
 }
 
 /// Trains a share and commits to its update. A round that was committed to already is only said again.
 pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Result<Finish, TaskError> {
-    let Share { run_id, terms, round, place, state, state_root } = share;
+    let Share { run_id, terms, round, place, steps, state, state_root } = share;
     let folder = context.receipts.run_folder(run_id)?;
     if let Some((commitment, signature)) = context.receipts.run(run_id)?.committed
         && commitment.round == round
@@ -54,10 +59,11 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     if state.round() != round {
         return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
     }
-    tracing::info!(%run_id, round, place, "training");
-    // Work that was refused or lost does not move the learning rate.
-    let accepted_tokens = run.roster.iter().map(|member| member.tokens).sum::<u64>() / u64::try_from(run.roster.len()).unwrap_or(1).max(1);
-    let job = Arc::new(RoundJob { run_id, round, place, inputs, activations, state, accepted_tokens, folder });
+    let steps = assigned_steps(&inputs.recipe, steps)?;
+    tracing::info!(%run_id, round, place, steps, "training");
+    let accepted: Vec<u64> = run.roster.iter().map(|member| member.tokens).collect();
+    let accepted_tokens = place_in_schedule(&inputs.recipe, &accepted, round);
+    let job = Arc::new(RoundJob { run_id, round, place, steps, inputs, activations, state, accepted_tokens, folder });
     let work = within_limits(context, &job, &cancel).await?;
     let commitment =
         Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
@@ -66,6 +72,28 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     context.count(|tally| tally.rounds_trained += 1);
     tracing::info!(%run_id, round, update = work.update.short(), "committed");
     Ok(Finish::Answer(FromNode::Committed { commitment, signature }))
+}
+
+/// Steps of a share as they were asked for: one at least, and no more than the recipe plans.
+fn assigned_steps(recipe: &Recipe, asked: Option<u32>) -> Result<u32, TaskError> {
+    let all = recipe.inner_steps_per_round;
+    let steps = asked.unwrap_or(all);
+    if (1..=all).contains(&steps) {
+        Ok(steps)
+    } else {
+        Err(TaskError::Asked(format!("{steps} inner steps of a round that has 1 to {all}")))
+    }
+}
+
+/// Where a round begins in the schedule, in tokens of one node.
+///
+/// Where all make equally many steps, work that was refused or lost does not move the learning rate. Where they are paced, nodes have unequal
+/// tokens and their mean would never reach the schedule's end: the rounds that are done count whole, as for the node that makes all steps.
+fn place_in_schedule(recipe: &Recipe, accepted: &[u64], round: u32) -> u64 {
+    match recipe.outer.inner_steps {
+        InnerSteps::Equal => accepted.iter().sum::<u64>() / u64::try_from(accepted.len()).unwrap_or(1).max(1),
+        InnerSteps::Paced => u64::from(round) * recipe.tokens_per_round(),
+    }
 }
 
 /// Trains, and where the owner's limits stop it goes on from its checkpoint after a short rest, or leaves the run so that nobody waits for this node.
@@ -137,7 +165,12 @@ pub(super) async fn score(context: &Context, run_id: RunId, round: u32, judging:
     let run = context.chain.run_in_round(run_id, round).await?;
     let inputs = context.inputs(run_id, &run.terms).await?;
     let state = state_of(context, &inputs, judging.state, run.state_root).await?;
-    let updates = fetch(context, &judging.updates).await?;
+    let bytes = fetch(context, &judging.updates).await?;
+    let judged = judging.updates.iter().zip(bytes).map(|(placed, (place, update))| {
+        let steps = assigned_steps(&inputs.recipe, placed.steps)?;
+        Ok(Judged { place, steps, update })
+    });
+    let updates = judged.collect::<Result<_, TaskError>>()?;
     let job = ScoreJob { inputs, state, seed: judging.seed, updates };
     let scores = context.trainer.run(Urgency::Round, move |_| engine::score_updates(&job, &cancel)).await??;
     Ok(Finish::Answer(FromNode::Scored { run_id, round, scores }))
@@ -149,7 +182,7 @@ async fn fetch(context: &Context, updates: &[PlacedUpdate]) -> Result<Vec<(u16, 
         return Err(TaskError::Asked(format!("{} updates are more than a roster holds", updates.len())));
     }
     let mut fetched = Vec::with_capacity(updates.len());
-    for PlacedUpdate { place, update } in updates {
+    for PlacedUpdate { place, update, .. } in updates {
         fetched.push((*place, context.store.get(*update).await?));
     }
     Ok(fetched)
@@ -183,7 +216,7 @@ pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Fini
     let updates = fetch(context, &updates).await?;
     let receipt = context.receipts.run(run_id)?;
     let previous_digest = receipt.signed.and_then(|(signed, digest)| (signed.checked_add(1) == Some(round)).then_some(digest));
-    let own = receipt.committed.filter(|(commitment, _)| commitment.round == round).map(|(commitment, _)| (place, commitment.update));
+    let own = receipt.committed.filter(|(commitment, _)| commitment.round == round).map(|(commitment, _)| (place, commitment));
     let signed = statement.clone();
     let job = RecordJob { inputs, run, state, earlier, record, updates, statement, previous_digest, own };
     let confirmed = context.trainer.run(Urgency::Round, move |_| engine::check_and_apply(job)).await??;
@@ -253,4 +286,35 @@ pub(super) async fn export(
     };
     tracing::info!(%run_id, model = model.short(), "exported");
     Ok(Finish::Answer(FromNode::Exported { run_id, result: Box::new(result) }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    fn recipe(inner_steps: InnerSteps) -> Recipe {
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        recipe.outer.inner_steps = inner_steps;
+        recipe
+    }
+
+    #[test]
+    fn steps__should_be_those_asked_for_and_within_the_plan() {
+        let recipe = recipe(InnerSteps::Paced);
+        for (asked, steps) in [(None, Some(5)), (Some(5), Some(5)), (Some(1), Some(1)), (Some(0), None), (Some(6), None)] {
+            assert_eq!(assigned_steps(&recipe, asked).ok(), steps, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn schedule__should_stand_still_for_lost_work_and_reach_its_end_with_unequal_shares() {
+        let per_round = recipe(InnerSteps::Equal).tokens_per_round();
+        let lost = [4 * per_round, 4 * per_round, 0];
+        assert_eq!(place_in_schedule(&recipe(InnerSteps::Equal), &lost, 4), 8 * per_round / 3);
+        let unequal = [10 * per_round, 5 * per_round, per_round];
+        let paced = recipe(InnerSteps::Paced);
+        assert_eq!(place_in_schedule(&paced, &unequal, paced.rounds), paced.total_tokens());
+    }
 }

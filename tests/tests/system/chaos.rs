@@ -184,7 +184,7 @@ impl Drop for Chaos {
     }
 }
 
-fn signal(name: &str, pid: &str) {
+pub(crate) fn signal(name: &str, pid: &str) {
     assert!(Command::new("kill").args([name, pid.trim()]).status().expect("kill starts").success(), "{pid} was not running");
 }
 

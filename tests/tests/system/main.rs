@@ -10,6 +10,7 @@ mod deployment;
 mod impostor;
 mod nat;
 mod owner;
+mod paced;
 mod packages;
 mod replicas;
 mod running;

@@ -114,6 +114,34 @@ pub struct OuterRecipe {
     /// How participants write their pseudo-gradients.
     #[serde(default, skip_serializing_if = "is_default")]
     pub codec: Codec,
+    /// How many of a round's inner steps each participant makes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub inner_steps: InnerSteps,
+}
+
+/// How many inner steps each participant of a round is assigned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InnerSteps {
+    /// All make `inner_steps_per_round`; who is slower is waited for or late.
+    #[default]
+    Equal,
+    /// The fastest makes `inner_steps_per_round`, slower ones as many as let all end at once ([`crate::paced_steps`]; dynamic
+    /// local updates, arXiv:2401.09135).
+    Paced,
+}
+
+impl InnerSteps {
+    /// All of them, the default first.
+    pub const ALL: [Self; 2] = [Self::Equal, Self::Paced];
+
+    /// The word that names it in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Paced => "paced",
+        }
+    }
 }
 
 impl Default for DataRecipe {

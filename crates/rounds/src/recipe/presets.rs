@@ -1,8 +1,8 @@
 //! The built-in recipes.
 
 use super::{
-    BertHead, BertShape, ConvolutionShape, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, LlamaShape, ModelRecipe, OptimizerKind,
-    OptimizerRecipe, OuterRecipe, PerceptronShape, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
+    BertHead, BertShape, ConvolutionShape, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, LlamaShape, ModelRecipe,
+    OptimizerKind, OptimizerRecipe, OuterRecipe, PerceptronShape, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
 };
 use crate::codec::Codec;
 
@@ -114,7 +114,7 @@ fn of(name: &str, model: ModelRecipe, schedule: ScheduleRecipe) -> Recipe {
         data: DataRecipe::default(),
         optimizer: OptimizerRecipe { method: OptimizerKind::Adamw, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.1 },
         schedule,
-        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8, codec: Codec::Int4 },
+        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8, codec: Codec::Int4, inner_steps: InnerSteps::Equal },
         evaluation: EvaluationRecipe::default(),
     }
 }

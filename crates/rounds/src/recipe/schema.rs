@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 
-use super::{RECIPE_VERSION, limits as l};
+use super::{InnerSteps, RECIPE_VERSION, limits as l};
 use crate::codec::Codec;
 
 /// A field: its name, its schema, whether a file must have it.
@@ -72,6 +72,11 @@ pub(super) fn schema() -> Value {
                     ("momentum", number(l::OUTER_MOMENTUM, "Decay of the outer momentum."), true),
                     ("learning_rate", number(l::OUTER_RATE, "The outer learning rate."), true),
                     ("codec", one_of(&Codec::ALL.map(Codec::name), "How participants write their pseudo-gradients."), false),
+                    (
+                        "inner_steps",
+                        one_of(&InnerSteps::ALL.map(InnerSteps::name), "Of a round, all make equally many, or slow ones fewer."),
+                        false,
+                    ),
                 ],
             ),
             true,

@@ -125,6 +125,20 @@ fn codec__should_be_int4_unless_said_and_leave_older_hashes() {
 }
 
 #[test]
+fn inner_steps__should_be_equal_unless_said() {
+    let base = tiny();
+    assert!(base.outer.inner_steps == InnerSteps::Equal && !base.canonical_json().contains("inner_steps\":\""));
+    let text = base.to_toml().expect("writable");
+    for inner_steps in InnerSteps::ALL {
+        let said = text.replacen("momentum = 0.5", &format!("momentum = 0.5\ninner_steps = \"{}\"", inner_steps.name()), 1);
+        let recipe = Recipe::from_toml(&said).expect("readable");
+        assert_eq!(recipe.outer.inner_steps, inner_steps);
+        assert_eq!(recipe.hash() == base.hash(), inner_steps == InnerSteps::Equal);
+        conforms(&Recipe::schema(), &serde_json::to_value(&recipe).expect("JSON")).expect("in the schema");
+    }
+}
+
+#[test]
 fn counts__should_follow_the_fields() {
     let recipe = tiny();
     assert_eq!(recipe.total_inner_steps(), 50);

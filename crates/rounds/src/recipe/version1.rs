@@ -4,8 +4,8 @@
 use serde::Deserialize;
 
 use super::{
-    DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, ModelRecipe, OptimizerKind, OptimizerRecipe, OuterRecipe, RECIPE_VERSION,
-    RecipeError, ScheduleRecipe,
+    DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, ModelRecipe, OptimizerKind, OptimizerRecipe, OuterRecipe,
+    RECIPE_VERSION, RecipeError, ScheduleRecipe,
 };
 use crate::codec::Codec;
 
@@ -80,7 +80,12 @@ impl Recipe {
                 warmup_tokens: u64::from(warmup_steps) * tokens_per_step,
                 decay: DecayRecipe::Cosine,
             },
-            outer: OuterRecipe { momentum: outer.momentum, learning_rate: outer.learning_rate, codec: Codec::Int4 },
+            outer: OuterRecipe {
+                momentum: outer.momentum,
+                learning_rate: outer.learning_rate,
+                codec: Codec::Int4,
+                inner_steps: InnerSteps::Equal,
+            },
             evaluation: EvaluationRecipe::default(),
         };
         recipe.validated()
