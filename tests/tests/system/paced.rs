@@ -85,7 +85,7 @@ fn paced_run__should_agree_on_its_roots_and_pay_what_was_assigned() {
     let proof = folder.join("proof");
     let rounds: Value = serde_json::from_slice(&fs::read(proof.join("rounds.json")).expect("the list was written")).expect("JSON");
     let artifact = |hash: &Value| fs::read(proof.join(hash.as_str().expect("a hash"))).expect("the artifact was written");
-    let mut credited = [0_u64; 3];
+    let (mut assigned, mut credited, mut accepted) = ([0_u64; 3], [0_u64; 3], 0);
     for (number, round) in rounds.as_array().expect("rounds").iter().enumerate() {
         let record: RoundRecord = borsh::from_slice(&artifact(&round["record"])).expect("a record");
         for entry in &record.entries {
@@ -93,21 +93,27 @@ fn paced_run__should_agree_on_its_roots_and_pay_what_was_assigned() {
             let steps = tokens / TOKENS_PER_STEP;
             assert!(tokens % TOKENS_PER_STEP == 0 && (1..=u64::from(INNER_STEPS)).contains(&steps), "{tokens}");
             assert!(number > 0 || steps == u64::from(INNER_STEPS / 4), "a new node shows its pace with a quarter, not {steps}");
-            assert!(matches!(entry.outcome, Outcome::Accepted { .. }), "round {number}: {:?}", entry.outcome);
-            assert_eq!(round["statement"]["tokens"][place], tokens);
-            credited[place] += tokens;
+            // Now and then the gate refuses honest work of a few steps: it is not paid.
+            let is_accepted = matches!(entry.outcome, Outcome::Accepted { .. });
+            let paid = if is_accepted { tokens } else { 0 };
+            assert_eq!(round["statement"]["tokens"][place], paid, "round {number}: {:?}", entry.outcome);
+            assigned[place] += tokens;
+            credited[place] += paid;
+            accepted += u32::from(is_accepted);
         }
         for update in round["updates"].as_array().expect("updates").iter().filter(|update| !update.is_null()) {
             assert_eq!(&artifact(update)[..4], b"SU2\0", "in two bits");
         }
     }
 
+    assert!(accepted > 2 * ROUNDS, "{accepted} updates were accepted");
+
     let view = status(home, &run_id);
     assert_eq!(view["run"]["state"]["ending"], "finished", "{}", view["run"]["state"]);
     let roster = view["run"]["roster"].as_array().expect("a roster");
     assert!(roster.iter().zip(credited).all(|(member, tokens)| member["tokens"] == tokens), "{credited:?} in {roster:?}");
-    let slowest = credited[place_of_node_2(&view)];
-    assert!(credited.iter().filter(|tokens| **tokens > slowest).count() == 2, "the slow node was given less: {credited:?}");
+    let slowest = assigned[place_of_node_2(&view)];
+    assert!(assigned.iter().filter(|tokens| **tokens > slowest).count() == 2, "the slow node was given less: {assigned:?}");
 
     let verified = said(&succeed(home, &["verify", &run_id, "--artifacts", &proof.display().to_string()]), "verified");
     assert_eq!((&verified["rounds"], &verified["accepted_tokens"]), (&ROUNDS.into(), &credited.iter().sum::<u64>().into()));
