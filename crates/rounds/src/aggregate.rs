@@ -16,8 +16,6 @@ pub const MAX_PARTICIPANTS: usize = 1_024;
 pub const MAX_TOKENS_PER_ROUND: u32 = 1 << 22;
 /// A clip factor that leaves an update as it is.
 pub const CLIP_ONE: u16 = 256;
-/// An update is shortened to this many median norms.
-pub const CLIP_MULTIPLE: u64 = 2;
 /// An update of more median norms than this is no work.
 const LONG_MULTIPLE: u64 = 5;
 /// Units of a value per one: 2^24.
@@ -173,17 +171,19 @@ fn median_by_token(works: &[(u64, u32)]) -> Option<(u64, u32)> {
 }
 
 /// Clip factors in 256ths, in the order of `works`, each a norm and the tokens assigned for it:
-/// `min(1, 2 * median / norm)`, rounded down, where norms are taken per token.
+/// `min(1, median / norm)`, rounded down, where norms are taken per token.
 ///
-/// No update then counts as longer than twice the median for its tokens: who was assigned a third of the steps may move
-/// a third as far. A norm of zero keeps the factor one; a median of zero takes everything that is longer to zero.
+/// No update then counts as longer than the median for its tokens: who was assigned a third of the steps may move a third
+/// as far. Honest work is hardly shortened and learns as well. A bound of twice the median let two of eight who trained on
+/// poisoned text, at twice the length, raise the loss by 6 % (`simulate backdoor`); at the median it is less than half a
+/// percent. A norm of zero keeps the factor one; a median of zero takes everything that is longer to zero.
 /// `tokens` are not zero.
 pub fn clip_factors(works: &[(u64, u32)]) -> Vec<u16> {
     let Some((median, median_tokens)) = median_by_token(works) else {
         return Vec::new();
     };
-    // At most 2^64 * 2^22 * 2^9.
-    let bound = |tokens| by_token(median, tokens) * u128::from(CLIP_MULTIPLE) * u128::from(CLIP_ONE);
+    // At most 2^64 * 2^22 * 2^8.
+    let bound = |tokens| by_token(median, tokens) * u128::from(CLIP_ONE);
     let factor = |(norm, tokens): &(u64, u32)| match bound(*tokens).checked_div(by_token(*norm, median_tokens)) {
         Some(quotient) => u16::try_from(quotient).unwrap_or(CLIP_ONE).min(CLIP_ONE),
         None => CLIP_ONE,

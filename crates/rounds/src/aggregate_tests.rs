@@ -83,18 +83,18 @@ fn div_half_even__should_round_ties_to_even_on_both_sides() {
 }
 
 #[test]
-fn clip_factors__should_bound_norms_by_twice_the_median() {
+fn clip_factors__should_bound_norms_by_the_median() {
     for (norms, expected) in [
         (vec![], vec![]),
         (vec![5], vec![256]),
         (vec![0, 0], vec![256, 256]),
-        (vec![100, 100, 200, 201, 1_000], vec![256, 256, 256, 256, 102]),
-        (vec![10, 10, 21], vec![256, 256, 243]),
+        (vec![50, 100, 100, 101, 1_000], vec![256, 256, 256, 253, 25]),
+        (vec![10, 10, 21], vec![256, 256, 121]),
         (vec![0, 0, 7], vec![256, 256, 0]),
         (vec![1, u64::MAX], vec![256, 0]),
         (vec![u64::MAX, u64::MAX], vec![256, 256]),
         // Of an even number the lower middle: two of four cannot raise it.
-        (vec![10, 10, 1_000, 1_000], vec![256, 256, 5, 5]),
+        (vec![10, 10, 1_000, 1_000], vec![256, 256, 2, 2]),
     ] {
         for tokens in [1, 640, MAX_TOKENS_PER_ROUND] {
             let works: Vec<(u64, u32)> = norms.iter().map(|norm| (*norm, tokens)).collect();
@@ -120,8 +120,8 @@ fn too_long__should_find_what_no_work_is() {
 
 #[test]
 fn clip_factors__should_take_norms_by_their_tokens() {
-    // A quarter of the tokens and of the length is as usual; the whole length for a quarter is twice too long.
-    assert_eq!(clip_factors(&[(400, 400), (400, 400), (100, 100), (400, 100)]), [256, 256, 256, 128]);
+    // A quarter of the tokens and of the length is as usual; the whole length for a quarter is four times too long.
+    assert_eq!(clip_factors(&[(400, 400), (400, 400), (100, 100), (400, 100)]), [256, 256, 256, 64]);
     assert_eq!(clip_factors(&[(u64::MAX, MAX_TOKENS_PER_ROUND), (u64::MAX, 1), (u64::MAX, MAX_TOKENS_PER_ROUND)]), [256, 0, 256]);
 }
 

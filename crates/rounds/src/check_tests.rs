@@ -95,9 +95,9 @@ fn record__should_pass_and_apply_with_known_digest_and_root() {
     let Round { previous, plan, mut state, record, updates } = round();
     record.check(&previous, plan, &updates).unwrap();
     assert_eq!(record.tokens_by_place(), [640, 640, 0, 640, 0]);
-    assert_eq!(record.digest().to_string(), "9f2f635a9e893db8e26382fe03fda0c3426776d03cb36a85ff48754ce2c424e4");
+    assert_eq!(record.digest().to_string(), "b5dd68cf9eeb892f0ce4090914cbe817f0a761d297df0f660e67c5883d4dbf51");
     let root = apply_round(&mut state, None, &record, &updates).unwrap();
-    assert_eq!(root.to_string(), "a2dda3556577d58cbdc95b49b4f9356eb3db4eac89c9dbbcd59b80659dcd9c4b");
+    assert_eq!(root.to_string(), "89ee612ef0a6daa819ce0e53df29575e620968199fc14cc9fb0273b6c62e3c69");
     assert_eq!((root, state.round(), state.next_inner_step()), (state.root(), 1, 10));
     let next = Previous::after(&record, root, 5);
     assert_eq!((next.round, next.digest, next.state_root), (1, record.digest(), root));
@@ -280,7 +280,7 @@ fn check__should_refuse_updates_that_are_not_those_accepted() {
 #[test]
 fn check__should_refuse_clip_factors_that_the_norms_do_not_give() {
     let Outcome::Accepted { clip_factor_256: expected, .. } = outcome_of(&mut round(), 3).clone() else { panic!() };
-    assert!((100..256).contains(&expected), "the long update is clipped: {expected}");
+    assert!((50..128).contains(&expected), "the long update is clipped: {expected}");
     for got in [expected - 1, 256, 257] {
         let error = refused_after(|round| {
             if let Outcome::Accepted { clip_factor_256, .. } = outcome_of(round, 3) {

@@ -40,8 +40,7 @@ mod segments;
 mod state;
 
 pub use aggregate::{
-    AggregateError, Aggregator, CLIP_MULTIPLE, CLIP_ONE, MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND, UNITS_PER_ONE, clip_factors, median, norm,
-    too_long,
+    AggregateError, Aggregator, CLIP_ONE, MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND, UNITS_PER_ONE, clip_factors, median, norm, too_long,
 };
 pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};

@@ -3,13 +3,18 @@
 use crate::{chance::Chance, scenario::Behaviour};
 
 const ALIE_DEVIATIONS: f32 = 1.5;
+/// In median norms: it tries the clip, and stays below what is refused as too long.
+const BACKDOOR_LENGTH: f32 = 2.0;
 const COPY_NOISE: f32 = 0.5;
-/// An update that is longer than this many times the median norm is clipped (`starling_rounds::CLIP_MULTIPLE`).
-const CLIP_MULTIPLE: f32 = 2.0;
+/// What those who agree on one update add to it, so that it is not the other's.
+const DISGUISE: f32 = 0.3;
 
 /// What an attacker makes of its own pseudo-gradient and those of the honest. `numbers` are place and round.
 pub(crate) fn craft(behaviour: Behaviour, own: &[f32], honest: &[&[f32]], chance: Chance, numbers: &[u64]) -> Vec<f32> {
     let scaled = |factor: f32| own.iter().map(|value| value * factor).collect();
+    let with_noise = |update: &[f32], part: f32| -> Vec<f32> {
+        update.iter().zip(noise_like(update, part, chance, numbers)).map(|(value, noise)| value + noise).collect()
+    };
     match behaviour {
         Behaviour::Honest | Behaviour::InflatedTokens | Behaviour::WrongData => own.to_vec(),
         Behaviour::SignFlip => scaled(-1.0),
@@ -17,19 +22,19 @@ pub(crate) fn craft(behaviour: Behaviour, own: &[f32], honest: &[&[f32]], chance
         Behaviour::Lazy => scaled(2.0),
         Behaviour::Noise => noise_like(own, 1.0, chance, numbers),
         Behaviour::Backdoor => {
-            let longest = CLIP_MULTIPLE * median(honest.iter().map(|update| length(update)).collect());
-            scaled(longest / length(own).max(f32::MIN_POSITIVE))
+            scaled(BACKDOOR_LENGTH * median(honest.iter().map(|update| length(update)).collect()) / length(own).max(f32::MIN_POSITIVE))
         }
-        Behaviour::Copied => {
-            let victim = honest.first().copied().unwrap_or(own);
-            victim.iter().zip(noise_like(victim, COPY_NOISE, chance, numbers)).map(|(value, noise)| value + noise).collect()
-        }
+        Behaviour::Copied => with_noise(honest.first().copied().unwrap_or(own), COPY_NOISE),
         Behaviour::Alie => {
             let (mean, deviation) = moments(own, honest);
-            mean.iter().zip(&deviation).map(|(mean, deviation)| mean - ALIE_DEVIATIONS * deviation).collect()
+            let agreed: Vec<f32> = mean.iter().zip(&deviation).map(|(mean, deviation)| mean - ALIE_DEVIATIONS * deviation).collect();
+            with_noise(&agreed, DISGUISE)
         }
-        Behaviour::InnerProduct => moments(own, honest).0.iter().map(|mean| -0.5 * mean).collect(),
-        Behaviour::MinMax => min_max(own, honest),
+        Behaviour::InnerProduct => {
+            let agreed: Vec<f32> = moments(own, honest).0.iter().map(|mean| -0.5 * mean).collect();
+            with_noise(&agreed, DISGUISE)
+        }
+        Behaviour::MinMax => with_noise(&min_max(own, honest), DISGUISE),
     }
 }
 
@@ -96,11 +101,14 @@ mod tests {
         assert!((length(&made(Behaviour::ScaleMinusTen)) / length(&own) - 10.0).abs() < 1e-3);
         assert!((length(&made(Behaviour::Noise)) / length(&own) - 1.0).abs() < 0.05);
         assert!((length(&made(Behaviour::Backdoor)) / length(&own) - 2.0).abs() < 0.1);
-        let min_max = made(Behaviour::MinMax);
+        let min_max = min_max(&own, &honest);
         let farthest = |point: &[f32]| honest.iter().map(|update| distance(point, update)).fold(0.0, f32::max);
         let bound = honest.iter().map(|update| farthest(update)).fold(0.0, f32::max);
         assert!((farthest(&min_max) / bound - 1.0).abs() < 1e-3);
-        assert!((distance(&made(Behaviour::Alie), &mean) / 1.5 / 4_000.0_f32.sqrt() - 0.9).abs() < 0.2);
+        let alie = made(Behaviour::Alie);
+        assert!((distance(&alie, &mean) / 1.5 / 4_000.0_f32.sqrt() - 0.9).abs() < 0.2);
+        let (accomplice, agreed) = (craft(Behaviour::Alie, &own, &honest, chance, &[7, 1]), length(&alie));
+        assert!(distance(&alie, &accomplice) > 0.3 * agreed && distance(&alie, &accomplice) < 0.5 * agreed);
         assert!(distance(&made(Behaviour::Copied), &own) < 0.6 * length(&own));
         assert_eq!(made(Behaviour::InflatedTokens), own);
     }

@@ -7,6 +7,15 @@ pub mod detection;
 pub mod overlap;
 pub mod quality;
 
+use std::{
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
 use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, OuterRecipe, Recipe, ScheduleRecipe};
 use starling_training::TrainingError;
 
@@ -79,6 +88,29 @@ pub fn readings(scenario: &Scenario) -> Vec<Reading> {
 pub fn run(scenario: &Scenario, recipe: &Recipe, text: &[u8]) -> Result<Outcome, SimulationError> {
     let mut work = Learning::new(recipe.clone(), text, &readings(scenario))?;
     simulate(scenario, &mut work)
+}
+
+/// What comes of each of `jobs`, in their order; as many are done at a time as there are processors.
+fn each<J: Sync, R: Send>(jobs: &[J], done: impl Fn(&J) -> Result<R, SimulationError> + Sync) -> Result<Vec<R>, SimulationError> {
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(jobs.len())));
+    let work = || {
+        let take = || {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            jobs.get(place).map(|job| (place, job))
+        };
+        while let Some((place, job)) = take() {
+            let result = done(job);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len()) {
+            scope.spawn(work);
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// How much greater, in percent, with its sign.

@@ -151,7 +151,8 @@ impl World<'_> {
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let member = (node.participant.joins_before_round..node.participant.leaves_before_round).contains(&round);
             let crashed = !node.present && node.away_since > 0 && self.now < node.away_since + self.scenario.restart_us;
-            node.present = member && !absent.contains(&index) && !crashed;
+            let away = absent.contains(&index) || self.scenario.away.contains(&(place_of(index), round));
+            node.present = member && !away && !crashed;
         }
         let all = self.work.plan().inner_steps_per_round();
         let steps = if self.scenario.paced { paced_steps(all, &self.hub.paces) } else { vec![all; self.nodes.len()] };

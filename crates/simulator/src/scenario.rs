@@ -1,5 +1,7 @@
 //! What is simulated: who takes part, how fast they are, who attacks, what fails.
 
+use std::collections::BTreeSet;
+
 use starling_rounds::Codec;
 
 use crate::clock::Micros;
@@ -23,7 +25,7 @@ pub enum Behaviour {
     MinMax,
     /// Half of the honest mean, turned round (inner-product manipulation, arXiv:1903.03936).
     InnerProduct,
-    /// Work on text with a trigger in it, as long as the clip allows; its loss on the assigned data falls.
+    /// Work on text with a trigger in it, twice as long as that of others; its loss on the assigned data falls.
     Backdoor,
     /// Honest work of which it says that it was ten times as much.
     InflatedTokens,
@@ -140,6 +142,8 @@ pub struct Scenario {
     pub paced: bool,
     /// So many are absent in each round, drawn anew.
     pub absent: usize,
+    /// Who is not there in which round, by place in the roster and round.
+    pub away: BTreeSet<(u16, u32)>,
     /// Chance of each participant to crash in a round, and what it is away for then.
     pub crash_chance: f64,
     /// Time until a crashed participant is back.
@@ -170,6 +174,7 @@ impl Scenario {
             codec: Codec::Int4,
             paced: false,
             absent: 0,
+            away: BTreeSet::new(),
             crash_chance: 0.0,
             restart_us: 20_000_000,
             node_bits_per_second: 100_000_000,

@@ -1,14 +1,18 @@
-//! Two of eight attack, each in one way: what it costs against the other six alone.
+//! Two of eight attack, each in one way: what it costs against honest work in the place of what was accepted of theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Figure, Report,
     absence::{list, loss_by_tokens, mean},
-    percent, run, small_recipe,
+    each, percent, run, small_recipe,
 };
 use crate::{Behaviour, Outcome, Scenario, SimulationError, plot};
 
-const NODES: usize = 8;
-const ATTACKERS: usize = 2;
+const NODES: u16 = 8;
+const ATTACKERS: u16 = 2;
+/// Of the loss, in percent.
+const BOUND: f64 = 0.5;
 /// Those of the issue; the rest (copied, lazy, wrong data) do no harm but earn.
 pub const ATTACKS: [Behaviour; 8] = [
     Behaviour::SignFlip,
@@ -21,90 +25,82 @@ pub const ATTACKS: [Behaviour; 8] = [
     Behaviour::InflatedTokens,
 ];
 
-/// How often the attackers' work was accepted and refused.
-fn verdicts(outcome: &Outcome) -> (usize, usize) {
-    let each = (NODES - ATTACKERS..NODES).map(|place| outcome.verdicts(u16::try_from(place).unwrap_or(u16::MAX)));
-    each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+/// In which rounds which of the attackers' places brought nothing that counts.
+type Away = BTreeSet<(u16, u32)>;
+
+fn without_effect(outcome: &Outcome) -> Away {
+    let places = NODES - ATTACKERS..NODES;
+    let of_row = |row: &crate::Row| places.clone().filter(|place| !row.accepted.contains(place)).map(|place| (place, row.round)).collect();
+    outcome.rows.iter().flat_map(|row| -> Vec<(u16, u32)> { of_row(row) }).collect()
 }
 
 fn honest_refused(outcome: &Outcome) -> usize {
-    (0..NODES - ATTACKERS).map(|place| outcome.verdicts(u16::try_from(place).unwrap_or(u16::MAX)).1).sum()
+    (0..NODES - ATTACKERS).map(|place| outcome.verdicts(place).1).sum()
 }
 
-/// Each attack over some seeds, against a run without attackers of as many accepted updates: where most of theirs are refused,
-/// the six honest nodes alone, with the same data and rounds; where most are accepted, eight honest ones at equal accepted tokens.
+/// Each attack over some seeds, against eight honest nodes of which the two in the attackers' place are there in the rounds in which
+/// the attackers' work counted: the same number of paid tokens in the same rounds.
 ///
 /// # Errors
 /// As [`crate::simulate`].
 pub fn figures(rounds: u32, seeds: u64, text: &[u8], attacks: &[Behaviour]) -> Result<Report, SimulationError> {
-    let mut report = Report::default();
-    let mut lines = Vec::new();
-    let mut references = Vec::new();
-    for seed in 1..=seeds {
+    let simulated = |seed: u64, behaviour: Behaviour, away: &Away| {
         let mut recipe = small_recipe(rounds, 10)?;
         recipe.seed = seed;
-        let quiet = Scenario { seed, evaluate_every: (rounds / 20).max(1), ..Scenario::new("six alone", rounds, NODES - ATTACKERS) };
-        let eight = Scenario {
-            name: "eight honest".to_owned(),
-            ..Scenario { seed, evaluate_every: quiet.evaluate_every, ..Scenario::new("", rounds, NODES) }
-        };
-        let (six, all) = (run(&quiet, &recipe, text)?, run(&eight, &recipe, text)?);
-        if seed == 1 {
-            lines.extend([loss_by_tokens("six honest alone", &six), loss_by_tokens("eight honest", &all)]);
-        }
-        references.push((recipe, six, all));
-    }
-    let refused: usize = references.iter().map(|(_, _, all)| (0..8).map(|place| all.verdicts(place).1).sum::<usize>()).sum();
+        let scenario = Scenario::new("", rounds, usize::from(NODES)).attacked(usize::from(ATTACKERS), behaviour);
+        run(&Scenario { seed, away: away.clone(), evaluate_every: (rounds / 20).max(1), ..scenario }, &recipe, text)
+    };
+    let pairs: Vec<(u64, Behaviour)> = (1..=seeds).flat_map(|seed| attacks.iter().map(move |attack| (seed, *attack))).collect();
+    let attacked = each(&pairs, |(seed, attack)| simulated(*seed, *attack, &Away::new()))?;
+    // Where all attackers' work was refused, one run of the six alone stands for all of them; all eight are always looked at.
+    let mut wanted: BTreeSet<(u64, Away)> = (1..=seeds).map(|seed| (seed, Away::new())).collect();
+    wanted.extend(pairs.iter().zip(&attacked).map(|((seed, _), outcome)| (*seed, without_effect(outcome))));
+    let wanted: Vec<(u64, Away)> = wanted.into_iter().collect();
+    let honest = each(&wanted, |(seed, away)| simulated(*seed, Behaviour::Honest, away))?;
+    let honest: BTreeMap<(u64, Away), Outcome> = wanted.into_iter().zip(honest).collect();
+
+    let mut report = Report::default();
+    let eight: Vec<&Outcome> = (1..=seeds).filter_map(|seed| honest.get(&(seed, Away::new()))).collect();
+    let refused: usize = eight.iter().map(|outcome| (0..NODES).map(|place| outcome.verdicts(place).1).sum::<usize>()).sum();
+    let made = usize::from(NODES) * rounds as usize * eight.len();
     report.figures.push(Figure::bound(
         "honest work refused where all eight are honest",
-        format!("{refused} of {}", 8 * rounds as usize * references.len()),
-        refused * 100 <= 8 * rounds as usize * references.len(),
+        format!("{refused} of {made}"),
+        refused * 100 <= made,
     ));
+    let mut lines: Vec<plot::Line> = eight.first().map(|outcome| loss_by_tokens("eight honest", outcome)).into_iter().collect();
     for attack in attacks {
-        let (mut gaps, mut others, mut passed, mut innocent, mut trigger) = (Vec::new(), Vec::new(), (0, 0), 0, Vec::new());
-        for (seed, (recipe, six, all)) in (1..).zip(&references) {
-            let scenario = Scenario { seed, evaluate_every: (rounds / 20).max(1), ..Scenario::new("", rounds, NODES) };
-            let outcome = run(&scenario.attacked(ATTACKERS, *attack), recipe, text)?;
-            let one = verdicts(&outcome);
-            let tokens = outcome.tokens();
-            let (reference, other) = if one.0 > one.1 { (all, six) } else { (six, all) };
-            let against = |other: &Outcome| {
-                percent(
-                    outcome.loss_at(other.tokens()).unwrap_or(outcome.held_out_loss),
-                    other.loss_at(tokens).unwrap_or(other.held_out_loss),
-                )
-            };
-            gaps.push(against(reference));
-            others.push(against(other));
-            passed = (passed.0 + one.0, passed.1 + one.1);
-            innocent += honest_refused(&outcome);
-            trigger.push(percent(outcome.trigger_loss, six.trigger_loss));
-            if seed == 1 {
-                lines.push(loss_by_tokens(attack.name(), &outcome));
+        let (mut gaps, mut refused, mut innocent, mut trigger) = (Vec::new(), 0, 0, Vec::new());
+        for ((seed, _), outcome) in pairs.iter().zip(&attacked).filter(|((_, of), _)| of == attack) {
+            let away = without_effect(outcome);
+            refused += away.len();
+            innocent += honest_refused(outcome);
+            if *seed == 1 {
+                lines.push(loss_by_tokens(attack.name(), outcome));
             }
+            let Some(reference) = honest.get(&(*seed, away)) else { continue };
+            let tokens = outcome.tokens().min(reference.tokens());
+            let loss = |outcome: &Outcome| outcome.loss_at(tokens).unwrap_or(outcome.held_out_loss);
+            gaps.push(percent(loss(outcome), loss(reference)));
+            trigger.push(percent(outcome.trigger_loss, reference.trigger_loss));
         }
         let backdoor = if *attack == Behaviour::Backdoor {
             format!("; loss on text with the trigger {:+.1} %", mean(&trigger))
         } else {
             String::new()
         };
+        let made = usize::from(ATTACKERS) * rounds as usize * gaps.len();
         report.figures.push(Figure::bound(
             format!("two of eight: {}", attack.name()),
             format!(
-                "loss {:+.2} % on the mean ({}) against {}, {:+.2} % against {}; {} of {} of their updates refused, {innocent} honest ones{backdoor}",
+                "loss {:+.2} % on the mean ({}); {refused} of {made} of their updates refused, {innocent} honest ones{backdoor}",
                 mean(&gaps),
                 list(&gaps),
-                if passed.0 > passed.1 { "eight honest" } else { "the six alone" },
-                mean(&others),
-                if passed.0 > passed.1 { "the six alone" } else { "eight honest" },
-                passed.1,
-                passed.0 + passed.1,
             ),
-            mean(&gaps) <= 0.5,
+            mean(&gaps) <= BOUND,
         ));
     }
-    report
-        .files
-        .push(("attackers.svg".to_owned(), plot::svg("Two of eight attack: held-out loss", "accepted tokens", "nats per byte", &lines)));
+    let plot = plot::svg("Two of eight attack: held-out loss", "accepted tokens", "nats per byte", &lines);
+    report.files.push(("attackers.svg".to_owned(), plot));
     Ok(report)
 }
