@@ -104,3 +104,22 @@ pub fn figures(rounds: u32, seeds: u64, text: &[u8], attacks: &[Behaviour]) -> R
     report.files.push(("attackers.svg".to_owned(), plot));
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use crate::text::synthetic;
+
+    #[test]
+    fn attackers__should_cost_no_more_than_honest_work_in_their_place() {
+        let attacks = [Behaviour::InnerProduct, Behaviour::MinMax, Behaviour::Backdoor];
+        let report = figures(4, 1, &synthetic(1, 1 << 18), &attacks).unwrap();
+        for figure in &report.figures {
+            println!("{}: {}", figure.what, figure.value);
+        }
+        assert!(report.figures.len() == 4 && report.figures.iter().all(|figure| figure.holds), "{:?}", report.figures);
+        assert!(report.figures[1].value.contains("8 of 8 of their updates refused"), "{:?}", report.figures[1]);
+    }
+}
