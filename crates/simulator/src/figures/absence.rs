@@ -1,7 +1,7 @@
 //! Nodes that are absent, slow, late or crash: what it costs in loss and in time.
 
-use super::{Figure, Report, percent, run, small_recipe};
-use crate::{Participant, Scenario, SimulationError, plot};
+use super::{Figure, Report, each, percent, run, small_recipe};
+use crate::{Outcome, Participant, Scenario, SimulationError, plot};
 
 const NODES: usize = 10;
 const ABSENT: usize = 3;
@@ -13,15 +13,18 @@ const ABSENT: usize = 3;
 /// As [`crate::simulate`].
 pub fn figures(rounds: u32, seeds: u64, text: &[u8]) -> Result<Report, SimulationError> {
     let mut report = Report::default();
-    let (mut gaps, mut goodputs, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-    for seed in 1..=seeds {
+    let of_seed = |seed: &u64| {
         let mut recipe = small_recipe(rounds, 15)?;
-        recipe.seed = seed;
-        let scenario = |name: &str, nodes: usize| Scenario { seed, ..Scenario::new(name, rounds, nodes) };
+        recipe.seed = *seed;
+        let scenario = |name: &str, nodes: usize| Scenario { seed: *seed, ..Scenario::new(name, rounds, nodes) };
         let steady = run(&scenario("seven always there", NODES - ABSENT), &recipe, text)?;
         let absent = run(&Scenario { absent: ABSENT, ..scenario("three of ten absent in each round", NODES) }, &recipe, text)?;
+        Ok((steady, absent))
+    };
+    let (mut gaps, mut goodputs, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    for (seed, (steady, absent)) in (1..).zip(each(&(1..=seeds).collect::<Vec<u64>>(), of_seed)?) {
         let tokens = steady.tokens().min(absent.tokens());
-        let loss = |outcome: &crate::Outcome| outcome.loss_at(tokens).unwrap_or(outcome.held_out_loss);
+        let loss = |outcome: &Outcome| outcome.loss_at(tokens).unwrap_or(outcome.held_out_loss);
         gaps.push(percent(loss(&absent), loss(&steady)));
         goodputs.push(absent.efficiency() / steady.efficiency());
         for outcome in [&steady, &absent] {
@@ -64,7 +67,7 @@ fn speeds(text: &[u8]) -> Result<Vec<Figure>, SimulationError> {
     churned.participants[6].leaves_before_round = 6;
     let churned_end = run(&churned, &small_recipe(12, 16)?, text)?;
     // The first of them is a short one, which shows the paces.
-    let rate = |outcome: &crate::Outcome| {
+    let rate = |outcome: &Outcome| {
         let rows = &outcome.rows[1..];
         let took = rows.iter().map(|row| row.ended_us - row.began_us).sum::<u64>() as f64 / 1e6;
         rows.iter().map(|row| row.tokens).sum::<u64>() as f64 / took
@@ -88,7 +91,7 @@ fn speeds(text: &[u8]) -> Result<Vec<Figure>, SimulationError> {
     ])
 }
 
-pub(super) fn loss_by_tokens(name: &str, outcome: &crate::Outcome) -> plot::Line {
+pub(super) fn loss_by_tokens(name: &str, outcome: &Outcome) -> plot::Line {
     let mut sum = 0;
     let points = outcome.rows.iter().filter_map(|row| {
         sum += row.tokens;

@@ -1,20 +1,24 @@
-//! What low communication costs in loss: four nodes that exchange int4 updates every thirty steps against synchronous data parallel, and against one node alone.
+//! What low communication costs in loss: four nodes that exchange int4 updates every thirty steps against synchronous data parallel, against one node
+//! alone, and against four that send half as many bits and train with Muon.
 
-use std::thread;
-
-use starling_rounds::recipe::{GptShape, ModelRecipe, Recipe};
+use starling_rounds::{
+    Codec,
+    recipe::{GptShape, ModelRecipe, OptimizerKind, Recipe},
+};
 use starling_training::TrainingError;
 
 use super::{
     Figure, Report,
     absence::{list, mean},
-    percent, run, small_recipe,
+    each, percent, run, small_recipe,
 };
 use crate::{Learning, Reading, Scenario, SimulationError, Work, plot};
 
 const NODES: u32 = 4;
 /// Of its mean gap to data parallel in percent, at each mark.
 const BOUND: f64 = 3.0;
+/// Decay of Muon's momentum.
+const MUON: OptimizerKind = OptimizerKind::Muon { momentum: 0.95 };
 /// Student's t of a one-sided bound of 95 %, for 1 to 9 degrees of freedom.
 const STUDENT: [f64; 9] = [6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833];
 
@@ -31,8 +35,53 @@ pub struct Comparison {
     pub marks: Vec<u32>,
     /// Learning rates of which each side takes its best after the first mark.
     pub rates: Vec<f64>,
-    /// Pairs of runs.
+    /// Paired runs.
     pub seeds: u64,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// AdamW, int4 updates.
+    FourNodes,
+    /// Muon, updates of two bits.
+    TwoBits,
+    /// One trainer whose step has the windows of all four.
+    DataParallel,
+    /// One of the four by itself.
+    Alone,
+}
+
+impl Side {
+    const ALL: [Self; 4] = [Self::FourNodes, Self::DataParallel, Self::TwoBits, Self::Alone];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::FourNodes => "four nodes",
+            Self::TwoBits => "four nodes with Muon and two bits",
+            Self::DataParallel => "data parallel",
+            Self::Alone => "one node alone",
+        }
+    }
+
+    /// Whose learning rate it takes: one node alone trains as each of the four.
+    fn tuned_as(self) -> Self {
+        if self == Self::Alone { Self::FourNodes } else { self }
+    }
+}
+
+/// What a run of one side gave.
+struct Run {
+    /// At the marks.
+    losses: Vec<f64>,
+    /// The part of the tokens made that was accepted.
+    accepted: f64,
+}
+
+impl Run {
+    fn last(&self) -> f64 {
+        self.losses.last().copied().unwrap_or(f64::NAN)
+    }
 }
 
 impl Comparison {
@@ -42,11 +91,14 @@ impl Comparison {
         Self { model, inner_steps: 30, batch: 4, marks: vec![8, 20, 40], rates: vec![1e-3, 2e-3, 4e-3], seeds }
     }
 
-    fn recipe(&self, seed: u64, rate: f64, nodes_in_one: u32) -> Result<Recipe, SimulationError> {
+    fn recipe(&self, side: Side, seed: u64, rate: f64) -> Result<Recipe, SimulationError> {
         let rounds = self.marks.last().copied().unwrap_or(1);
         let mut recipe = small_recipe(rounds, self.inner_steps)?;
         recipe.seed = seed;
-        recipe.batch = self.batch * nodes_in_one;
+        recipe.batch = if side == Side::DataParallel { self.batch * NODES } else { self.batch };
+        if side == Side::TwoBits {
+            recipe.optimizer.method = MUON;
+        }
         recipe.model = ModelRecipe::Gpt(self.model.clone());
         recipe.schedule.peak_learning_rate = rate;
         recipe.schedule.floor_learning_rate = rate;
@@ -54,95 +106,108 @@ impl Comparison {
         Ok(recipe.validated().map_err(TrainingError::from)?)
     }
 
-    /// Losses at the marks of four nodes, and the tokens that were accepted of those that they made.
-    fn four_nodes(&self, text: &[u8], seed: u64, rate: f64, marks: &[u32]) -> Result<(Vec<f64>, f64), SimulationError> {
-        let recipe = self.recipe(seed, rate, 1)?;
-        let rounds = marks.last().copied().unwrap_or(1);
-        let scenario = Scenario { seed, ..Scenario::new("four nodes", rounds, NODES as usize) };
-        let outcome = run(&scenario, &recipe, text)?;
-        let at = |mark: &u32| outcome.rows.get(*mark as usize - 1).and_then(|row| row.held_out_loss).unwrap_or(f64::NAN);
-        let made = u64::from(NODES * rounds) * recipe.tokens_per_round();
-        Ok((marks.iter().map(at).collect(), outcome.tokens() as f64 / made as f64))
-    }
-
-    /// Losses at the marks of one trainer whose step has the windows of so many nodes: with those of four it is synchronous data parallel. Measured on the windows on which
-    /// four nodes are.
-    fn in_step(&self, text: &[u8], seed: u64, rate: f64, marks: &[u32], nodes_in_one: u32) -> Result<Vec<f64>, SimulationError> {
-        let mut judge = Learning::new(self.recipe(seed, rate, 1)?, text, &[Reading::Assigned])?;
-        let mut work = Learning::new(self.recipe(seed, rate, nodes_in_one)?, text, &[Reading::Assigned])?;
-        work.start(0, None)?;
-        let (mut losses, mut made) = (Vec::new(), 0);
-        for mark in marks {
-            let end = u64::from(mark * self.inner_steps);
-            let weights = work.train(0, made..end)?;
-            losses.push(judge.held_out_loss(&weights)?);
-            made = end;
+    fn run(&self, side: Side, text: &[u8], seed: u64, rate: f64, marks: &[u32]) -> Result<Run, SimulationError> {
+        let recipe = self.recipe(side, seed, rate)?;
+        match side {
+            Side::FourNodes => over_network(Codec::Int4, &recipe, text, marks),
+            Side::TwoBits => over_network(Codec::TwoBit, &recipe, text, marks),
+            Side::DataParallel | Side::Alone => {
+                // Measured on the windows on which four nodes are.
+                let judge = Learning::new(self.recipe(Side::FourNodes, seed, rate)?, text, &[Reading::Assigned])?;
+                in_one_trainer(judge, recipe, text, marks)
+            }
         }
-        Ok(losses)
     }
 }
 
-/// Both sides at their best of the learning rates, over paired seeds.
+fn over_network(codec: Codec, recipe: &Recipe, text: &[u8], marks: &[u32]) -> Result<Run, SimulationError> {
+    let rounds = marks.last().copied().unwrap_or(1);
+    let scenario = Scenario { seed: recipe.seed, codec, ..Scenario::new("", rounds, NODES as usize) };
+    let outcome = run(&scenario, recipe, text)?;
+    let at = |mark: &u32| outcome.rows.get(*mark as usize - 1).and_then(|row| row.held_out_loss).unwrap_or(f64::NAN);
+    let made = u64::from(NODES * rounds) * recipe.tokens_per_round();
+    Ok(Run { losses: marks.iter().map(at).collect(), accepted: outcome.tokens() as f64 / made as f64 })
+}
+
+fn in_one_trainer(mut judge: Learning, recipe: Recipe, text: &[u8], marks: &[u32]) -> Result<Run, SimulationError> {
+    let steps = u64::from(recipe.inner_steps_per_round);
+    let mut work = Learning::new(recipe, text, &[Reading::Assigned])?;
+    work.start(0, None)?;
+    let (mut losses, mut made) = (Vec::new(), 0);
+    for mark in marks {
+        let end = u64::from(*mark) * steps;
+        let weights = work.train(0, made..end)?;
+        losses.push(judge.held_out_loss(&weights)?);
+        made = end;
+    }
+    Ok(Run { losses, accepted: 1.0 })
+}
+
+/// The best learning rate of each side that is tuned, and a figure that shows what was tried.
+fn tuned(what: &Comparison, text: &[u8]) -> Result<(Vec<(Side, f64)>, Figure), SimulationError> {
+    let first = &what.marks[..1];
+    let sides = Side::ALL.into_iter().filter(|side| side.tuned_as() == *side);
+    let jobs: Vec<(Side, f64)> = sides.clone().flat_map(|side| what.rates.iter().map(move |rate| (side, *rate))).collect();
+    // A seed that is not among the pairs.
+    let tried = each(&jobs, |(side, rate)| Ok(what.run(*side, text, 0, *rate, first)?.last()))?;
+    let (mut best, mut said) = (Vec::new(), Vec::new());
+    for (side, losses) in sides.zip(tried.chunks(what.rates.len())) {
+        let rates = what.rates.iter().zip(losses);
+        let rate = rates.clone().min_by(|a, b| a.1.total_cmp(b.1)).map_or(f64::NAN, |(rate, _)| *rate);
+        let grid: Vec<String> = rates.map(|(rate, loss)| format!("{rate:e}: {loss:.4}")).collect();
+        said.push(format!("{} {}, taken {rate:e}", side.name(), grid.join(", ")));
+        best.push((side, rate));
+    }
+    let figure = Figure::new(format!("learning rates tried, loss after {} steps", first[0] * what.inner_steps), said.join("; "));
+    Ok((best, figure))
+}
+
+/// Each side at its best of the learning rates, over paired seeds.
 ///
 /// # Errors
 /// As [`crate::simulate`].
 pub fn figures(what: &Comparison, text: &[u8]) -> Result<Report, SimulationError> {
-    let mut report = Report::default();
-    let first = &what.marks[..1];
-    // A seed that is not among the pairs.
-    let tried = what.rates.iter().map(|rate| {
-        let (nodes, parallel) =
-            both(|| Ok(what.four_nodes(text, 0, *rate, first)?.0[0]), || Ok(what.in_step(text, 0, *rate, first, NODES)?[0]))?;
-        Ok((*rate, nodes, parallel))
-    });
-    let tried = tried.collect::<Result<Vec<_>, SimulationError>>()?;
-    let best = |loss: fn(&(f64, f64, f64)) -> f64| tried.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).map_or(f64::NAN, |best| best.0);
-    let (rate, parallel_rate) = (best(|tried| tried.1), best(|tried| tried.2));
-    let grid = tried.iter().map(|(rate, nodes, parallel)| format!("{rate:e}: {nodes:.4} and {parallel:.4}"));
-    report.figures.push(Figure::new(
-        format!("learning rates tried, loss of four nodes and of data parallel after {} steps", first[0] * what.inner_steps),
-        format!("{}; taken {rate:e} and {parallel_rate:e}", grid.collect::<Vec<_>>().join(", ")),
-    ));
+    let (rates, tried) = tuned(what, text)?;
+    let mut report = Report { figures: vec![tried], files: Vec::new() };
+    let rate_of = |side: Side| rates.iter().find(|(of, _)| *of == side.tuned_as()).map_or(f64::NAN, |(_, rate)| *rate);
+    let jobs: Vec<(u64, Side)> = (1..=what.seeds).flat_map(|seed| Side::ALL.map(|side| (seed, side))).collect();
+    let runs = each(&jobs, |(seed, side)| what.run(*side, text, *seed, rate_of(*side), &what.marks))?;
+    let of = |side: Side| jobs.iter().zip(&runs).filter(move |((_, of), _)| *of == side).map(|(_, run)| run);
+    let gaps = |side: Side, to: Side, mark: usize| -> Vec<f64> {
+        of(side).zip(of(to)).map(|(run, other)| percent(run.losses[mark], other.losses[mark])).collect()
+    };
 
-    let (mut gaps, mut against_one, mut accepted, mut lines) = (vec![Vec::new(); what.marks.len()], Vec::new(), f64::INFINITY, Vec::new());
-    for seed in 1..=what.seeds {
-        let ((nodes, share), (parallel, alone)) = both(
-            || what.four_nodes(text, seed, rate, &what.marks),
-            || Ok((what.in_step(text, seed, parallel_rate, &what.marks, NODES)?, what.in_step(text, seed, rate, &what.marks, 1)?)),
-        )?;
-        accepted = accepted.min(share);
-        for (gaps, (nodes, parallel)) in gaps.iter_mut().zip(nodes.iter().zip(&parallel)) {
-            gaps.push(percent(*nodes, *parallel));
-        }
-        against_one.extend(nodes.last().zip(alone.last()).map(|(nodes, alone)| percent(*nodes, *alone)));
-        for (name, losses) in [("four nodes", &nodes), ("data parallel", &parallel), ("one node alone", &alone)] {
-            let points = what.marks.iter().map(|mark| f64::from(mark * what.inner_steps)).zip(losses.iter().copied());
-            lines.push(plot::Line { name: format!("{name}, seed {seed}"), points: points.collect() });
-        }
-    }
-    for (mark, gaps) in what.marks.iter().zip(&gaps) {
-        let bound = upper_bound(gaps);
+    let steps: Vec<u32> = what.marks.iter().map(|mark| mark * what.inner_steps).collect();
+    let last = steps.len() - 1;
+    for (mark, steps) in steps.iter().enumerate() {
+        let gaps = gaps(Side::FourNodes, Side::DataParallel, mark);
+        let bound = upper_bound(&gaps);
         report.figures.push(Figure::bound(
-            format!("four nodes against synchronous data parallel after {} steps, {} paired seeds", mark * what.inner_steps, what.seeds),
-            format!("loss {:+.2} % on the mean ({}), upper 95 % bound {bound:+.2} %", mean(gaps), list(gaps)),
+            format!("four nodes against synchronous data parallel after {steps} steps, {} paired seeds", what.seeds),
+            format!("loss {:+.2} % on the mean ({}), upper 95 % bound {bound:+.2} %", mean(&gaps), list(&gaps)),
             bound <= BOUND,
         ));
     }
-    if let (Some(first), Some(last)) = (gaps.first(), gaps.last()) {
-        report.figures.push(Figure::bound(
-            "the gap from the first to the last of them",
-            format!("{:+.2} % to {:+.2} %", mean(first), mean(last)),
-            mean(last) <= mean(first).max(0.0),
-        ));
+    let (early, late) = (mean(&gaps(Side::FourNodes, Side::DataParallel, 0)), mean(&gaps(Side::FourNodes, Side::DataParallel, last)));
+    report.figures.push(Figure::bound(
+        "the gap from the first to the last of them",
+        format!("{early:+.2} % to {late:+.2} %"),
+        late <= early.max(0.0),
+    ));
+    for (side, to, what) in [
+        (Side::FourNodes, Side::Alone, "four nodes against one alone, as many steps of each"),
+        (Side::TwoBits, Side::FourNodes, "four nodes with Muon and two bits against AdamW and int4"),
+    ] {
+        let gaps = gaps(side, to, last);
+        report.figures.push(Figure::bound(what, format!("loss {:+.2} % on the mean ({})", mean(&gaps), list(&gaps)), mean(&gaps) <= 0.0));
     }
-    report.figures.extend([
-        Figure::bound(
-            "four nodes against one alone, as many steps of each",
-            format!("loss {:+.2} % on the mean ({})", mean(&against_one), list(&against_one)),
-            mean(&against_one) < 0.0,
-        ),
-        Figure::new("accepted of the tokens that four nodes made, at least", format!("{:.1} %", 100.0 * accepted)),
-    ]);
+    let accepted = runs.iter().map(|run| run.accepted).fold(1.0, f64::min);
+    report.figures.push(Figure::new("accepted of the tokens that four nodes made, at least", format!("{:.1} %", 100.0 * accepted)));
+    let line = |((seed, side), run): (&(u64, Side), &Run)| {
+        let points = steps.iter().map(|steps| f64::from(*steps)).zip(run.losses.iter().copied()).collect();
+        plot::Line { name: format!("{}, seed {seed}", side.name()), points }
+    };
+    let lines: Vec<plot::Line> = jobs.iter().zip(&runs).map(line).collect();
     report.files.push(("quality.svg".to_owned(), plot::svg("Held-out loss by steps", "steps", "nats per byte", &lines)));
     Ok(report)
 }
@@ -153,19 +218,6 @@ fn upper_bound(values: &[f64]) -> f64 {
     let Some(student) = count.checked_sub(2).and_then(|place| STUDENT.get(place)) else { return f64::INFINITY };
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1) as f64;
     mean + student * (variance / count as f64).sqrt()
-}
-
-/// Both at one time, one of them on a thread of its own.
-fn both<A: Send, B>(
-    one: impl FnOnce() -> Result<A, SimulationError> + Send,
-    other: impl FnOnce() -> Result<B, SimulationError>,
-) -> Result<(A, B), SimulationError> {
-    thread::scope(|scope| {
-        let one = scope.spawn(one);
-        let other = other();
-        let one = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((one?, other?))
-    })
 }
 
 #[cfg(test)]
@@ -183,7 +235,7 @@ mod tests {
         for figure in &report.figures {
             println!("{}: {}", figure.what, figure.value);
         }
-        assert_eq!(report.figures.len(), 6);
+        assert_eq!(report.figures.len(), 7);
         let passes = report.figures.iter().find(|figure| figure.what.contains("one alone")).unwrap();
         assert!(passes.holds, "{passes:?}");
     }
