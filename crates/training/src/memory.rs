@@ -57,7 +57,8 @@ pub fn check_memory(recipe: &Recipe, data: Option<&Data>, available: u64) -> Res
 
 /// Floats that a forward pass keeps for its backward, and the greatest gradients beside them.
 fn floats_per_example(model: &ModelRecipe, data: Option<&Data>, activations: Activations) -> u64 {
-    // Of a token: all that blocks keep, or what goes into each and one of them whole.
+    // Of a token: all that blocks keep (what goes into norms, attention, non-linear functions and matrices), or what goes into each
+    // block and one of them whole.
     let blocks = |layers: u64, block: u64, width: u64| match activations {
         Activations::Kept => layers * block,
         Activations::Recomputed => layers * width + block,
@@ -65,18 +66,18 @@ fn floats_per_example(model: &ModelRecipe, data: Option<&Data>, activations: Act
     match model {
         ModelRecipe::Gpt(GptShape { layers, heads, width, context, vocab }) => {
             let [layers, heads, width, context, vocab] = [*layers, *heads, *width, *context, *vocab].map(u64::from);
-            context * (blocks(layers, 18 * width + heads * context, width) + 3 * vocab + 12 * width)
+            context * (blocks(layers, 10 * width + 2 * heads, width) + 3 * vocab + 12 * width)
         }
         ModelRecipe::Llama(LlamaShape { layers, heads, key_heads, head, width, hidden, context, vocab, .. }) => {
             let [layers, heads, keys, head] = [*layers, *heads, *key_heads, *head].map(u64::from);
             let [width, hidden, context, vocab] = [*width, *hidden, *context, *vocab].map(u64::from);
-            let block = 6 * width + 3 * (heads + 2 * keys) * head + heads * head + 3 * hidden + heads * context;
+            let block = 2 * width + (2 * heads + 2 * keys) * head + 2 * hidden + 2 * heads;
             context * (blocks(layers, block, width) + 3 * vocab + 3 * hidden + 8 * width)
         }
         ModelRecipe::Bert(BertShape { layers, heads, width, hidden, context, vocab, head, .. }) => {
             let [layers, heads, width, hidden] = [*layers, *heads, *width, *hidden].map(u64::from);
             let [context, vocab] = [*context, *vocab].map(u64::from);
-            let block = 13 * width + 2 * hidden + heads * context;
+            let block = 6 * width + hidden + 2 * heads;
             let top = match head {
                 BertHead::Classes(_) => 0,
                 // About one token in seven is predicted.

@@ -3,9 +3,10 @@
 //! Candle's own graph cuts gradients silently where an operation has no backward, and pays two passes of memory for
 //! each edge. Here a [`Value`] can only come from an operation of [`crate::ops`], each of which records how its
 //! gradient flows, so a cut does not compile; the first gradient of a value is moved in, not added to zeros; and an
-//! operation may have any number of arguments and keep what its backward needs.
+//! operation may have any number of arguments and keep what its backward needs, and no more: a [`Slot`] where it has only a
+//! gradient to give, and of what is quickly computed again a [`Kept`] that does so.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, rc::Rc};
 
 use candle_core::{Tensor, Var};
 
@@ -27,11 +28,24 @@ enum Keeps {
     Nothing,
 }
 
-/// A tensor on a tape; `node` is `None` for what no gradient is wanted of.
+type Forward = Rc<dyn Fn() -> Result<Tensor>>;
+
+/// A tensor on a tape.
 #[derive(Clone)]
 pub struct Value {
     pub(crate) tensor: Tensor,
-    node: Option<usize>,
+    slot: Slot,
+    again: Option<Forward>,
+}
+
+/// Where the gradient of a value goes, if one is wanted; holds nothing of the value itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot(Option<usize>);
+
+/// What a backward keeps of a value: the tensor, or how it is computed once more.
+pub(crate) enum Kept {
+    Tensor(Tensor),
+    Again(Forward),
 }
 
 /// Gradients by node, filled from the last operation to the first.
@@ -77,8 +91,8 @@ impl Tape {
     /// A leaf of any tensor whose gradient is wanted.
     #[must_use]
     pub fn leaf(&self, tensor: Tensor) -> Value {
-        let node = (self.keeps != Keeps::Nothing).then(|| self.push(None));
-        Value { tensor, node }
+        let slot = Slot((self.keeps != Keeps::Nothing).then(|| self.push(None)));
+        Value { tensor, slot, again: None }
     }
 
     /// Puts the result of an operation on the tape.
@@ -91,9 +105,23 @@ impl Tape {
         output: Tensor,
         backward: impl FnOnce(Tensor, &mut Gradients) -> Result<()> + 'static,
     ) -> Value {
-        let wanted = self.keeps != Keeps::Nothing && arguments.iter().any(|argument| argument.node.is_some());
-        let node = wanted.then(|| self.push(Some(Box::new(backward))));
-        Value { tensor: output, node }
+        let wanted = self.keeps != Keeps::Nothing && arguments.iter().any(|argument| argument.slot.is_wanted());
+        let slot = Slot(wanted.then(|| self.push(Some(Box::new(backward)))));
+        Value { tensor: output, slot, again: None }
+    }
+
+    /// As [`Tape::record`], of an operation whose work is small beside its output: who needs the output in its own
+    /// backward computes it once more by `again`, which gives the same bits from what `backward` keeps anyway.
+    pub(crate) fn record_light(
+        &self,
+        arguments: &[&Value],
+        output: Tensor,
+        backward: impl FnOnce(Tensor, &mut Gradients) -> Result<()> + 'static,
+        again: impl Fn() -> Result<Tensor> + 'static,
+    ) -> Value {
+        let value = self.record(arguments, output, backward);
+        let again: Option<Forward> = if value.slot.is_wanted() { Some(Rc::new(again)) } else { None };
+        Value { again, ..value }
     }
 
     /// Gradients of all leaves with respect to the scalar `loss`; consumes what was recorded.
@@ -109,7 +137,7 @@ impl Tape {
     pub(crate) fn backward_from(self, output: &Value, gradient: Tensor) -> Result<Gradients> {
         let mut nodes = self.nodes.into_inner();
         let mut gradients = Gradients { slots: vec![None; nodes.len()] };
-        gradients.add(output, gradient)?;
+        gradients.add(output.slot, gradient)?;
         while let Some(backward) = nodes.pop() {
             let Some(backward) = backward else { continue };
             if let Some(gradient) = gradients.slots[nodes.len()].take() {
@@ -130,7 +158,7 @@ impl Value {
     /// A tensor of which no gradient is wanted, on every tape.
     #[must_use]
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, node: None }
+        Self { tensor, slot: Slot(None), again: None }
     }
 
     /// The tensor without its history.
@@ -139,21 +167,43 @@ impl Value {
         &self.tensor
     }
 
-    /// Whether a gradient flows to it.
-    pub(crate) fn wants_gradient(&self) -> bool {
-        self.node.is_some()
+    /// Where its gradient goes.
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// What a backward that needs the value keeps of it.
+    pub(crate) fn kept(&self) -> Kept {
+        self.again.clone().map_or_else(|| Kept::Tensor(self.tensor.clone()), Kept::Again)
     }
 
     /// The same tensor on another tape: a leaf where a gradient flows to this.
-    pub(crate) fn again(&self, tape: &Tape) -> Self {
-        if self.wants_gradient() { tape.leaf(self.tensor.clone()) } else { self.clone() }
+    pub(crate) fn on(&self, tape: &Tape) -> Self {
+        if self.slot.is_wanted() { tape.leaf(self.tensor.clone()) } else { self.clone() }
+    }
+}
+
+impl Slot {
+    /// Whether a gradient is wanted.
+    pub(crate) fn is_wanted(self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Kept {
+    /// The value.
+    pub(crate) fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor.clone()),
+            Self::Again(forward) => forward(),
+        }
     }
 }
 
 impl Gradients {
-    /// Adds `gradient` to what `value` has so far; nothing happens where none is wanted.
-    pub(crate) fn add(&mut self, value: &Value, gradient: Tensor) -> Result<()> {
-        let Some(node) = value.node else {
+    /// Adds `gradient` to what is in `slot` so far; nothing happens where none is wanted.
+    pub(crate) fn add(&mut self, slot: Slot, gradient: Tensor) -> Result<()> {
+        let Some(node) = slot.0 else {
             return Ok(());
         };
         let slot = &mut self.slots[node];
@@ -166,6 +216,6 @@ impl Gradients {
 
     /// Takes the gradient of a leaf; `None` where the loss does not depend on it.
     pub fn take(&mut self, leaf: &Value) -> Option<Tensor> {
-        self.slots.get_mut(leaf.node?)?.take()
+        self.slots.get_mut(leaf.slot.0?)?.take()
     }
 }

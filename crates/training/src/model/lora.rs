@@ -210,7 +210,7 @@ impl Adapter {
 
     /// The same on another tape.
     pub(super) fn again(&self, tape: &Tape) -> Self {
-        let again = |(name, value): &(String, Value)| (name.clone(), value.again(tape));
+        let again = |(name, value): &(String, Value)| (name.clone(), value.on(tape));
         Self { down: again(&self.down), up: again(&self.up), scale: self.scale }
     }
 

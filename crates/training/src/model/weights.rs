@@ -144,7 +144,7 @@ impl Leaves {
     /// [`TrainingError::MissingTensor`] for a leaf that the loss does not depend on.
     pub fn gradients(&self, tape: Tape, loss: &Value) -> Result<BTreeMap<String, Tensor>> {
         let mut gradients = tape.backward(loss)?;
-        let wanted = self.all().into_iter().filter(|(_, leaf)| leaf.wants_gradient());
+        let wanted = self.all().into_iter().filter(|(_, leaf)| leaf.slot().is_wanted());
         wanted.map(|(name, leaf)| Ok((name.clone(), gradients.take(leaf).ok_or(TrainingError::MissingTensor(name))?))).collect()
     }
 
@@ -175,13 +175,13 @@ impl Leaves {
         let arguments: Vec<&Value> = own.all().into_iter().map(|(_, leaf)| leaf).chain([x]).collect();
         Ok(tape.record(&arguments, output, move |gradient, gradients| {
             let tape = Tape::training();
-            let (leaves, x) = (kept.again(&tape), input.again(&tape));
+            let (leaves, x) = (kept.again(&tape), input.on(&tape));
             let output = compute(&tape, &leaves, &x)?;
             let mut found = tape.backward_from(&output, gradient)?;
             let pairs = kept.all().into_iter().zip(leaves.all()).map(|((_, outer), (_, inner))| (outer, inner));
             for (outer, inner) in pairs.chain([(&input, &x)]) {
                 if let Some(gradient) = found.take(inner) {
-                    gradients.add(outer, gradient)?;
+                    gradients.add(outer.slot(), gradient)?;
                 }
             }
             Ok(())
@@ -197,7 +197,7 @@ impl Leaves {
 
     /// The same weights on another tape.
     fn again(&self, tape: &Tape) -> Self {
-        let values = self.values.iter().map(|(name, leaf)| (name.clone(), leaf.again(tape)));
+        let values = self.values.iter().map(|(name, leaf)| (name.clone(), leaf.on(tape)));
         let adapters = self.adapters.iter().map(|(module, adapter)| (module.clone(), adapter.again(tape)));
         Self { values: values.collect(), adapters: adapters.collect(), prefix: self.prefix.clone() }
     }

@@ -1,9 +1,11 @@
 //! Element-wise non-linear functions and their slopes: ReLU, tanh, and the gate of SwiGLU (arXiv:2002.05202).
 
+use candle_core::Tensor;
+
 use super::host::{is_fused, map_pairs};
 use super::math;
 use crate::error::Result;
-use crate::tape::{Tape, Value};
+use crate::tape::{Gradients, Tape, Value};
 
 /// The greater of each element and zero; its slope at zero is zero, as in PyTorch.
 ///
@@ -14,11 +16,8 @@ pub fn relu(tape: &Tape, x: &Value) -> Result<Value> {
         // Candle's own has slope one at zero.
         return super::composed(tape, &[x], |t| &t[0] * t[0].gt(0.0)?.to_dtype(t[0].dtype())?);
     }
-    let y = map_pairs(x.tensor(), x.tensor(), |x, _| if x > 0.0 { x } else { 0.0 })?;
-    let x = x.clone();
-    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| {
-        gradients.add(&x, map_pairs(x.tensor(), &dy, |x, dy| if x > 0.0 { dy } else { 0.0 })?)
-    }))
+    let forward = |x: &Tensor| map_pairs(x, x, |x, _| if x > 0.0 { x } else { 0.0 });
+    super::light(tape, x, forward, |x, dy| map_pairs(x, dy, |x, dy| if x > 0.0 { dy } else { 0.0 }))
 }
 
 /// The hyperbolic tangent of each element.
@@ -30,8 +29,8 @@ pub fn tanh(tape: &Tape, x: &Value) -> Result<Value> {
         return super::composed(tape, &[x], |t| t[0].tanh());
     }
     let y = map_pairs(x.tensor(), x.tensor(), |x, _| math::tanh(x))?;
-    let (x, kept) = (x.clone(), y.clone());
-    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| gradients.add(&x, map_pairs(&kept, &dy, |y, dy| dy * (1.0 - y * y))?)))
+    let (to_x, kept) = (x.slot(), y.clone());
+    Ok(tape.record(&[x], y, move |dy, gradients| gradients.add(to_x, map_pairs(&kept, &dy, |y, dy| dy * (1.0 - y * y))?)))
 }
 
 /// `silu(gate) * up`, where `silu(x) = x sigmoid(x)`.
@@ -42,15 +41,20 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     if !is_fused(gate.tensor()) {
         return super::composed(tape, &[gate, up], |t| t[0].silu()? * &t[1]);
     }
-    let y = map_pairs(gate.tensor(), up.tensor(), |gate, up| gate * math::sigmoid(gate) * up)?;
-    let (gate, up) = (gate.clone(), up.clone());
-    Ok(tape.record(&[&gate.clone(), &up.clone()], y, move |dy, gradients| {
-        let through = map_pairs(gate.tensor(), &dy, |gate, dy| dy * gate * math::sigmoid(gate))?;
-        let slope = map_pairs(gate.tensor(), &dy, |gate, dy| {
+    let forward = |gate: &Tensor, up: &Tensor| map_pairs(gate, up, |gate, up| gate * math::sigmoid(gate) * up);
+    let arguments = [gate, up];
+    let [to_gate, to_up] = arguments.map(Value::slot);
+    let [gate, up] = arguments.map(|value| value.tensor().clone());
+    let y = forward(&gate, &up)?;
+    let (of_gate, of_up) = (gate.clone(), up.clone());
+    let backward = move |dy: Tensor, gradients: &mut Gradients| {
+        let through = map_pairs(&of_gate, &dy, |gate, dy| dy * gate * math::sigmoid(gate))?;
+        let slope = map_pairs(&of_gate, &dy, |gate, dy| {
             let s = math::sigmoid(gate);
             dy * (s + gate * s * (1.0 - s))
         })?;
-        gradients.add(&gate, map_pairs(&slope, up.tensor(), |slope, up| slope * up)?)?;
-        gradients.add(&up, through)
-    }))
+        gradients.add(to_gate, map_pairs(&slope, &of_up, |slope, up| slope * up)?)?;
+        gradients.add(to_up, through)
+    };
+    Ok(tape.record_light(&arguments, y, backward, move || forward(&gate, &up)))
 }

@@ -73,10 +73,9 @@ pub fn attention(tape: &Tape, qkv: &Value, context: usize, heads: Heads, seen: &
         return super::composed(tape, &[qkv], move |t| reference(&t[0], shape, &seen));
     }
     let (output, statistics) = forward(qkv.tensor(), shape, &seen)?;
-    let qkv = qkv.clone();
-    Ok(tape.record(&[&qkv.clone()], output, move |gradient, gradients| {
-        gradients.add(&qkv, backward(qkv.tensor(), shape, &seen, &statistics, &gradient)?)
-    }))
+    let (to_qkv, of_qkv) = (qkv.slot(), qkv.tensor().clone());
+    Ok(tape
+        .record(&[qkv], output, move |gradient, gradients| gradients.add(to_qkv, backward(&of_qkv, shape, &seen, &statistics, &gradient)?)))
 }
 
 fn reference(qkv: &Tensor, shape: Shape, seen: &Seen) -> candle_core::Result<Tensor> {

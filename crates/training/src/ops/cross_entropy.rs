@@ -24,8 +24,8 @@ pub fn cross_entropy(tape: &Tape, logits: &Value, targets: &Arc<[u32]>) -> Resul
     }
     let (probabilities, loss) = softmax(logits.tensor(), targets)?;
     let loss = tensor(vec![nearest_f32(loss / rows as f64)], ())?;
-    let (logits, targets) = (logits.clone(), Arc::clone(targets));
-    Ok(tape.record(&[&logits.clone()], loss, move |gradient, gradients| {
+    let (to_logits, targets) = (logits.slot(), Arc::clone(targets));
+    Ok(tape.record(&[logits], loss, move |gradient, gradients| {
         let scale = gradient.to_scalar::<f32>()? / rows as f32;
         let mut dlogits = probabilities;
         vectorized(
@@ -39,7 +39,7 @@ pub fn cross_entropy(tape: &Tape, logits: &Value, targets: &Arc<[u32]>) -> Resul
         for (row, target) in dlogits.chunks_exact_mut(vocab).zip(targets.iter()) {
             row[*target as usize] -= scale;
         }
-        gradients.add(&logits, tensor(dlogits, (rows, vocab))?)
+        gradients.add(to_logits, tensor(dlogits, (rows, vocab))?)
     }))
 }
 

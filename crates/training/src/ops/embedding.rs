@@ -34,16 +34,16 @@ pub fn embed(tape: &Tape, table: &Value, positions: &Value, tokens: &Arc<[u32]>,
         });
     }
     let output = forward(table.tensor(), positions.tensor(), tokens, context)?;
-    let (table, positions, tokens) = (table.clone(), positions.clone(), Arc::clone(tokens));
-    Ok(tape.record(&[&table.clone(), &positions.clone()], output, move |dy, gradients| {
+    let (to_table, to_positions, tokens) = (table.slot(), positions.slot(), Arc::clone(tokens));
+    Ok(tape.record(&[table, positions], output, move |dy, gradients| {
         let dy = dy.contiguous()?;
         let (mut dtable, mut dpositions) = (vec![0.0; vocab * width], vec![0.0; places * width]);
         for (index, (token, row)) in tokens.iter().zip(Host::of(&dy)?.chunks_exact(width)).enumerate() {
             add_to(&mut dtable[*token as usize * width..][..width], row);
             add_to(&mut dpositions[index % context * width..][..width], row);
         }
-        gradients.add(&table, tensor(dtable, (vocab, width))?)?;
-        gradients.add(&positions, tensor(dpositions, (places, width))?)
+        gradients.add(to_table, tensor(dtable, (vocab, width))?)?;
+        gradients.add(to_positions, tensor(dpositions, (places, width))?)
     }))
 }
 

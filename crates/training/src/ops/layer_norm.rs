@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::host::{Host, add_to, for_chunk_pairs, is_fused, tensor, vectorized};
 use super::math::{nearest_f32, sum, sum_pairs};
 use crate::error::Result;
-use crate::tape::{Tape, Value};
+use crate::tape::{Gradients, Tape, Value};
 
 const ROWS_PER_CHUNK: usize = 32;
 
@@ -24,14 +24,19 @@ pub fn layer_norm(tape: &Tape, x: &Value, weight: &Value, bias: &Value, epsilon:
     if !is_fused(x.tensor()) {
         return super::composed(tape, &[x, weight, bias], move |t| reference(&t[0], &t[1], &t[2], epsilon));
     }
-    let (y, statistics) = forward(x.tensor(), weight.tensor(), bias.tensor(), nearest_f32(epsilon))?;
-    let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
-    Ok(tape.record(&[&x.clone(), &weight.clone(), &bias.clone()], y, move |dy, gradients| {
-        let (dx, dweight, dbias) = backward(x.tensor(), weight.tensor(), &statistics, &dy)?;
-        gradients.add(&weight, dweight)?;
-        gradients.add(&bias, dbias)?;
-        gradients.add(&x, dx)
-    }))
+    let epsilon = nearest_f32(epsilon);
+    let arguments = [x, weight, bias];
+    let [to_x, to_weight, to_bias] = arguments.map(Value::slot);
+    let [x, weight, bias] = arguments.map(|value| value.tensor().clone());
+    let (y, statistics) = forward(&x, &weight, &bias, epsilon)?;
+    let (of_x, of_weight) = (x.clone(), weight.clone());
+    let backward = move |dy: Tensor, gradients: &mut Gradients| {
+        let (dx, dweight, dbias) = backward(&of_x, &of_weight, &statistics, &dy)?;
+        gradients.add(to_weight, dweight)?;
+        gradients.add(to_bias, dbias)?;
+        gradients.add(to_x, dx)
+    };
+    Ok(tape.record_light(&arguments, y, backward, move || Ok(forward(&x, &weight, &bias, epsilon)?.0)))
 }
 
 fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> candle_core::Result<Tensor> {

@@ -16,16 +16,17 @@ pub fn linear(tape: &Tape, x: &Value, w: &Value, b: &Value) -> Result<Value> {
         return super::composed(tape, &[x, w, b], |t| t[0].matmul(&t[1])?.broadcast_add(&t[2]));
     }
     let y = product(x.tensor(), w.tensor(), Some(b.tensor()))?; // (rows, out)
-    let (x, w, b) = (x.clone(), w.clone(), b.clone());
-    Ok(tape.record(&[&x.clone(), &w.clone(), &b.clone()], y, move |dy, gradients| {
-        if b.wants_gradient() {
-            gradients.add(&b, column_sums(&dy)?)?;
+    let (to_x, to_w, to_b) = (x.slot(), w.slot(), b.slot());
+    let (of_x, of_w) = (to_w.is_wanted().then(|| x.kept()), w.tensor().clone());
+    Ok(tape.record(&[x, w, b], y, move |dy, gradients| {
+        if to_b.is_wanted() {
+            gradients.add(to_b, column_sums(&dy)?)?;
         }
-        if w.wants_gradient() {
-            gradients.add(&w, product(&x.tensor().t()?, &dy, None)?)?; // (in, out)
+        if let Some(x) = of_x {
+            gradients.add(to_w, product(&x.tensor()?.t()?, &dy, None)?)?; // (in, out)
         }
-        if x.wants_gradient() {
-            gradients.add(&x, product(&dy, &w.tensor().t()?, None)?)?; // (rows, in)
+        if to_x.is_wanted() {
+            gradients.add(to_x, product(&dy, &of_w.t()?, None)?)?; // (rows, in)
         }
         Ok(())
     }))
@@ -44,16 +45,17 @@ pub fn dense(tape: &Tape, x: &Value, w: &Value, b: Option<&Value>) -> Result<Val
         });
     }
     let y = product(x.tensor(), &w.tensor().t()?, b.map(Value::tensor))?; // (rows, out)
-    let (x, w, b) = (x.clone(), w.clone(), b.cloned());
+    let (to_x, to_w, to_b) = (x.slot(), w.slot(), b.map(Value::slot));
+    let (of_x, of_w) = (to_w.is_wanted().then(|| x.kept()), w.tensor().clone());
     Ok(tape.record(&arguments, y, move |dy, gradients| {
-        if let Some(b) = b.filter(Value::wants_gradient) {
-            gradients.add(&b, column_sums(&dy)?)?;
+        if let Some(to_b) = to_b.filter(|slot| slot.is_wanted()) {
+            gradients.add(to_b, column_sums(&dy)?)?;
         }
-        if w.wants_gradient() {
-            gradients.add(&w, product(&dy.t()?, x.tensor(), None)?)?; // (out, in)
+        if let Some(x) = of_x {
+            gradients.add(to_w, product(&dy.t()?, &x.tensor()?, None)?)?; // (out, in)
         }
-        if x.wants_gradient() {
-            gradients.add(&x, product(&dy, w.tensor(), None)?)?; // (rows, in)
+        if to_x.is_wanted() {
+            gradients.add(to_x, product(&dy, &of_w, None)?)?; // (rows, in)
         }
         Ok(())
     }))

@@ -39,7 +39,7 @@ pub use unfold::{Images, Kernel, unfold};
 pub use vectors::vectors_in_use;
 
 use crate::error::Result;
-use crate::tape::{Tape, Value};
+use crate::tape::{Gradients, Slot, Tape, Value};
 
 /// `a + b` of equal shapes: the residual connection.
 ///
@@ -47,10 +47,10 @@ use crate::tape::{Tape, Value};
 /// Unequal shapes.
 pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     let sum = sum(a.tensor(), b.tensor())?;
-    let (to_a, to_b) = (a.clone(), b.clone());
+    let (to_a, to_b) = (a.slot(), b.slot());
     Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
-        gradients.add(&to_a, gradient.clone())?;
-        gradients.add(&to_b, gradient)
+        gradients.add(to_a, gradient.clone())?;
+        gradients.add(to_b, gradient)
     }))
 }
 
@@ -63,11 +63,25 @@ pub fn add_scaled(tape: &Tape, a: &Value, b: &Value, factor: f32) -> Result<Valu
         return composed(tape, &[a, b], move |t| &t[0] + (&t[1] * f64::from(factor))?);
     }
     let sum = host::map_pairs(a.tensor(), b.tensor(), move |a, b| a + factor * b)?;
-    let (to_a, to_b) = (a.clone(), b.clone());
+    let (to_a, to_b) = (a.slot(), b.slot());
     Ok(tape.record(&[a, b], sum, move |gradient, gradients| {
-        gradients.add(&to_b, host::map_pairs(&gradient, &gradient, move |g, _| factor * g)?)?;
-        gradients.add(&to_a, gradient)
+        gradients.add(to_b, host::map_pairs(&gradient, &gradient, move |g, _| factor * g)?)?;
+        gradients.add(to_a, gradient)
     }))
+}
+
+/// An element-wise function of `x` that is computed again where a backward needs its result; `slope` turns `x` and the
+/// result's gradient into that of `x`.
+pub(crate) fn light(
+    tape: &Tape,
+    x: &Value,
+    forward: impl Fn(&Tensor) -> Result<Tensor> + 'static,
+    slope: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static,
+) -> Result<Value> {
+    let y = forward(x.tensor())?;
+    let (to_x, of_x, again_x) = (x.slot(), x.tensor().clone(), x.tensor().clone());
+    let backward = move |dy: Tensor, gradients: &mut Gradients| gradients.add(to_x, slope(&of_x, &dy)?);
+    Ok(tape.record_light(&[x], y, backward, move || forward(&again_x)))
 }
 
 /// `a + b`; on the CPU without candle's pool of spinning threads.
@@ -81,16 +95,16 @@ pub(crate) fn composed(
     arguments: &[&Value],
     forward: impl Fn(&[Tensor]) -> candle_core::Result<Tensor> + 'static,
 ) -> Result<Value> {
-    let values: Vec<Value> = arguments.iter().map(|value| (*value).clone()).collect();
-    let tensors: Vec<Tensor> = values.iter().map(|value| value.tensor().clone()).collect();
+    let slots: Vec<Slot> = arguments.iter().map(|value| value.slot()).collect();
+    let tensors: Vec<Tensor> = arguments.iter().map(|value| value.tensor().clone()).collect();
     let output = forward(&tensors)?.detach();
     Ok(tape.record(arguments, output, move |gradient, gradients| {
         let variables = tensors.iter().map(Var::from_tensor).collect::<candle_core::Result<Vec<_>>>()?;
         let inputs: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
         let store = (forward(&inputs)? * gradient)?.sum_all()?.backward()?;
-        for (value, input) in values.iter().zip(&inputs) {
+        for (slot, input) in slots.into_iter().zip(&inputs) {
             if let Some(gradient) = store.get(input) {
-                gradients.add(value, gradient.clone())?;
+                gradients.add(slot, gradient.clone())?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::host::{Host, add_to, for_chunk_pairs, is_fused, tensor, vectorized};
 use super::math::{nearest_f32, sum, sum_pairs};
 use crate::error::Result;
-use crate::tape::{Tape, Value};
+use crate::tape::{Gradients, Tape, Value};
 
 const ROWS_PER_CHUNK: usize = 32;
 
@@ -20,13 +20,18 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Value, epsilon: f64) -> Result<
             t[0].broadcast_div(&root)?.broadcast_mul(&t[1])
         });
     }
-    let (y, inverse_roots) = forward(x.tensor(), weight.tensor(), nearest_f32(epsilon))?;
-    let (x, weight) = (x.clone(), weight.clone());
-    Ok(tape.record(&[&x.clone(), &weight.clone()], y, move |dy, gradients| {
-        let (dx, dweight) = backward(x.tensor(), weight.tensor(), &inverse_roots, &dy)?;
-        gradients.add(&weight, dweight)?;
-        gradients.add(&x, dx)
-    }))
+    let epsilon = nearest_f32(epsilon);
+    let arguments = [x, weight];
+    let [to_x, to_weight] = arguments.map(Value::slot);
+    let [x, weight] = arguments.map(|value| value.tensor().clone());
+    let (y, inverse_roots) = forward(&x, &weight, epsilon)?;
+    let (of_x, of_weight) = (x.clone(), weight.clone());
+    let backward = move |dy: Tensor, gradients: &mut Gradients| {
+        let (dx, dweight) = backward(&of_x, &of_weight, &inverse_roots, &dy)?;
+        gradients.add(to_weight, dweight)?;
+        gradients.add(to_x, dx)
+    };
+    Ok(tape.record_light(&arguments, y, backward, move || Ok(forward(&x, &weight, epsilon)?.0)))
 }
 
 fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<(Tensor, Vec<f32>)> {

@@ -81,8 +81,8 @@ pub fn rope(tape: &Tape, x: &Value, rotations: &Rotations, context: usize, heads
         return super::composed(tape, &[x], move |t| reference(&t[0], &rotations, place));
     }
     let y = turn(x.tensor(), rotations, place, 1.0)?;
-    let (x, rotations) = (x.clone(), rotations.clone());
-    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| gradients.add(&x, turn(&dy, &rotations, place, -1.0)?)))
+    let (to_x, rotations) = (x.slot(), rotations.clone());
+    Ok(tape.record(&[x], y, move |dy, gradients| gradients.add(to_x, turn(&dy, &rotations, place, -1.0)?)))
 }
 
 #[derive(Clone, Copy)]

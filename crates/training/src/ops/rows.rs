@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::host::{Host, add_to, for_chunks, is_fused, tensor};
 use crate::error::{Result, TrainingError};
-use crate::tape::{Tape, Value};
+use crate::tape::{Slot, Tape, Value};
 
 /// Row `ids[i]` of `table` (rows, width) as row `i`: (ids, width). An id may repeat; its gradients add up.
 ///
@@ -27,14 +27,14 @@ pub fn lookup(tape: &Tape, table: &Value, ids: &Arc<[u32]>) -> Result<Value> {
     for id in ids.iter() {
         out.extend_from_slice(&values[*id as usize * width..][..width]);
     }
-    let (table, ids) = (table.clone(), Arc::clone(ids));
-    Ok(tape.record(&[&table.clone()], tensor(out, (ids.len(), width))?, move |dy, gradients| {
+    let (to_table, ids) = (table.slot(), Arc::clone(ids));
+    Ok(tape.record(&[table], tensor(out, (ids.len(), width))?, move |dy, gradients| {
         let dy = dy.contiguous()?;
         let mut dtable = vec![0.0; rows * width];
         for (id, row) in ids.iter().zip(Host::of(&dy)?.chunks_exact(width.max(1))) {
             add_to(&mut dtable[*id as usize * width..][..width], row);
         }
-        gradients.add(&table, tensor(dtable, (rows, width))?)
+        gradients.add(to_table, tensor(dtable, (rows, width))?)
     }))
 }
 
@@ -45,12 +45,11 @@ pub fn lookup(tape: &Tape, table: &Value, ids: &Arc<[u32]>) -> Result<Value> {
 pub fn join_columns(tape: &Tape, parts: &[&Value]) -> Result<Value> {
     let tensors: Vec<Tensor> = parts.iter().map(|part| part.tensor().contiguous()).collect::<candle_core::Result<_>>()?;
     let joined = Tensor::cat(&tensors, 1)?;
-    let values: Vec<Value> = parts.iter().map(|part| (*part).clone()).collect();
+    let slots: Vec<(Slot, usize)> = parts.iter().map(|part| Ok((part.slot(), part.tensor().dim(1)?))).collect::<Result<_>>()?;
     Ok(tape.record(parts, joined, move |dy, gradients| {
         let mut first = 0;
-        for value in &values {
-            let width = value.tensor().dim(1)?;
-            gradients.add(value, dy.narrow(1, first, width)?.contiguous()?)?;
+        for (slot, width) in slots {
+            gradients.add(slot, dy.narrow(1, first, width)?.contiguous()?)?;
             first += width;
         }
         Ok(())
@@ -81,10 +80,10 @@ pub fn mean_of_groups(tape: &Tape, x: &Value, group: usize) -> Result<Value> {
         }
         out.iter_mut().for_each(|value| *value *= factor);
     });
-    let x = x.clone();
-    Ok(tape.record(&[&x.clone()], tensor(out, (groups, width))?, move |dy, gradients| {
+    let to_x = x.slot();
+    Ok(tape.record(&[x], tensor(out, (groups, width))?, move |dy, gradients| {
         let dx = (dy.reshape((groups, 1, width))? * f64::from(factor))?;
-        gradients.add(&x, dx.expand((groups, group, width))?.reshape((rows, width))?)
+        gradients.add(to_x, dx.expand((groups, group, width))?.reshape((rows, width))?)
     }))
 }
 
@@ -94,9 +93,6 @@ pub fn mean_of_groups(tape: &Tape, x: &Value, group: usize) -> Result<Value> {
 /// Another number of values.
 pub fn reshape(tape: &Tape, x: &Value, shape: &[usize]) -> Result<Value> {
     let y = x.tensor().reshape(shape)?;
-    let x = x.clone();
-    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| {
-        let dx = dy.reshape(x.tensor().shape())?;
-        gradients.add(&x, dx)
-    }))
+    let (to_x, before) = (x.slot(), x.tensor().shape().clone());
+    Ok(tape.record(&[x], y, move |dy, gradients| gradients.add(to_x, dy.reshape(before)?)))
 }

@@ -70,8 +70,8 @@ pub fn unfold(tape: &Tape, x: &Value, images: Images, kernel: Kernel) -> Result<
         });
     }
     let y = forward(x.tensor(), &sources, count, (places, columns))?;
-    let x = x.clone();
-    Ok(tape.record(&[&x.clone()], y, move |dy, gradients| {
+    let to_x = x.slot();
+    Ok(tape.record(&[x], y, move |dy, gradients| {
         let dy = dy.contiguous()?;
         let from = Host::of(&dy)?;
         let from: &[f32] = &from;
@@ -83,7 +83,7 @@ pub fn unfold(tape: &Tape, x: &Value, images: Images, kernel: Kernel) -> Result<
                 }
             }
         });
-        gradients.add(&x, tensor(dx, (rows, channels))?)
+        gradients.add(to_x, tensor(dx, (rows, channels))?)
     }))
 }
 
