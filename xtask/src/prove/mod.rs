@@ -128,7 +128,7 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "attackers",
-        claim: "What two of eight attackers cost the other six: at most half a percent of loss each, if the gate is good enough.",
+        claim: "Two of eight attackers cost at most half a percent of loss, against honest work in the place of what counted of theirs.",
         run: simulator::attackers,
     },
     Proof {
