@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::*;
 use crate::random::Stream;
+use crate::tape::Kept;
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut values = vec![0.0; shape.iter().product()];
@@ -348,4 +349,28 @@ fn unfold__should_make_a_product_the_convolution() {
     let weight = tape.leaf(weight.reshape((4, 27)).expect("fits"));
     let found = dense(&tape, &columns, &weight, None).expect("fits"); // (18, 4)
     assert_close("convolution", &flat(found.tensor()), &flat(&expected), 1e-6);
+}
+
+#[test]
+fn light_operations__should_be_computed_again_to_the_same_bits() {
+    let (x, other, row) = (random(&[37, 24], 1), random(&[37, 24], 2), random(&[24], 3));
+    let operations: [(&str, Operation<'_>); 6] = [
+        ("gelu", &|tape, v| gelu(tape, &v[0])),
+        ("exact gelu", &|tape, v| exact_gelu(tape, &v[0])),
+        ("relu", &|tape, v| relu(tape, &v[0])),
+        ("swiglu", &|tape, v| swiglu(tape, &v[0], &v[1])),
+        ("layer norm", &|tape, v| layer_norm(tape, &v[0], &v[2], &v[2], 1e-5)),
+        ("rms norm", &|tape, v| rms_norm(tape, &v[0], &v[2], 1e-5)),
+    ];
+    for (name, operation) in operations {
+        let tape = Tape::training();
+        let leaves = [&x, &other, &row].map(|tensor| tape.leaf(tensor.clone()));
+        let made = operation(&tape, &leaves).expect("made");
+        let Kept::Again(again) = made.kept() else { panic!("{name} is kept") };
+        let (first, second) = (flat(made.tensor()), flat(&again().expect("made again")));
+        assert!(first.iter().zip(&second).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+        let constants = [&x, &other, &row].map(|tensor| Value::constant(tensor.clone()));
+        let frozen = operation(&tape, &constants).expect("made");
+        assert!(matches!(frozen.kept(), Kept::Tensor(_)), "{name} of what is frozen has nothing that keeps its input");
+    }
 }
