@@ -270,7 +270,7 @@ impl<'a> Watcher<'a> {
         let signature = meter.sign(self.api, &self.context.profile.deployment, &run, pending).await?;
         self.api.post_quietly(&path::fill(path::RUN_STATEMENT, &[&self.run_id]), &signature).await.or_else(|error| {
             // Another copy of the same signature may have been there first.
-            if error.downcast_ref::<Problem>().is_some() { Ok(()) } else { Err(error) }
+            if error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "not_found") { Ok(()) } else { Err(error) }
         })
     }
 
