@@ -85,36 +85,47 @@ pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync
     if rayon::current_num_threads() == 1 { (0..count).map(map).collect() } else { (0..count).into_par_iter().map(map).collect() }
 }
 
+/// Elements that are computed at once and go straight where they stay: a vector of zeros to write into costs as much again.
+const PIECE: usize = 256;
+/// Pieces that one thread takes at least.
+const PIECES: usize = 32;
+
 /// `f` of each pair of elements of two tensors of equal shape.
 #[inline(always)]
 pub(crate) fn map_pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy) -> Result<Tensor> {
-    const CHUNK: usize = 8_192;
     if a.shape() != b.shape() {
         let (lhs, rhs, op) = (a.shape().clone(), b.shape().clone(), "map_pairs");
         return Err(candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op }.into());
     }
     let (a, b) = (a.contiguous()?, b.contiguous()?);
     let (from_a, from_b) = (Host::of(&a)?, Host::of(&b)?);
-    let (from_a, from_b): (&[f32], &[f32]) = (&from_a, &from_b);
-    if rayon::current_num_threads() == 1 {
-        let out = vectorized(
+    let of_all = |a: &[f32], b: &[f32]| -> Vec<f32> {
+        vectorized(
             #[inline(always)]
-            || from_a.iter().zip(from_b).map(|(a, b)| f(*a, *b)).collect(),
-        );
-        return tensor(out, a.shape());
+            || a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect(),
+        )
+    };
+    if rayon::current_num_threads() == 1 {
+        return tensor(of_all(&from_a, &from_b), a.shape());
     }
-    let mut out = vec![0.0; from_a.len()];
-    for_chunks(&mut out, CHUNK, |index, out| {
-        let (from_a, from_b) = (&from_a[index * CHUNK..], &from_b[index * CHUNK..]);
+    let ((pieces_a, rest_a), (pieces_b, rest_b)) = (from_a.as_chunks::<PIECE>(), from_b.as_chunks::<PIECE>());
+    let of_piece = |(a, b): (&[f32; PIECE], &[f32; PIECE])| {
+        let mut out = [0.0; PIECE];
         vectorized(
             #[inline(always)]
             || {
-                for ((out, a), b) in out.iter_mut().zip(from_a).zip(from_b) {
+                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
                     *out = f(*a, *b);
                 }
             },
         );
-    });
+        out
+    };
+    let out: Vec<[f32; PIECE]> = pieces_a.par_iter().zip(pieces_b).with_min_len(PIECES).map(of_piece).collect();
+    let mut out = out.into_flattened();
+    if !rest_a.is_empty() {
+        out.extend(of_all(rest_a, rest_b));
+    }
     tensor(out, a.shape())
 }
 
