@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::host::{is_fused, map_pairs};
+use super::host::{is_fused, map_pairs, map_triples};
 use super::math;
 use crate::error::Result;
 use crate::tape::{Gradients, Tape, Value};
@@ -17,7 +17,11 @@ pub fn relu(tape: &Tape, x: &Value) -> Result<Value> {
         return super::composed(tape, &[x], |t| &t[0] * t[0].gt(0.0)?.to_dtype(t[0].dtype())?);
     }
     let forward = |x: &Tensor| map_pairs(x, x, |x, _| if x > 0.0 { x } else { 0.0 });
-    super::light(tape, x, forward, |x, dy| map_pairs(x, dy, |x, dy| if x > 0.0 { dy } else { 0.0 }))
+    let y = forward(x.tensor())?;
+    let (to_x, of_x, again_x) = (x.slot(), x.tensor().clone(), x.tensor().clone());
+    let backward =
+        move |dy: Tensor, gradients: &mut Gradients| gradients.add(to_x, map_pairs(&of_x, &dy, |x, dy| if x > 0.0 { dy } else { 0.0 })?);
+    Ok(tape.record_light(&[x], y, backward, move || forward(&again_x)))
 }
 
 /// The hyperbolic tangent of each element.
@@ -49,11 +53,11 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     let (of_gate, of_up) = (gate.clone(), up.clone());
     let backward = move |dy: Tensor, gradients: &mut Gradients| {
         let through = map_pairs(&of_gate, &dy, |gate, dy| dy * gate * math::sigmoid(gate))?;
-        let slope = map_pairs(&of_gate, &dy, |gate, dy| {
+        let to_slope = |gate: f32, up: f32, dy: f32| {
             let s = math::sigmoid(gate);
-            dy * (s + gate * s * (1.0 - s))
-        })?;
-        gradients.add(to_gate, map_pairs(&slope, &of_up, |slope, up| slope * up)?)?;
+            dy * (s + gate * s * (1.0 - s)) * up
+        };
+        gradients.add(to_gate, map_triples(&of_gate, &of_up, &dy, to_slope)?)?;
         gradients.add(to_up, through)
     };
     Ok(tape.record_light(&arguments, y, backward, move || forward(&gate, &up)))

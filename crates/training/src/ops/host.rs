@@ -85,6 +85,18 @@ pub(crate) fn map_indices<R: Send>(count: usize, map: impl Fn(usize) -> R + Sync
     if rayon::current_num_threads() == 1 { (0..count).map(map).collect() } else { (0..count).into_par_iter().map(map).collect() }
 }
 
+/// So many zeros; where they are many, all threads write them.
+pub(crate) fn zeros(length: usize) -> Vec<f32> {
+    const FEW: usize = 1 << 16;
+    if length < FEW || rayon::current_num_threads() == 1 {
+        return vec![0.0; length];
+    }
+    let pieces: Vec<[f32; PIECE]> = (0..length.div_ceil(PIECE)).into_par_iter().with_min_len(PIECES).map(|_| [0.0; PIECE]).collect();
+    let mut zeros = pieces.into_flattened();
+    zeros.truncate(length);
+    zeros
+}
+
 /// Elements that are computed at once and go straight where they stay: a vector of zeros to write into costs as much again.
 const PIECE: usize = 256;
 /// Pieces that one thread takes at least.
@@ -93,38 +105,52 @@ const PIECES: usize = 32;
 /// `f` of each pair of elements of two tensors of equal shape.
 #[inline(always)]
 pub(crate) fn map_pairs(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync + Send + Copy) -> Result<Tensor> {
-    if a.shape() != b.shape() {
-        let (lhs, rhs, op) = (a.shape().clone(), b.shape().clone(), "map_pairs");
+    map_triples(
+        a,
+        b,
+        b,
+        #[inline(always)]
+        move |a, b, _| f(a, b),
+    )
+}
+
+/// `f` of each three elements of tensors of equal shape.
+#[inline(always)]
+pub(crate) fn map_triples(a: &Tensor, b: &Tensor, c: &Tensor, f: impl Fn(f32, f32, f32) -> f32 + Sync + Send + Copy) -> Result<Tensor> {
+    if let Some(other) = [b, c].into_iter().find(|other| other.shape() != a.shape()) {
+        let (lhs, rhs, op) = (a.shape().clone(), other.shape().clone(), "map_triples");
         return Err(candle_core::Error::ShapeMismatchBinaryOp { lhs, rhs, op }.into());
     }
-    let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let (from_a, from_b) = (Host::of(&a)?, Host::of(&b)?);
-    let of_all = |a: &[f32], b: &[f32]| -> Vec<f32> {
+    let (a, b, c) = (a.contiguous()?, b.contiguous()?, c.contiguous()?);
+    let (from_a, from_b, from_c) = (Host::of(&a)?, Host::of(&b)?, Host::of(&c)?);
+    let of_all = |a: &[f32], b: &[f32], c: &[f32]| -> Vec<f32> {
         vectorized(
             #[inline(always)]
-            || a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect(),
+            || a.iter().zip(b).zip(c).map(|((a, b), c)| f(*a, *b, *c)).collect(),
         )
     };
     if rayon::current_num_threads() == 1 {
-        return tensor(of_all(&from_a, &from_b), a.shape());
+        return tensor(of_all(&from_a, &from_b, &from_c), a.shape());
     }
     let ((pieces_a, rest_a), (pieces_b, rest_b)) = (from_a.as_chunks::<PIECE>(), from_b.as_chunks::<PIECE>());
-    let of_piece = |(a, b): (&[f32; PIECE], &[f32; PIECE])| {
+    let (pieces_c, rest_c) = from_c.as_chunks::<PIECE>();
+    let of_piece = |((a, b), c): ((&[f32; PIECE], &[f32; PIECE]), &[f32; PIECE])| {
         let mut out = [0.0; PIECE];
         vectorized(
             #[inline(always)]
             || {
-                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *out = f(*a, *b);
+                for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                    *out = f(*a, *b, *c);
                 }
             },
         );
         out
     };
-    let out: Vec<[f32; PIECE]> = pieces_a.par_iter().zip(pieces_b).with_min_len(PIECES).map(of_piece).collect();
+    let pieces = pieces_a.par_iter().zip(pieces_b).zip(pieces_c).with_min_len(PIECES);
+    let out: Vec<[f32; PIECE]> = pieces.map(of_piece).collect();
     let mut out = out.into_flattened();
     if !rest_a.is_empty() {
-        out.extend(of_all(rest_a, rest_b));
+        out.extend(of_all(rest_a, rest_b, rest_c));
     }
     tensor(out, a.shape())
 }

@@ -1,8 +1,10 @@
 //! Layer normalisation (arXiv:1607.06450) over the last dimension, with weight and bias.
 
+use std::rc::Rc;
+
 use candle_core::{D, Tensor};
 
-use super::host::{Host, add_to, for_chunk_pairs, is_fused, tensor, vectorized};
+use super::host::{Host, add_to, for_chunk_pairs, for_chunks, is_fused, tensor, vectorized};
 use super::math::{nearest_f32, sum, sum_pairs};
 use crate::error::Result;
 use crate::tape::{Gradients, Tape, Value};
@@ -30,13 +32,15 @@ pub fn layer_norm(tape: &Tape, x: &Value, weight: &Value, bias: &Value, epsilon:
     let [x, weight, bias] = arguments.map(|value| value.tensor().clone());
     let (y, statistics) = forward(&x, &weight, &bias, epsilon)?;
     let (of_x, of_weight) = (x.clone(), weight.clone());
+    let statistics: Rc<[Statistics]> = statistics.into();
+    let measured = Rc::clone(&statistics);
     let backward = move |dy: Tensor, gradients: &mut Gradients| {
         let (dx, dweight, dbias) = backward(&of_x, &of_weight, &statistics, &dy)?;
         gradients.add(to_weight, dweight)?;
         gradients.add(to_bias, dbias)?;
         gradients.add(to_x, dx)
     };
-    Ok(tape.record_light(&arguments, y, backward, move || Ok(forward(&x, &weight, &bias, epsilon)?.0)))
+    Ok(tape.record_light(&arguments, y, backward, move || again(&x, &weight, &bias, &measured)))
 }
 
 fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> candle_core::Result<Tensor> {
@@ -60,14 +64,41 @@ fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) -> Result<(
                 let x_rows = from_x[chunk * size..].chunks_exact(width);
                 for ((y, x), s) in y.chunks_exact_mut(width).zip(x_rows).zip(statistics) {
                     *s = measure(x, epsilon);
-                    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                        *y = (x - s.mean) * s.inverse_deviation * weight + bias;
-                    }
+                    normalise(x, *s, weight, bias, y);
                 }
             },
         );
     });
     Ok((tensor(y, (rows, width))?, statistics))
+}
+
+/// The forward once more, of rows that were measured.
+fn again(x: &Tensor, weight: &Tensor, bias: &Tensor, statistics: &[Statistics]) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+    let (from_x, weight, bias) = (Host::of(&x)?, Host::of(&weight)?, Host::of(&bias)?);
+    let (from_x, weight, bias): (&[f32], &[f32], &[f32]) = (&from_x, &weight, &bias);
+    let mut y = vec![0.0; rows * width];
+    let size = ROWS_PER_CHUNK * width;
+    for_chunks(&mut y, size, |chunk, y| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = from_x[chunk * size..].chunks_exact(width).zip(&statistics[chunk * ROWS_PER_CHUNK..]);
+                for (y, (x, s)) in y.chunks_exact_mut(width).zip(rows) {
+                    normalise(x, *s, weight, bias, y);
+                }
+            },
+        );
+    });
+    tensor(y, (rows, width))
+}
+
+#[inline(always)]
+fn normalise(x: &[f32], s: Statistics, weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+        *y = (x - s.mean) * s.inverse_deviation * weight + bias;
+    }
 }
 
 #[inline(always)]

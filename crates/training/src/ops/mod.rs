@@ -39,7 +39,7 @@ pub use unfold::{Images, Kernel, unfold};
 pub use vectors::vectors_in_use;
 
 use crate::error::Result;
-use crate::tape::{Gradients, Slot, Tape, Value};
+use crate::tape::{Slot, Tape, Value};
 
 /// `a + b` of equal shapes: the residual connection.
 ///
@@ -68,20 +68,6 @@ pub fn add_scaled(tape: &Tape, a: &Value, b: &Value, factor: f32) -> Result<Valu
         gradients.add(to_b, host::map_pairs(&gradient, &gradient, move |g, _| factor * g)?)?;
         gradients.add(to_a, gradient)
     }))
-}
-
-/// An element-wise function of `x` that is computed again where a backward needs its result; `slope` turns `x` and the
-/// result's gradient into that of `x`.
-pub(crate) fn light(
-    tape: &Tape,
-    x: &Value,
-    forward: impl Fn(&Tensor) -> Result<Tensor> + 'static,
-    slope: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static,
-) -> Result<Value> {
-    let y = forward(x.tensor())?;
-    let (to_x, of_x, again_x) = (x.slot(), x.tensor().clone(), x.tensor().clone());
-    let backward = move |dy: Tensor, gradients: &mut Gradients| gradients.add(to_x, slope(&of_x, &dy)?);
-    Ok(tape.record_light(&[x], y, backward, move || forward(&again_x)))
 }
 
 /// `a + b`; on the CPU without candle's pool of spinning threads.

@@ -8,7 +8,7 @@
 use candle_core::Tensor;
 use pulp::{Simd, WithSimd};
 
-use super::host::{Host, for_chunks, tensor, vectorized};
+use super::host::{Host, for_chunks, tensor, vectorized, zeros};
 use super::vectors::vectors;
 use crate::error::{Result, TrainingError};
 
@@ -49,7 +49,7 @@ pub(crate) fn product(a: &Tensor, b: &Tensor, bias: Option<&Tensor>) -> Result<T
     if a.columns != b.rows || bias.is_some_and(|bias| bias.len() != columns) {
         return Err(TrainingError::BadRequest(format!("a product of ({rows}, {}) and ({}, {columns}) does not exist", a.columns, b.rows)));
     }
-    let mut out = vec![0.0; rows * columns];
+    let mut out = zeros(rows * columns);
     if rows < FEW_ROWS && a.column_stride == 1 && b.column_stride == 1 && columns > 0 {
         few_rows(a, b, bias, &mut out);
         return tensor(out, (rows, columns));
@@ -97,7 +97,7 @@ fn view<'a>(values: &'a [f32], matrix: &Tensor, turned: bool) -> Result<View<'a>
 /// The columns of `b` in panels of [`PANEL`], each row by row; the last one filled up with zeros.
 fn pack_columns(b: View<'_>) -> Vec<f32> {
     let size = b.rows * PANEL;
-    let mut packed = vec![0.0; b.columns.div_ceil(PANEL) * size];
+    let mut packed = zeros(b.columns.div_ceil(PANEL) * size);
     if size == 0 {
         return packed;
     }
