@@ -37,6 +37,9 @@ struct Figure {
     value: String,
 }
 
+/// What the simulator writes behind a value that does not keep its bound.
+const BEYOND: &str = "(beyond its bound)";
+
 impl Figure {
     fn new(what: impl Into<String>, value: impl Into<String>) -> Self {
         Self { what: what.into(), value: value.into() }
@@ -162,6 +165,10 @@ pub(crate) fn prove(names: &[String]) -> Result<()> {
         record_proof(proof, &figures)?;
         for figure in &figures {
             println!("{}: {}", figure.what, figure.value);
+        }
+        let beyond: Vec<&str> = figures.iter().filter(|figure| figure.value.ends_with(BEYOND)).map(|figure| figure.what.as_str()).collect();
+        if !beyond.is_empty() {
+            bail!("the proof `{}` is recorded, but it does not hold: {}", proof.name, beyond.join("; "));
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! The simulator's figures: the round protocol with real training of small models, in virtual time.
 
-use anyhow::{Result, bail};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
 
 use super::Figure;
-use crate::command::{command, output};
+use crate::command::{command, show};
 
 pub(super) fn communication() -> Result<Vec<Figure>> {
     simulated("communication", &[])
@@ -29,15 +31,17 @@ pub(super) fn overlap() -> Result<Vec<Figure>> {
     simulated("overlap", &[])
 }
 
-/// Lines `figure WHAT`, tab, `VALUE` of the simulator, which fails where a figure is beyond its bound. It trains on this repository's sources.
+/// Lines `figure WHAT`, tab, `VALUE` of the simulator, which trains on this repository's sources. It fails where a figure is beyond its
+/// bound, which the figure then says itself: what was measured is kept all the same.
 fn simulated(figures: &str, args: &[&str]) -> Result<Vec<Figure>> {
     let mut cargo = command("cargo");
     cargo.args(["run", "--quiet", "--bin", "simulate", "--", figures, "--text", "crates"]).args(args);
-    let said = output(&mut cargo)?;
+    let ended = cargo.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", show(&cargo)))?;
+    let said = String::from_utf8_lossy(&ended.stdout);
     let line = |line: &str| line.strip_prefix("figure ")?.split_once('\t').map(|(what, value)| Figure::new(what, value));
     let figures: Vec<Figure> = said.lines().filter_map(line).collect();
     if figures.is_empty() {
-        bail!("the simulator gave no figures");
+        bail!("the simulator ended with {} and gave no figures", ended.status);
     }
     Ok(figures)
 }
