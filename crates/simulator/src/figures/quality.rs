@@ -88,7 +88,7 @@ impl Comparison {
     /// A million parameters, H = 30, after 240, 600 and 1,200 steps.
     pub fn of_a_million(seeds: u64) -> Self {
         let model = GptShape { layers: 4, heads: 4, width: 144, context: 64, vocab: 256 };
-        Self { model, inner_steps: 30, batch: 4, marks: vec![8, 20, 40], rates: vec![1e-3, 2e-3, 4e-3], seeds }
+        Self { model, inner_steps: 30, batch: 4, marks: vec![8, 20, 40], rates: vec![5e-4, 1e-3, 2e-3], seeds }
     }
 
     fn recipe(&self, side: Side, seed: u64, rate: f64) -> Result<Recipe, SimulationError> {
