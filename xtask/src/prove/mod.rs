@@ -121,7 +121,7 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "quality",
-        claim: "Four nodes that exchange int4 updates every thirty steps come within three percent of synchronous data parallel's loss, and pass one node alone.",
+        claim: "How near four nodes that exchange updates every thirty steps come to synchronous data parallel's loss, and how far they pass one node alone.",
         run: simulator::quality,
     },
     Proof {
