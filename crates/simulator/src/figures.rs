@@ -91,6 +91,8 @@ pub fn run(scenario: &Scenario, recipe: &Recipe, text: &[u8]) -> Result<Outcome,
 }
 
 /// What comes of each of `jobs`, in their order; as many are done at a time as there are processors.
+///
+/// On threads of their own: on rayon's, a job that waits for the parts of a step would begin another meanwhile.
 fn each<J: Sync, R: Send>(jobs: &[J], done: impl Fn(&J) -> Result<R, SimulationError> + Sync) -> Result<Vec<R>, SimulationError> {
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(jobs.len())));
     let work = || {

@@ -7,7 +7,7 @@ use super::{
     absence::{list, loss_by_tokens, mean},
     each, percent, run, small_recipe,
 };
-use crate::{Behaviour, Outcome, Scenario, SimulationError, plot};
+use crate::{Behaviour, Outcome, Row, Scenario, SimulationError, plot};
 
 const NODES: u16 = 8;
 const ATTACKERS: u16 = 2;
@@ -29,9 +29,11 @@ pub const ATTACKS: [Behaviour; 8] = [
 type Away = BTreeSet<(u16, u32)>;
 
 fn without_effect(outcome: &Outcome) -> Away {
-    let places = NODES - ATTACKERS..NODES;
-    let of_row = |row: &crate::Row| places.clone().filter(|place| !row.accepted.contains(place)).map(|place| (place, row.round)).collect();
-    outcome.rows.iter().flat_map(|row| -> Vec<(u16, u32)> { of_row(row) }).collect()
+    let of_row = |row: &Row| {
+        let (round, accepted) = (row.round, row.accepted.clone());
+        (NODES - ATTACKERS..NODES).filter(move |place| !accepted.contains(place)).map(move |place| (place, round))
+    };
+    outcome.rows.iter().flat_map(of_row).collect()
 }
 
 fn honest_refused(outcome: &Outcome) -> usize {
