@@ -12,7 +12,7 @@ use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
     signing::RoundStatement,
 };
-use starling_rounds::{Nats, Pace, Refusal, Score, recipe::InnerSteps, scorer_order};
+use starling_rounds::{Committed, Nats, Pace, Refusal, Score, recipe::InnerSteps, scorer_order};
 use std::collections::BTreeMap;
 
 const T0: u64 = 1_000_000;
@@ -186,8 +186,12 @@ impl World {
     }
 
     fn order(&self) -> Vec<u16> {
-        let commitments: Vec<_> = (0..3_u16).map(|place| (place, Hash32([100 + u8::try_from(place).unwrap(); 32]))).collect();
-        scorer_order(&Hash32([8; 32]), &commitments, &[0, 1, 2])
+        let committed = |participant: u16| Committed {
+            participant,
+            update: Hash32([100 + u8::try_from(participant).unwrap(); 32]),
+            assigned_tokens: 640,
+        };
+        scorer_order(&Hash32([8; 32]), &(0..3).map(committed).collect::<Vec<_>>())
     }
 
     /// A node's scores of the updates of some places.

@@ -1,7 +1,7 @@
 //! Who of a round's judges is still asked, and who takes over from the silent ones.
 
 use super::state::Scored;
-use starling_rounds::{Judge, judge_pair, judges, scorer_order};
+use starling_rounds::{Committed, Judge, judge_pair, judges, scorer_order};
 
 /// Those of [`judges`] that have not answered.
 pub(super) fn unanswered(scoring: &Scored) -> Vec<Judge> {
@@ -21,9 +21,12 @@ pub(super) fn next_pair(scoring: &Scored, suits: impl Fn(u16) -> bool) -> Option
     suiting.map(|skipped| (skipped, true)).or_else(|| following.next().map(|skipped| (skipped, false)))
 }
 
-/// All who committed, in drawn order.
+/// All who committed, in drawn order. Steps stand for their tokens, and nothing for steps that are equal: the order is the record's.
 fn drawn_order(scoring: &Scored) -> Vec<u16> {
-    let commitments: Vec<_> = scoring.frozen.commitments.iter().map(|(place, committed)| (*place, committed.update)).collect();
-    let places: Vec<u16> = scoring.frozen.commitments.keys().copied().collect();
-    scorer_order(&scoring.seed, &commitments, &places)
+    let commitments = scoring.frozen.commitments.iter().map(|(place, committed)| Committed {
+        participant: *place,
+        update: committed.update,
+        assigned_tokens: scoring.frozen.assigned.steps(*place).unwrap_or_default(),
+    });
+    scorer_order(&scoring.seed, &commitments.collect::<Vec<_>>())
 }

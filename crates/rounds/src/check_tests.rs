@@ -74,9 +74,8 @@ fn round() -> Round {
 /// Draws anew, as an honest coordinator would after a change.
 fn draw(record: &mut RoundRecord) {
     let seed = Hash32([7; 32]);
-    let committed: Vec<u16> = record.commitments().iter().map(|(who, _)| *who).collect();
-    let scorer = crate::draw_scorer(&seed, &record.commitments(), &committed);
-    record.scorer = scorer.map(|scorer| ScorerDraw { seed, skipped: 0, scorer });
+    let order = scorer_order(&seed, &record.commitments());
+    record.scorer = order.first().map(|scorer| ScorerDraw { seed, skipped: 0, scorer: *scorer });
 }
 
 fn refused_after(change: impl FnOnce(&mut Round)) -> RecordError {
@@ -211,10 +210,9 @@ fn check__should_refuse_a_scorer_that_was_not_drawn() {
     // Who takes over when the first is silent is drawn too.
     let mut round = round();
     let commitments = round.record.commitments();
-    let committed: Vec<u16> = commitments.iter().map(|(who, _)| *who).collect();
     let draw = round.record.scorer.as_mut().unwrap();
     draw.skipped = 1;
-    draw.scorer = scorer_order(&draw.seed, &commitments, &committed)[1];
+    draw.scorer = scorer_order(&draw.seed, &commitments)[1];
     assert_eq!(round.record.check(&round.previous, round.plan, &round.updates), Ok(()));
 }
 

@@ -5,26 +5,37 @@ use crate::hash::{Hash32, tagged};
 const DOMAIN: &str = "starling/scorer/1";
 const COMMITMENTS_DOMAIN: &str = "starling/commitments/1";
 
-/// All of `roster` in the order in which they are asked to score: the first scores, the next takes over if it is silent.
+/// What a participant committed to before the freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Committed {
+    /// Its place in the roster.
+    pub participant: u16,
+    /// Hash of its update.
+    pub update: Hash32,
+    /// Tokens of the steps that it was told to make.
+    pub assigned_tokens: u32,
+}
+
+/// All who committed in the order in which they are asked to score: the first scores, the next takes over if it is silent.
+///
+/// Where steps are paced, who is so slow that it was given less than half of the median's tokens comes after all others: the
+/// round would wait for its scores. At least half of them are never passed over, so nobody's chance more than doubles.
 ///
 /// `seed` must become known only after `commitments` are frozen (a later block's hash, say): whoever knows it earlier
-/// can choose its commitment so that it is drawn. Order and repetition in the arguments do not matter.
-pub fn scorer_order(seed: &Hash32, commitments: &[(u16, Hash32)], roster: &[u16]) -> Vec<u16> {
+/// can choose its commitment so that it is drawn. Order and repetition of the commitments do not matter.
+pub fn scorer_order(seed: &Hash32, commitments: &[Committed]) -> Vec<u16> {
     let mut sorted = commitments.to_vec();
     sorted.sort_unstable();
     sorted.dedup();
-    let bytes: Vec<u8> = sorted.iter().flat_map(|(index, hash)| [&index.to_le_bytes()[..], &hash.0[..]].concat()).collect();
+    let bytes: Vec<u8> = sorted.iter().flat_map(|one| [&one.participant.to_le_bytes()[..], &one.update.0[..]].concat()).collect();
     let frozen = tagged(COMMITMENTS_DOMAIN, &[&bytes]);
-    let mut ranked: Vec<(Hash32, u16)> =
-        roster.iter().map(|index| (tagged(DOMAIN, &[&seed.0, &frozen.0, &index.to_le_bytes()]), *index)).collect();
-    ranked.sort_unstable_by_key(|(rank, index)| (rank.0, *index));
-    ranked.dedup();
-    ranked.into_iter().map(|(_, index)| index).collect()
-}
-
-/// The first of [`scorer_order`]; `None` if the roster is empty.
-pub fn draw_scorer(seed: &Hash32, commitments: &[(u16, Hash32)], roster: &[u16]) -> Option<u16> {
-    scorer_order(seed, commitments, roster).first().copied()
+    let mut tokens: Vec<u32> = sorted.iter().map(|one| one.assigned_tokens).collect();
+    tokens.sort_unstable();
+    let median = tokens.get(tokens.len() / 2).copied().unwrap_or(0);
+    let is_slow = |one: &Committed| one.assigned_tokens < median.div_ceil(2);
+    let rank = |one: &Committed| tagged(DOMAIN, &[&seed.0, &frozen.0, &one.participant.to_le_bytes()]).0;
+    sorted.sort_by_cached_key(|one| (is_slow(one), rank(one), one.participant));
+    sorted.into_iter().map(|one| one.participant).collect()
 }
 
 /// A participant that is asked to score.
@@ -62,17 +73,42 @@ mod tests {
 
     use super::*;
 
+    fn committed(participant: u16, assigned_tokens: u32) -> Committed {
+        Committed { participant, update: Hash32([u8::try_from(participant).unwrap(); 32]), assigned_tokens }
+    }
+
+    fn seeded(seed: u16) -> Hash32 {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&seed.to_le_bytes());
+        Hash32(bytes)
+    }
+
     #[test]
     fn order__should_be_a_permutation_that_arguments_order_does_not_change() {
-        let commitments: Vec<_> = (0..5_u16).map(|i| (i, Hash32([u8::try_from(i).unwrap(); 32]))).collect();
-        let reversed: Vec<_> = commitments.iter().rev().copied().collect();
-        let order = scorer_order(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]);
-        assert_eq!(order, scorer_order(&Hash32([1; 32]), &reversed, &[4, 2, 3, 0, 1, 1]));
-        let mut sorted = order.clone();
+        let commitments: Vec<_> = (0..5).map(|i| committed(i, 640)).collect();
+        let mut reversed: Vec<_> = commitments.iter().rev().copied().collect();
+        reversed.push(commitments[1]);
+        let order = scorer_order(&Hash32([1; 32]), &commitments);
+        assert_eq!(order, scorer_order(&Hash32([1; 32]), &reversed));
+        let mut sorted = order;
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 1, 2, 3, 4]);
-        assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[0, 1, 2, 3, 4]), order.first().copied());
-        assert_eq!(draw_scorer(&Hash32([1; 32]), &commitments, &[]), None);
+        assert!(scorer_order(&Hash32([1; 32]), &[]).is_empty());
+    }
+
+    #[test]
+    fn order__should_ask_the_slow_last_and_favour_nobody_else() {
+        let tokens = [100, 25, 50, 100, 49, 800];
+        let commitments: Vec<_> = (0..).zip(tokens).map(|(i, tokens)| committed(i, tokens)).collect();
+        let mut first = [0_u32; 6];
+        for seed in 0..1_000_u16 {
+            let order = scorer_order(&seeded(seed), &commitments);
+            let mut last = order[4..].to_vec();
+            last.sort_unstable();
+            assert_eq!(last, [1, 4], "{order:?}");
+            first[usize::from(order[0])] += 1;
+        }
+        assert!([0, 2, 3, 5].iter().all(|who| (180..320).contains(&first[*who])), "{first:?}");
     }
 
     #[test]
@@ -92,17 +128,15 @@ mod tests {
 
     #[test]
     fn draw__should_be_even_over_seeds_and_depend_on_every_commitment() {
-        let roster = [0_u16, 1, 2, 3];
+        let commitments: Vec<_> = (0..4).map(|i| committed(i, 640)).collect();
+        let mut other = commitments.clone();
+        other[1].update = Hash32([9; 32]);
         let mut drawn = [0_u32; 4];
         let mut moved = 0;
         for seed in 0..1_000_u16 {
-            let mut bytes = [0; 32];
-            bytes[..2].copy_from_slice(&seed.to_le_bytes());
-            let commitments = [(0, Hash32([1; 32])), (1, Hash32([2; 32]))];
-            let scorer = draw_scorer(&Hash32(bytes), &commitments, &roster).unwrap();
+            let scorer = scorer_order(&seeded(seed), &commitments)[0];
             drawn[usize::from(scorer)] += 1;
-            let other = [(0, Hash32([1; 32])), (1, Hash32([3; 32]))];
-            moved += u32::from(draw_scorer(&Hash32(bytes), &other, &roster) != Some(scorer));
+            moved += u32::from(scorer_order(&seeded(seed), &other)[0] != scorer);
         }
         // Standard deviation about 14: five of them.
         assert!(drawn.iter().all(|count| (180..320).contains(count)), "{drawn:?}");

@@ -46,7 +46,7 @@ pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};
 pub use check::{Previous, RecordError};
 pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, is_copy, overlap, probe_point};
-pub use draw::{Judge, draw_scorer, judge_pair, judges, scorer_order};
+pub use draw::{Committed, Judge, judge_pair, judges, scorer_order};
 pub use fragments::{FragmentError, Fragments};
 pub use gate::{Cohort, Nats, PROBE_STEP, Score, Verdict, gate};
 pub use hash::{Hash32, artifact_hash};

@@ -122,9 +122,7 @@ pub fn propose(
         probe,
         entries: entries.collect(),
     };
-    let commitments = record.commitments();
-    let committed: Vec<u16> = commitments.iter().map(|(participant, _)| *participant).collect();
-    let scorer = scorer_order(&seed, &commitments, &committed).get(usize::from(skipped)).copied();
+    let scorer = scorer_order(&seed, &record.commitments()).get(usize::from(skipped)).copied();
     record.scorer = scorer.map(|scorer| ScorerDraw { seed, skipped, scorer });
     record
 }

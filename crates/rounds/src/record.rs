@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use starling_primitives::RunId;
 
+use crate::draw::Committed;
 use crate::gate::{Nats, Score};
 use crate::hash::{Hash32, tagged};
 
@@ -110,12 +111,12 @@ pub enum Refusal {
 
 impl Entry {
     /// What the participant committed to before the freeze.
-    pub fn commitment(&self) -> Option<(u16, Hash32)> {
-        let hash = match self.outcome {
+    pub fn commitment(&self) -> Option<Committed> {
+        let update = match self.outcome {
             Outcome::Accepted { update_hash, .. } => Some(update_hash),
             Outcome::Refused { update_hash, .. } => update_hash,
         };
-        Some((self.participant, hash?))
+        Some(Committed { participant: self.participant, update: update?, assigned_tokens: self.assigned_tokens })
     }
 
     /// The score, if there is one.
@@ -136,7 +137,7 @@ impl RoundRecord {
     }
 
     /// All commitments made before the freeze, in order.
-    pub fn commitments(&self) -> Vec<(u16, Hash32)> {
+    pub fn commitments(&self) -> Vec<Committed> {
         self.entries.iter().filter_map(Entry::commitment).collect()
     }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use starling_primitives::Hash32;
 use starling_rounds::{
-    Candidate, Judge, Nats, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_fragment, artifact_hash,
-    inspect, judges, late_after_ms, paced_steps, propose, scorer_order,
+    Candidate, Committed, Judge, Nats, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_fragment,
+    artifact_hash, inspect, judges, late_after_ms, paced_steps, propose, scorer_order,
 };
 
 use crate::{
@@ -113,14 +113,14 @@ impl Hub {
         usable.get(&place).cloned()
     }
 
-    fn commitments(&self) -> Vec<(u16, Hash32)> {
-        self.commitments.iter().map(|(place, commitment)| (*place, commitment.update)).collect()
-    }
-
-    /// Everyone who committed, in drawn order.
+    /// Everyone who committed, in drawn order. Steps stand for their tokens: the order is the record's.
     fn drawn_order(&self, seed: &Hash32) -> Vec<u16> {
-        let places: Vec<u16> = self.commitments.keys().copied().collect();
-        scorer_order(seed, &self.commitments(), &places)
+        let commitments = self.commitments.iter().map(|(place, commitment)| Committed {
+            participant: *place,
+            update: commitment.update,
+            assigned_tokens: self.given(*place),
+        });
+        scorer_order(seed, &commitments.collect::<Vec<_>>())
     }
 
     /// Those who are asked to score and have not answered.

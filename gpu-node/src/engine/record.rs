@@ -96,8 +96,8 @@ fn check_own(record: &RoundRecord, plan: Plan, own: Option<(u16, Commitment)>) -
     }
     let made = u64::from(committed.steps) * u64::from(plan.tokens_per_step());
     match entry.commitment() {
-        Some((_, named)) if named != committed.update => {
-            deviates(format!("it names update {} of this node, which committed to {}", named.short(), committed.update.short()))
+        Some(named) if named.update != committed.update => {
+            deviates(format!("it names update {} of this node, which committed to {}", named.update.short(), committed.update.short()))
         }
         _ if matches!(entry.outcome, Outcome::Accepted { .. }) && u64::from(entry.assigned_tokens) != made => {
             deviates(format!("it credits this node with {} tokens, which made {made}", entry.assigned_tokens))

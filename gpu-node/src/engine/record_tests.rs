@@ -70,7 +70,7 @@ fn honest() -> RecordJob {
     let run = run_of(&made.prepared);
     let commitments: Vec<_> = entries.iter().filter_map(Entry::commitment).collect();
     let seed = Hash32([5; 32]);
-    let scorer = Some(ScorerDraw { seed, skipped: 0, scorer: scorer_order(&seed, &commitments, &[0, 1])[0] });
+    let scorer = Some(ScorerDraw { seed, skipped: 0, scorer: scorer_order(&seed, &commitments)[0] });
     let record = RoundRecord {
         run: run.id,
         round: 0,
