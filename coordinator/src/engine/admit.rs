@@ -49,9 +49,9 @@ impl Lane {
 
 async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, InnerSteps), String>> {
     let terms = &run.terms;
-    let named = [("recipe", terms.recipe), ("data", terms.data), ("held-out data", terms.held_out), ("base state", terms.base)];
-    for (what, hash) in named {
-        if let Err(reason) = check_right(tools, &run.tenant, what, hash).await? {
+    let mut named = vec![("recipe", terms.recipe), ("data", terms.data), ("held-out data", terms.held_out), ("base state", terms.base)];
+    for (what, hash) in &named {
+        if let Err(reason) = check_right(tools, &run.tenant, what, *hash).await? {
             return Ok(Err(reason));
         }
     }
@@ -59,10 +59,16 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
     let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes))
         .map_err(|error| error.to_string())
         .and_then(|recipe| recipe.over_network().map_err(|error| error.to_string()).map(|()| recipe))
-        .and_then(|recipe| Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps)));
-    let (plan, inner_steps) = match plan {
-        Ok((plan, inner_steps)) if plan.assigned_tokens() == terms.tokens_per_round => (plan, inner_steps),
-        Ok((plan, _)) => {
+        .and_then(|recipe| {
+            let frozen = match &recipe.adapter {
+                Some(adapter) => Some(adapter.base.ok_or("its adapters name no model that they are for")?),
+                None => None,
+            };
+            Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps, frozen))
+        });
+    let (plan, inner_steps, frozen) = match plan {
+        Ok((plan, inner_steps, frozen)) if plan.assigned_tokens() == terms.tokens_per_round => (plan, inner_steps, frozen),
+        Ok((plan, ..)) => {
             return Ok(Err(format!(
                 "its terms assign {} tokens a round and its recipe {}.",
                 terms.tokens_per_round,
@@ -71,6 +77,12 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
         }
         Err(error) => return Ok(Err(format!("its recipe is not understood: {error}."))),
     };
+    if let Some(frozen) = frozen {
+        if let Err(reason) = check_right(tools, &run.tenant, "model to adapt", frozen).await? {
+            return Ok(Err(reason));
+        }
+        named.push(("model to adapt", frozen));
+    }
     for (_, hash) in named {
         tools.db.add_use(hash, WorkKind::Run, run.id.0, false).await?;
     }

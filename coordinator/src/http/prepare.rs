@@ -74,9 +74,16 @@ fn check_request(request: &PrepareRun) -> Result<(), Fault> {
     if request.recipe.len() > MAX_RECIPE {
         return refused("recipe_invalid", format!("The recipe has {} bytes, {MAX_RECIPE} are allowed.", request.recipe.len()));
     }
-    match Recipe::from_toml(&request.recipe).map(|recipe| recipe.over_network()) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return refused("recipe_invalid", format!("{error}.")),
+    match Recipe::from_toml(&request.recipe) {
+        Ok(recipe) => {
+            if let Err(error) = recipe.over_network() {
+                return refused("recipe_invalid", format!("{error}."));
+            }
+            if recipe.adapter.is_some() && matches!(request.base, Base::Fresh) {
+                let detail = "Adapters need the model that they are for. Name one to start from.";
+                return refused("base_mismatch", detail.to_owned());
+            }
+        }
         Err(error) => return refused("recipe_invalid", error.to_string()),
     }
     if request.held_out == Some(request.data) {

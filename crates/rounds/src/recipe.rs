@@ -200,13 +200,12 @@ impl Recipe {
         Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
     }
 
-    /// Whether runs over the network can train it: a model that writes text, all of whose weights are the state of the run.
+    /// Whether runs over the network can train it: a model that writes text, or its adapters.
     ///
     /// # Errors
     /// [`OnlyHere`], naming what they cannot do.
     pub fn over_network(&self) -> Result<(), OnlyHere> {
         let what = match &self.model {
-            _ if self.adapter.is_some() => "train adapters",
             ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) if self.evaluation.patience == 0 => return Ok(()),
             ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "stop early",
             ModelRecipe::Bert(_) => "train a text encoder",

@@ -1,6 +1,6 @@
 //! Figures and files for people: held-out bits per byte, and at the end model file, baselines and a sample.
 
-use super::{EngineError, RunInputs, model_of, weights_of};
+use super::{EngineError, RunInputs, model_of};
 use crate::artifact::hash_of;
 use starling_http_api::run::Baselines;
 use starling_primitives::{Hash32, RunId};
@@ -17,7 +17,7 @@ const SAMPLE_BYTES: usize = 480;
 
 /// Bits per byte of a state on at most `windows` windows of the held-out text; 0 takes all.
 pub(crate) fn evaluate_state(inputs: &RunInputs, state: &OuterState, windows: u32) -> Result<f64, EngineError> {
-    let model = model_of(&inputs.recipe, state.weights())?;
+    let model = model_of(inputs, state.weights())?;
     let windows = if windows == 0 { usize::MAX } else { usize::try_from(windows).unwrap_or(usize::MAX) };
     Ok(evaluate(&model, &inputs.held_out, windows)?.bits_per_byte)
 }
@@ -38,7 +38,7 @@ pub(crate) struct ExportJob {
 
 /// What was made of it.
 pub(crate) struct Exported {
-    /// `model.safetensors`.
+    /// `model.safetensors`, adapters merged.
     pub(crate) model: Arc<[u8]>,
     /// `config.json`.
     pub(crate) config: Arc<[u8]>,
@@ -56,8 +56,8 @@ pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
     if job.state.root() != job.state_root {
         return Err(EngineError::State(format!("its root is {}, not {}", job.state.root(), job.state_root)));
     }
-    let before = evaluate(&model_of(recipe, job.base.weights())?, held_out, EXPORT_WINDOWS)?.bits_per_byte;
-    let model = model_of(recipe, job.state.weights())?;
+    let before = evaluate(&model_of(&job.inputs, job.base.weights())?, held_out, EXPORT_WINDOWS)?.bits_per_byte;
+    let model = model_of(&job.inputs, job.state.weights())?;
     let after = evaluate(&model, held_out, EXPORT_WINDOWS)?.bits_per_byte;
     let [text, other] = &job.inputs.texts;
     let simple = baselines(text, &Text::new(other.clone(), super::context(recipe), Split::HeldOut)?, EXPORT_WINDOWS);
@@ -69,7 +69,7 @@ pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
     ];
     let tokenizer = job.inputs.tokenizer.as_ref().map(|tokenizer| (TOKENIZER, tokenizer.to_string()));
     let metadata = metadata.into_iter().chain(tokenizer).map(|(key, value)| (key.to_owned(), value)).collect();
-    let files = export_model(recipe, &weights_of(recipe, job.state.weights())?, &metadata)?;
+    let files = export_model(recipe, &model.merged()?, &metadata)?;
     Ok(Exported {
         model: files.safetensors.into(),
         config: files.config_json.into_bytes().into(),
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{Base, PrepareJob, RunInputs, prepare, read_state};
-    use starling_training::Recipe;
+    use starling_training::{AdapterRecipe, Recipe};
 
     fn job() -> ExportJob {
         job_of(Recipe::preset("tiny").unwrap())
@@ -114,7 +114,7 @@ mod tests {
     fn job_of(recipe: Recipe) -> ExportJob {
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
         let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base: Base::Fresh }).unwrap();
-        let inputs = RunInputs::read(&made.files[2], made.files[0].clone(), made.files[1].clone()).unwrap();
+        let inputs = RunInputs::of(recipe.clone(), made.files[0].clone(), made.files[1].clone(), None).unwrap();
         let base = read_state(&recipe, &made.files[3]).unwrap();
         let (state, state_root) = (base.clone(), base.root());
         ExportJob { run_id: RunId(1), inputs, base, state, state_root }
@@ -151,6 +151,48 @@ mod tests {
         };
         assert_eq!(base(include_bytes!("figures.rs")).unwrap().prepared.base_root, job.state_root);
         assert_eq!(base(include_bytes!("round.rs")).map(|_| ()).unwrap_err().code, "base_mismatch");
+        // Adapters take the tokens of the model that they are for.
+        let adapted = Recipe { adapter: AdapterRecipe::usual(&job.inputs.recipe.model), ..(*job.inputs.recipe).clone() };
+        let (recipe, data) = (adapted.to_toml().unwrap(), include_bytes!("round.rs").as_slice().into());
+        let made = prepare(PrepareJob { recipe, data, held_out: None, base: Base::Model(made.model.clone()) }).unwrap();
+        let recipe = crate::engine::recipe_from_json(&made.files[2]).unwrap();
+        let frozen = export(&job).unwrap().model;
+        let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone(), Some(&frozen)).unwrap();
+        assert_eq!(inputs.tokenizer, job.inputs.tokenizer);
+    }
+
+    #[test]
+    fn export__should_merge_adapters_into_the_model_that_they_are_for() {
+        let plain = export(&job()).unwrap();
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        recipe.adapter = AdapterRecipe::usual(&recipe.model);
+        let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
+        let base = Base::Model(plain.model.clone());
+        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base }).unwrap();
+        let recipe = crate::engine::recipe_from_json(&made.files[2]).unwrap();
+        assert_eq!(recipe.adapter.as_ref().and_then(|adapter| adapter.base), Some(hash_of(&plain.model)));
+        let state = read_state(&recipe, &made.files[3]).unwrap();
+        let whole = Recipe { adapter: None, ..recipe.clone() }.model.parameter_count();
+        assert!((state.weights().len() as u64) < whole / 4, "{} of {whole}", state.weights().len());
+        let inputs = |file: Option<&[u8]>| RunInputs::of(recipe.clone(), made.files[0].clone(), made.files[1].clone(), file);
+        let of = |state: OuterState| {
+            let (inputs, state_root) = (inputs(Some(&plain.model)).unwrap(), state.root());
+            export(&ExportJob { run_id: RunId(2), inputs, base: state.clone(), state, state_root }).unwrap()
+        };
+        let weights = |file: &[u8]| starling_training::import_model(file).unwrap().0;
+        // Adapters that have learnt nothing change nothing.
+        let first = of(state.clone());
+        assert_eq!((first.bits_per_byte, weights(&first.model)), (plain.bits_per_byte, weights(&plain.model)));
+        let mut moved = state.weights().to_vec();
+        moved.iter_mut().for_each(|weight| *weight += 0.01);
+        let config = starling_rounds::OuterConfig::new(0.5, 0.8).unwrap();
+        let second = of(OuterState::new(state.layout().clone(), config, moved).unwrap());
+        assert_ne!(weights(&second.model), weights(&plain.model));
+        assert_eq!(second.config, plain.config);
+        // It can be written with like any other, and be the base of the next.
+        assert!(crate::engine::load_writer(&second.model).is_ok());
+        assert!(matches!(inputs(Some(&second.model)), Err(EngineError::Frozen(_))));
+        assert!(matches!(inputs(None), Err(EngineError::Frozen(_))));
     }
 
     #[test]

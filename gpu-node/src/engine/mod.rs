@@ -18,10 +18,12 @@ pub(crate) use round::{RoundJob, RoundWork, StepMade, train_round, update_path};
 pub(crate) use score::{Judged, ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
+use crate::artifact::hash_of;
 use starling_primitives::RunId;
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
 use starling_training::{
-    Activations, Data, Device, Model, OnlyHere, Parameters, Recipe, Split, Text, Tokens, TrainingError, learn_tokenizer, unflatten,
+    Activations, Data, Device, Model, OnlyHere, Parameters, Recipe, Split, TOKENIZER, Text, Tokenizer, Tokens, TrainingError, import_model,
+    learn_tokenizer, unflatten,
 };
 use std::sync::Arc;
 
@@ -46,6 +48,9 @@ pub(crate) enum EngineError {
     /// A state's bytes are not one, or of another model than the recipe's.
     #[error("the outer state is not usable: {0}")]
     State(String),
+    /// The file to adapt is none, or no model of the recipe's.
+    #[error("the model to adapt is not usable: {0}")]
+    Frozen(String),
     /// The update could not be encoded or decoded.
     #[error("the update is not usable: {0}")]
     Update(#[from] starling_rounds::CodecError),
@@ -91,20 +96,28 @@ pub(crate) struct RunInputs {
     pub(crate) texts: [Arc<[u8]>; 2],
     /// `tokenizer.json` of what makes tokens of text, where they are not bytes.
     pub(crate) tokenizer: Option<Arc<str>>,
+    /// The weights that the recipe's adapters leave as they are.
+    pub(crate) frozen: Option<Arc<Parameters>>,
 }
 
 impl RunInputs {
-    /// Reads the three artifacts of a run. A tokenizer is learnt from the training text, the same on every node.
-    pub(crate) fn read(recipe: &[u8], data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
-        Self::of(recipe_from_json(recipe)?, data, held_out)
-    }
-
-    /// The same of a recipe that was read.
-    pub(crate) fn of(recipe: Recipe, data: Arc<[u8]>, held_out: Arc<[u8]>) -> Result<Self, EngineError> {
+    /// Reads recipe and texts of a run, and the `model.safetensors` that its adapters are for, where it has some.
+    ///
+    /// Tokens are that model's own; else a tokenizer is learnt from the training text, the same on every node.
+    pub(crate) fn of(recipe: Recipe, data: Arc<[u8]>, held_out: Arc<[u8]>, frozen: Option<&[u8]>) -> Result<Self, EngineError> {
         recipe.over_network()?;
         let (context, vocab) = (context(&recipe), recipe.model.vocab().unwrap_or(BYTES));
         let (text, other) = (Text::new(data.clone(), context, Split::Train)?, Text::new(held_out.clone(), context, Split::HeldOut)?);
-        let tokenizer = (vocab > BYTES).then(|| learn_tokenizer(&data, vocab)).transpose()?;
+        let (frozen, own_tokenizer) = frozen_model(&recipe, frozen)?.unzip();
+        let tokenizer = match own_tokenizer {
+            _ if vocab <= BYTES => None,
+            Some(Some(own)) => Some(Tokenizer::from_json(&own)?),
+            Some(None) => {
+                let why = "its file has no tokenizer; adapt one that was trained here, or a model of bytes";
+                return Err(EngineError::Frozen(why.to_owned()));
+            }
+            None => Some(learn_tokenizer(&data, vocab)?),
+        };
         let (train, measured) = match &tokenizer {
             None => (text.into(), other.into()),
             Some(tokenizer) => {
@@ -112,8 +125,23 @@ impl RunInputs {
             }
         };
         let tokenizer = tokenizer.map(|tokenizer| tokenizer.to_json(false).into());
-        Ok(Self { recipe: Arc::new(recipe), train, held_out: measured, texts: [data, held_out], tokenizer })
+        let (recipe, frozen) = (Arc::new(recipe), frozen.map(Arc::new));
+        Ok(Self { recipe, train, held_out: measured, texts: [data, held_out], tokenizer, frozen })
     }
+}
+
+/// Weights and tokenizer of the model that the recipe's adapters are for; nothing where it has none.
+fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Parameters, Option<String>)>, EngineError> {
+    let Some(adapter) = &recipe.adapter else { return Ok(None) };
+    let file = file.ok_or_else(|| EngineError::Frozen("none is named to start from".to_owned()))?;
+    if adapter.base.is_some_and(|base| base != hash_of(file)) {
+        return Err(EngineError::Frozen("it is not the one that the recipe's adapters are for".to_owned()));
+    }
+    let unusable = |error: TrainingError| EngineError::Frozen(error.to_string());
+    let (weights, mut metadata) = import_model(file).map_err(unusable)?;
+    let plain = Recipe { adapter: None, ..recipe.clone() };
+    starling_training::check_parameters(&Model::layout(&plain)?, &weights).map_err(unusable)?;
+    Ok(Some((weights, metadata.remove(TOKENIZER))))
 }
 
 /// Reads a canonical recipe.
@@ -130,7 +158,8 @@ pub(crate) fn plan(recipe: &Recipe) -> Result<Plan, EngineError> {
 fn memory_of_rounds(recipe: &Recipe) -> u64 {
     // Feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes).
     const BYTES_PER_PARAMETER: u64 = 4 * 4 + 8;
-    recipe.model.parameter_count() * BYTES_PER_PARAMETER
+    let trained = Model::layout(recipe).map(|layout| layout.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum());
+    trained.unwrap_or_else(|_| recipe.model.parameter_count()) * BYTES_PER_PARAMETER
 }
 
 /// Bytes that a share of a run by this recipe holds at its peak, at least.
@@ -177,6 +206,11 @@ fn weights_of(recipe: &Recipe, flat: &[f32]) -> Result<Parameters, EngineError> 
     Ok(unflatten(&Model::layout(recipe)?, flat)?)
 }
 
-fn model_of(recipe: &Recipe, flat: &[f32]) -> Result<Model, EngineError> {
-    Ok(Model::new(recipe, &weights_of(recipe, flat)?, &device()?)?)
+fn model_of(inputs: &RunInputs, flat: &[f32]) -> Result<Model, EngineError> {
+    let (recipe, device) = (&inputs.recipe, device()?);
+    let weights = weights_of(recipe, flat)?;
+    Ok(match &inputs.frozen {
+        Some(frozen) => Model::adapted(recipe, frozen, &weights, &device)?,
+        None => Model::new(recipe, &weights, &device)?,
+    })
 }

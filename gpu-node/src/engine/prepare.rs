@@ -40,8 +40,16 @@ pub(crate) struct PreparedFiles {
 
 /// Checks and makes all of it, or says why not in a stable code.
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
-    let recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
+    let mut recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
     recipe.over_network().map_err(|error| refused("recipe_invalid", &error))?;
+    let frozen = match (&mut recipe.adapter, &job.base) {
+        (Some(adapter), Base::Model(file)) => {
+            // All who take part adapt this one.
+            adapter.base.get_or_insert_with(|| hash_of(file));
+            Some(file.clone())
+        }
+        _ => None,
+    };
     let plan = plan(&recipe).map_err(|error| refused("recipe_invalid", &error))?;
     let mut files = Vec::new();
     let (data, held_out) = match job.held_out {
@@ -52,7 +60,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
             (data, held_out)
         }
     };
-    let inputs = RunInputs::of(recipe.clone(), data.clone(), held_out.clone()).map_err(|error| unusable(&error))?;
+    let inputs = RunInputs::of(recipe.clone(), data.clone(), held_out.clone(), frozen.as_deref()).map_err(|error| unusable(&error))?;
     let weights = initial(&inputs, &job.base).map_err(|error| refused("base_mismatch", &error))?;
     let state = first_state(&recipe, &weights).map_err(|error| refused("recipe_invalid", &error))?;
     let (recipe_bytes, base): (Arc<[u8]>, Arc<[u8]>) = (recipe.canonical_json().into_bytes().into(), state.to_bytes().into());
@@ -80,6 +88,7 @@ fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError>
     let recipe = &inputs.recipe;
     match base {
         Base::Fresh => Model::initial(recipe, None),
+        Base::Model(_) if inputs.frozen.is_some() => Model::initial(recipe, inputs.frozen.as_deref()),
         Base::Model(file) => {
             let (parameters, metadata) = import_model(file)?;
             starling_training::check_parameters(&Model::layout(recipe)?, &parameters)?;
@@ -103,6 +112,7 @@ fn first_state(recipe: &Recipe, weights: &Parameters) -> Result<OuterState, Engi
 fn unusable(error: &EngineError) -> PrepareRefused {
     let code = match error {
         EngineError::Training(TrainingError::EmptyText { .. }) => "data_empty",
+        EngineError::Frozen(_) => "base_mismatch",
         _ => "data_too_short",
     };
     refused(code, error)
@@ -117,6 +127,7 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
+    use starling_training::AdapterRecipe;
 
     fn job(data: &[u8]) -> PrepareJob {
         let recipe = Recipe::preset("tiny").unwrap().to_toml().unwrap();
@@ -154,5 +165,10 @@ mod tests {
             assert_eq!(code(PrepareJob { recipe: recipe.to_owned(), ..job(&data) }), "recipe_invalid");
         }
         assert_eq!(code(PrepareJob { base: Base::Model(Arc::from(*b"no model")), ..job(&data) }), "base_mismatch");
+        let mut adapting = Recipe::preset("tiny").unwrap();
+        adapting.adapter = Some(AdapterRecipe::usual(&adapting.model).unwrap());
+        for base in [Base::Fresh, Base::Model(Arc::from(*b"no model"))] {
+            assert_eq!(code(PrepareJob { recipe: adapting.to_toml().unwrap(), base, ..job(&data) }), "base_mismatch");
+        }
     }
 }

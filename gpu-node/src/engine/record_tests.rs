@@ -94,7 +94,7 @@ fn honest() -> RecordJob {
         state_root,
         tokens: record.tokens_by_place(),
     };
-    let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone()).unwrap();
+    let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone(), None).unwrap();
     let commitment =
         Commitment { run_id: run.id, round: 0, node_id: NodeId(1), update: hash_of(&updates[0].1), steps: 5, checkpoint: Hash32([0; 32]) };
     let own = Some((0, commitment));

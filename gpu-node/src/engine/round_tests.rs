@@ -16,7 +16,7 @@ fn inputs_of(recipe: Recipe) -> (RunInputs, OuterState) {
     let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
     let files = prepare(job).unwrap().files;
     let state = read_state(&recipe, &files[3]).unwrap();
-    (RunInputs::of(recipe, files[0].clone(), files[1].clone()).unwrap(), state)
+    (RunInputs::of(recipe, files[0].clone(), files[1].clone(), None).unwrap(), state)
 }
 
 fn job(folder: &Path, state: &OuterState, inputs: &RunInputs) -> RoundJob {

@@ -41,7 +41,7 @@ pub(crate) struct Judged {
 pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
     let recipe = &job.inputs.recipe;
     let windows = plan(recipe)?.probe_windows();
-    let mut model = super::model_of(recipe, job.state.weights())?;
+    let mut model = super::model_of(&job.inputs, job.state.weights())?;
     let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
     let own: Vec<Batch> = job.updates.iter().map(|judged| own_batch(job, judged, windows)).collect::<Result<_, _>>()?;
@@ -111,11 +111,12 @@ mod tests {
     use crate::engine::{Base, Bench, PrepareJob, RoundJob, prepare, read_state, train_round};
     use starling_primitives::RunId;
     use starling_rounds::{Codec, Cohort, Share, Verdict, gate};
-    use starling_training::Recipe;
+    use starling_training::{AdapterRecipe, Recipe};
+    use std::collections::BTreeMap;
 
     const SOURCE: &str = include_str!("../session/desk.rs");
 
-    fn verdicts(job: &ScoreJob) -> Vec<bool> {
+    fn passed(job: &ScoreJob) -> Vec<bool> {
         let scores = score_updates(job, &Cancel::default()).unwrap();
         let scores: Vec<_> = scores
             .iter()
@@ -130,23 +131,37 @@ mod tests {
 
     #[test]
     fn score__should_let_honest_work_pass_and_nothing_else() {
-        check(Recipe::preset("tiny").unwrap(), [5, 5, 5]);
+        assert_eq!(verdicts(Recipe::preset("tiny").unwrap(), Base::Fresh, [5, 5, 5]), RIGHT);
+    }
+
+    #[test]
+    fn score__should_let_honest_work_on_adapters_pass() {
+        let plain = Recipe::preset("tiny").unwrap();
+        let weights = Model::initial(&plain, None).unwrap();
+        let file = starling_training::export_model(&plain, &weights, &BTreeMap::new()).unwrap().safetensors;
+        let found = verdicts(Recipe { adapter: AdapterRecipe::usual(&plain.model), ..plain }, Base::Model(file.into()), [5, 5, 5]);
+        // What is far too long may lower the loss where norms follow; its length refuses it (`starling_rounds::too_long`).
+        assert_eq!((&found[..5], found[6]), (&RIGHT[..5], RIGHT[6]));
     }
 
     #[test]
     fn score__should_let_honest_work_of_fewer_steps_pass() {
         let mut recipe = Recipe::preset("tiny").unwrap();
         recipe.outer.codec = Codec::TwoBit;
-        check(recipe, [5, 3, 2]);
+        assert_eq!(verdicts(recipe, Base::Fresh, [5, 3, 2]), RIGHT);
     }
 
-    /// Honest work of so many steps passes; zeros, its opposite, what is far too long and what is no update do not.
-    fn check(recipe: Recipe, steps: [u32; 3]) {
+    /// Honest work of three passes; zeros, its opposite, what is far too long and what is no update do not.
+    const RIGHT: [bool; 7] = [true, true, true, false, false, false, false];
+
+    /// Of honest work of so many steps, and then of those that should not pass.
+    fn verdicts(recipe: Recipe, base: Base, steps: [u32; 3]) -> Vec<bool> {
         let codec = recipe.outer.codec;
-        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
+        let frozen = if let Base::Model(file) = &base { Some(file.clone()) } else { None };
+        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base };
         let files = prepare(job).unwrap().files;
         let state = read_state(&recipe, &files[3]).unwrap();
-        let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone()).unwrap();
+        let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone(), frozen.as_deref()).unwrap();
         let mut updates: Vec<Judged> = Vec::new();
         for (place, steps) in (0..).zip(steps) {
             let folder = tempfile::tempdir().unwrap();
@@ -175,7 +190,6 @@ mod tests {
             updates.push(Judged { place: u16::try_from(updates.len()).unwrap(), steps: 5, update });
         }
         updates.push(Judged { place: 6, steps: 5, update: Arc::from(*b"no update") });
-        let verdicts = verdicts(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates });
-        assert_eq!(verdicts, [true, true, true, false, false, false, false]);
+        passed(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates })
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     chain::{Chain, ChainError},
     config::NodeConfig,
     control::Tally,
-    engine::{EngineError, RunInputs},
+    engine::{EngineError, RunInputs, recipe_from_json},
     files,
     pace::Pace,
     script::{Fault, NoScripts, Room},
@@ -209,7 +209,7 @@ impl Context {
         }
     }
 
-    /// Recipe and texts of a run, fetched once.
+    /// Recipe and texts of a run, and what its adapters are for, fetched once.
     async fn inputs(&self, run_id: RunId, terms: &RunTerms) -> Result<RunInputs, TaskError> {
         let mut kept = self.inputs.lock().await;
         if let Some((kept_id, inputs)) = &*kept
@@ -220,8 +220,13 @@ impl Context {
         let recipe = self.store.get(terms.recipe).await?;
         let data = self.store.get(terms.data).await?;
         let held_out = self.store.get(terms.held_out).await?;
+        let recipe = recipe_from_json(&recipe)?;
+        let frozen = match recipe.adapter.as_ref().and_then(|adapter| adapter.base) {
+            Some(base) => Some(self.store.get(base).await?),
+            None => None,
+        };
         // A tokenizer takes seconds to learn.
-        let read = tokio::task::spawn_blocking(move || RunInputs::read(&recipe, data, held_out)).await;
+        let read = tokio::task::spawn_blocking(move || RunInputs::of(recipe, data, held_out, frozen.as_deref())).await;
         let inputs = read.map_err(|_| TaskError::Asked("the run's data could not be read".to_owned()))??;
         if crate::engine::plan(&inputs.recipe)?.assigned_tokens() != terms.tokens_per_round {
             return Err(TaskError::Asked(format!(

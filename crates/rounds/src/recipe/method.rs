@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ModelRecipe;
 use crate::codec::Codec;
+use crate::hash::Hash32;
 
 /// The inner optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +76,10 @@ pub struct AdapterRecipe {
     /// Names of modules that are trained whole: `classifier`.
     #[serde(default)]
     pub whole: Vec<String>,
+    /// Artifact hash of the model that stays as it is; set where a run over the network is made ready, so that all who take
+    /// part adapt the same one. On one machine the file is given beside the recipe.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub base: Option<Hash32>,
 }
 
 /// Where in JSON lines and tables the text and its class stand; the other columns of a table are its features.
@@ -129,6 +135,21 @@ pub enum InnerSteps {
     /// The fastest makes `inner_steps_per_round`, slower ones as many as let all end at once ([`crate::paced_steps`]; dynamic
     /// local updates, arXiv:2401.09135).
     Paced,
+}
+
+impl AdapterRecipe {
+    /// Of rank 8 on a model's projections of queries and values (of a GPT: of all three, which are one matrix); nothing for
+    /// what is no transformer.
+    pub fn usual(model: &ModelRecipe) -> Option<Self> {
+        let targets: &[&str] = match model {
+            ModelRecipe::Gpt(_) => &["c_attn"],
+            ModelRecipe::Llama(_) => &["q_proj", "v_proj"],
+            ModelRecipe::Bert(_) => &["query", "value"],
+            ModelRecipe::Perceptron(_) | ModelRecipe::Convolution(_) => return None,
+        };
+        let targets = targets.iter().map(|name| (*name).to_owned()).collect();
+        Some(Self { rank: 8, alpha: 16.0, targets, whole: Vec::new(), base: None })
+    }
 }
 
 impl InnerSteps {

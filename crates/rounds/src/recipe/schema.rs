@@ -47,6 +47,15 @@ pub(super) fn schema() -> Value {
                     ("alpha", number(l::ALPHA, "The update is scaled by alpha / rank."), true),
                     ("targets", said(names(*l::NAMES.start()), "The last part of the adapted modules' names: q_proj, c_attn."), true),
                     ("whole", said(names(0), "Names of modules that are trained whole: classifier."), false),
+                    (
+                        "base",
+                        json!({
+                            "description": "Hash of the model that stays as it is. A run over the network sets it.",
+                            "type": "string",
+                            "pattern": "^[0-9a-f]{64}$",
+                        }),
+                        false,
+                    ),
                 ],
             ),
             false,

@@ -193,6 +193,8 @@ fn over_network__should_take_models_that_write_text() {
         let refused = takes(name).expect_err("refused").to_string();
         assert!(refused.contains(what) && refused.contains("--preset"), "{refused}");
     }
+    let adapted = Recipe { adapter: AdapterRecipe::usual(&tiny().model), ..tiny() };
+    assert_eq!(adapted.validated().expect("valid").over_network(), Ok(()));
     let early = Recipe { evaluation: EvaluationRecipe { patience: 1, ..EvaluationRecipe::default() }, ..tiny() };
     assert!(early.over_network().expect_err("refused").to_string().contains("stop early"));
 }
@@ -260,7 +262,13 @@ fn schema__should_agree_with_the_reader() {
     let schema = Recipe::schema();
     let mut recipes: Vec<Recipe> = Recipe::preset_names().into_iter().map(|name| Recipe::preset(name).expect("valid")).collect();
     let mut full = Recipe::preset("triage").expect("valid");
-    full.adapter = Some(AdapterRecipe { rank: 4, alpha: 8.0, targets: vec!["query".to_owned()], whole: vec!["classifier".to_owned()] });
+    full.adapter = Some(AdapterRecipe {
+        rank: 4,
+        alpha: 8.0,
+        targets: vec!["query".to_owned()],
+        whole: vec!["classifier".to_owned()],
+        base: Some(crate::Hash32([7; 32])),
+    });
     full.data.label = "urgency".to_owned();
     recipes.push(full.clone());
     if let ModelRecipe::Bert(shape) = &mut full.model {

@@ -91,7 +91,7 @@ fn text__should_be_learned_in_byte_pairs_by_masks_and_by_adapters() {
     assert!(bits_per_token.high < 300f64.log2(), "better than all tokens alike: {bits_per_token}");
     assert!(filled.model.config_json.contains("BertForMaskedLM") && filled.tokenizer.expect("there").contains("<mask>"));
 
-    let adapter = AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["c_attn".to_owned()], whole: Vec::new() };
+    let adapter = AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["c_attn".to_owned()], whole: Vec::new(), base: None };
     let adapted = Recipe { adapter: Some(adapter), ..recipe };
     let (made, _) = trained(&adapted, &one);
     assert!(made.adapter.expect("there").config_json.contains("LORA"));

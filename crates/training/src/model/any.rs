@@ -306,7 +306,7 @@ impl Model {
 }
 
 fn adapter_shape(recipe: &Recipe) -> Result<LoraShape> {
-    let Some(AdapterRecipe { rank, alpha, targets, whole }) = recipe.adapter.clone() else {
+    let Some(AdapterRecipe { rank, alpha, targets, whole, base: _ }) = recipe.adapter.clone() else {
         return Err(TrainingError::BadRequest("the recipe has no adapters".to_owned()));
     };
     Ok(LoraShape { rank, alpha, targets, whole, fan_in_fan_out: matches!(recipe.model, ModelRecipe::Gpt(_)) })

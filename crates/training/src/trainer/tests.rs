@@ -236,7 +236,8 @@ fn recomputed_activations__should_change_no_bit() {
         }
         model
     });
-    let adapter = AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()], whole: Vec::new() };
+    let adapter =
+        AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()], whole: Vec::new(), base: None };
     let adapted = (deeper[1].clone(), Some(adapter));
     for (model, adapter) in deeper.map(|model| (model, None)).into_iter().chain([adapted]) {
         let (mut recipe, data) = small(model);
@@ -263,7 +264,7 @@ fn recomputed_activations__should_change_no_bit() {
 fn resume__should_be_bit_equal_for_adapters_on_their_base() {
     let (mut recipe, data) = small(models()[1].clone());
     recipe.adapter =
-        Some(AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()], whole: Vec::new() });
+        Some(AdapterRecipe { rank: 2, alpha: 4.0, targets: vec!["q_proj".to_owned(), "v_proj".to_owned()], whole: Vec::new(), base: None });
     let base = Net::initial(&recipe.model, 7);
     let adapters = Model::initial(&recipe, Some(&base)).expect("there");
     assert!(Trainer::new(&recipe, &adapters, &data, 0, &Device::Cpu).is_err(), "a base is needed");
