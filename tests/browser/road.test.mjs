@@ -29,12 +29,13 @@ after(async () => {
 });
 
 /** Fills the form of a training run, pays for it, and gives the run's number. */
-async function startRun(person, path = "/train") {
+async function startRun(person, path = "/train", whatIsTrained = null) {
   const { page } = person;
   await person.open(path);
   await page.getByLabel("Recipe").selectOption("tiny");
   await page.getByLabel("Text to train on").setInputFiles({ name: "sources.rs", mimeType: "text/plain", buffer: text });
   await page.getByLabel("Price cap").fill("0.5");
+  if (whatIsTrained) await page.getByLabel("What is trained").selectOption(whatIsTrained);
   await page.getByRole("button", { name: "Get the quote" }).click();
   await region(person, "Quote").getByText("You pay at most").waitFor();
   const shown = await person.approve(() => page.getByRole("button", { name: /^Train for at most/ }).click());
@@ -259,6 +260,15 @@ scene("train_from__should_start_where_the_licensed_model_is", async () => {
   const result = await finish(bob, id);
   assert.ok(result.bits_per_byte[0] < trained.result.bits_per_byte[0], `starts below a fresh model: ${result.bits_per_byte[0]} against ${trained.result.bits_per_byte[0]}`);
   bob.model = result.model;
+});
+
+scene("adapters__should_fit_a_model_that_stays_as_it_is", async () => {
+  const id = await startRun(bob, `/train?model=${bob.model}`, "adapters");
+  const result = await finish(bob, id);
+  const { terms } = (await run(id)).run;
+  const recipe = JSON.parse((await bob.fetch(`/api/v1/artifacts/${terms.recipe}`)).body);
+  assert.equal(recipe.adapter.base, bob.model, "all nodes adapt the model that was chosen");
+  assert.ok(result.bits_per_byte[1] < result.bits_per_byte[0], `held-out loss fell: ${result.bits_per_byte}`);
 });
 
 scene("tool__should_not_exist_before_purchase_and_work_afterwards", async () => {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use starling_http_api::run::{Curves, ExplainedField, MeterSignature, PendingStatement, RecipePreset, RoundView, RunView};
 use starling_primitives::RunId;
 use starling_protocol::run::Run;
-use starling_rounds::recipe::{ModelRecipe, Recipe};
+use starling_rounds::recipe::{AdapterRecipe, ModelRecipe, Recipe};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -23,10 +23,12 @@ pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
     let presets = Recipe::preset_names().into_iter().map(Recipe::preset).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
     let shown = |recipe: &Recipe| {
         let tokens_per_round = u32::try_from(recipe.tokens_per_round()).map_err(Fault::internal)?;
+        let adapting = Recipe { adapter: AdapterRecipe::usual(&recipe.model), ..recipe.clone() };
         Ok(RecipePreset {
             name: recipe.name.clone(),
             title: title(recipe),
             recipe: recipe.to_toml().map_err(Fault::internal)?,
+            adapting: adapting.to_toml().map_err(Fault::internal)?,
             parameters: recipe.model.parameter_count(),
             rounds: recipe.rounds,
             tokens_per_round,

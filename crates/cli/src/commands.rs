@@ -66,6 +66,9 @@ pub(crate) struct TrainArgs {
     /// Start from a published model that you may use, instead of fresh weights.
     #[arg(long)]
     pub(crate) from: Option<AssetName>,
+    /// Start from the model that a run of yours gave.
+    #[arg(long, conflicts_with_all = ["from", "here", "preset"])]
+    from_run: Option<RunId>,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -158,10 +161,14 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     let recipe = crate::up::job::recipe(&args.recipe)?;
     recipe.over_network()?;
     if args.base.is_some() || args.output.is_some() {
-        bail!("--base and --output belong to a training on this machine: add --here, or name a published model with --from");
+        bail!("--base and --output belong to a training on this machine: add --here, or name a model with --from or --from-run");
     }
     let corpus = corpus_from_path(args.data.as_deref().context("name the file or folder to train on")?)?;
-    let base = base(context, args.from.as_ref()).await?;
+    let api = api(context)?;
+    let base = match args.from_run {
+        Some(run) => base_of_run(&api, run).await?,
+        None => base(context, args.from.as_ref()).await?,
+    };
     let options = TrainOptions {
         recipe,
         corpus,
@@ -171,7 +178,6 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         price_per_million_tokens: args.price,
         acknowledge: !args.no_acknowledge,
     };
-    let api = api(context)?;
     let (run_id, escrow_id) = start(context, &api, &options, out).await?;
     let trained = watch(context, &api, run_id, escrow_id, started, out).await?;
     out.say(
@@ -198,6 +204,13 @@ pub(crate) async fn base(context: &Context, from: Option<&AssetName>) -> Result<
     let model =
         files.iter().find(|file| file.name.as_str() == "model.safetensors").with_context(|| format!("{name} has no model.safetensors"))?;
     Ok(Base::Model { model: model.hash, name: Some(name.clone()) })
+}
+
+/// What a run gave, for the next to start from.
+async fn base_of_run(api: &Api, run: RunId) -> Result<Base> {
+    let view: RunView = api.get(&path::fill(path::RUN, &[&run])).await.with_context(|| format!("run {run} cannot be read"))?;
+    let result = view.result.with_context(|| format!("run {run} has given no model: {}", view.sentence))?;
+    Ok(Base::Model { model: result.model, name: None })
 }
 
 pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -> Result<()> {

@@ -17,7 +17,9 @@ pub struct RecipePreset {
     pub title: String,
     /// The recipe itself, in TOML.
     pub recipe: String,
-    /// Trainable parameters.
+    /// The same with adapters, for a run that leaves the model it starts from as it is.
+    pub adapting: String,
+    /// Parameters of the model.
     pub parameters: u64,
     /// Rounds.
     pub rounds: u32,

@@ -48,6 +48,8 @@ struct Fields {
     price: RwSignal<String>,
     /// Empty for fresh weights, a model's hash, or [`UPLOAD`].
     base: RwSignal<String>,
+    /// Of a model that it starts from: adapters alone.
+    adapters: RwSignal<bool>,
     file: NodeRef<html::Input>,
     /// A data set that is stored already, in place of a file.
     data: Option<Hash32>,
@@ -66,6 +68,7 @@ fn Form() -> impl IntoView {
         nodes: RwSignal::new("3".to_owned()),
         price: RwSignal::new("0.5".to_owned()),
         base: RwSignal::new(query.with_untracked(|query| query.get("model").unwrap_or_default())),
+        adapters: RwSignal::new(false),
         file: NodeRef::new(),
         data: query.with_untracked(|query| query.get("data")?.parse().ok()),
         base_file: NodeRef::new(),
@@ -149,6 +152,15 @@ fn Form() -> impl IntoView {
                     </select>
                     <span class="hint">"A model must have the shape that is chosen above."</span>
                 </label>
+                {move || (!fields.base.get().is_empty()).then(|| view! {
+                    <label class="field">"What is trained"
+                        <select on:change:target=move |event| fields.adapters.set(!event.target().value().is_empty())>
+                            <option value="">"All of its weights"</option>
+                            <option value="adapters" selected=move || fields.adapters.get()>"Adapters; its weights stay as they are"</option>
+                        </select>
+                        <span class="hint">"Adapters (LoRA, rank 8) fit a model to your text with updates that are far smaller. You get the whole model, adapters merged."</span>
+                    </label>
+                })}
                 {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
                 {match fields.data {
                     Some(hash) => view! {
@@ -207,8 +219,9 @@ async fn prepare(
         None => uploaded(fields.file).await?,
     };
     let base = base_of(fields, named).await?;
+    let adapts = fields.adapters.get_untracked() && !matches!(base, Base::Fresh);
     let request = PrepareRun {
-        recipe: preset.recipe.clone(),
+        recipe: if adapts { preset.adapting.clone() } else { preset.recipe.clone() },
         data,
         held_out: None,
         base,

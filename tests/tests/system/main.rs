@@ -19,9 +19,9 @@ mod scripts;
 mod uploads;
 
 use impostor::{Fraud, Impostor};
-use running::{Running, refuse, run, said, starling, succeed};
+use running::{Running, Training, refuse, run, said, starling, succeed};
 use serde_json::Value;
-use starling_rounds::recipe::ModelRecipe;
+use starling_rounds::recipe::{AdapterRecipe, ModelRecipe};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -56,6 +56,15 @@ fn pull(home: &Path, run_id: &str) -> (PathBuf, Value) {
     let folder = home.join("pulled");
     let pulled = said(&succeed(home, &["pull", run_id, "--output", &folder.display().to_string(), "--proof"]), "pulled");
     (folder, pulled)
+}
+
+/// Names, shapes and places of the arrays in a file of safetensors.
+fn arrays(file: &[u8]) -> serde_json::Map<String, Value> {
+    let (length, rest) = file.split_first_chunk().expect("a length");
+    let length = usize::try_from(u64::from_le_bytes(*length)).expect("fits");
+    let mut header: serde_json::Map<String, Value> = serde_json::from_slice(&rest[..length]).expect("JSON");
+    header.remove("__metadata__");
+    header
 }
 
 /// Node 2's place in the roster of a run.
@@ -190,7 +199,7 @@ fn coordinator__should_resume_within_its_round_and_repeat_none() {
 }
 
 #[test]
-fn byte_pairs__should_train_over_the_network_and_write_again() {
+fn byte_pairs__should_train_over_the_network_and_be_adapted_to_another_text() {
     let system = Running::start(2);
     let home = system.home();
     let recipe = system.recipe_with(3, 20, |recipe| {
@@ -208,6 +217,32 @@ fn byte_pairs__should_train_over_the_network_and_write_again() {
     let tokenizer: Value = serde_json::from_slice(&fs::read(home.join("pulled/tokenizer.json")).expect("it came")).expect("JSON");
     assert_eq!(tokenizer["model"]["vocab"].as_object().map(serde_json::Map::len), Some(300));
     let generated = said(&succeed(home, &["generate", "--run", &run_id, "fn main", "--tokens", "12"]), "generated");
+    assert!(generated["output"].as_str().is_some_and(|text| !text.is_empty()), "{generated}");
+
+    // Its adapters learn another text with its tokens, and what was published of it stays as it was.
+    let recipe = system.recipe_with(4, 20, |recipe| {
+        let ModelRecipe::Gpt(shape) = &mut recipe.model else { panic!("a GPT") };
+        shape.vocab = 300;
+        recipe.adapter = AdapterRecipe::usual(&recipe.model);
+    });
+    let poem = home.join("poem.txt");
+    fs::write(&poem, "The starling sings what it has heard, and what it sings another heard.\n".repeat(400)).expect("a file is written");
+    let (poem, recipe) = (poem.display().to_string(), recipe.display().to_string());
+    assert!(refuse(home, &["train", &poem, "--recipe", &recipe]).contains("Adapters need the model"));
+    let mut training =
+        Training::start(home, &["train", &poem, "--recipe", &recipe, "--from-run", &run_id, "--nodes", "2", "--min-nodes", "2"]);
+    let adapted = training.run_id();
+    let ended = training.finish();
+    let bits = ended["result"]["bits_per_byte"].as_array().expect("before and after").iter().filter_map(Value::as_f64).collect::<Vec<_>>();
+    assert!(bits[1] < bits[0] - 0.05, "adapters learn: {bits:?}");
+    let verified = said(&succeed(home, &["verify", &adapted]), "verified");
+    assert_eq!(verified["rounds"], 4, "{verified}");
+    let folder = home.join("adapted").display().to_string();
+    succeed(home, &["pull", &adapted, "--output", &folder]);
+    let file = |name: &str| fs::read(home.join(name)).expect("it came");
+    assert_eq!(file("adapted/tokenizer.json"), file("pulled/tokenizer.json"));
+    assert_eq!(arrays(&file("adapted/model.safetensors")), arrays(&file("pulled/model.safetensors")), "the whole model, adapters merged");
+    let generated = said(&succeed(home, &["generate", "--run", &adapted, "The star", "--tokens", "12"]), "generated");
     assert!(generated["output"].as_str().is_some_and(|text| !text.is_empty()), "{generated}");
 }
 
