@@ -36,7 +36,7 @@ use std::time::Duration;
 #[component]
 pub(crate) fn Train() -> impl IntoView {
     view! {
-        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models on bytes, of the GPT and the Llama shape; other models train on your own machine with "<code>"starling train --preset"</code>"."</p></div><A href="/train/code" attr:class="button">"Run code of mine"</A></header>
+        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models of the GPT and the Llama shape, whole or by adapters; other models train on your own machine with "<code>"starling train --preset"</code>"."</p></div><A href="/train/code" attr:class="button">"Run code of mine"</A></header>
         <NeedsLogin what="start a run"><Form /></NeedsLogin>
     }
 }
@@ -156,7 +156,7 @@ fn Form() -> impl IntoView {
                     <label class="field">"What is trained"
                         <select on:change:target=move |event| fields.adapters.set(!event.target().value().is_empty())>
                             <option value="">"All of its weights"</option>
-                            <option value="adapters" selected=move || fields.adapters.get()>"Adapters; its weights stay as they are"</option>
+                            <option value="adapters" selected=move || fields.adapters.get()>"Adapters, weights frozen"</option>
                         </select>
                         <span class="hint">"Adapters (LoRA, rank 8) fit a model to your text with updates that are far smaller. You get the whole model, adapters merged."</span>
                     </label>

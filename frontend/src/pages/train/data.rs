@@ -64,7 +64,7 @@ pub(super) fn Looked(preview: RwSignal<Option<Preview>>, #[prop(into)] tokens: S
             view! {
                 <section class="note" aria-label="Data preview">
                     <p><strong>{preview.name}</strong>", "<span class="num" title=format!("{} bytes", preview.bytes)>{size_word(preview.bytes)}</span>{format!(", {} lines, {} different bytes", grouped(preview.lines), preview.kinds)}</p>
-                    <dl class="pairs"><dt>"Schema"</dt><dd>"one stream of bytes; each byte is a token"</dd><dt>"Trained on"</dt><dd class="num">{size_word(train)}", the first nine tenths"</dd><dt>"Held out"</dt><dd class="num">{size_word(held_out)}", the last tenth"</dd></dl>
+                    <dl class="pairs"><dt>"Schema"</dt><dd>"one stream of bytes; the model makes tokens of it"</dd><dt>"Trained on"</dt><dd class="num">{size_word(train)}", the first nine tenths"</dd><dt>"Held out"</dt><dd class="num">{size_word(held_out)}", the last tenth"</dd></dl>
                     {short.map(|tokens| view! { <p>{format!("Each node reads {} tokens a round, more than there are: it will see the same text again and again.", grouped(u64::from(tokens)))}</p> })}
                     {match preview.text {
                         Some(text) => view! { <div class="log" role="region" tabindex="0" aria-label="Beginning of the file" style="max-height: 160px">{text}</div> }.into_any(),
