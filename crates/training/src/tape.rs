@@ -6,7 +6,10 @@
 //! operation may have any number of arguments and keep what its backward needs, and no more: a [`Slot`] where it has only a
 //! gradient to give, and of what is quickly computed again a [`Kept`] that does so.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use candle_core::{Tensor, Var};
 
@@ -28,14 +31,12 @@ enum Keeps {
     Nothing,
 }
 
-type Forward = Rc<dyn Fn() -> Result<Tensor>>;
-
 /// A tensor on a tape.
 #[derive(Clone)]
 pub struct Value {
     pub(crate) tensor: Tensor,
     slot: Slot,
-    again: Option<Forward>,
+    again: Option<Rc<Again>>,
 }
 
 /// Where the gradient of a value goes, if one is wanted; holds nothing of the value itself.
@@ -45,7 +46,15 @@ pub(crate) struct Slot(Option<usize>);
 /// What a backward keeps of a value: the tensor, or how it is computed once more.
 pub(crate) enum Kept {
     Tensor(Tensor),
-    Again(Forward),
+    Again(Rc<Again>),
+}
+
+/// How a value is computed once more, for all backwards that need it: the first computes it, the last lets it go.
+pub(crate) struct Again {
+    forward: Box<dyn Fn() -> Result<Tensor>>,
+    /// Backwards that have not asked yet.
+    waiting: Cell<usize>,
+    made: RefCell<Option<Tensor>>,
 }
 
 /// Gradients by node, filled from the last operation to the first.
@@ -120,8 +129,8 @@ impl Tape {
         again: impl Fn() -> Result<Tensor> + 'static,
     ) -> Value {
         let value = self.record(arguments, output, backward);
-        let again: Option<Forward> = if value.slot.is_wanted() { Some(Rc::new(again)) } else { None };
-        Value { again, ..value }
+        let again = || Rc::new(Again { forward: Box::new(again), waiting: Cell::new(0), made: RefCell::default() });
+        Value { again: value.slot.is_wanted().then(again), ..value }
     }
 
     /// Gradients of all leaves with respect to the scalar `loss`; consumes what was recorded.
@@ -174,7 +183,9 @@ impl Value {
 
     /// What a backward that needs the value keeps of it.
     pub(crate) fn kept(&self) -> Kept {
-        self.again.clone().map_or_else(|| Kept::Tensor(self.tensor.clone()), Kept::Again)
+        let Some(again) = &self.again else { return Kept::Tensor(self.tensor.clone()) };
+        again.waiting.update(|waiting| waiting + 1);
+        Kept::Again(again.clone())
     }
 
     /// The same tensor on another tape: a leaf where a gradient flows to this.
@@ -192,11 +203,23 @@ impl Slot {
 
 impl Kept {
     /// The value.
-    pub(crate) fn tensor(&self) -> Result<Tensor> {
+    pub(crate) fn tensor(self) -> Result<Tensor> {
         match self {
-            Self::Tensor(tensor) => Ok(tensor.clone()),
-            Self::Again(forward) => forward(),
+            Self::Tensor(tensor) => Ok(tensor),
+            Self::Again(again) => again.tensor(),
         }
+    }
+}
+
+impl Again {
+    fn tensor(&self) -> Result<Tensor> {
+        self.waiting.update(|waiting| waiting.saturating_sub(1));
+        let made = self.made.take();
+        let tensor = made.map_or_else(&self.forward, Ok)?;
+        if self.waiting.get() > 0 {
+            self.made.replace(Some(tensor.clone()));
+        }
+        Ok(tensor)
     }
 }
 
