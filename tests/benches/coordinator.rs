@@ -113,8 +113,8 @@ async fn main() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let p99 = workers.paced().await?;
     row("p99 of 1,000 dispatches/s, SQLite in memory", format!("{p99:.1} ms"), "<= 10 ms", p99 <= GOAL_P99_MS);
-    let (rate, _) = workers.flat_out().await?;
-    row("dispatches flat out, SQLite in memory", format!("{rate:.0} /s"), ">= 1,000 /s", rate >= 1_000.0);
+    let (in_memory, _) = workers.flat_out().await?;
+    row("dispatches flat out, SQLite in memory", format!("{in_memory:.0} /s"), ">= 1,000 /s", in_memory >= 1_000.0);
     drop((workers, coordinator));
 
     let postgres = Postgres::start()?;
@@ -135,7 +135,12 @@ async fn main() -> Result<()> {
         let name = if database.is_some() { "PostgreSQL" } else { "SQLite" };
         let (dispatches, changes) = (median(rates.iter().map(|rate| rate.0)), median(rates.iter().map(|rate| rate.1)));
         let (bare, ratio) = (median(bare.iter().copied()), median(rates.iter().zip(&bare).map(|(rate, bare)| rate.1 / bare)));
-        row(&format!("durable dispatches, {name}"), format!("{dispatches:.0} /s"), "", true);
+        row(
+            &format!("durable dispatches, {name}"),
+            format!("{dispatches:.0} /s, {:.2} of those in memory", dispatches / in_memory),
+            "",
+            true,
+        );
         row(&format!("their state changes, {name}"), format!("{changes:.0} /s, {:.0} in a commit", median(groups.into_iter())), "", true);
         row(&format!("the bare queue, {name}"), format!("{bare:.0} /s, {JOBS} in a commit"), "", true);
         row(&format!("ratio, {name}"), format!("{ratio:.2}"), ">= 0.8", ratio >= GOAL_RATIO);
