@@ -509,6 +509,7 @@ fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
         model: Hash32([30; 32]),
         model_bytes: 1,
         config: Hash32([31; 32]),
+        adapters: None,
         state_root,
         bits_per_byte: (8.0, 3.0),
         baselines: Baselines { uniform: 8.0, bigram: 3.5, trigram: 2.8 },

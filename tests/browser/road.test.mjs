@@ -268,6 +268,10 @@ scene("adapters__should_fit_a_model_that_stays_as_it_is", async () => {
   const { terms } = (await run(id)).run;
   const recipe = JSON.parse((await bob.fetch(`/api/v1/artifacts/${terms.recipe}`)).body);
   assert.equal(recipe.adapter.base, bob.model, "all nodes adapt the model that was chosen");
+  const saved = bob.page.waitForEvent("download");
+  await region(bob, "Result").getByRole("button", { name: "Download adapters" }).click();
+  const bytes = await readFile(await (await saved).path());
+  assert.equal(Buffer.from(blake3(bytes)).toString("hex"), result.adapters.weights);
   assert.ok(result.bits_per_byte[1] < result.bits_per_byte[0], `held-out loss fell: ${result.bits_per_byte}`);
 });
 

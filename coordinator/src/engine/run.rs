@@ -153,7 +153,8 @@ impl Lane {
                 if !matches!(self.stage_of(run_id), Some(Stage::Exporting { asked, .. }) if asked == Some(node)) {
                     return Ok(());
                 }
-                for hash in [result.model, result.config] {
+                let adapters = result.adapters.map(|adapters| [adapters.weights, adapters.config]);
+                for hash in [result.model, result.config].into_iter().chain(adapters.into_iter().flatten()) {
                     if !self.brought_by(node, hash).await? {
                         self.log_line(run_id, Some(node), "names a result that it did not upload");
                         return Ok(());

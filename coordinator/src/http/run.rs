@@ -23,7 +23,7 @@ pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
     let presets = Recipe::preset_names().into_iter().map(Recipe::preset).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
     let shown = |recipe: &Recipe| {
         let tokens_per_round = u32::try_from(recipe.tokens_per_round()).map_err(Fault::internal)?;
-        let adapting = Recipe { adapter: AdapterRecipe::usual(&recipe.model), ..recipe.clone() };
+        let adapting = Recipe { adapter: AdapterRecipe::usual(&recipe.model, AdapterRecipe::USUAL_RANK), ..recipe.clone() };
         Ok(RecipePreset {
             name: recipe.name.clone(),
             title: title(recipe),

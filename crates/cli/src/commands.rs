@@ -24,6 +24,7 @@ use starling_protocol::{
     listing::{Listing, Version},
     run::RunState,
 };
+use starling_rounds::recipe::AdapterRecipe;
 use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
@@ -69,6 +70,9 @@ pub(crate) struct TrainArgs {
     /// Start from the model that a run of yours gave.
     #[arg(long, conflicts_with_all = ["from", "here", "preset"])]
     from_run: Option<RunId>,
+    /// Train adapters of this rank on the model that the run starts from, whose weights stay as they are.
+    #[arg(long, value_name = "RANK", conflicts_with_all = ["here", "preset"])]
+    adapters: Option<u32>,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -158,7 +162,11 @@ async fn versions(context: &Context, name: &AssetName) -> Result<Vec<Version>> {
 
 pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
     let started = Instant::now();
-    let recipe = crate::up::job::recipe(&args.recipe)?;
+    let mut recipe = crate::up::job::recipe(&args.recipe)?;
+    if let Some(rank) = args.adapters {
+        recipe.adapter = AdapterRecipe::usual(&recipe.model, rank);
+        recipe = recipe.validated()?;
+    }
     recipe.over_network()?;
     if args.base.is_some() || args.output.is_some() {
         bail!("--base and --output belong to a training on this machine: add --here, or name a model with --from or --from-run");
@@ -287,6 +295,10 @@ pub(crate) async fn pull(context: &Context, run: RunId, folder: &Path, proof: bo
     write_atomically(&target, &bytes)?;
     if let Some(result) = &view.result {
         write_atomically(&folder.join("config.json"), &api.artifact(result.config).await?)?;
+        if let Some(adapters) = result.adapters {
+            write_atomically(&folder.join("adapter_model.safetensors"), &api.artifact(adapters.weights).await?)?;
+            write_atomically(&folder.join("adapter_config.json"), &api.artifact(adapters.config).await?)?;
+        }
         if let Some(tokenizer) = tokenizer_of(&bytes) {
             write_atomically(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
         }

@@ -223,6 +223,9 @@ pub struct RunResult {
     pub model_bytes: u64,
     /// `config.json`.
     pub config: Hash32,
+    /// Where the run trained adapters: those alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Adapters>,
     /// State root that it was made from.
     pub state_root: Hash32,
     /// Held-out bits per byte before and after.
@@ -233,6 +236,17 @@ pub struct RunResult {
     pub sample: String,
     /// Which node made this.
     pub node_id: NodeId,
+}
+
+/// What a run of adapters trained, in PEFT's file layout; the model is the one that they are for, with these merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapters {
+    /// `adapter_model.safetensors`.
+    pub weights: Hash32,
+    /// `adapter_config.json`.
+    pub config: Hash32,
+    /// The `model.safetensors` that they are for.
+    pub base: Hash32,
 }
 
 /// Bits per byte of simple models on the same held-out text.

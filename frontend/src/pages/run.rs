@@ -374,6 +374,7 @@ pub(crate) fn figures(result: &RunResult) -> impl IntoView + use<> {
             <dt>"Held out, after"</dt><dd class="num">{bits(after)}</dd>
             <dt>"For comparison"</dt><dd class="num">{beside}</dd>
             <dt>"Model file"</dt><dd><Id text=result.model.to_string() />", "{size_word(result.model_bytes)}</dd>
+            {result.adapters.map(|adapters| view! { <dt>"Adapters"</dt><dd><Id text=adapters.weights.to_string() />", merged in it; they are for the model "<Id text=adapters.base.to_string() /></dd> })}
         </dl>
         <p class="soft">{format!("Fewer bits are better. The model predicts this text {verdict}.")}</p>
     }
@@ -387,7 +388,7 @@ fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
             {figures(&result)}
             <h3>"What it writes"</h3>
             <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
-            {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" /><A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A></div> })}
+            {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" />{result.adapters.map(|adapters| view! { <Download hash=adapters.weights name="adapter_model.safetensors".to_owned() label="Download adapters" /><Download hash=adapters.config name="adapter_config.json".to_owned() label="and their configuration" /> })}<A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A></div> })}
         </section>
     }
 }

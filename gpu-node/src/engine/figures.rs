@@ -42,6 +42,8 @@ pub(crate) struct Exported {
     pub(crate) model: Arc<[u8]>,
     /// `config.json`.
     pub(crate) config: Arc<[u8]>,
+    /// Of adapters: the model that they are for, and their two files.
+    pub(crate) adapters: Option<(Hash32, [Arc<[u8]>; 2])>,
     /// Before and after training, on the same windows.
     pub(crate) bits_per_byte: (f64, f64),
     /// Simple models on the same bytes.
@@ -70,9 +72,16 @@ pub(crate) fn export(job: &ExportJob) -> Result<Exported, EngineError> {
     let tokenizer = job.inputs.tokenizer.as_ref().map(|tokenizer| (TOKENIZER, tokenizer.to_string()));
     let metadata = metadata.into_iter().chain(tokenizer).map(|(key, value)| (key.to_owned(), value)).collect();
     let files = export_model(recipe, &model.merged()?, &metadata)?;
+    let adapters = match recipe.adapter.as_ref().and_then(|adapter| adapter.base) {
+        Some(base) => {
+            model.adapter_files(&base.to_string())?.map(|files| (base, [files.safetensors.into(), files.config_json.into_bytes().into()]))
+        }
+        None => None,
+    };
     Ok(Exported {
         model: files.safetensors.into(),
         config: files.config_json.into_bytes().into(),
+        adapters,
         bits_per_byte: (before, after),
         baselines: Baselines { uniform: simple.uniform, bigram: simple.bigram, trigram: simple.trigram },
         sample: sample(model, &job.inputs)?,
@@ -152,7 +161,7 @@ mod tests {
         assert_eq!(base(include_bytes!("figures.rs")).unwrap().prepared.base_root, job.state_root);
         assert_eq!(base(include_bytes!("round.rs")).map(|_| ()).unwrap_err().code, "base_mismatch");
         // Adapters take the tokens of the model that they are for.
-        let adapted = Recipe { adapter: AdapterRecipe::usual(&job.inputs.recipe.model), ..(*job.inputs.recipe).clone() };
+        let adapted = Recipe { adapter: AdapterRecipe::usual(&job.inputs.recipe.model, 8), ..(*job.inputs.recipe).clone() };
         let (recipe, data) = (adapted.to_toml().unwrap(), include_bytes!("round.rs").as_slice().into());
         let made = prepare(PrepareJob { recipe, data, held_out: None, base: Base::Model(made.model.clone()) }).unwrap();
         let recipe = crate::engine::recipe_from_json(&made.files[2]).unwrap();
@@ -165,7 +174,7 @@ mod tests {
     fn export__should_merge_adapters_into_the_model_that_they_are_for() {
         let plain = export(&job()).unwrap();
         let mut recipe = Recipe::preset("tiny").unwrap();
-        recipe.adapter = AdapterRecipe::usual(&recipe.model);
+        recipe.adapter = AdapterRecipe::usual(&recipe.model, 8);
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
         let base = Base::Model(plain.model.clone());
         let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base }).unwrap();
@@ -189,6 +198,9 @@ mod tests {
         let second = of(OuterState::new(state.layout().clone(), config, moved).unwrap());
         assert_ne!(weights(&second.model), weights(&plain.model));
         assert_eq!(second.config, plain.config);
+        let (base, [_, config]) = second.adapters.as_ref().unwrap();
+        let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+        assert_eq!((*base, &config["base_model_name_or_path"]), (hash_of(&plain.model), &base.to_string().into()));
         // It can be written with like any other, and be the base of the next.
         assert!(crate::engine::load_writer(&second.model).is_ok());
         assert!(matches!(inputs(Some(&second.model)), Err(EngineError::Frozen(_))));

@@ -166,7 +166,7 @@ mod tests {
         }
         assert_eq!(code(PrepareJob { base: Base::Model(Arc::from(*b"no model")), ..job(&data) }), "base_mismatch");
         let mut adapting = Recipe::preset("tiny").unwrap();
-        adapting.adapter = Some(AdapterRecipe::usual(&adapting.model).unwrap());
+        adapting.adapter = AdapterRecipe::usual(&adapting.model, 8);
         for base in [Base::Fresh, Base::Model(Arc::from(*b"no model"))] {
             assert_eq!(code(PrepareJob { recipe: adapting.to_toml().unwrap(), base, ..job(&data) }), "base_mismatch");
         }

@@ -139,7 +139,7 @@ mod tests {
         let plain = Recipe::preset("tiny").unwrap();
         let weights = Model::initial(&plain, None).unwrap();
         let file = starling_training::export_model(&plain, &weights, &BTreeMap::new()).unwrap().safetensors;
-        let found = verdicts(Recipe { adapter: AdapterRecipe::usual(&plain.model), ..plain }, Base::Model(file.into()), [5, 5, 5]);
+        let found = verdicts(Recipe { adapter: AdapterRecipe::usual(&plain.model, 8), ..plain }, Base::Model(file.into()), [5, 5, 5]);
         // What is far too long may lower the loss where norms follow; its length refuses it (`starling_rounds::too_long`).
         assert_eq!((&found[..5], found[6]), (&RIGHT[..5], RIGHT[6]));
     }

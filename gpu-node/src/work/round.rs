@@ -10,7 +10,7 @@ use crate::{
 };
 use starling_http_api::{
     node::{FromNode, PlacedUpdate},
-    run::RunResult,
+    run::{Adapters, RunResult},
 };
 use starling_primitives::{Hash32, RunId};
 use starling_protocol::{
@@ -273,11 +273,18 @@ pub(super) async fn export(
     let model_bytes = u64::try_from(made.model.len()).unwrap_or(u64::MAX);
     let model = context.store.put(made.model).await?;
     let config = context.store.put(made.config).await?;
+    let adapters = match made.adapters {
+        Some((base, [weights, config])) => {
+            Some(Adapters { weights: context.store.put(weights).await?, config: context.store.put(config).await?, base })
+        }
+        None => None,
+    };
     let node_id = context.config.node_id;
     let result = RunResult {
         model,
         model_bytes,
         config,
+        adapters,
         state_root,
         bits_per_byte: made.bits_per_byte,
         baselines: made.baselines,

@@ -180,6 +180,7 @@ impl Thief {
                         model: self.coveted,
                         model_bytes: 1,
                         config: self.coveted,
+                        adapters: None,
                         state_root,
                         bits_per_byte: (8.0, 0.1),
                         baselines: Baselines { uniform: 8.0, bigram: 4.0, trigram: 3.0 },

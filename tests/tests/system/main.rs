@@ -21,7 +21,7 @@ mod uploads;
 use impostor::{Fraud, Impostor};
 use running::{Running, Training, refuse, run, said, starling, succeed};
 use serde_json::Value;
-use starling_rounds::recipe::{AdapterRecipe, ModelRecipe};
+use starling_rounds::recipe::ModelRecipe;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -223,14 +223,13 @@ fn byte_pairs__should_train_over_the_network_and_be_adapted_to_another_text() {
     let recipe = system.recipe_with(4, 20, |recipe| {
         let ModelRecipe::Gpt(shape) = &mut recipe.model else { panic!("a GPT") };
         shape.vocab = 300;
-        recipe.adapter = AdapterRecipe::usual(&recipe.model);
     });
     let poem = home.join("poem.txt");
     fs::write(&poem, "The starling sings what it has heard, and what it sings another heard.\n".repeat(400)).expect("a file is written");
     let (poem, recipe) = (poem.display().to_string(), recipe.display().to_string());
-    assert!(refuse(home, &["train", &poem, "--recipe", &recipe]).contains("Adapters need the model"));
-    let mut training =
-        Training::start(home, &["train", &poem, "--recipe", &recipe, "--from-run", &run_id, "--nodes", "2", "--min-nodes", "2"]);
+    let adapting = ["train", &poem, "--recipe", &recipe, "--nodes", "2", "--min-nodes", "2", "--adapters", "8"];
+    assert!(refuse(home, &adapting).contains("Adapters need the model"));
+    let mut training = Training::start(home, &[&adapting[..], &["--from-run", &run_id]].concat());
     let adapted = training.run_id();
     let ended = training.finish();
     let bits = ended["result"]["bits_per_byte"].as_array().expect("before and after").iter().filter_map(Value::as_f64).collect::<Vec<_>>();
@@ -242,6 +241,9 @@ fn byte_pairs__should_train_over_the_network_and_be_adapted_to_another_text() {
     let file = |name: &str| fs::read(home.join(name)).expect("it came");
     assert_eq!(file("adapted/tokenizer.json"), file("pulled/tokenizer.json"));
     assert_eq!(arrays(&file("adapted/model.safetensors")), arrays(&file("pulled/model.safetensors")), "the whole model, adapters merged");
+    let config: Value = serde_json::from_slice(&file("adapted/adapter_config.json")).expect("JSON");
+    assert_eq!((&config["r"], &config["base_model_name_or_path"]), (&8.into(), &ended["result"]["adapters"]["base"]));
+    assert!(file("adapted/adapter_model.safetensors").len() < file("adapted/model.safetensors").len() / 2);
     let generated = said(&succeed(home, &["generate", "--run", &adapted, "The star", "--tokens", "12"]), "generated");
     assert!(generated["output"].as_str().is_some_and(|text| !text.is_empty()), "{generated}");
 }

@@ -138,9 +138,12 @@ pub enum InnerSteps {
 }
 
 impl AdapterRecipe {
-    /// Of rank 8 on a model's projections of queries and values (of a GPT: of all three, which are one matrix); nothing for
-    /// what is no transformer.
-    pub fn usual(model: &ModelRecipe) -> Option<Self> {
+    /// Rank where nobody asks for another.
+    pub const USUAL_RANK: u32 = 8;
+
+    /// Adapters on a model's projections of queries and values (of a GPT: of all three, which are one matrix), scaled by two;
+    /// nothing for what is no transformer.
+    pub fn usual(model: &ModelRecipe, rank: u32) -> Option<Self> {
         let targets: &[&str] = match model {
             ModelRecipe::Gpt(_) => &["c_attn"],
             ModelRecipe::Llama(_) => &["q_proj", "v_proj"],
@@ -148,7 +151,7 @@ impl AdapterRecipe {
             ModelRecipe::Perceptron(_) | ModelRecipe::Convolution(_) => return None,
         };
         let targets = targets.iter().map(|name| (*name).to_owned()).collect();
-        Some(Self { rank: 8, alpha: 16.0, targets, whole: Vec::new(), base: None })
+        Some(Self { rank, alpha: 2.0 * f64::from(rank), targets, whole: Vec::new(), base: None })
     }
 }
 

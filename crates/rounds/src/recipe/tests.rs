@@ -193,7 +193,7 @@ fn over_network__should_take_models_that_write_text() {
         let refused = takes(name).expect_err("refused").to_string();
         assert!(refused.contains(what) && refused.contains("--preset"), "{refused}");
     }
-    let adapted = Recipe { adapter: AdapterRecipe::usual(&tiny().model), ..tiny() };
+    let adapted = Recipe { adapter: AdapterRecipe::usual(&tiny().model, AdapterRecipe::USUAL_RANK), ..tiny() };
     assert_eq!(adapted.validated().expect("valid").over_network(), Ok(()));
     let early = Recipe { evaluation: EvaluationRecipe { patience: 1, ..EvaluationRecipe::default() }, ..tiny() };
     assert!(early.over_network().expect_err("refused").to_string().contains("stop early"));
