@@ -263,15 +263,17 @@ scene("train_from__should_start_where_the_licensed_model_is", async () => {
 });
 
 scene("adapters__should_fit_a_model_that_stays_as_it_is", async () => {
-  const id = await startRun(bob, `/train?model=${bob.model}`, "adapters");
+  const id = await startRun(bob, `/train?model=${trained.result.model}`, "adapters");
   const result = await finish(bob, id);
   const { terms } = (await run(id)).run;
   const recipe = JSON.parse((await bob.fetch(`/api/v1/artifacts/${terms.recipe}`)).body);
-  assert.equal(recipe.adapter.base, bob.model, "all nodes adapt the model that was chosen");
+  assert.equal(recipe.adapter.base, trained.result.model, "all nodes adapt the model that was chosen");
   const saved = bob.page.waitForEvent("download");
   await region(bob, "Result").getByRole("button", { name: "Download adapters" }).click();
   const bytes = await readFile(await (await saved).path());
   assert.equal(Buffer.from(blake3(bytes)).toString("hex"), result.adapters.weights);
+  await bob.page.getByRole("link", { name: "Publish this model" }).click();
+  await until("the lineage", async () => (await bob.page.getByRole("textbox", { name: /^Made from/ }).inputValue()) === `${ada.account}/small-rust`);
   assert.ok(result.bits_per_byte[1] < result.bits_per_byte[0], `held-out loss fell: ${result.bits_per_byte}`);
 });
 

@@ -5,7 +5,10 @@ use crate::{
     api::{Failure, Outcome, chain, coordinator, tokens},
     app::{Shared, shared},
     components::ui::{MaybeProblem, NeedsLogin, chosen_file},
-    pages::models::{CATEGORIES, category_named, listings, place, publish},
+    pages::{
+        models::{CATEGORIES, category_named, listings, place, publish},
+        rent::usable_models,
+    },
 };
 use leptos::{html, prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_query_map};
@@ -225,6 +228,17 @@ fn Form() -> impl IntoView {
         }
     });
     let finished = move || runs.get().unwrap_or_default().into_iter().filter(|view| view.result.is_some()).collect::<Vec<_>>();
+    let models = usable_models(shared);
+    // The recipe names the model that a run's adapters are for: if it is published, this one is made from it.
+    Effect::new(move |_| {
+        let chosen = finished().into_iter().find(|view| view.run.id.to_string() == run.get());
+        let base = chosen.and_then(|view| Some(view.result?.adapters?.base));
+        let published =
+            models.get().into_iter().filter(|(hash, _)| Some(*hash) == base).find_map(|(_, name)| name.parse::<AssetName>().ok());
+        if let Some(name) = published.filter(|_| about.parent.with_untracked(String::is_empty)) {
+            about.parent.set(name.to_string());
+        }
+    });
     let send = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let chosen = finished().into_iter().find(|view| view.run.id.to_string() == run.get_untracked());
