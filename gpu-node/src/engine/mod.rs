@@ -159,7 +159,9 @@ fn memory_of_rounds(recipe: &Recipe) -> u64 {
     // Feedback, pseudo-gradient, global weights and momentum, sums of the mean (8 bytes).
     const BYTES_PER_PARAMETER: u64 = 4 * 4 + 8;
     let trained = Model::layout(recipe).map(|layout| layout.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum());
-    trained.unwrap_or_else(|_| recipe.model.parameter_count()) * BYTES_PER_PARAMETER
+    // What adapters are for, as it was read and in the model that scores, beside the trainer's own.
+    let frozen = recipe.adapter.as_ref().map_or(0, |_| 2 * 4 * recipe.model.parameter_count());
+    trained.unwrap_or_else(|_| recipe.model.parameter_count()) * BYTES_PER_PARAMETER + frozen
 }
 
 /// Bytes that a share of a run by this recipe holds at its peak, at least.
