@@ -19,7 +19,7 @@ use starling_http_api::{
 };
 use starling_primitives::{Amount, DurationMs, EscrowId, PublicKey, RunId, TimestampMs};
 use starling_protocol::{price::HOLDBACK, run::RunState};
-use starling_rounds::recipe::Recipe;
+use starling_rounds::{artifact_hash, recipe::Recipe};
 use std::{
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
@@ -83,6 +83,7 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         meter: meter.public_key(),
     };
     let prepared = ask(api, &request, options.max_nodes, out).await?;
+    compare(&request, &options.recipe, &prepared)?;
     // Kept before the money moves: without this key nobody can co-sign the run.
     let key_file = key_file(context, &meter.public_key());
     std::fs::create_dir_all(key_file.parent().context("a key file needs a folder")?)?;
@@ -102,6 +103,24 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         ),
     );
     Ok(prepared)
+}
+
+/// Refuses terms that are not what was asked for: a node made them, and they are paid as they stand.
+fn compare(asked: &PrepareRun, recipe: &Recipe, prepared: &PreparedRun) -> Result<()> {
+    let (mut recipe, terms) = (recipe.clone(), &prepared.terms);
+    if let (Some(adapter), Base::Model { model, .. }) = (&mut recipe.adapter, &asked.base) {
+        adapter.base.get_or_insert(*model);
+    }
+    let same = [
+        ("recipe", terms.recipe == artifact_hash(recipe.canonical_json().as_bytes())),
+        ("number of rounds", terms.rounds == recipe.rounds),
+        ("number of tokens", terms.tokens_per_round == recipe.plan()?.assigned_tokens()),
+    ];
+    let other = same.into_iter().find(|(_, same)| !same).map(|(what, _)| what);
+    match prepared.deviation(asked).or(other) {
+        Some(what) => bail!("the run was prepared with another {what} than was asked for. Nothing was paid; ask again, or elsewhere"),
+        None => Ok(()),
+    }
 }
 
 /// What is to be paid for a prepared run.
@@ -340,4 +359,81 @@ pub(crate) async fn acknowledge(context: &Context, escrow_id: EscrowId, out: Out
     context.rpc.call(&context.signer, &context.billing().acknowledge(escrow_id)).await?;
     out.say("acknowledged", &json!({"escrow_id": escrow_id}), "Result acknowledged: what was held back is earned.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use starling_primitives::{Asset, BasisPoints, Hash32, NodeId};
+    use starling_protocol::{price::quote_run, run::RunTerms};
+    use starling_rounds::recipe::AdapterRecipe;
+
+    /// A request for a run of adapters, its recipe, and an honest answer.
+    fn prepared() -> (PrepareRun, Recipe, PreparedRun) {
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        recipe.adapter = AdapterRecipe::usual(&recipe.model, 8);
+        let [data, held_out, model, base] = [1, 2, 3, 4].map(|byte| Hash32([byte; 32]));
+        let asked = PrepareRun {
+            recipe: recipe.to_toml().unwrap(),
+            data,
+            held_out: Some(held_out),
+            base: Base::Model { model, name: None },
+            max_nodes: 3,
+            min_nodes: 2,
+            price_per_million_tokens: Amount::from_near(1),
+            meter: PublicKey([5; 32]),
+        };
+        let mut named = recipe.clone();
+        named.adapter.as_mut().unwrap().base = Some(model);
+        let terms = RunTerms {
+            recipe: artifact_hash(named.canonical_json().as_bytes()),
+            data,
+            held_out,
+            base,
+            base_root: base,
+            rounds: recipe.rounds,
+            min_nodes: 2,
+            max_nodes: 3,
+            tokens_per_round: 640,
+            price_per_million_tokens: Amount::from_near(1),
+            enroll_time: DurationMs::from_secs(60),
+            round_time: DurationMs::from_secs(300),
+            meter: asked.meter,
+            availability: DurationMs::from_hours(24),
+            invited: Vec::new(),
+            asset: Asset::Near,
+            delegate: None,
+            objection_window: DurationMs(0),
+        };
+        let quote = quote_run(&terms, BasisPoints::new(100).unwrap()).unwrap();
+        let prepared = PreparedRun { terms, quote, parameters: 1, memory_bytes: 1, willing_nodes: Vec::new(), expected_duration: None };
+        (asked, recipe, prepared)
+    }
+
+    #[test]
+    fn compare__should_refuse_terms_that_nobody_asked_for() {
+        let (asked, recipe, honest) = prepared();
+        compare(&asked, &recipe, &honest).unwrap();
+        let changes: [(&str, fn(&mut RunTerms)); 11] = [
+            ("recipe", |terms| terms.recipe = Hash32([9; 32])),
+            ("data", |terms| terms.data = Hash32([9; 32])),
+            ("data", |terms| terms.held_out = Hash32([9; 32])),
+            ("number of rounds", |terms| terms.rounds += 1),
+            ("number of tokens", |terms| terms.tokens_per_round *= 2),
+            ("number of nodes", |terms| terms.max_nodes = 4),
+            ("number of nodes", |terms| terms.min_nodes = 1),
+            ("choice of nodes", |terms| terms.invited = vec![NodeId(1)]),
+            ("key that signs", |terms| terms.meter = PublicKey([6; 32])),
+            ("price", |terms| terms.price_per_million_tokens = Amount::from_near(2)),
+            ("price", |terms| terms.asset = "nep141:usdt.near".parse().unwrap()),
+        ];
+        for (what, change) in changes {
+            let mut other = honest.clone();
+            change(&mut other.terms);
+            let refused = compare(&asked, &recipe, &other).unwrap_err().to_string();
+            assert!(refused.contains(&format!("another {what} than")), "{what}: {refused}");
+        }
+    }
 }

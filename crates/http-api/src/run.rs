@@ -1,7 +1,7 @@
 //! Runs as the coordinator prepares and shows them.
 
 use serde::{Deserialize, Serialize};
-use starling_primitives::{Amount, AssetName, DurationMs, Hash32, NodeId, Signature, TimestampMs};
+use starling_primitives::{Amount, Asset, AssetName, DurationMs, Hash32, NodeId, Signature, TimestampMs};
 use starling_protocol::{
     price::Quote,
     run::{Run, RunTerms},
@@ -92,6 +92,23 @@ pub struct PreparedRun {
     pub willing_nodes: Vec<NodeId>,
     /// How long it will take by the measured rates, if any were measured.
     pub expected_duration: Option<DurationMs>,
+}
+
+impl PreparedRun {
+    /// What of the terms is not as it was asked for, if anything: whoever prepared the run chose all of them, and they are paid
+    /// as they stand. Recipe and base were made of the request; who has the recipe compares them too.
+    #[must_use]
+    pub fn deviation(&self, asked: &PrepareRun) -> Option<&'static str> {
+        let terms = &self.terms;
+        let kept = [
+            ("price", terms.price_per_million_tokens <= asked.price_per_million_tokens && terms.asset == Asset::Near),
+            ("number of nodes", terms.min_nodes == asked.min_nodes && terms.max_nodes <= asked.max_nodes),
+            ("choice of nodes", terms.invited.is_empty()),
+            ("key that signs", terms.meter == asked.meter && terms.delegate.is_none()),
+            ("data", asked.held_out.is_none_or(|held_out| (terms.data, terms.held_out) == (asked.data, held_out))),
+        ];
+        kept.into_iter().find(|(_, kept)| !kept).map(|(what, _)| what)
+    }
 }
 
 /// A run: what the chain says, and what the nodes send.

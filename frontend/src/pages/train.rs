@@ -231,6 +231,10 @@ async fn prepare(
         meter: meter::make_key()?,
     };
     let prepared: PreparedRun = coordinator::post(path::PREPARE_RUN, &request).await?;
+    let rounds_differ = prepared.terms.rounds != preset.rounds || prepared.terms.tokens_per_round != preset.tokens_per_round;
+    if let Some(what) = prepared.deviation(&request).or(rounds_differ.then_some("number of rounds or tokens")) {
+        return Err(Failure::new("terms", format!("The run was prepared with another {what} than you asked for. Nothing was charged.")));
+    }
     if prepared.willing_nodes.is_empty() {
         return Err(Failure::new(
             "no_willing_nodes",
