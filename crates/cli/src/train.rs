@@ -370,6 +370,8 @@ mod tests {
     use starling_protocol::{price::quote_run, run::RunTerms};
     use starling_rounds::recipe::AdapterRecipe;
 
+    type Change = fn(&mut RunTerms);
+
     /// A request for a run of adapters, its recipe, and an honest answer.
     fn prepared() -> (PrepareRun, Recipe, PreparedRun) {
         let mut recipe = Recipe::preset("tiny").unwrap();
@@ -416,7 +418,7 @@ mod tests {
     fn compare__should_refuse_terms_that_nobody_asked_for() {
         let (asked, recipe, honest) = prepared();
         compare(&asked, &recipe, &honest).unwrap();
-        let changes: [(&str, fn(&mut RunTerms)); 11] = [
+        let changes: [(&str, Change); 11] = [
             ("recipe", |terms| terms.recipe = Hash32([9; 32])),
             ("data", |terms| terms.data = Hash32([9; 32])),
             ("data", |terms| terms.held_out = Hash32([9; 32])),
