@@ -174,7 +174,7 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     let corpus = corpus_from_path(args.data.as_deref().context("name the file or folder to train on")?)?;
     let api = api(context)?;
     let base = match args.from_run {
-        Some(run) => base_of_run(&api, run).await?,
+        Some(run) => Base::Model { model: model_of_run(&api, run).await?, name: None },
         None => base(context, args.from.as_ref()).await?,
     };
     let options = TrainOptions {
@@ -214,11 +214,10 @@ pub(crate) async fn base(context: &Context, from: Option<&AssetName>) -> Result<
     Ok(Base::Model { model: model.hash, name: Some(name.clone()) })
 }
 
-/// What a run gave, for the next to start from.
-async fn base_of_run(api: &Api, run: RunId) -> Result<Base> {
-    let view: RunView = api.get(&path::fill(path::RUN, &[&run])).await.with_context(|| format!("run {run} cannot be read"))?;
-    let result = view.result.with_context(|| format!("run {run} has given no model: {}", view.sentence))?;
-    Ok(Base::Model { model: result.model, name: None })
+/// The model that a run gave.
+pub(crate) async fn model_of_run(api: &Api, run: RunId) -> Result<Hash32> {
+    let view: RunView = api.get(&path::fill(path::RUN, &[&run])).await?;
+    Ok(view.result.with_context(|| format!("run {run} has no model yet"))?.model)
 }
 
 pub(crate) async fn status(context: &Context, run: Option<RunId>, out: Output) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::{
     api::{Api, Place, unless_away},
+    commands::model_of_run,
     lease::sign_waiting,
     output::Output,
     pay::{self, Payment, pay},
@@ -17,7 +18,6 @@ use starling_http_api::{
     job::{Generate, JobSpec},
     lease::{LeaseEvent, LeaseView},
     path,
-    run::RunView,
 };
 use starling_primitives::{Asset, DurationMs, Hash32, LeaseId, RunId};
 use starling_protocol::{
@@ -66,9 +66,7 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
     let api = Api::of(context)?;
     let model = match (args.model, args.run) {
         (Some(model), _) => model,
-        (None, Some(run)) => {
-            api.get::<RunView>(&path::fill(path::RUN, &[&run])).await?.result.with_context(|| format!("run {run} has no model yet"))?.model
-        }
+        (None, Some(run)) => model_of_run(&api, run).await?,
         (None, None) => bail!("name a --run or a --model"),
     };
     let job = JobSpec::Generate(Generate {

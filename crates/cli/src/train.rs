@@ -108,8 +108,8 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
 /// Refuses terms that are not what was asked for: a node made them, and they are paid as they stand.
 fn compare(asked: &PrepareRun, recipe: &Recipe, prepared: &PreparedRun) -> Result<()> {
     let (mut recipe, terms) = (recipe.clone(), &prepared.terms);
-    if let (Some(adapter), Base::Model { model, .. }) = (&mut recipe.adapter, &asked.base) {
-        adapter.base.get_or_insert(*model);
+    if let Base::Model { model, .. } = &asked.base {
+        recipe.name_frozen(*model);
     }
     let same = [
         ("recipe", terms.recipe == artifact_hash(recipe.canonical_json().as_bytes())),

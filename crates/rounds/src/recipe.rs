@@ -14,6 +14,7 @@ mod version1;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Plan, PlanError};
+use crate::hash::Hash32;
 
 pub use check::RecipeError;
 pub use method::{
@@ -198,6 +199,13 @@ impl Recipe {
     /// As [`Plan::new`].
     pub fn plan(&self) -> Result<Plan, PlanError> {
         Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
+    }
+
+    /// Names the model that the adapters are for, where there are some and none is named yet.
+    pub fn name_frozen(&mut self, model: Hash32) {
+        if let Some(adapter) = &mut self.adapter {
+            adapter.base.get_or_insert(model);
+        }
     }
 
     /// Whether runs over the network can train it: a model that writes text, or its adapters.

@@ -42,10 +42,9 @@ pub(crate) struct PreparedFiles {
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
     let mut recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
     recipe.over_network().map_err(|error| refused("recipe_invalid", &error))?;
-    let frozen = match (&mut recipe.adapter, &job.base) {
-        (Some(adapter), Base::Model(file)) => {
-            // All who take part adapt this one.
-            adapter.base.get_or_insert_with(|| hash_of(file));
+    let frozen = match &job.base {
+        Base::Model(file) if recipe.adapter.is_some() => {
+            recipe.name_frozen(hash_of(file));
             Some(file.clone())
         }
         _ => None,

@@ -219,7 +219,7 @@ fn byte_pairs__should_train_over_the_network_and_be_adapted_to_another_text() {
     let generated = said(&succeed(home, &["generate", "--run", &run_id, "fn main", "--tokens", "12"]), "generated");
     assert!(generated["output"].as_str().is_some_and(|text| !text.is_empty()), "{generated}");
 
-    // Its adapters learn another text with its tokens, and what was published of it stays as it was.
+    // Its adapters learn another text with its tokens.
     let recipe = system.recipe_with(4, 20, |recipe| {
         let ModelRecipe::Gpt(shape) = &mut recipe.model else { panic!("a GPT") };
         shape.vocab = 300;
