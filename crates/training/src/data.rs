@@ -8,6 +8,7 @@ mod batch;
 mod csv;
 mod duplicates;
 mod images;
+mod items;
 mod json_lines;
 mod labelled;
 mod picture;
@@ -21,9 +22,11 @@ pub use batch::{Batch, Windows};
 pub use csv::{CsvTable, read_csv};
 pub use duplicates::{Shingles, without_near_duplicates};
 pub use images::{Images, read_images};
+pub use items::{Items, Training, learn_tokenizer};
 pub use json_lines::{JsonLine, read_json_lines};
 pub use labelled::LabelledTexts;
-pub(crate) use labelled::{begun, rows_of_lines, rows_of_table};
+pub(crate) use labelled::begun;
+use labelled::{rows_of_lines, rows_of_table};
 pub use picture::{Picture, read_picture};
 pub use shards::{Manifest, Tokens, write_shards};
 pub use splits::{Commitment, Sameness, Splits, split};
@@ -182,6 +185,16 @@ impl Data {
             Self::Text(_) => Some(tokens.len() as u64),
             Self::Tokens(text) => Some(text.text_bytes(tokens)),
             Self::Labelled(_) | Self::Table(_) | Self::Images(_) => None,
+        }
+    }
+
+    /// What its examples are called.
+    pub(crate) fn items(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => "windows",
+            Self::Labelled(_) => "texts",
+            Self::Table(_) => "rows",
+            Self::Images(_) => "images",
         }
     }
 

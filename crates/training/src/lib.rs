@@ -55,15 +55,15 @@ mod writer;
 pub use candle_core::Device;
 pub use classifier::{Classifier, TOKENIZER};
 pub use data::{
-    ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling, Shingles,
-    Split, Splits, Table, Text, Tokens, Windows, read_archive, read_csv, read_images, read_json_lines, read_picture, split,
-    without_near_duplicates, write_shards, write_tar,
+    ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, Items, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling,
+    Shingles, Split, Splits, Table, Text, Tokens, Training, Windows, learn_tokenizer, read_archive, read_csv, read_images, read_json_lines,
+    read_picture, split, without_near_duplicates, write_shards, write_tar,
 };
 pub use device::open_device;
 pub use error::{Result, TrainingError};
 pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
-pub use local::{DataFile, Prepared, Progress, Trained, generated, learn_tokenizer, prepare, train};
+pub use local::{DataFile, Prepared, Progress, Trained, generated, prepare, train};
 pub use memory::{Activations, check_memory, memory_needed};
 pub use model::{
     Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Model, Net,

@@ -1,15 +1,13 @@
 //! A whole training on one machine: data is read and split, the model trained with measurements on the way, and measured
 //! once on data that it never saw.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
 
 use crate::classifier::{CLASSES, TOKENIZER};
-use crate::data::{
-    ArchiveEntry, Commitment, Data, LabelledTexts, Sameness, Split, Splits, Table, Text, Tokens, read_archive, read_csv, read_images,
-    read_json_lines, rows_of_lines, rows_of_table, split,
-};
+use crate::data::{Commitment, Data, Items, Split, Splits, Text};
 use crate::error::{Result, TrainingError};
 use crate::export::{ModelFiles, export_model};
 use crate::generate::{Generator, Sampling};
@@ -19,16 +17,12 @@ use crate::ngram::baselines;
 use crate::parameters::Parameters;
 use crate::report::{Outcome, Report, bootstrap, classification};
 use crate::synthetic;
-use crate::tokenizer::{SPECIALS, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::trainer::{StepReport, Trainer, mean_loss, probabilities};
-use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
+use starling_rounds::recipe::{ModelRecipe, Recipe};
 
 /// One part in so many is for validation, and as many are hidden.
 const PART: u64 = 10;
-/// A text is split in blocks of about so many bytes, at ends of lines.
-const BLOCK_BYTES: usize = 2_048;
-/// The tokenizer learns from the beginning of the training text.
-const TOKENIZER_BYTES: usize = 4 << 20;
 /// Examples of the last measurement, at most.
 const HIDDEN_EXAMPLES: usize = 2_048;
 /// Windows of text of it: each has a part in the bootstrap.
@@ -63,7 +57,7 @@ pub struct Prepared {
     synthetic: bool,
     what: String,
     /// Training and hidden text, for simple models to be compared with.
-    texts: Option<(Vec<u8>, Vec<u8>)>,
+    texts: Option<(Arc<[u8]>, Arc<[u8]>)>,
 }
 
 /// What happens on the way.
@@ -112,16 +106,26 @@ pub fn generated(recipe: &Recipe) -> Result<Option<DataFile>> {
 /// [`TrainingError::BadData`], naming file, row and column; [`TrainingError::BadRequest`] where the data does not fit the
 /// model or is too little to split.
 pub fn prepare(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
-    let prepared = match &recipe.model {
-        ModelRecipe::Bert(BertShape { head: BertHead::Classes(_), .. }) => labelled(recipe, file, salt),
-        ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) | ModelRecipe::Bert(_) => text(recipe, file, salt),
-        ModelRecipe::Perceptron(_) => table(recipe, file, salt),
-        ModelRecipe::Convolution(_) => images(recipe, file, salt),
-    }?;
-    for data in [&prepared.train, &prepared.validation, &prepared.hidden] {
-        data.check(&recipe.model)?;
-    }
-    Ok(prepared)
+    let items = Items::read(recipe, file.bytes.clone(), &file.name)?;
+    let splits = items.split(recipe, PART)?;
+    let [train, validation, hidden] = [&splits.train, &splits.validation, &splits.hidden].map(|places| items.part(places));
+    let training = train.training(recipe, None)?;
+    let what = match (train.text(), hidden.text()) {
+        (Some(train), Some(hidden)) => {
+            format!("{} bytes of text for training, {} hidden, in blocks of the same sources", train.len(), hidden.len())
+        }
+        _ => format!("{} {} for training", training.data.len(), training.data.items()),
+    };
+    Ok(Prepared {
+        validation: validation.held_out(recipe, &training)?,
+        hidden: hidden.held_out(recipe, &training)?,
+        commitment: Commitment::to(&hidden.to_bytes(recipe)?, salt),
+        train: training.data,
+        tokenizer: training.tokenizer,
+        synthetic: file.synthetic,
+        what: format!("{what}; {}", said(&splits)),
+        texts: train.text().cloned().zip(hidden.text().cloned()),
+    })
 }
 
 /// Trains the recipe on `data` to its end or until measurements get no better, then measures it on the hidden part.
@@ -288,149 +292,9 @@ fn examples(recipe: &Recipe) -> usize {
     }
 }
 
-fn text(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
-    let text = if file.name.ends_with(".jsonl") {
-        let lines = read_json_lines(&file.bytes, &file.name)?;
-        let texts = lines.iter().map(|line| Ok(line.text(&recipe.data.text)? + "\n"));
-        texts.collect::<Result<String>>()?.into_bytes()
-    } else {
-        file.bytes.clone()
-    };
-    let blocks = blocks(&text);
-    let splits = split(&blocks, recipe.seed, PART, Sameness::Words)?;
-    let joined = |places: &[usize]| places.iter().flat_map(|place| blocks[*place].iter().copied()).collect::<Vec<u8>>();
-    let (train, validation, hidden) = (joined(&splits.train), joined(&splits.validation), joined(&splits.hidden));
-    let (context, vocab) = (recipe.model.context().unwrap_or_default() as usize, recipe.model.vocab().unwrap_or_default());
-    let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
-    let tokenizer =
-        (encoder || vocab > 256).then(|| learn_tokenizer(&train, if encoder { vocab - SPECIALS } else { vocab })).transpose()?;
-    let data = |bytes: &[u8], split| -> Result<Data> {
-        Ok(match &tokenizer {
-            None => Data::Text(Text::new(bytes.to_vec(), context, split)?),
-            Some(tokenizer) => Data::Tokens(Tokens::of(bytes, tokenizer, context)?),
-        })
-    };
-    Ok(Prepared {
-        train: data(&train, Split::Train)?,
-        validation: data(&validation, Split::HeldOut)?,
-        hidden: data(&hidden, Split::HeldOut)?,
-        commitment: Commitment::to(&hidden, salt),
-        tokenizer,
-        synthetic: file.synthetic,
-        what: format!(
-            "{} bytes of text for training, {} hidden, in blocks of the same sources; {}",
-            train.len(),
-            hidden.len(),
-            said(&splits)
-        ),
-        texts: Some((train, hidden)),
-    })
-}
-
-fn labelled(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
-    let rows = if file.name.ends_with(".csv") {
-        rows_of_table(&read_csv(&file.bytes, &file.name)?, &recipe.data.text, &recipe.data.label)?
-    } else {
-        rows_of_lines(&read_json_lines(&file.bytes, &file.name)?, &recipe.data.text, &recipe.data.label)?
-    };
-    let texts: Vec<&[u8]> = rows.iter().map(|(text, ..)| text.as_bytes()).collect();
-    let splits = split(&texts, recipe.seed, PART, Sameness::Words)?;
-    let part = |places: &[usize]| places.iter().map(|place| rows[*place].clone()).collect::<Vec<_>>();
-    let (train, validation, hidden) = (part(&splits.train), part(&splits.validation), part(&splits.hidden));
-    let learned: Vec<u8> = train.iter().flat_map(|(text, ..)| text.bytes().chain([b'\n'])).collect();
-    let tokenizer = learn_tokenizer(&learned, recipe.model.vocab().unwrap_or_default() - SPECIALS)?;
-    let context = recipe.model.context().unwrap_or_default() as usize;
-    let data = |rows: &[_], classes: Option<&[String]>| LabelledTexts::new(rows, classes, &tokenizer, context, &file.name);
-    let of_train = data(&train, None)?;
-    let classes = of_train.classes().to_vec();
-    let committed: Vec<u8> = hidden.iter().flat_map(|(text, label, _)| format!("{text}\t{label}\n").into_bytes()).collect();
-    Ok(Prepared {
-        validation: Data::Labelled(data(&validation, Some(&classes))?),
-        hidden: Data::Labelled(data(&hidden, Some(&classes))?),
-        train: Data::Labelled(of_train),
-        commitment: Commitment::to(&committed, salt),
-        synthetic: file.synthetic,
-        what: format!("{} texts for training; {}", train.len(), said(&splits)),
-        tokenizer: Some(tokenizer),
-        texts: None,
-    })
-}
-
-fn table(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
-    let whole = read_csv(&file.bytes, &file.name)?;
-    // Each field is checked here, where rows still have the numbers of the file.
-    Table::new(&whole, &recipe.data.label, None)?;
-    let lines: Vec<Vec<u8>> = whole.rows.iter().map(|row| row.join(",").into_bytes()).collect();
-    let items: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
-    let splits = split(&items, recipe.seed, PART, Sameness::Bytes)?;
-    let part = |places: &[usize]| {
-        let rows = places.iter().map(|place| whole.rows[*place].clone()).collect();
-        crate::data::CsvTable { name: whole.name.clone(), header: whole.header.clone(), rows }
-    };
-    let train = Table::new(&part(&splits.train), &recipe.data.label, None)?;
-    let like = |places: &[usize]| Table::new(&part(places), &recipe.data.label, Some(&train));
-    let committed: Vec<u8> = splits.hidden.iter().flat_map(|place| [&lines[*place], b"\n".as_slice()].concat()).collect();
-    Ok(Prepared {
-        validation: Data::Table(like(&splits.validation)?),
-        hidden: Data::Table(like(&splits.hidden)?),
-        commitment: Commitment::to(&committed, salt),
-        tokenizer: None,
-        synthetic: file.synthetic,
-        what: format!("{} rows for training; {}", train.len(), said(&splits)),
-        train: Data::Table(train),
-        texts: None,
-    })
-}
-
-fn images(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
-    let entries = read_archive(&file.bytes, &file.name)?;
-    let items: Vec<&[u8]> = entries.iter().map(|entry| entry.bytes.as_slice()).collect();
-    let splits = split(&items, recipe.seed, PART, Sameness::Bytes)?;
-    let part = |places: &[usize]| places.iter().map(|place| entries[*place].clone()).collect::<Vec<ArchiveEntry>>();
-    let train = read_images(&part(&splits.train), None, &file.name)?;
-    let like = |places: &[usize]| read_images(&part(places), Some(&train), &file.name);
-    let committed: Vec<u8> = splits.hidden.iter().flat_map(|place| entries[*place].bytes.iter().copied()).collect();
-    Ok(Prepared {
-        validation: Data::Images(like(&splits.validation)?),
-        hidden: Data::Images(like(&splits.hidden)?),
-        commitment: Commitment::to(&committed, salt),
-        tokenizer: None,
-        synthetic: file.synthetic,
-        what: format!("{} images for training; {}", train.len(), said(&splits)),
-        train: Data::Images(train),
-        texts: None,
-    })
-}
-
-/// The tokenizer of exactly `vocab` tokens that is learnt from the first 4 MiB of `text`.
-///
-/// # Errors
-/// [`TrainingError::BadRequest`] where the text gives fewer; as [`Tokenizer::learn`].
-pub fn learn_tokenizer(text: &[u8], vocab: u32) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::learn(&text[..text.len().min(TOKENIZER_BYTES)], vocab)?;
-    if tokenizer.vocab() < vocab {
-        let why = format!("the text gives a tokenizer of {} tokens, the model wants {vocab}: lower model.vocab", tokenizer.vocab());
-        return Err(TrainingError::BadRequest(why));
-    }
-    Ok(tokenizer)
-}
-
 fn said(splits: &Splits) -> String {
     let dropped = if splits.dropped.is_empty() { String::new() } else { format!(", {} near-duplicates left out", splits.dropped.len()) };
     format!("{} parts for validation and {} hidden{dropped}", splits.validation.len(), splits.hidden.len())
-}
-
-/// Pieces of about [`BLOCK_BYTES`], cut behind a line's end where there is one.
-fn blocks(text: &[u8]) -> Vec<&[u8]> {
-    let (mut rest, mut blocks) = (text, Vec::new());
-    while !rest.is_empty() {
-        let least = rest.len().min(BLOCK_BYTES);
-        let line = rest[least..].iter().take(BLOCK_BYTES).position(|byte| *byte == b'\n').map_or(0, |place| place + 1);
-        let (block, after) = rest.split_at(least + line);
-        blocks.push(block);
-        rest = after;
-    }
-    blocks
 }
 
 #[cfg(test)]

@@ -74,6 +74,15 @@ pub fn read_csv(bytes: &[u8], name: &str) -> Result<CsvTable> {
     Ok(CsvTable { name: name.to_owned(), header, rows })
 }
 
+/// The table as a file that [`read_csv`] reads; fields are quoted where they must be.
+pub(super) fn write_csv(table: &CsvTable) -> Vec<u8> {
+    let field = |field: &String| {
+        if field.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
+    };
+    let lines = std::iter::once(&table.header).chain(&table.rows);
+    lines.flat_map(|row| (row.iter().map(field).collect::<Vec<_>>().join(",") + "\n").into_bytes()).collect()
+}
+
 struct Reader<'a> {
     text: std::iter::Peekable<std::str::Chars<'a>>,
     row: usize,
@@ -146,6 +155,7 @@ mod tests {
         let table = read_csv("\u{feff}a,b\r\n1,\"x, \"\"y\"\"\nz\"\r\n,\n".as_bytes(), "t.csv").expect("readable");
         assert_eq!(table.header, ["a", "b"]);
         assert_eq!(table.rows, [vec!["1", "x, \"y\"\nz"], vec!["", ""]]);
+        assert_eq!(read_csv(&write_csv(&table), "t.csv").expect("readable"), table);
         assert_eq!(table.column("b").expect("there"), 1);
         assert!(table.column("c").expect_err("refused").to_string().contains("only a, b"));
     }

@@ -61,6 +61,17 @@ pub fn read_json_lines(bytes: &[u8], name: &str) -> Result<Vec<JsonLine>> {
     Ok(lines)
 }
 
+/// Objects of texts as a file that [`read_json_lines`] reads.
+pub(super) fn write_json_lines<'a, const FIELDS: usize>(lines: impl Iterator<Item = [(&'a str, &'a String); FIELDS]>) -> Vec<u8> {
+    let mut file = Vec::new();
+    for fields in lines {
+        let object: Map<String, Value> = fields.into_iter().map(|(name, text)| (name.to_owned(), text.clone().into())).collect();
+        file.extend_from_slice(Value::Object(object).to_string().as_bytes());
+        file.push(b'\n');
+    }
+    file
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null stands",

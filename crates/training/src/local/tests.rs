@@ -2,7 +2,8 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 use super::*;
-use starling_rounds::recipe::{AdapterRecipe, EvaluationRecipe, GptShape};
+use crate::tokenizer::SPECIALS;
+use starling_rounds::recipe::{AdapterRecipe, BertHead, BertShape, EvaluationRecipe, GptShape};
 
 const SOURCE: &str = include_str!("../local.rs");
 const MEMORY: u64 = 1 << 30;
