@@ -86,7 +86,7 @@ pub fn run_view(run: &Run, shown: &Shown, hub: &Hub, now: TimestampMs) -> RunVie
         run: run.clone(),
         earned,
         members: members.collect(),
-        held_out_bits_per_byte: work.and_then(|work| work.held_out),
+        held_out: work.and_then(|work| work.held_out),
         tokens_per_second: work.and_then(|work| work.tokens_per_second),
         bytes_exchanged: work.map_or(0, |work| work.bytes_exchanged),
         result: work.and_then(|work| work.result.clone()),

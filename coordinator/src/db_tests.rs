@@ -158,7 +158,12 @@ async fn work__should_be_replaced_and_kept_in_order() {
         assert_eq!(db.works::<String>(WorkKind::Run).await.unwrap(), ["other", "new"]);
         assert_eq!(db.facts::<String>(FactKind::Run).await.unwrap(), ["new", "other"]);
         assert!(db.works::<String>(WorkKind::Lease).await.unwrap().is_empty());
-        let point = |step| starling_http_api::run::MetricPoint::HeldOut { round: 0, step, bits_per_byte: 1.5, at: TimestampMs(1) };
+        let point = |step| starling_http_api::run::MetricPoint::HeldOut {
+            round: 0,
+            step,
+            loss: starling_http_api::run::HeldOut { bits: 1.5, per: starling_http_api::run::LossUnit::Byte },
+            at: TimestampMs(1),
+        };
         db.add_metrics(&[(starling_primitives::RunId(1), point(1)), (starling_primitives::RunId(1), point(2))]).await.unwrap();
         let run = starling_primitives::RunId(1);
         let all = db.curves(run, 0).await.unwrap();

@@ -5,7 +5,7 @@
 use super::*;
 use starling_http_api::{
     node::ToNode,
-    run::{Baselines, RunResult},
+    run::{Findings, HeldOut, LossUnit, RunResult},
 };
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
@@ -511,9 +511,8 @@ fn end__should_export_from_the_last_paid_state_and_ask_another_node() {
         config: Hash32([31; 32]),
         adapters: None,
         state_root,
-        bits_per_byte: (8.0, 3.0),
-        baselines: Baselines { uniform: 8.0, bigram: 3.5, trigram: 2.8 },
-        sample: String::new(),
+        held_out: [8.0, 3.0].map(|bits| HeldOut { bits, per: LossUnit::Byte }).into(),
+        findings: Findings::Masked,
         node_id,
     };
     assert!(!world.apply(Event::Exported(Box::new(result(second[0].0, Hash32([99; 32]))))), "of another state");

@@ -56,16 +56,13 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
         }
     }
     let bytes = tools.artifacts.get(terms.recipe).await?;
-    let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes))
-        .map_err(|error| error.to_string())
-        .and_then(|recipe| recipe.over_network().map_err(|error| error.to_string()).map(|()| recipe))
-        .and_then(|recipe| {
-            let frozen = match &recipe.adapter {
-                Some(adapter) => Some(adapter.base.ok_or("its adapters name no model that they are for")?),
-                None => None,
-            };
-            Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps, frozen))
-        });
+    let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string()).and_then(|recipe| {
+        let frozen = match &recipe.adapter {
+            Some(adapter) => Some(adapter.base.ok_or("its adapters name no model that they are for")?),
+            None => None,
+        };
+        Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps, frozen))
+    });
     let (plan, inner_steps, frozen) = match plan {
         Ok((plan, inner_steps, frozen)) if plan.assigned_tokens() == terms.tokens_per_round => (plan, inner_steps, frozen),
         Ok((plan, ..)) => {

@@ -145,9 +145,9 @@ impl Lane {
                 self.log_line(run_id, Some(node), &format!("declines: {}", cut(&reason)));
                 Ok(())
             }
-            FromNode::Evaluated { run_id, round, bits_per_byte } if find(run_id).is_some() => {
+            FromNode::Evaluated { run_id, round, loss } if find(run_id).is_some() => {
                 let rounds_done = round.map_or(0, |round| round + 1);
-                self.step_run(run_id, Event::Evaluated { rounds_done, bits_per_byte }).await
+                self.step_run(run_id, Event::Evaluated { rounds_done, loss }).await
             }
             FromNode::Exported { run_id, result } if find(run_id).is_some() && result.node_id == node => {
                 if !matches!(self.stage_of(run_id), Some(Stage::Exporting { asked, .. }) if asked == Some(node)) {
@@ -248,10 +248,10 @@ impl Lane {
             self.tools.streams.publish(topic, &RunEvent::StatementReady { pending: Box::new(pending) });
         }
         if work.evaluated != before.evaluated
-            && let (Some(rounds_done), Some((_, bits_per_byte))) = (work.evaluated, work.held_out)
+            && let (Some(rounds_done), Some((_, loss))) = (work.evaluated, work.held_out)
         {
             let step = u64::from(rounds_done) * u64::from(work.admitted.unwrap_or(0));
-            self.add_point(run.id, MetricPoint::HeldOut { round: rounds_done.saturating_sub(1), step, bits_per_byte, at: clock::now() });
+            self.add_point(run.id, MetricPoint::HeldOut { round: rounds_done.saturating_sub(1), step, loss, at: clock::now() });
         }
         if std::mem::discriminant(&work.stage) != std::mem::discriminant(&before.stage)
             || work.not_served != before.not_served

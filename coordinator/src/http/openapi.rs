@@ -14,7 +14,9 @@ use starling_http_api::{
     node::{NodeView, OfferView},
     path,
     problem::Problem,
-    run::{Curves, MeterSignature, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RecipePreset, RoundView, RunView},
+    run::{
+        Curves, HeldOut, LossUnit, MeterSignature, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RecipePreset, RoundView, RunView,
+    },
     sponsor::{MadeAccount, NewAccount, RelayCall, Relayed},
 };
 use starling_primitives::TimestampMs;
@@ -119,7 +121,12 @@ fn document() -> Result<Value, TraceError> {
         ("internally tagged enum LeaseState", sample(serde_json::to_value(LeaseState::Unpaid))?),
         (
             "internally tagged enum MetricPoint",
-            sample(serde_json::to_value(MetricPoint::HeldOut { round: 0, step: 0, bits_per_byte: 1.0, at: TimestampMs(0) }))?,
+            sample(serde_json::to_value(MetricPoint::HeldOut {
+                round: 0,
+                step: 0,
+                loss: HeldOut { bits: 1.0, per: LossUnit::Byte },
+                at: TimestampMs(0),
+            }))?,
         ),
     ];
     let mut paths = Paths { tracer: Tracer::new(samples), all: Map::new() };

@@ -76,9 +76,6 @@ fn check_request(request: &PrepareRun) -> Result<(), Fault> {
     }
     match Recipe::from_toml(&request.recipe) {
         Ok(recipe) => {
-            if let Err(error) = recipe.over_network() {
-                return refused("recipe_invalid", format!("{error}."));
-            }
             if recipe.adapter.is_some() && matches!(request.base, Base::Fresh) {
                 let detail = "Adapters need the model that they are for. Name one to start from.";
                 return refused("base_mismatch", detail.to_owned());

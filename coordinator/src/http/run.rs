@@ -12,10 +12,10 @@ use crate::{
 };
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
-use starling_http_api::run::{Curves, ExplainedField, MeterSignature, PendingStatement, RecipePreset, RoundView, RunView};
+use starling_http_api::run::{Curves, DataKind, ExplainedField, MeterSignature, PendingStatement, RecipePreset, RoundView, RunView};
 use starling_primitives::RunId;
 use starling_protocol::run::Run;
-use starling_rounds::recipe::{AdapterRecipe, ModelRecipe, Recipe};
+use starling_rounds::recipe::{AdapterRecipe, BertHead, ModelRecipe, Recipe};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -23,19 +23,30 @@ pub(super) async fn recipes() -> Result<Json<Vec<RecipePreset>>, Fault> {
     let presets = Recipe::preset_names().into_iter().map(Recipe::preset).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
     let shown = |recipe: &Recipe| {
         let tokens_per_round = u32::try_from(recipe.tokens_per_round()).map_err(Fault::internal)?;
-        let adapting = Recipe { adapter: AdapterRecipe::usual(&recipe.model, AdapterRecipe::USUAL_RANK), ..recipe.clone() };
+        let adapter = AdapterRecipe::usual(&recipe.model, AdapterRecipe::USUAL_RANK);
+        let adapting = adapter.map(|adapter| Recipe { adapter: Some(adapter), ..recipe.clone() }.to_toml()).transpose();
         Ok(RecipePreset {
             name: recipe.name.clone(),
             title: title(recipe),
             recipe: recipe.to_toml().map_err(Fault::internal)?,
-            adapting: adapting.to_toml().map_err(Fault::internal)?,
+            adapting: adapting.map_err(Fault::internal)?,
+            data: data_kind(&recipe.model),
             parameters: recipe.model.parameter_count(),
             rounds: recipe.rounds,
             tokens_per_round,
             explained: explain(recipe),
         })
     };
-    presets.iter().filter(|recipe| recipe.over_network().is_ok()).map(shown).collect::<Result<Vec<_>, Fault>>().map(Json)
+    presets.iter().map(shown).collect::<Result<Vec<_>, Fault>>().map(Json)
+}
+
+fn data_kind(model: &ModelRecipe) -> DataKind {
+    match model {
+        ModelRecipe::Perceptron(_) => DataKind::Table,
+        ModelRecipe::Convolution(_) => DataKind::Images,
+        ModelRecipe::Bert(_) if model.classes().is_some() => DataKind::LabelledTexts,
+        ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) | ModelRecipe::Bert(_) => DataKind::Text,
+    }
 }
 
 fn title(recipe: &Recipe) -> String {
@@ -46,7 +57,23 @@ fn title(recipe: &Recipe) -> String {
     match &recipe.model {
         ModelRecipe::Gpt(gpt) => of_text(gpt.layers, gpt.width, gpt.context, gpt.vocab),
         ModelRecipe::Llama(llama) => of_text(llama.layers, llama.width, llama.context, llama.vocab),
-        other => format!("A {} of {} parameters", other.kind(), other.parameter_count()),
+        ModelRecipe::Bert(bert) => {
+            let does = match bert.head {
+                BertHead::Classes(classes) => format!("sorts texts into {classes} classes"),
+                BertHead::MaskedTokens => "fills in masked tokens".to_owned(),
+            };
+            format!("An encoder that {does}: {} layers, {} wide, reads {} tokens of {}", bert.layers, bert.width, bert.context, bert.vocab)
+        }
+        ModelRecipe::Perceptron(perceptron) => {
+            format!(
+                "A perceptron that sorts the rows of a table: {} columns of numbers, {} classes",
+                perceptron.features, perceptron.classes
+            )
+        }
+        ModelRecipe::Convolution(convolution) => {
+            let colours = if convolution.channels == 1 { "grey" } else { "colour" };
+            format!("A convolutional net that sorts {colours} images into {} classes", convolution.classes)
+        }
     }
 }
 
@@ -65,13 +92,29 @@ fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
     let of_model = match &recipe.model {
         ModelRecipe::Gpt(gpt) => of_text(gpt.layers, gpt.heads, gpt.width, gpt.context, gpt.vocab),
         ModelRecipe::Llama(llama) => of_text(llama.layers, llama.heads, llama.width, llama.context, llama.vocab),
-        other => vec![field("model.kind", other.kind().to_owned(), "The kind of model.")],
+        ModelRecipe::Bert(bert) => {
+            let mut fields = of_text(bert.layers, bert.heads, bert.width, bert.context, bert.vocab);
+            if let BertHead::Classes(classes) = bert.head {
+                fields.push(field("model.head.classes", classes.to_string(), "Different labels in the data."));
+            }
+            fields
+        }
+        ModelRecipe::Perceptron(perceptron) => vec![
+            field("model.features", perceptron.features.to_string(), "Columns of numbers in the table, besides the label."),
+            field("model.hidden", format!("{:?}", perceptron.hidden), "Width of each hidden layer."),
+            field("model.classes", perceptron.classes.to_string(), "Different labels in the table."),
+        ],
+        ModelRecipe::Convolution(convolution) => vec![
+            field("model.channels", convolution.channels.to_string(), "1 for grey images, 3 for colours."),
+            field("model.stages", format!("{:?}", convolution.stages), "Channels of each stage, which halves the image."),
+            field("model.classes", convolution.classes.to_string(), "Folders of images."),
+        ],
     };
     let of_method = [
-        field("seed", recipe.seed.to_string(), "Fixes the first weights and which text each step reads."),
+        field("seed", recipe.seed.to_string(), "Fixes the first weights and which examples each step reads."),
         field("rounds", recipe.rounds.to_string(), "How often the nodes' work is merged, checked and paid."),
         field("inner_steps_per_round", recipe.inner_steps_per_round.to_string(), "Steps that each node makes between two merges."),
-        field("batch", recipe.batch.to_string(), "Pieces of text in one step."),
+        field("batch", recipe.batch.to_string(), "Pieces of text, rows or images in one step."),
         field("clip_norm", recipe.clip_norm.to_string(), "Longer gradients are shortened to this."),
     ];
     let of_steps = [

@@ -81,17 +81,15 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
         (Event::Meter { round, signature }, Stage::Signing { made, quorum_at: Some(_), meter, .. }) if round == made.statement.round => {
             meter.get_or_insert(signature);
         }
-        (Event::Evaluated { rounds_done, bits_per_byte }, _)
-            if bits_per_byte.is_finite() && work.evaluated.is_none_or(|last| rounds_done > last) =>
-        {
+        (Event::Evaluated { rounds_done, loss }, _) if loss.bits.is_finite() && work.evaluated.is_none_or(|last| rounds_done > last) => {
             work.evaluated = Some(rounds_done);
-            let first = work.held_out.map_or(bits_per_byte, |(first, _)| first);
-            work.held_out = Some((first, bits_per_byte));
+            let first = work.held_out.map_or(loss, |(first, _)| first);
+            work.held_out = Some((first, loss));
         }
         (Event::Exported(result), Stage::Exporting { asked, .. })
             if *asked == Some(result.node_id) && result.state_root == work.state_root =>
         {
-            work.held_out = Some(result.bits_per_byte);
+            work.held_out = Some(result.held_out);
             work.result = Some(*result);
             work.stage = Stage::Done;
         }

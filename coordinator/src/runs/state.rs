@@ -1,7 +1,7 @@
 //! The state of a run's work, stored as JSON at each transition.
 
 use serde::{Deserialize, Serialize};
-use starling_http_api::run::RunResult;
+use starling_http_api::run::{HeldOut, RunResult};
 use starling_primitives::{Hash32, NodeId, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Member, Run},
@@ -28,8 +28,8 @@ pub struct RunWork {
     pub rounds_done: u32,
     /// Where it stands.
     pub stage: Stage,
-    /// Held-out bits per byte before the first round and the last figure.
-    pub held_out: Option<(f64, f64)>,
+    /// On held-out data before the first round, and the last figure.
+    pub held_out: Option<(HeldOut, HeldOut)>,
     /// Rounds that had counted at the last evaluation.
     pub evaluated: Option<u32>,
     /// Who scored last.
@@ -306,8 +306,8 @@ pub enum Event {
     Evaluated {
         /// Rounds that had counted.
         rounds_done: u32,
-        /// Bits per byte.
-        bits_per_byte: f64,
+        /// Of the whole model.
+        loss: HeldOut,
     },
     /// What a node made of the final state; its artifacts are stored.
     Exported(Box<RunResult>),

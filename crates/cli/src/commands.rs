@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Api, Place},
-    corpus::corpus_from_path,
+    corpus::corpus_for,
     home::{Home, write_atomically},
     output::Output,
     profile::{Context, Profile},
@@ -167,11 +167,10 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         recipe.adapter = AdapterRecipe::usual(&recipe.model, rank);
         recipe = recipe.validated()?;
     }
-    recipe.over_network()?;
     if args.base.is_some() || args.output.is_some() {
         bail!("--base and --output belong to a training on this machine: add --here, or name a model with --from or --from-run");
     }
-    let corpus = corpus_from_path(args.data.as_deref().context("name the file or folder to train on")?)?;
+    let corpus = corpus_for(&recipe, args.data.as_deref().context("name the file or folder to train on")?)?;
     let api = api(context)?;
     let base = match args.from_run {
         Some(run) => Base::Model { model: model_of_run(&api, run).await?, name: None },

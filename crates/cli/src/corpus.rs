@@ -11,6 +11,7 @@ use std::{
 };
 
 use starling_primitives::Hash32;
+use starling_rounds::recipe::Recipe;
 
 pub(crate) use crates::{CorpusSize, corpus_from_crates};
 
@@ -30,7 +31,7 @@ const MIN_BYTES: usize = 1_000;
 pub(crate) struct Corpus {
     /// Training text.
     pub(crate) train: Vec<u8>,
-    /// Held-out text.
+    /// Held-out text; empty where it is not held out here.
     pub(crate) held_out: Vec<u8>,
     /// What the training text was made from: crates with their versions, or files.
     pub(crate) train_sources: Vec<String>,
@@ -65,6 +66,16 @@ pub(crate) enum CorpusError {
         /// The limit that it breaks.
         limit: String,
     },
+    /// A folder where one file is needed.
+    #[error(
+        "{path} is a folder, and a {kind} with classes trains on one file: CSV or JSON lines, or a zip or tar of images whose folders name their classes"
+    )]
+    Folder {
+        /// What was given.
+        path: PathBuf,
+        /// Of the model.
+        kind: &'static str,
+    },
     /// `cargo` could not say where the sources are, or fetch them.
     #[error(
         "`cargo {command}` failed: {message}\nThe default text is the sources of this project's dependencies; name a file or folder of text instead, or make `cargo` work here."
@@ -92,6 +103,20 @@ impl Corpus {
     pub(crate) fn hash(&self) -> Hash32 {
         hash(&[self.train_hash().0, self.held_out_hash().0].concat())
     }
+}
+
+/// What a recipe trains on: running text, as [`corpus_from_path`] reads it; of anything else the one file, from which the node that
+/// makes the run ready holds examples out.
+pub(crate) fn corpus_for(recipe: &Recipe, path: &Path) -> Result<Corpus, CorpusError> {
+    if recipe.model.classes().is_none() {
+        return corpus_from_path(path);
+    }
+    let meta = fs::metadata(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })?;
+    if meta.is_dir() {
+        return Err(CorpusError::Folder { path: path.to_owned(), kind: recipe.model.kind() });
+    }
+    let train = read_limited(path, meta.len())?;
+    Ok(Corpus { train, held_out: Vec::new(), train_sources: vec![name_of(path)], held_out_sources: Vec::new() })
 }
 
 /// Reads a file or all text files of a folder and holds a tenth out.

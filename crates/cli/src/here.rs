@@ -69,14 +69,9 @@ pub(crate) fn show_recipe(name: Option<&str>, schema: bool, out: Output) -> Resu
     let Some(name) = name else {
         for name in Recipe::preset_names() {
             let recipe = Recipe::preset(name)?;
-            let place = if recipe.over_network().is_ok() { "network or here" } else { "here" };
             let (kind, parameters) = (recipe.model.kind(), recipe.model.parameter_count());
-            let line = format!("{name:<12} {kind:<12} {parameters:>9} parameters   {place}");
-            out.say(
-                "recipe",
-                &json!({ "name": name, "kind": kind, "parameters": parameters, "network": recipe.over_network().is_ok() }),
-                &line,
-            );
+            let line = format!("{name:<12} {kind:<12} {parameters:>9} parameters");
+            out.say("recipe", &json!({ "name": name, "kind": kind, "parameters": parameters }), &line);
         }
         return Ok(());
     };

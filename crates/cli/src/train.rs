@@ -256,7 +256,7 @@ impl<'a> Watcher<'a> {
                         self.out.say(
                             "first_loss",
                             &json!({"loss": loss, "after_ms": millis(after)}),
-                            &format!("First loss {loss:.3} nats a token after {:.1} s.", after.as_secs_f64()),
+                            &format!("First loss {loss:.3} nats after {:.1} s.", after.as_secs_f64()),
                         )
                     });
                 }
@@ -265,12 +265,12 @@ impl<'a> Watcher<'a> {
                     self.out.say("loss", &json!({"node_id": node_id, "step": step, "loss": loss}), "");
                 }
             }
-            MetricPoint::HeldOut { round, bits_per_byte, .. } => {
+            MetricPoint::HeldOut { round, loss, .. } => {
                 self.bar.suspend(|| {
                     self.out.say(
                         "held_out",
-                        &json!({"round": round, "bits_per_byte": bits_per_byte}),
-                        &format!("  held out after {round} rounds: {bits_per_byte:.3} bits a byte"),
+                        &json!({"round": round, "loss": loss}),
+                        &format!("  held out after {round} rounds: {}", loss.words()),
                     )
                 });
             }

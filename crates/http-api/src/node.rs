@@ -136,7 +136,7 @@ pub enum ToNode {
         /// How many windows of the held-out data; 0 for all.
         windows: u32,
     },
-    /// The run ended: make model file, baselines and sample from the final state.
+    /// The run ended: make model file and figures from the final state.
     Export {
         /// The run.
         run_id: RunId,
@@ -297,14 +297,14 @@ pub enum FromNode {
         run_id: RunId,
         /// After which round.
         round: Option<u32>,
-        /// Bits per byte.
-        bits_per_byte: f64,
+        /// Of the whole model.
+        loss: crate::run::HeldOut,
     },
     /// What `Export` gave; uploaded before this is said.
     Exported {
         /// The run.
         run_id: RunId,
-        /// Model, figures and sample.
+        /// Model and figures.
         result: Box<crate::run::RunResult>,
     },
     /// The node accepted a lease on chain and works.

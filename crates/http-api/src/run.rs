@@ -17,8 +17,10 @@ pub struct RecipePreset {
     pub title: String,
     /// The recipe itself, in TOML.
     pub recipe: String,
-    /// The same with adapters, for a run that leaves the model it starts from as it is.
-    pub adapting: String,
+    /// The same with adapters, for a run that leaves the model it starts from as it is; nothing for what is no transformer.
+    pub adapting: Option<String>,
+    /// What it trains on.
+    pub data: DataKind,
     /// Parameters of the model.
     pub parameters: u64,
     /// Rounds.
@@ -27,6 +29,20 @@ pub struct RecipePreset {
     pub tokens_per_round: u32,
     /// Fields with their values and what they mean, for people.
     pub explained: Vec<ExplainedField>,
+}
+
+/// What a model trains on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Running text: any file, of which the last tenth is held out.
+    Text,
+    /// Texts with classes: CSV or JSON lines.
+    LabelledTexts,
+    /// Numbers with classes: CSV.
+    Table,
+    /// Images in a zip or tar whose folders name their classes.
+    Images,
 }
 
 /// One field of a recipe in words.
@@ -120,8 +136,8 @@ pub struct RunView {
     pub earned: Amount,
     /// Nodes by place in the roster.
     pub members: Vec<MemberView>,
-    /// Held-out bits per byte: before training, and the last figure.
-    pub held_out_bits_per_byte: Option<(f64, f64)>,
+    /// On held-out data: before training, and the last figure.
+    pub held_out: Option<(HeldOut, HeldOut)>,
     /// Accepted tokens a second over the last round.
     pub tokens_per_second: Option<f64>,
     /// Bytes of updates that went through the coordinator so far.
@@ -145,7 +161,7 @@ pub struct MemberView {
     pub activity: String,
     /// Inner step within the round.
     pub step: u32,
-    /// Its last training loss, in nats a token.
+    /// Its last training loss, in nats a token or example.
     pub loss: Option<f64>,
     /// Tokens a second, by its own count of the last steps.
     pub tokens_per_second: Option<f64>,
@@ -153,6 +169,47 @@ pub struct MemberView {
     pub accepted_tokens: u64,
     /// The last sign of life.
     pub heard_at: Option<TimestampMs>,
+}
+
+/// The loss of a model on data that it is not trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// The mean of -log2 of the chance that the model gives to what is right.
+    pub bits: f64,
+    /// What that is the mean over.
+    pub per: LossUnit,
+}
+
+impl HeldOut {
+    /// With three decimals and its unit.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{:.3} {}", self.bits, self.per.words())
+    }
+}
+
+/// What a held-out loss counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossUnit {
+    /// A byte of text, whatever the tokens are.
+    Byte,
+    /// A token that the model fills in.
+    Token,
+    /// A text, row or image whose class the model tells.
+    Example,
+}
+
+impl LossUnit {
+    /// The unit of a loss in bits.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Byte => "bits a byte",
+            Self::Token => "bits a token",
+            Self::Example => "bits an example",
+        }
+    }
 }
 
 /// A point of the curves.
@@ -165,7 +222,7 @@ pub enum MetricPoint {
         node_id: NodeId,
         /// Inner step since the start of the run.
         step: u64,
-        /// Nats a token.
+        /// Nats a token or example.
         loss: f64,
         /// The learning rate that the node made the step with; nothing where it was recorded before nodes' rates were.
         #[serde(default)]
@@ -179,8 +236,8 @@ pub enum MetricPoint {
         round: u32,
         /// Inner step since the start of the run.
         step: u64,
-        /// Bits per byte.
-        bits_per_byte: f64,
+        /// Of the whole model.
+        loss: HeldOut,
         /// When.
         at: TimestampMs,
     },
@@ -222,7 +279,7 @@ pub struct RoundView {
     pub at: Option<TimestampMs>,
 }
 
-/// How much the loss falls at a fifth of an update, in nats a token. An update that does no work lowers neither.
+/// How much the loss falls at a fifth of an update, in nats a token or example. An update that does no work lowers neither.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreView {
     /// On the data that its node was assigned in this round.
@@ -245,12 +302,10 @@ pub struct RunResult {
     pub adapters: Option<Adapters>,
     /// State root that it was made from.
     pub state_root: Hash32,
-    /// Held-out bits per byte before and after.
-    pub bits_per_byte: (f64, f64),
-    /// Bits per byte of the uniform model and of interpolated Kneser-Ney bigram and trigram models over bytes of the same text.
-    pub baselines: Baselines,
-    /// A generated sample.
-    pub sample: String,
+    /// On held-out data, before and after.
+    pub held_out: (HeldOut, HeldOut),
+    /// What else the held-out data says, by the kind of the model.
+    pub findings: Findings,
     /// Which node made this.
     pub node_id: NodeId,
 }
@@ -266,7 +321,73 @@ pub struct Adapters {
     pub base: Hash32,
 }
 
-/// Bits per byte of simple models on the same held-out text.
+/// What held-out data says of a finished model besides its loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Findings {
+    /// A model that writes text.
+    Text {
+        /// Bits per byte of simple models on the same text.
+        baselines: Baselines,
+        /// The beginning of the held-out text and what the model writes after it.
+        sample: String,
+    },
+    /// A model that fills in masked tokens.
+    Masked,
+    /// A model that tells classes apart.
+    Classes(ClassFigures),
+}
+
+/// What a classifier does on held-out examples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassFigures {
+    /// What the examples are.
+    pub of: DataKind,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Examples.
+    pub examples: u64,
+    /// Share that is right.
+    pub accuracy: Interval,
+    /// The mean over classes of the harmonic mean of precision and recall.
+    pub macro_f1: Interval,
+    /// The chance that an example of a class is ranked above one that is not; nothing where a class has no example.
+    pub auroc: Option<Interval>,
+    /// Expected calibration error: how far stated chances are from what happens.
+    pub calibration_error: Interval,
+    /// `confusion[truth][said]` examples.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+impl ClassFigures {
+    /// Macro-F1, AUROC and calibration error in a line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let auroc = self.auroc.map_or_else(String::new, |auroc| format!("AUROC {}, ", auroc.words()));
+        format!("macro-F1 {}, {auroc}calibration error {}", self.macro_f1.words(), self.calibration_error.words())
+    }
+}
+
+/// A figure and the middle 95 % of its bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// On all examples.
+    pub value: f64,
+    /// 2.5 % of resamplings are below.
+    pub low: f64,
+    /// 2.5 % of resamplings are above.
+    pub high: f64,
+}
+
+impl Interval {
+    /// With three decimals.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!("{:.3} ({:.3} to {:.3})", self.value, self.low, self.high)
+    }
+}
+
+/// Bits per byte of the uniform model and of interpolated Kneser-Ney models over bytes, on the same held-out text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
     /// 8.

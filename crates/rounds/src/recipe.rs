@@ -70,16 +70,6 @@ pub struct Recipe {
     pub evaluation: EvaluationRecipe,
 }
 
-/// Why a recipe cannot be trained by a run over the network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a run over the network cannot {what} yet: train this recipe on this machine with `starling train --preset` or `--recipe FILE --here`"
-)]
-pub struct OnlyHere {
-    /// What it asks for.
-    pub what: &'static str,
-}
-
 impl Recipe {
     /// Reads and validates a recipe file.
     ///
@@ -206,21 +196,6 @@ impl Recipe {
         if let Some(adapter) = &mut self.adapter {
             adapter.base.get_or_insert(model);
         }
-    }
-
-    /// Whether runs over the network can train it: a model that writes text, or its adapters.
-    ///
-    /// # Errors
-    /// [`OnlyHere`], naming what they cannot do.
-    pub fn over_network(&self) -> Result<(), OnlyHere> {
-        let what = match &self.model {
-            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) if self.evaluation.patience == 0 => return Ok(()),
-            ModelRecipe::Gpt(_) | ModelRecipe::Llama(_) => "stop early",
-            ModelRecipe::Bert(_) => "train a text encoder",
-            ModelRecipe::Perceptron(_) => "train on tables",
-            ModelRecipe::Convolution(_) => "train on images",
-        };
-        Err(OnlyHere { what })
     }
 }
 

@@ -26,7 +26,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Recipe::preset("rust-small")?,
     };
     let participants: u32 = rest.get(1).map_or(Ok(3), |count| count.parse())?;
-    recipe.over_network()?;
     let context = recipe.model.context().unwrap_or_default() as usize;
     let train = Text::new(std::fs::read(train)?, context, Split::Train)?;
     let held_out = Text::new(std::fs::read(held_out)?, context, Split::HeldOut)?;

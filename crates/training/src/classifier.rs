@@ -15,6 +15,8 @@ use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
 
 /// Under which name a model's file holds the names of its classes.
 pub(crate) const CLASSES: &str = "starling.classes";
+/// Under which name a model's file holds means and deviations of the columns that it was trained on.
+pub(crate) const SCALING: &str = "starling.scaling";
 /// Under which name a model's file holds its `tokenizer.json`, where its tokens are not bytes.
 pub const TOKENIZER: &str = "starling.tokenizer";
 

@@ -76,10 +76,10 @@ pub use parameters::{Array, Layout, Parameters, check_parameters, flatten, layou
 pub use report::{Calibration, Classification, Interval, Outcome, Report, classification};
 pub use schedule::{Decay, Schedule};
 pub use starling_rounds::recipe::{
-    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, ModelRecipe, OnlyHere, OptimizerKind, OptimizerRecipe,
+    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, ModelRecipe, OptimizerKind, OptimizerRecipe,
     OuterRecipe, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
 };
 pub use tape::{Gradients, Tape, Value};
 pub use tokenizer::Tokenizer;
-pub use trainer::{Evaluation, Optimizer, StepReport, Trainer, Withdrawn, evaluate, mean_loss, probabilities};
+pub use trainer::{Evaluation, Optimizer, StepReport, Trainer, Withdrawn, evaluate, held_out_bits, mean_loss, probabilities};
 pub use writer::Writer;

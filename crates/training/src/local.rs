@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 
-use crate::classifier::{CLASSES, TOKENIZER};
-use crate::data::{Commitment, Data, Items, Split, Splits, Text};
+use crate::data::{Commitment, Data, Items, Split, Splits, Text, Training};
 use crate::error::{Result, TrainingError};
 use crate::export::{ModelFiles, export_model};
 use crate::generate::{Generator, Sampling};
@@ -44,16 +43,14 @@ pub struct DataFile {
 
 /// Data made ready for a recipe.
 pub struct Prepared {
-    /// Trained on.
-    pub train: Data,
+    /// Trained on, with what makes tokens of it.
+    pub training: Training,
     /// Measured on while training.
     pub validation: Data,
     /// Measured on once, at the end.
     pub hidden: Data,
     /// What the hidden data was committed to by, before the training.
     pub commitment: Commitment,
-    /// What makes tokens of text, where the model's are not bytes.
-    pub tokenizer: Option<Tokenizer>,
     synthetic: bool,
     what: String,
     /// Training and hidden text, for simple models to be compared with.
@@ -120,8 +117,7 @@ pub fn prepare(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepa
         validation: validation.held_out(recipe, &training)?,
         hidden: hidden.held_out(recipe, &training)?,
         commitment: Commitment::to(&hidden.to_bytes(recipe)?, salt),
-        train: training.data,
-        tokenizer: training.tokenizer,
+        training,
         synthetic: file.synthetic,
         what: format!("{what}; {}", said(&splits)),
         texts: train.text().cloned().zip(hidden.text().cloned()),
@@ -144,7 +140,7 @@ pub fn train(
     device: &Device,
     mut tell: impl FnMut(Progress) -> bool,
 ) -> Result<Trained> {
-    let activations = check_memory(recipe, Some(&data.train), available_bytes)?;
+    let activations = check_memory(recipe, Some(&data.training.data), available_bytes)?;
     let started = Instant::now();
     let mut trainer = begin(recipe, data, base, device)?;
     trainer.keep(activations);
@@ -196,7 +192,7 @@ pub fn train(
         steps: (trainer.position(), withdrawn),
         stopped_early,
         seconds: started.elapsed().as_secs_f64(),
-        memory_needed: memory_needed(recipe, Some(&data.train), activations),
+        memory_needed: memory_needed(recipe, Some(&data.training.data), activations),
         losses,
         validation: measured,
         outcome,
@@ -207,7 +203,7 @@ pub fn train(
 fn begin(recipe: &Recipe, data: &Prepared, base: Option<&Parameters>, device: &Device) -> Result<Trainer> {
     let parameters = Model::initial(recipe, base)?;
     if recipe.adapter.is_none() {
-        return Trainer::new(recipe, &parameters, &data.train, 0, device);
+        return Trainer::new(recipe, &parameters, &data.training.data, 0, device);
     }
     let fresh;
     let base = match base {
@@ -217,29 +213,17 @@ fn begin(recipe: &Recipe, data: &Prepared, base: Option<&Parameters>, device: &D
             &fresh
         }
     };
-    Trainer::adapting(recipe, base, &parameters, &data.train, 0, device)
+    Trainer::adapting(recipe, base, &parameters, &data.training.data, 0, device)
 }
 
 fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Result<Trained> {
-    let metadata = [("starling.synthetic", data.synthetic.to_string()), (CLASSES, serde_json::json!(data.train.classes()).to_string())];
-    let mut metadata: std::collections::BTreeMap<String, String> =
-        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    if let Data::Table(table) = &data.train {
-        let scaling = table.scaling();
-        let scaling = serde_json::json!({ "columns": table.features(), "means": scaling.means, "deviations": scaling.deviations });
-        metadata.insert("starling.scaling".to_owned(), scaling.to_string());
-    }
-    let encoder = matches!(recipe.model, ModelRecipe::Bert(_));
-    let tokenizer = data.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(encoder));
-    if let Some(tokenizer) = &tokenizer {
-        // The model's file alone is enough to sort texts or to write with it.
-        metadata.insert(TOKENIZER.to_owned(), tokenizer.clone());
-    }
+    let mut metadata = data.training.meaning(recipe);
+    metadata.insert("starling.synthetic".to_owned(), data.synthetic.to_string());
     Ok(Trained {
         report,
         model: export_model(recipe, &model.merged()?, &metadata)?,
         adapter: model.adapter_files("model.safetensors")?,
-        tokenizer,
+        tokenizer: data.training.tokenizer_json(recipe),
     })
 }
 
@@ -274,7 +258,7 @@ fn outcome(recipe: &Recipe, data: &Prepared, model: &Model) -> Result<Outcome> {
 
 fn sample(recipe: &Recipe, data: &Prepared, model: &Model, hidden: &[u8]) -> Result<String> {
     let bytes = Tokenizer::bytes();
-    let tokenizer = data.tokenizer.as_ref().unwrap_or(&bytes);
+    let tokenizer = data.training.tokenizer.as_ref().unwrap_or(&bytes);
     let mut tokens = tokenizer.encode(&hidden[..hidden.len().min(64)]);
     let written: Vec<u32> = {
         let sampling = Sampling { seed: recipe.seed, ..Sampling::default() };

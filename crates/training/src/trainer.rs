@@ -15,7 +15,7 @@ use crate::optim::global_norm;
 use crate::parameters::{Layout, Parameters};
 use crate::schedule::Schedule;
 use crate::tape::Tape;
-use starling_rounds::recipe::Recipe;
+use starling_rounds::recipe::{ModelRecipe, Recipe};
 
 mod checkpoint;
 mod optimizer;
@@ -297,6 +297,18 @@ pub fn evaluate(model: &Model, text: impl Into<Data>, windows: usize) -> Result<
     };
     let nats = mean_loss(model, &batch)? * batch.targets().len() as f64;
     Ok(Evaluation { bits_per_byte: nats / LN_2 / bytes.max(1) as f64, bytes })
+}
+
+/// The loss of `model` in bits on at most `examples` examples spread evenly over `data`: a byte of text for a model that writes it,
+/// else a target.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn held_out_bits(model: &Model, data: &Data, examples: usize) -> Result<f64> {
+    if matches!(model.recipe(), ModelRecipe::Gpt(_) | ModelRecipe::Llama(_)) {
+        return Ok(evaluate(model, data, examples)?.bits_per_byte);
+    }
+    Ok(mean_loss(model, &data.spread(model.recipe(), examples)?)? / LN_2)
 }
 
 /// Mean loss in nats per target of `model` on `batch`.

@@ -100,7 +100,7 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
     ];
     if let Ok(wanted) = std::env::var(CASE) {
         let (name, recipe, file) = cases.into_iter().find(|(name, ..)| *name == wanted).expect("a case");
-        let data = prepare(&recipe, &file, [0; 32]).expect("readable").train;
+        let data = prepare(&recipe, &file, [0; 32]).expect("readable").training.data;
         let activations = if name.ends_with("blocks again") { Activations::Recomputed } else { Activations::Kept };
         let (needed, measured) = (memory_needed(&recipe, Some(&data), activations), peak(&recipe, &data, activations));
         let part = measured as f64 / needed as f64;

@@ -6,7 +6,7 @@ use starling_browse::{
     axis::{decimals, grouped_rate, marks},
     curve::{Point, thin, three_digits, value_at, visible},
 };
-use starling_http_api::run::MetricPoint;
+use starling_http_api::run::{HeldOut, LossUnit, MetricPoint};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 const WIDTH: f64 = 720.0;
@@ -32,12 +32,14 @@ const MARKS: u32 = 5;
 /// The least that one can see of the axis, in steps.
 const NARROWEST: f64 = 4.0;
 
-/// What is drawn over steps: each node's training loss, and the held-out loss, in bits a byte; the learning rate that nodes made their steps with.
+/// What is drawn over steps: each node's training loss, and the held-out loss, in bits; the learning rate that nodes made their steps with.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Series {
     train: BTreeMap<u64, Vec<Point>>,
     held: Vec<Point>,
     rate: Vec<Point>,
+    /// Of the held-out loss, once there is one.
+    unit: Option<LossUnit>,
 }
 
 impl Series {
@@ -50,7 +52,10 @@ impl Series {
                     series.train.entry(node_id.0).or_default().push((*step as f64, loss * BITS_PER_NAT));
                     series.rate.extend(learning_rate.map(|rate| (*step as f64, rate)));
                 }
-                MetricPoint::HeldOut { step, bits_per_byte, .. } => series.held.push((*step as f64, *bits_per_byte)),
+                MetricPoint::HeldOut { step, loss: HeldOut { bits, per }, .. } => {
+                    series.held.push((*step as f64, *bits));
+                    series.unit = Some(*per);
+                }
             }
         }
         for line in series.train.values_mut().chain([&mut series.held, &mut series.rate]) {
@@ -63,7 +68,7 @@ impl Series {
 
     /// Ends the held-out curve with the result's figure, after so many rounds. What came after each round tells how many steps a round has.
     #[expect(clippy::cast_precision_loss, reason = "steps on a screen")]
-    fn end(&mut self, points: &[MetricPoint], rounds: u32, bits: f64) {
+    fn end(&mut self, points: &[MetricPoint], rounds: u32, HeldOut { bits, per }: HeldOut) {
         let per_round = points.iter().find_map(|point| match point {
             MetricPoint::HeldOut { round, step, .. } if *step > 0 => step.checked_div(u64::from(*round) + 1),
             _ => None,
@@ -71,7 +76,13 @@ impl Series {
         let Some(last) = per_round.map(|steps| (steps * u64::from(rounds)) as f64) else { return };
         if self.held.last().is_some_and(|(step, _)| *step < last) {
             self.held.push((last, bits));
+            self.unit = Some(per);
         }
+    }
+
+    /// The unit of the held-out loss in words.
+    fn unit(&self) -> &'static str {
+        self.unit.unwrap_or(LossUnit::Byte).words()
     }
 
     fn all(&self) -> impl Iterator<Item = &Point> {
@@ -144,21 +155,21 @@ impl Sight {
     }
 }
 
-/// Loss over inner steps, in bits a byte.
+/// Loss over inner steps, in bits.
 #[component]
 pub(crate) fn LossCurve(
     points: RwSignal<Vec<MetricPoint>>,
     #[prop(into)] beside: Signal<Option<Beside>>,
     /// How many rounds counted, and the result's held-out figure.
     #[prop(into)]
-    last: Signal<Option<(u32, f64)>>,
+    last: Signal<Option<(u32, HeldOut)>>,
 ) -> impl IntoView {
     let drawing = NodeRef::<leptos::svg::Svg>::new();
     let series = Memo::new(move |_| {
         points.with(|points| {
             let mut series = Series::of(points);
-            if let Some((rounds, bits)) = last.get() {
-                series.end(points, rounds, bits);
+            if let Some((rounds, loss)) = last.get() {
+                series.end(points, rounds, loss);
             }
             series
         })
@@ -194,7 +205,7 @@ pub(crate) fn LossCurve(
     view! {
         <section class="card lead" aria-label="Loss curve">
             <div class="row between">
-                <h2>"Loss, bits a byte"</h2>
+                <h2>{move || format!("Loss, {}", series.with(Series::unit))}</h2>
                 <Exports drawing series height />
             </div>
             <Moved sight drawing series frame>
@@ -204,7 +215,7 @@ pub(crate) fn LossCurve(
                     {move || nodes.get().into_iter().map(|node| view! { <path class="train" d=move || series.with(|series| series.train.get(&node).map(|points| frame.get().line(points))).unwrap_or_default()><title>{format!("Node {node}")}</title></path> }).collect_view()}
                     <path class="beside" d=move || beside.with(|beside| beside.as_ref().map(|beside| frame.get().line(&beside.points))).unwrap_or_default() />
                     <path class="held" d=move || series.with(|series| frame.get().line(&series.held)) />
-                    {move || series.with(|series| dots(&series.held, &frame.get()))}
+                    {move || series.with(|series| dots(series, &frame.get()))}
                 </svg>
                 <Show when=move || rated.get()>
                     <p class="faint">"Learning rate"</p>
@@ -214,10 +225,10 @@ pub(crate) fn LossCurve(
                     </svg>
                 </Show>
             </Moved>
-            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out text, which no node trains on"{move || if last.get().is_some() { "; it ends with the result's figure." } else { "." }}{move || beside.with(|beside| beside.as_ref().map(|beside| format!(" Dashed: held-out text of {}.", beside.name)))}</p>
+            <p class="faint">"Thin lines: each node's training loss. Thick line: held-out data, which no node trains on"{move || if last.get().is_some() { "; it ends with the result's figure." } else { "." }}{move || beside.with(|beside| beside.as_ref().map(|beside| format!(" Dashed: held-out data of {}.", beside.name)))}</p>
             <details>
                 <summary class="faint">"Held-out figures as a table"</summary>
-                <table><thead><tr><th>"Inner step"</th><th class="num">"Bits a byte"</th><th class="num">"Learning rate"</th></tr></thead>
+                <table><thead><tr><th>"Inner step"</th><th class="num">{move || series.with(Series::unit)}</th><th class="num">"Learning rate"</th></tr></thead>
                 <tbody>{move || series.with(|series| series.held.iter().map(|(step, bits)| view! { <tr><td class="num">{*step}</td><td class="num">{format!("{bits:.3}")}</td><td class="num">{value_at(&series.rate, *step).map(three_digits)}</td></tr> }).collect_view())}</tbody></table>
             </details>
         </section>
@@ -244,11 +255,12 @@ fn rate_axes(frame: &Frame) -> impl IntoView + use<> {
     }
 }
 
-fn dots(held: &[Point], frame: &Frame) -> impl IntoView + use<> {
+fn dots(series: &Series, frame: &Frame) -> impl IntoView + use<> {
+    let (held, unit) = (&series.held, series.unit());
     let seen = &held[visible(held, frame.from, frame.to)];
     let inside = |point: &&Point| (frame.from..=frame.to).contains(&point.0);
     (seen.len() <= MAX_DOTS).then(|| {
-        seen.iter().filter(inside).map(|(step, bits)| view! { <circle class="dot" cx=frame.x(*step) cy=frame.y(*bits) r="3"><title>{format!("Held out: {bits:.3} bits a byte at step {step}")}</title></circle> }).collect_view()
+        seen.iter().filter(inside).map(|(step, bits)| view! { <circle class="dot" cx=frame.x(*step) cy=frame.y(*bits) r="3"><title>{format!("Held out: {bits:.3} {unit} at step {step}")}</title></circle> }).collect_view()
     })
 }
 

@@ -301,9 +301,9 @@ fn Evaluation(listing: Memo<Option<Listing>>) -> impl IntoView {
             Some((view, result)) if result.model == file => {
                 let nodes = nodes_word(view.run.roster.len());
                 view! {
-                    <p class="note">{format!("Its model.safetensors is what run {run_id} gave: the hashes are equal. {nodes} trained it. Node {}, which the run asked, measured it at the end on the run's held-out text; nobody has repeated that.", result.node_id)}</p>
+                    <p class="note">{format!("Its model.safetensors is what run {run_id} gave: the hashes are equal. {nodes} trained it. Node {}, which the run asked, measured it at the end on the run's held-out data; nobody has repeated that.", result.node_id)}</p>
                     {figures(result)}
-                    <p class="faint">"Held-out text "<Id text=view.run.terms.held_out.to_string() />", fixed when the run was paid."</p>
+                    <p class="faint">"Held-out data "<Id text=view.run.terms.held_out.to_string() />", fixed when the run was paid."</p>
                 }
                 .into_any()
             }
@@ -354,6 +354,8 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
             view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">"Sort texts with it"</A> }
                 .into_any()
         }
+        // Nothing here runs such a model yet: its files are what one gets.
+        (Kind::Model, Category::Tabular | Category::Vision) => return None,
         (Kind::Model, _) => {
             let hash = model_file(version)?;
             view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> }.into_any()

@@ -13,7 +13,11 @@ use crate::{
 use leptos::{html, prelude::*, task::spawn_local};
 use leptos_router::hooks::{use_navigate, use_query_map};
 use starling_contract_api::{billing::split_deposit, hub::PublishArgs};
-use starling_http_api::{network::NetworkInfo, path, run::RunView};
+use starling_http_api::{
+    network::NetworkInfo,
+    path,
+    run::{DataKind, Findings, RunView},
+};
 use starling_primitives::{Amount, Asset, AssetName, BasisPoints, Text};
 use starling_protocol::listing::{Category, File, Kind, MAX_NAMED, flatten};
 use std::{future::Future, time::Duration};
@@ -116,6 +120,20 @@ impl About {
             }
         })
     }
+}
+
+/// The category of a run's model, by what was measured of it.
+fn category_of(findings: &Findings) -> &'static str {
+    let category = match findings {
+        Findings::Text { .. } => Category::TextGeneration,
+        Findings::Masked => Category::Other,
+        Findings::Classes(figures) => match figures.of {
+            DataKind::Table => Category::Tabular,
+            DataKind::Images => Category::Vision,
+            DataKind::LabelledTexts | DataKind::Text => Category::TextClassification,
+        },
+    };
+    CATEGORIES.iter().find(|(known, ..)| *known == category).map_or("other", |(_, key, _)| key)
 }
 
 async fn attached(network: &NetworkInfo, kind: Kind, parent: Option<&AssetName>) -> Outcome<Amount> {
@@ -229,10 +247,15 @@ fn Form() -> impl IntoView {
     });
     let finished = move || runs.get().unwrap_or_default().into_iter().filter(|view| view.result.is_some()).collect::<Vec<_>>();
     let models = usable_models(shared);
-    // The recipe names the model that a run's adapters are for: if it is published, this one is made from it.
+    // What the run says of its model. The recipe names the model that its adapters are for: if it is published, this one is made from it.
+    let result = Memo::new(move |_| finished().into_iter().find(|view| view.run.id.to_string() == run.get())?.result);
     Effect::new(move |_| {
-        let chosen = finished().into_iter().find(|view| view.run.id.to_string() == run.get());
-        let base = chosen.and_then(|view| Some(view.result?.adapters?.base));
+        if let Some(category) = result.get().map(|result| category_of(&result.findings)) {
+            about.category.set(category.to_owned());
+        }
+    });
+    Effect::new(move |_| {
+        let base = result.get().and_then(|result| Some(result.adapters?.base));
         let published =
             models.get().into_iter().filter(|(hash, _)| Some(*hash) == base).find_map(|(_, name)| name.parse::<AssetName>().ok());
         if let Some(name) = published.filter(|_| about.parent.with_untracked(String::is_empty)) {

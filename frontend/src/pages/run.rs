@@ -10,7 +10,7 @@ use crate::{
         icons::{Icon, Name},
         ui::{Ago, Ceiling, Coming, Id, MaybeProblem, Money, exact_time, save},
     },
-    pages::{billing::Timeline, models::size_word},
+    pages::{billing::Timeline, models::size_word, rent::CLASSIFY},
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{components::A, hooks::use_query_map};
@@ -18,7 +18,10 @@ use starling_browse::axis::grouped_rate;
 use starling_contract_api::{billing::Billing, compute::Compute};
 use starling_http_api::{
     path,
-    run::{Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunResult, RunView, ScoreView},
+    run::{
+        ClassFigures, Curves, DataKind, Findings, HeldOut, Interval, MemberView, MetricPoint, PendingStatement, RoundView, RunResult,
+        RunView, ScoreView,
+    },
 };
 use starling_primitives::{DurationMs, Hash32, NodeId, RunId, TimestampMs, grouped};
 use starling_protocol::{
@@ -54,7 +57,7 @@ pub(crate) fn RunCard(view: RunView) -> impl IntoView {
                 RunState::Ended { at, .. } => view! { <p class="faint">"Ended "<Ago at=Some(at) /></p> }.into_any(),
                 _ => view! { <p class="num">"Round "{view.run.rounds_done}" of "{view.run.terms.rounds}", "{nodes_word(view.members.len())}</p> }.into_any(),
             }}
-            {view.held_out_bits_per_byte.map(|(_, last)| view! { <p class="num soft">{format!("Held-out text: {last:.3} bits a byte")}</p> })}
+            {view.held_out.map(|(_, last)| view! { <p class="num soft">{format!("Held-out data: {}", last.words())}</p> })}
             <Ceiling part=view.earned whole=view.run.deposit asset=view.run.terms.asset.clone() />
         </article>
     }
@@ -85,9 +88,8 @@ pub(crate) fn Run() -> impl IntoView {
     co_sign(id, view, signing);
     let result = Memo::new(move |_| view.with(|view| view.as_ref().and_then(|view| view.result.clone())));
     // The result's own figure ends the held-out curve.
-    let last = Memo::new(move |_| {
-        view.with(|view| view.as_ref().and_then(|view| Some((view.run.rounds_done, view.result.as_ref()?.bits_per_byte.1))))
-    });
+    let last =
+        Memo::new(move |_| view.with(|view| view.as_ref().and_then(|view| Some((view.run.rounds_done, view.result.as_ref()?.held_out.1)))));
     let mine = mine(view);
     let escrow = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.escrow_id)));
     let roster = Memo::new(move |_| {
@@ -180,7 +182,7 @@ fn CompareWith(id: RunId, others: Memo<Vec<RunId>>) -> impl IntoView {
             <label class="field">"Compare with"<select prop:value=move || address.value("beside") on:change:target=move |event| address.say(&[("beside", event.target().value())], &[])>
                 <option value="">"No other run"</option>
                 {move || others.get().into_iter().map(|other| { let value = other.to_string(); let key = value.clone(); view! { <option value=value selected=move || address.value("beside") == key>{format!("Run {other}")}</option> }}).collect_view()}
-            </select><span class="hint">{format!("Held-out text of another run of this tenant, beside run {id}. Figures are comparable where the held-out text is the same.")}</span></label>
+            </select><span class="hint">{format!("Held-out data of another run of this tenant, beside run {id}. Figures are comparable where the held-out data is the same.")}</span></label>
         </Show>
     }
 }
@@ -342,7 +344,7 @@ fn Rounds(rounds: Vec<RoundView>, roster: Vec<NodeId>) -> impl IntoView {
             <tbody>{rounds.iter().cloned().map(|round| { let told = Some(lines(&round)).filter(|lines| !lines.is_empty()).unwrap_or_else(|| vec![format!("{} updates accepted", took_part(&round))]); let updates = told.into_iter().chain(round.rolled_back.then(|| "It took the step before back.".to_owned())); view! { <tr>
                 <td class="num">{round.round + 1}</td><td>{updates.map(|line| view! { <div>{line}</div> }).collect_view()}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
                 <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
-            </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats a token, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused."</p></details>
+            </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused."</p></details>
     }
     .into_any()
 }
@@ -357,38 +359,85 @@ fn score_lines(round: &RoundView, roster: &[NodeId]) -> Vec<String> {
     places.filter(|(_, told)| !told.is_empty()).map(|(node, told)| format!("Node {node}: {}", told.join(", "))).collect()
 }
 
-/// What was measured of a run's result on its held-out text, beside simple models of the same text.
+/// What was measured of a run's result on its held-out data: beside simple models of the same text, or by class.
 pub(crate) fn figures(result: &RunResult) -> impl IntoView + use<> {
-    let ((before, after), simple) = (result.bits_per_byte, result.baselines);
-    let bits = |bits: f64| format!("{bits:.3} bits a byte");
-    let beside = format!("{} by a bigram model, {} by a trigram model (Kneser-Ney)", bits(simple.bigram), bits(simple.trigram));
-    let verdict = match (after < simple.bigram, after < simple.trigram) {
-        (true, true) => "better than both simple models",
-        (true, false) => "better than the bigram model, and worse than the trigram model",
-        (false, true) => "better than the trigram model, and worse than the bigram model",
-        (false, false) => "worse than both simple models",
+    let (before, after) = result.held_out;
+    let (beside, verdict) = match &result.findings {
+        Findings::Text { baselines, .. } => {
+            let bits = |bits: f64| HeldOut { bits, per: after.per }.words();
+            let words =
+                format!("{} by a bigram model, {} by a trigram model (Kneser-Ney)", bits(baselines.bigram), bits(baselines.trigram));
+            let verdict = match (after.bits < baselines.bigram, after.bits < baselines.trigram) {
+                (true, true) => "better than both simple models",
+                (true, false) => "better than the bigram model, and worse than the trigram model",
+                (false, true) => "better than the trigram model, and worse than the bigram model",
+                (false, false) => "worse than both simple models",
+            };
+            (Some(words), format!("Fewer bits are better. The model predicts this text {verdict}."))
+        }
+        Findings::Classes(_) | Findings::Masked => (None, "Fewer bits are better.".to_owned()),
     };
+    let classes = if let Findings::Classes(figures) = &result.findings { Some(figures.clone()) } else { None };
     view! {
         <dl class="pairs">
-            <dt>"Held out, before"</dt><dd class="num">{bits(before)}</dd>
-            <dt>"Held out, after"</dt><dd class="num">{bits(after)}</dd>
-            <dt>"For comparison"</dt><dd class="num">{beside}</dd>
+            <dt>"Held out, before"</dt><dd class="num">{before.words()}</dd>
+            <dt>"Held out, after"</dt><dd class="num">{after.words()}</dd>
+            {beside.map(|beside| view! { <dt>"For comparison"</dt><dd class="num">{beside}</dd> })}
             <dt>"Model file"</dt><dd><Id text=result.model.to_string() />", "{size_word(result.model_bytes)}</dd>
             {result.adapters.map(|adapters| view! { <dt>"Adapters"</dt><dd><Id text=adapters.weights.to_string() />", merged in it; they are for the model "<Id text=adapters.base.to_string() /></dd> })}
         </dl>
-        <p class="soft">{format!("Fewer bits are better. The model predicts this text {verdict}.")}</p>
+        <p class="soft">{verdict}</p>
+        {classes.map(|figures| view! { <Classes figures /> })}
+    }
+}
+
+fn examples_word(of: DataKind) -> &'static str {
+    match of {
+        DataKind::Table => "rows",
+        DataKind::Images => "images",
+        DataKind::LabelledTexts | DataKind::Text => "texts",
+    }
+}
+
+/// How well a classifier tells held-out examples apart.
+#[component]
+fn Classes(figures: ClassFigures) -> impl IntoView {
+    let ClassFigures { of, classes, examples, accuracy, macro_f1, auroc, calibration_error, confusion } = figures;
+    let row = |name: &'static str, figure: Interval, meaning: &'static str| {
+        view! { <tr><th scope="row">{name}</th><td class="num" data-label="Value">{format!("{:.3}", figure.value)}</td><td class="num" data-label="95 % interval">{format!("{:.3} to {:.3}", figure.low, figure.high)}</td><td class="soft" data-label="What it is">{meaning}</td></tr> }
+    };
+    view! {
+        <h3>{format!("On {} held-out {}", grouped(examples), examples_word(of))}</h3>
+        <div class="scroll"><table class="stacked"><thead><tr><th>"Figure"</th><th class="num">"Value"</th><th class="num">"95 % interval"</th><th>"What it is"</th></tr></thead><tbody>
+            {row("Accuracy", accuracy, "The share that is right.")}
+            {row("Macro-F1", macro_f1, "Precision and recall of each class, each class counting the same.")}
+            {auroc.map(|auroc| row("AUROC", auroc, "The chance that an example of a class is ranked above one that is not; 0.5 is a guess."))}
+            {row("Calibration error", calibration_error, "How far the model's stated chances are from what happens; 0 is best.")}
+        </tbody></table></div>
+        <div class="scroll"><table><caption class="faint">"Held-out examples by their class (rows) and by what the model says (columns)"</caption>
+            <thead><tr><th>"Class"</th>{classes.iter().map(|class| view! { <th class="num">{class.clone()}</th> }).collect_view()}</tr></thead>
+            <tbody>{classes.iter().zip(confusion).map(|(class, said)| view! { <tr><th scope="row">{class.clone()}</th>{said.into_iter().map(|count| view! { <td class="num">{grouped(count)}</td> }).collect_view()}</tr> }).collect_view()}</tbody>
+        </table></div>
     }
 }
 
 #[component]
 fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl IntoView {
+    let (sample, tried) = match &result.findings {
+        Findings::Text { sample, .. } => {
+            (Some(sample.clone()), Some((format!("/compute?model={}", result.model), "Try it: rent a node to continue a text")))
+        }
+        Findings::Classes(ClassFigures { of: DataKind::LabelledTexts, .. }) => {
+            (None, Some((format!("/compute?model={}&task={CLASSIFY}", result.model), "Try it: rent a node to sort texts")))
+        }
+        Findings::Classes(_) | Findings::Masked => (None, None),
+    };
     view! {
         <section class="card lead" aria-label="Result">
             <h2>"Result"</h2>
             {figures(&result)}
-            <h3>"What it writes"</h3>
-            <div class="log" role="region" aria-label="Sample text" tabindex="0">{result.sample.clone()}</div>
-            {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" />{result.adapters.map(|adapters| view! { <Download hash=adapters.weights name="adapter_model.safetensors".to_owned() label="Download adapters" /><Download hash=adapters.config name="adapter_config.json".to_owned() label="and their configuration" /> })}<A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A><A href=format!("/compute?model={}", result.model) attr:class="button">"Try it: rent a node to continue a text"</A></div> })}
+            {sample.map(|sample| view! { <h3>"What it writes"</h3><div class="log" role="region" aria-label="Sample text" tabindex="0">{sample}</div> })}
+            {mine.then(|| view! { <div class="row"><Download hash=result.model name="model.safetensors".to_owned() label="Download model" class="button primary" />{result.adapters.map(|adapters| view! { <Download hash=adapters.weights name="adapter_model.safetensors".to_owned() label="Download adapters" /><Download hash=adapters.config name="adapter_config.json".to_owned() label="and their configuration" /> })}<A href=format!("/models/publish?run={run_id}") attr:class="button">"Publish this model"</A>{tried.map(|(address, words)| view! { <A href=address attr:class="button">{words}</A> })}</div> })}
         </section>
     }
 }

@@ -27,7 +27,7 @@ use starling_contract_api::{
 };
 use starling_http_api::{
     path,
-    run::{Base, PrepareRun, PreparedRun, RecipePreset},
+    run::{Base, DataKind, PrepareRun, PreparedRun, RecipePreset},
 };
 use starling_primitives::{Amount, AssetName, DurationMs, Hash32, grouped};
 use starling_protocol::price::{HOLDBACK, cost_of_tokens};
@@ -36,7 +36,7 @@ use std::time::Duration;
 #[component]
 pub(crate) fn Train() -> impl IntoView {
     view! {
-        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your text, and see the most it can cost before anything is charged. Runs on the network train language models of the GPT and the Llama shape, whole or by adapters; other models train on your own machine with "<code>"starling train --preset"</code>"."</p></div><A href="/train/code" attr:class="button">"Run code of mine"</A></header>
+        <header><div><h1>"Start a training run"</h1><p>"Choose a recipe, give it your data, and see the most it can cost before anything is charged. Recipes of your own run with "<code>"starling train FILE --recipe RECIPE"</code>"."</p></div><A href="/train/code" attr:class="button">"Run code of mine"</A></header>
         <NeedsLogin what="start a run"><Form /></NeedsLogin>
     }
 }
@@ -95,6 +95,7 @@ fn Form() -> impl IntoView {
     let chosen = move || {
         presets.get().and_then(|presets| presets.iter().find(|preset| preset.name == fields.recipe.get()).or(presets.first()).cloned())
     };
+    let kind = move || chosen().map_or(DataKind::Text, |preset| preset.data);
     // What the quote will be by the fields alone, before anything is uploaded.
     let ceiling = move || {
         let (preset, nodes) = (chosen()?, fields.nodes.get().trim().parse::<u16>().ok().filter(|nodes| (1..=64).contains(nodes))?);
@@ -152,13 +153,13 @@ fn Form() -> impl IntoView {
                     </select>
                     <span class="hint">"A model must have the shape that is chosen above."</span>
                 </label>
-                {move || (!fields.base.get().is_empty()).then(|| view! {
+                {move || (!fields.base.get().is_empty() && chosen().is_some_and(|preset| preset.adapting.is_some())).then(|| view! {
                     <label class="field">"What is trained"
                         <select on:change:target=move |event| fields.adapters.set(!event.target().value().is_empty())>
                             <option value="">"All of its weights"</option>
                             <option value="adapters" selected=move || fields.adapters.get()>"Adapters, weights frozen"</option>
                         </select>
-                        <span class="hint">"Adapters (LoRA, rank 8) fit a model to your text with updates that are far smaller. You get the whole model, adapters merged."</span>
+                        <span class="hint">"Adapters (LoRA, rank 8) fit a model to your data with updates that are far smaller. You get the whole model, adapters merged."</span>
                     </label>
                 })}
                 {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
@@ -167,13 +168,13 @@ fn Form() -> impl IntoView {
                         <p class="note">"Trained on: "{of}" "<Id text=hash.to_string() />". The providers who train this run can read this data. A tenth of it is held out to measure with. "<a href="/train" rel="external">"Choose a file instead"</a></p>
                     }.into_any(),
                     None => view! {
-                        <label class="field">"Text to train on"
+                        <label class="field">{move || data::label(kind())}
                             <input type="file" name="data" required node_ref=fields.file on:change=move |_| data::look(fields.file, preview) />
-                            <span class="hint">"One file. The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
+                            <span class="hint">{move || data::hint(kind())}" The providers who train this run can read this data. A tenth of it is held out to measure with."</span>
                         </label>
                     }.into_any(),
                 }}
-                <data::Looked preview tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
+                <data::Looked preview kind=Signal::derive(kind) tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
                 <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
                 <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
                 <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some() || chosen().is_none()>{move || busy.get().unwrap_or("Get the quote")}</button>
@@ -221,7 +222,7 @@ async fn prepare(
     let base = base_of(fields, named).await?;
     let adapts = fields.adapters.get_untracked() && !matches!(base, Base::Fresh);
     let request = PrepareRun {
-        recipe: if adapts { preset.adapting.clone() } else { preset.recipe.clone() },
+        recipe: preset.adapting.clone().filter(|_| adapts).unwrap_or_else(|| preset.recipe.clone()),
         data,
         held_out: None,
         base,
@@ -249,10 +250,10 @@ async fn prepare(
 
 /// The chosen file, stored.
 async fn uploaded(input: NodeRef<html::Input>) -> Outcome<Hash32> {
-    let none = || Failure::new("no_file", "Choose a file with text to train on.");
+    let none = || Failure::new("no_file", "Choose a file to train on.");
     let (_, bytes) = chosen_file(&input.get_untracked().ok_or_else(none)?).await.ok_or_else(none)?;
     if bytes.is_empty() {
-        return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with text in it."));
+        return Err(Failure::new("data_empty", "The file is empty. Nothing was charged; choose one with data in it."));
     }
     Ok(coordinator::upload(&bytes).await?.hash)
 }

@@ -19,16 +19,18 @@ pub(crate) use score::{Judged, ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use crate::artifact::hash_of;
-use starling_primitives::RunId;
+use starling_primitives::{Hash32, RunId};
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
 use starling_training::{
-    Activations, Data, Device, Model, OnlyHere, Parameters, Recipe, Split, TOKENIZER, Text, Tokenizer, Tokens, TrainingError, import_model,
-    learn_tokenizer, unflatten,
+    Activations, Data, Device, Items, Model, Parameters, Recipe, TOKENIZER, Tokenizer, TrainingError, import_model, unflatten,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The vocabulary of a model whose tokens are bytes.
 const BYTES: u32 = 256;
+/// Stand for the two files of a run in errors.
+const TRAINING_DATA: &str = "the training data";
+const HELD_OUT_DATA: &str = "the held-out data";
 
 /// Why work gave no result. Nothing of it counts then.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +38,6 @@ pub(crate) enum EngineError {
     /// The training engine refused.
     #[error(transparent)]
     Training(#[from] TrainingError),
-    /// The recipe is for one machine.
-    #[error(transparent)]
-    OnlyHere(#[from] OnlyHere),
     /// The recipe gives no plan that rounds can carry.
     #[error("the recipe's rounds are out of bounds: {0}")]
     Plan(#[from] PlanError),
@@ -92,56 +91,65 @@ pub(crate) struct RunInputs {
     pub(crate) train: Data,
     /// What is measured on.
     pub(crate) held_out: Data,
-    /// The bytes of both.
-    pub(crate) texts: [Arc<[u8]>; 2],
-    /// `tokenizer.json` of what makes tokens of text, where they are not bytes.
-    pub(crate) tokenizer: Option<Arc<str>>,
+    /// The bytes of both, where they are running text.
+    pub(crate) texts: Option<[Arc<[u8]>; 2]>,
+    /// What the model's numbers stand for ([`starling_training::Training::meaning`]).
+    pub(crate) meaning: Arc<BTreeMap<String, String>>,
+    /// Hash of the training data's file.
+    pub(crate) data: Hash32,
     /// The weights that the recipe's adapters leave as they are.
     pub(crate) frozen: Option<Arc<Parameters>>,
 }
 
 impl RunInputs {
-    /// Reads recipe and texts of a run, and the `model.safetensors` that its adapters are for, where it has some.
+    /// Reads recipe and data of a run, and the `model.safetensors` that its adapters are for, where it has some.
     ///
     /// Tokens are that model's own; else a tokenizer is learnt from the training text, the same on every node.
     pub(crate) fn of(recipe: Recipe, data: Arc<[u8]>, held_out: Arc<[u8]>, frozen: Option<&[u8]>) -> Result<Self, EngineError> {
-        recipe.over_network()?;
-        let (context, vocab) = (context(&recipe), recipe.model.vocab().unwrap_or(BYTES));
-        let (text, other) = (Text::new(data.clone(), context, Split::Train)?, Text::new(held_out.clone(), context, Split::HeldOut)?);
-        let (frozen, own_tokenizer) = frozen_model(&recipe, frozen)?.unzip();
-        let tokenizer = match own_tokenizer {
-            _ if vocab <= BYTES => None,
-            Some(Some(own)) => Some(Tokenizer::from_json(&own)?),
-            Some(None) => {
-                let why = "its file has no tokenizer; adapt one that was trained here, or a model of bytes";
-                return Err(EngineError::Frozen(why.to_owned()));
-            }
-            None => Some(learn_tokenizer(&data, vocab)?),
-        };
-        let (train, measured) = match &tokenizer {
-            None => (text.into(), other.into()),
-            Some(tokenizer) => {
-                (Data::Tokens(Tokens::of(&data, tokenizer, context)?), Data::Tokens(Tokens::of(&held_out, tokenizer, context)?))
-            }
-        };
-        let tokenizer = tokenizer.map(|tokenizer| tokenizer.to_json(false).into());
-        let (recipe, frozen) = (Arc::new(recipe), frozen.map(Arc::new));
-        Ok(Self { recipe, train, held_out: measured, texts: [data, held_out], tokenizer, frozen })
+        let hash = hash_of(&data);
+        let (train, measured) = (Items::read(&recipe, data, TRAINING_DATA)?, Items::read(&recipe, held_out, HELD_OUT_DATA)?);
+        let (frozen, of_model) = frozen_model(&recipe, frozen)?.unzip();
+        let own = of_model.as_ref().and_then(|meaning| meaning.get(TOKENIZER)).map(|json| Tokenizer::from_json(json)).transpose()?;
+        if of_model.is_some() && own.is_none() && recipe.model.vocab().is_some_and(|vocab| vocab > BYTES) {
+            let why = "its file has no tokenizer; adapt one that was trained here, or a model of bytes";
+            return Err(EngineError::Frozen(why.to_owned()));
+        }
+        let training = train.training(&recipe, own)?;
+        let meaning = training.meaning(&recipe);
+        if let Some(of_model) = of_model {
+            same_meaning(&meaning, &of_model).map_err(EngineError::Frozen)?;
+        }
+        let held_out = measured.held_out(&recipe, &training)?;
+        let texts = train.text().zip(measured.text()).map(|(train, measured)| [train.clone(), measured.clone()]);
+        let (recipe, meaning, frozen) = (Arc::new(recipe), Arc::new(meaning), frozen.map(Arc::new));
+        Ok(Self { recipe, train: training.data, held_out, texts, meaning, data: hash, frozen })
     }
 }
 
-/// Weights and tokenizer of the model that the recipe's adapters are for; nothing where it has none.
-fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Parameters, Option<String>)>, EngineError> {
+/// Refuses a model whose numbers stand for something else than this data's, of what its file says.
+fn same_meaning(of_data: &BTreeMap<String, String>, of_model: &BTreeMap<String, String>) -> Result<(), String> {
+    let differs = |(name, value): &(&String, &String)| of_model.get(*name).is_some_and(|own| own != *value);
+    match of_data.iter().find(differs).map(|(name, _)| name.as_str()) {
+        None => Ok(()),
+        Some(TOKENIZER) => {
+            Err("its tokens are not those that this text gives: start from fresh weights, or train it further on this machine".to_owned())
+        }
+        Some(_) => Err("its classes, or its columns and their scale, are not those of this data: start from fresh weights".to_owned()),
+    }
+}
+
+/// Weights and metadata of the model that the recipe's adapters are for; nothing where it has none.
+fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Parameters, BTreeMap<String, String>)>, EngineError> {
     let Some(adapter) = &recipe.adapter else { return Ok(None) };
     let file = file.ok_or_else(|| EngineError::Frozen("none is named to start from".to_owned()))?;
     if adapter.base.is_some_and(|base| base != hash_of(file)) {
         return Err(EngineError::Frozen("it is not the one that the recipe's adapters are for".to_owned()));
     }
     let unusable = |error: TrainingError| EngineError::Frozen(error.to_string());
-    let (weights, mut metadata) = import_model(file).map_err(unusable)?;
+    let (weights, metadata) = import_model(file).map_err(unusable)?;
     let plain = Recipe { adapter: None, ..recipe.clone() };
     starling_training::check_parameters(&Model::layout(&plain)?, &weights).map_err(unusable)?;
-    Ok(Some((weights, metadata.remove(TOKENIZER))))
+    Ok(Some((weights, metadata)))
 }
 
 /// Reads a canonical recipe.
@@ -164,23 +172,19 @@ fn memory_of_rounds(recipe: &Recipe) -> u64 {
     trained.unwrap_or_else(|_| recipe.model.parameter_count()) * BYTES_PER_PARAMETER + frozen
 }
 
-/// Bytes that a share of a run by this recipe holds at its peak, at least.
-pub(crate) fn memory_needed(recipe: &Recipe) -> u64 {
-    starling_training::memory_needed(recipe, None, Activations::Recomputed) + memory_of_rounds(recipe)
+/// Bytes that a share of a run by this recipe on such data holds at its peak, at least.
+pub(crate) fn memory_needed(recipe: &Recipe, data: Option<&Data>) -> u64 {
+    starling_training::memory_needed(recipe, data, Activations::Recomputed) + memory_of_rounds(recipe)
 }
 
-/// What a share of a run by this recipe may keep of its forward passes within so much memory.
+/// What a share of a run by this recipe on such data may keep of its forward passes within so much memory.
 ///
 /// # Errors
 /// In words, where it does not fit.
-pub(crate) fn activations_within(recipe: &Recipe, memory_bytes: u64) -> Result<Activations, String> {
-    let refusal = || format!("it needs {} MiB of memory, this node has {}", memory_needed(recipe) >> 20, memory_bytes >> 20);
+pub(crate) fn activations_within(recipe: &Recipe, data: Option<&Data>, memory_bytes: u64) -> Result<Activations, String> {
+    let refusal = || format!("it needs {} MiB of memory, this node has {}", memory_needed(recipe, data) >> 20, memory_bytes >> 20);
     let left = memory_bytes.checked_sub(memory_of_rounds(recipe)).ok_or_else(refusal)?;
-    starling_training::check_memory(recipe, None, left).map_err(|_| refusal())
-}
-
-fn context(recipe: &Recipe) -> usize {
-    recipe.model.context().and_then(|context| usize::try_from(context).ok()).unwrap_or(usize::MAX)
+    starling_training::check_memory(recipe, data, left).map_err(|_| refusal())
 }
 
 fn device() -> Result<Device, EngineError> {

@@ -1,10 +1,10 @@
 //! Makes a run ready: checks the recipe, splits the data, makes the outer state that training starts from.
 
-use super::{EngineError, RunInputs, layout, memory_needed, plan};
+use super::{EngineError, RunInputs, TRAINING_DATA, layout, memory_needed, plan, same_meaning};
 use crate::artifact::hash_of;
 use starling_http_api::node::{PrepareRefused, Prepared};
 use starling_rounds::{OuterConfig, OuterState};
-use starling_training::{Model, Parameters, Recipe, TOKENIZER, TrainingError, flatten, import_model};
+use starling_training::{Items, Model, Parameters, Recipe, TOKENIZER, TrainingError, flatten, import_model};
 use std::sync::Arc;
 
 /// Held-out data is one part in so many when none is given.
@@ -41,7 +41,6 @@ pub(crate) struct PreparedFiles {
 /// Checks and makes all of it, or says why not in a stable code.
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
     let mut recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
-    recipe.over_network().map_err(|error| refused("recipe_invalid", &error))?;
     let frozen = match &job.base {
         Base::Model(file) if recipe.adapter.is_some() => {
             recipe.name_frozen(hash_of(file));
@@ -54,7 +53,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
     let (data, held_out) = match job.held_out {
         Some(held_out) => (job.data, held_out),
         None => {
-            let (data, held_out) = split(&job.data);
+            let (data, held_out) = split(&recipe, &job.data).map_err(|error| unusable(&error.into()))?;
             files.extend([data.clone(), held_out.clone()]);
             (data, held_out)
         }
@@ -72,15 +71,24 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
         rounds: recipe.rounds,
         tokens_per_round: plan.assigned_tokens(),
         parameters: recipe.model.parameter_count(),
-        memory_bytes: memory_needed(&recipe),
+        memory_bytes: memory_needed(&recipe, Some(&inputs.train)),
     };
     files.extend([recipe_bytes, base]);
     Ok(PreparedFiles { prepared, files })
 }
 
-fn split(data: &Arc<[u8]>) -> (Arc<[u8]>, Arc<[u8]>) {
-    let (train, held_out) = data.split_at(data.len() - data.len() / HELD_OUT_PART);
-    (train.into(), held_out.into())
+/// Of a running text its last tenth is held out; of rows, texts and images as many, drawn by the recipe's seed.
+fn split(recipe: &Recipe, data: &Arc<[u8]>) -> Result<(Arc<[u8]>, Arc<[u8]>), TrainingError> {
+    let items = Items::read(recipe, data.clone(), TRAINING_DATA)?;
+    if let Some(text) = items.text() {
+        let (train, held_out) = text.split_at(text.len() - text.len() / HELD_OUT_PART);
+        return Ok((train.into(), held_out.into()));
+    }
+    // A run has one held-out part: both of a split's together.
+    let splits = items.split(recipe, 2 * HELD_OUT_PART as u64)?;
+    let mut held_out = [splits.validation, splits.hidden].concat();
+    held_out.sort_unstable();
+    Ok((items.part(&splits.train).to_bytes(recipe)?, items.part(&held_out).to_bytes(recipe)?))
 }
 
 fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError> {
@@ -91,10 +99,10 @@ fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError>
         Base::Model(file) => {
             let (parameters, metadata) = import_model(file)?;
             starling_training::check_parameters(&Model::layout(recipe)?, &parameters)?;
-            if metadata.get(TOKENIZER).map(String::as_str) != inputs.tokenizer.as_deref() {
-                let why = "its tokens are not those that this text gives: start from fresh weights, or train it further on this machine";
-                return Err(TrainingError::BadRequest(why.to_owned()));
+            if inputs.meaning.contains_key(TOKENIZER) != metadata.contains_key(TOKENIZER) {
+                return Err(TrainingError::BadRequest("one of it and the recipe takes bytes as tokens, the other words".to_owned()));
             }
+            same_meaning(&inputs.meaning, &metadata).map_err(TrainingError::BadRequest)?;
             Ok(parameters)
         }
     }
@@ -112,7 +120,8 @@ fn unusable(error: &EngineError) -> PrepareRefused {
     let code = match error {
         EngineError::Training(TrainingError::EmptyText { .. }) => "data_empty",
         EngineError::Frozen(_) => "base_mismatch",
-        _ => "data_too_short",
+        EngineError::Training(TrainingError::TextTooShort { .. }) => "data_too_short",
+        _ => "data_unusable",
     };
     refused(code, error)
 }
@@ -159,10 +168,11 @@ mod tests {
         assert_eq!(code(job(b"short")), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"short")), ..job(&data) }), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"")), ..job(&data) }), "data_empty");
-        let table = Recipe::preset("fraud").unwrap().to_toml().unwrap();
-        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3"), &table] {
+        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3")] {
             assert_eq!(code(PrepareJob { recipe: recipe.to_owned(), ..job(&data) }), "recipe_invalid");
         }
+        let table = Recipe::preset("fraud").unwrap().to_toml().unwrap();
+        assert_eq!(code(PrepareJob { recipe: table, ..job(&data) }), "data_unusable");
         assert_eq!(code(PrepareJob { base: Base::Model(Arc::from(*b"no model")), ..job(&data) }), "base_mismatch");
         let mut adapting = Recipe::preset("tiny").unwrap();
         adapting.adapter = AdapterRecipe::usual(&adapting.model, 8);

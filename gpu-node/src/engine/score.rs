@@ -151,14 +151,29 @@ mod tests {
         assert_eq!(verdicts(recipe, Base::Fresh, [5, 3, 2]), RIGHT);
     }
 
+    #[test]
+    fn score__should_let_honest_work_on_every_kind_of_data_pass() {
+        for name in ["triage", "fraud", "cells"] {
+            let plain = Recipe::preset(name).unwrap();
+            let data = starling_training::generated(&plain).unwrap().unwrap().bytes;
+            let recipe = Recipe { inner_steps_per_round: 20, batch: 16, ..plain };
+            let found = verdicts_on(recipe, &data, Base::Fresh, [20, 20, 20]);
+            assert_eq!((&found[..5], found[6]), (&RIGHT[..5], RIGHT[6]), "{name}");
+        }
+    }
+
     /// Honest work of three passes; zeros, its opposite, what is far too long and what is no update do not.
     const RIGHT: [bool; 7] = [true, true, true, false, false, false, false];
 
     /// Of honest work of so many steps, and then of those that should not pass.
     fn verdicts(recipe: Recipe, base: Base, steps: [u32; 3]) -> Vec<bool> {
+        verdicts_on(recipe, SOURCE.as_bytes(), base, steps)
+    }
+
+    fn verdicts_on(recipe: Recipe, data: &[u8], base: Base, steps: [u32; 3]) -> Vec<bool> {
         let codec = recipe.outer.codec;
         let frozen = if let Base::Model(file) = &base { Some(file.clone()) } else { None };
-        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base };
+        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: data.into(), held_out: None, base };
         let files = prepare(job).unwrap().files;
         let state = read_state(&recipe, &files[3]).unwrap();
         let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone(), frozen.as_deref()).unwrap();

@@ -118,5 +118,5 @@ async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with
 }
 
 fn fits(context: &Context, recipe: &[u8]) -> Result<Option<String>, TaskError> {
-    Ok(engine::activations_within(&engine::recipe_from_json(recipe)?, context.memory_bytes).err())
+    Ok(engine::activations_within(&engine::recipe_from_json(recipe)?, None, context.memory_bytes).err())
 }

@@ -54,7 +54,7 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
         return Err(TaskError::Asked(format!("the chain's state root before round {round} is {}, not {state_root}", run.state_root)));
     }
     let inputs = context.inputs(run_id, &terms).await?;
-    let activations = engine::activations_within(&inputs.recipe, context.memory_bytes).map_err(TaskError::Asked)?;
+    let activations = engine::activations_within(&inputs.recipe, Some(&inputs.train), context.memory_bytes).map_err(TaskError::Asked)?;
     let state = state_of(context, &inputs, state, state_root).await?;
     if state.round() != round {
         return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
@@ -253,11 +253,11 @@ pub(super) async fn evaluate(
     let run = context.chain.run(run_id).await?;
     let inputs = context.inputs(run_id, &run.terms).await?;
     let state = engine::read_state(&inputs.recipe, &context.store.get(state).await?)?;
-    let bits_per_byte = context.trainer.run(Urgency::Figures, move |_| engine::evaluate_state(&inputs, &state, windows)).await??;
-    Ok(Finish::Answer(FromNode::Evaluated { run_id, round, bits_per_byte }))
+    let loss = context.trainer.run(Urgency::Figures, move |_| engine::evaluate_state(&inputs, &state, windows)).await??;
+    Ok(Finish::Answer(FromNode::Evaluated { run_id, round, loss }))
 }
 
-/// Model file, configuration, baselines and sample of the final state.
+/// Model file, configuration and figures of the final state.
 pub(super) async fn export(
     context: &Context,
     run_id: RunId,
@@ -280,17 +280,7 @@ pub(super) async fn export(
         None => None,
     };
     let node_id = context.config.node_id;
-    let result = RunResult {
-        model,
-        model_bytes,
-        config,
-        adapters,
-        state_root,
-        bits_per_byte: made.bits_per_byte,
-        baselines: made.baselines,
-        sample: made.sample,
-        node_id,
-    };
+    let result = RunResult { model, model_bytes, config, adapters, state_root, held_out: made.held_out, findings: made.findings, node_id };
     tracing::info!(%run_id, model = model.short(), "exported");
     Ok(Finish::Answer(FromNode::Exported { run_id, result: Box::new(result) }))
 }

@@ -6,7 +6,7 @@ use starling_contract_api::{Deployment, rpc::Signer};
 use starling_http_api::{
     node::{FromNode, PlacedUpdate, Score, ToNode},
     path,
-    run::{Baselines, RunResult},
+    run::{Findings, HeldOut, LossUnit, RunResult},
 };
 use starling_primitives::{Hash32, NodeId, RunId};
 use starling_protocol::signing::{Commitment, NodeHello};
@@ -182,9 +182,8 @@ impl Thief {
                         config: self.coveted,
                         adapters: None,
                         state_root,
-                        bits_per_byte: (8.0, 0.1),
-                        baselines: Baselines { uniform: 8.0, bigram: 4.0, trigram: 3.0 },
-                        sample: String::new(),
+                        held_out: [8.0, 0.1].map(|bits| HeldOut { bits, per: LossUnit::Byte }).into(),
+                        findings: Findings::Masked,
                         node_id: self.stolen.node_id,
                     };
                     session.say(&FromNode::Exported { run_id, result: Box::new(result) }).await?;

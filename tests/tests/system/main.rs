@@ -232,7 +232,8 @@ fn byte_pairs__should_train_over_the_network_and_be_adapted_to_another_text() {
     let mut training = Training::start(home, &[&adapting[..], &["--from-run", &run_id]].concat());
     let adapted = training.run_id();
     let ended = training.finish();
-    let bits = ended["result"]["bits_per_byte"].as_array().expect("before and after").iter().filter_map(Value::as_f64).collect::<Vec<_>>();
+    let held_out = ended["result"]["held_out"].as_array().expect("before and after");
+    let bits = held_out.iter().filter_map(|loss| loss["bits"].as_f64()).collect::<Vec<_>>();
     assert!(bits[1] < bits[0] - 0.05, "adapters learn: {bits:?}");
     let verified = said(&succeed(home, &["verify", &adapted]), "verified");
     assert_eq!(verified["rounds"], 4, "{verified}");

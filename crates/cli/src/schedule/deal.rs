@@ -4,7 +4,7 @@ use super::store::{Order, TrainingOrder};
 use crate::{
     api::Api,
     commands,
-    corpus::corpus_from_path,
+    corpus::corpus_for,
     job::rent,
     output::Output,
     pay::Payment,
@@ -119,7 +119,7 @@ impl Work {
 async fn options(context: &Context, order: &TrainingOrder) -> Result<TrainOptions> {
     Ok(TrainOptions {
         recipe: order.recipe.clone(),
-        corpus: corpus_from_path(&order.data)?,
+        corpus: corpus_for(&order.recipe, &order.data)?,
         base: commands::base(context, order.from.as_ref()).await?,
         min_nodes: order.min_nodes,
         max_nodes: order.max_nodes,

@@ -8,7 +8,7 @@ mod store;
 use crate::{
     api::Api,
     commands::base,
-    corpus::corpus_from_path,
+    corpus::corpus_for,
     home::Home,
     job::{prepare, rent},
     output::Output,
@@ -174,8 +174,6 @@ async fn add(store: &Store, context: &Context, args: &AddArgs, out: Output) -> R
 async fn train(store: &Store, context: &Context, args: &TrainArgs, out: Output) -> Result<()> {
     let new = args.times.read(store, &args.name)?;
     let recipe = crate::up::job::recipe(&args.recipe)?;
-    // What `serve` could not do is said now.
-    recipe.over_network()?;
     ensure!((1..=args.nodes).contains(&args.min_nodes), "--min-nodes is 1 or more, and no more than --nodes");
     let most = cost_of_tokens(args.price, recipe.total_tokens().saturating_mul(u64::from(args.nodes)))?;
     ensure!(
@@ -186,7 +184,7 @@ async fn train(store: &Store, context: &Context, args: &TrainArgs, out: Output) 
         most.display_near(),
         args.times.each.display_near()
     );
-    corpus_from_path(&args.data)?;
+    corpus_for(&recipe, &args.data)?;
     let data = args.data.canonicalize()?;
     context.check_network().await?;
     base(context, args.from.as_ref()).await?;

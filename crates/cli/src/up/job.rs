@@ -3,17 +3,17 @@
 use super::UpArgs;
 use crate::{
     api::Api,
-    corpus::{Corpus, CorpusSize, corpus_from_crates, corpus_from_path},
+    corpus::{Corpus, CorpusSize, corpus_for, corpus_from_crates},
     output::Output,
     profile::Context,
     train::{TrainOptions, Trained, acknowledge, start, watch},
     verify::{Verified, verify},
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use starling_http_api::{
     path,
-    run::{Base, RoundView, RunResult},
+    run::{Base, Baselines, Findings, RoundView, RunResult},
 };
 use starling_primitives::Amount;
 use starling_rounds::recipe::Recipe;
@@ -48,7 +48,10 @@ impl Job {
     pub(super) fn prepare(args: &UpArgs, out: Output) -> Result<Self> {
         let recipe = recipe(&args.recipe)?;
         let corpus = match &args.data {
-            Some(path) => corpus_from_path(path)?,
+            Some(path) => corpus_for(&recipe, path)?,
+            None if recipe.model.classes().is_some() => {
+                bail!("a {} with classes needs data: name its file with --data", recipe.model.kind())
+            }
             None => corpus_from_crates(Path::new("."), CorpusSize::default())?,
         };
         out.say(
@@ -114,7 +117,7 @@ fn summary(trained: &Trained, verified: &Verified, elapsed: Duration, out: Outpu
 fn claims(trained: &Trained, verified: &Verified) -> Vec<(String, bool)> {
     let result = trained.view.result.as_ref();
     let paid = verified.paid.iter().map(|(_, amount)| amount.0).sum::<u128>();
-    vec![
+    let mut claims = vec![
         (format!("{MIN_ROUNDS} rounds at least were accepted and paid for"), verified.rounds >= MIN_ROUNDS),
         (
             "paid, fee, refund sum to what was escrowed, to the yocto".to_owned(),
@@ -122,12 +125,12 @@ fn claims(trained: &Trained, verified: &Verified) -> Vec<(String, bool)> {
         ),
         ("every state root was recomputed from the artifacts".to_owned(), verified.state_root == trained.view.run.state_root),
         ("the model was made from that state root".to_owned(), result.is_some_and(|result| result.state_root == verified.state_root)),
-        ("held-out bits per byte fell".to_owned(), result.is_some_and(|result| result.bits_per_byte.1 < result.bits_per_byte.0)),
-        (
-            "held-out bits per byte are below the Kneser-Ney bigram model's".to_owned(),
-            result.is_some_and(|result| result.bits_per_byte.1 < result.baselines.bigram),
-        ),
-    ]
+        ("the loss on held-out data fell".to_owned(), result.is_some_and(|result| result.held_out.1.bits < result.held_out.0.bits)),
+    ];
+    if let Some(RunResult { findings: Findings::Text { baselines, .. }, held_out: (_, after), .. }) = result {
+        claims.push(("held-out bits per byte are below the Kneser-Ney bigram model's".to_owned(), after.bits < baselines.bigram));
+    }
+    claims
 }
 
 fn verified_tokens(verified: &Verified) -> f64 {
@@ -139,11 +142,14 @@ fn verified_tokens(verified: &Verified) -> f64 {
 fn text(trained: &Trained, verified: &Verified, result: Option<&RunResult>, rate: Option<f64>, elapsed: Duration) -> String {
     let mut lines = vec![String::new(), format!("Run {}: {}", trained.run_id, trained.view.sentence)];
     if let Some(result) = result {
-        let (before, after) = result.bits_per_byte;
-        lines.push(format!(
-            "  held-out bits a byte   {before:.3} before, {after:.3} after   (uniform {:.3}, Kneser-Ney bigram {:.3}, trigram {:.3})",
-            result.baselines.uniform, result.baselines.bigram, result.baselines.trigram
-        ));
+        lines.push(format!("  held out               {} before, {} after", result.held_out.0.words(), result.held_out.1.words()));
+        match &result.findings {
+            Findings::Text { baselines: Baselines { uniform, bigram, trigram }, .. } => {
+                lines.push(format!("    for comparison         uniform {uniform:.3}, Kneser-Ney bigram {bigram:.3}, trigram {trigram:.3}"));
+            }
+            Findings::Classes(figures) => lines.push(format!("    of {} examples        {}", figures.examples, figures.words())),
+            Findings::Masked => {}
+        }
     }
     let rate = rate.map_or_else(String::new, |rate| format!(", {rate:.0} tokens/s"));
     lines.push(format!(
@@ -159,8 +165,10 @@ fn text(trained: &Trained, verified: &Verified, result: Option<&RunResult>, rate
     lines.push(format!("  state root             {} (equal on all nodes, recomputed here)", verified.state_root));
     if let Some(result) = result {
         lines.push(format!("  model                  {} ({} bytes)", result.model, result.model_bytes));
-        lines.push("  sample".to_owned());
-        lines.extend(result.sample.lines().take(12).map(|line| format!("    | {line}")));
+        if let Findings::Text { sample, .. } = &result.findings {
+            lines.push("  sample".to_owned());
+            lines.extend(sample.lines().take(12).map(|line| format!("    | {line}")));
+        }
     }
     let first = trained.first_loss_after.map_or_else(String::new, |after| format!("first loss after {:.1} s, ", after.as_secs_f64()));
     lines.push(format!(

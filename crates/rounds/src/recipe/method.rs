@@ -94,7 +94,8 @@ pub struct DataRecipe {
     pub label: String,
 }
 
-/// When the model is measured on validation data, and when that ends the training.
+/// When the model is measured on validation data, and when that ends the training, on one machine. A run over the network is
+/// measured after each round and goes on to its last, unless its tenant stops it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationRecipe {

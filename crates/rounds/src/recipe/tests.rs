@@ -185,20 +185,6 @@ fn version_1__should_be_read_as_what_it_means_now() {
     assert!(Recipe::from_toml(&old.replace("heads = 2", "heads = 3")).is_err());
 }
 
-#[test]
-fn over_network__should_take_models_that_write_text() {
-    let takes = |name| Recipe::preset(name).expect("valid").over_network();
-    assert!(takes("rust-small").is_ok() && takes("tiny").is_ok() && takes("rust-words").is_ok());
-    for (name, what) in [("triage", "encoder"), ("fraud", "tables"), ("cells", "images")] {
-        let refused = takes(name).expect_err("refused").to_string();
-        assert!(refused.contains(what) && refused.contains("--preset"), "{refused}");
-    }
-    let adapted = Recipe { adapter: AdapterRecipe::usual(&tiny().model, AdapterRecipe::USUAL_RANK), ..tiny() };
-    assert_eq!(adapted.validated().expect("valid").over_network(), Ok(()));
-    let early = Recipe { evaluation: EvaluationRecipe { patience: 1, ..EvaluationRecipe::default() }, ..tiny() };
-    assert!(early.over_network().expect_err("refused").to_string().contains("stop early"));
-}
-
 /// Whether `value` is what `schema` says: as much of JSON Schema as the recipe's uses.
 fn conforms(schema: &serde_json::Value, value: &serde_json::Value) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("{value}: {why}"));

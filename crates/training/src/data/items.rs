@@ -1,14 +1,18 @@
 //! A file of data as the items that it holds: what is split into parts, and read for a model.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde_json::json;
 
 use super::csv::write_csv;
 use super::json_lines::write_json_lines;
 use super::labelled::Row;
 use super::{
-    ArchiveEntry, CsvTable, Data, LabelledTexts, Sameness, Split, Splits, Table, Text, Tokens, read_archive, read_csv, read_images,
-    read_json_lines, rows_of_lines, rows_of_table, split, write_tar,
+    ArchiveEntry, CsvTable, Data, LabelledTexts, Sameness, Scaling, Split, Splits, Table, Text, Tokens, read_archive, read_csv,
+    read_images, read_json_lines, rows_of_lines, rows_of_table, split, write_tar,
 };
+use crate::classifier::{CLASSES, SCALING, TOKENIZER};
 use crate::error::{Result, TrainingError};
 use crate::tokenizer::{SPECIALS, Tokenizer};
 use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
@@ -41,6 +45,35 @@ pub struct Training {
     pub data: Data,
     /// Learnt from it, or the one that was given.
     pub tokenizer: Option<Tokenizer>,
+}
+
+impl Training {
+    /// What the model's numbers stand for, as its file says it: names of classes, means and deviations of columns, tokens. Whoever
+    /// asks a model, or trains it further, must hold to these.
+    #[must_use]
+    pub fn meaning(&self, recipe: &Recipe) -> BTreeMap<String, String> {
+        let mut meaning = BTreeMap::new();
+        if !self.data.classes().is_empty() {
+            meaning.insert(CLASSES.to_owned(), json!(self.data.classes()).to_string());
+        }
+        if let Data::Table(table) = &self.data {
+            let Scaling { means, deviations } = table.scaling();
+            let scaling = json!({ "columns": table.features(), "means": means, "deviations": deviations });
+            meaning.insert(SCALING.to_owned(), scaling.to_string());
+        }
+        if let Some(tokenizer) = self.tokenizer_json(recipe) {
+            // The model's file alone is enough to sort texts or to write with it.
+            meaning.insert(TOKENIZER.to_owned(), tokenizer);
+        }
+        meaning
+    }
+
+    /// `tokenizer.json` for the recipe's model.
+    #[must_use]
+    pub fn tokenizer_json(&self, recipe: &Recipe) -> Option<String> {
+        let is_encoder = matches!(recipe.model, ModelRecipe::Bert(_));
+        self.tokenizer.as_ref().map(|tokenizer| tokenizer.to_json(is_encoder))
+    }
 }
 
 impl Items {

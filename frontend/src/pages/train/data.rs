@@ -2,6 +2,7 @@
 
 use crate::{components::ui::chosen_file, pages::models::size_word};
 use leptos::{html, prelude::*, task::spawn_local};
+use starling_http_api::run::DataKind;
 use starling_primitives::grouped;
 
 /// So much of a file is shown.
@@ -44,6 +45,26 @@ impl Preview {
     }
 }
 
+/// What the field for the file is called.
+pub(super) fn label(kind: DataKind) -> &'static str {
+    match kind {
+        DataKind::Text => "Text to train on",
+        DataKind::LabelledTexts => "Texts with classes to train on",
+        DataKind::Table => "Table to train on",
+        DataKind::Images => "Images to train on",
+    }
+}
+
+/// What the file must be.
+pub(super) fn hint(kind: DataKind) -> &'static str {
+    match kind {
+        DataKind::Text => "One file.",
+        DataKind::LabelledTexts => "CSV with the columns text and label, or JSON lines with these fields.",
+        DataKind::Table => "CSV with a header: a column label, and numbers in all others.",
+        DataKind::Images => "A zip or tar of PNG, PGM or PPM images of one size; the folder of an image is its class.",
+    }
+}
+
 /// Reads the chosen file; it stays in this browser.
 pub(super) fn look(input: NodeRef<html::Input>, preview: RwSignal<Option<Preview>>) {
     let Some(input) = input.get_untracked() else { return };
@@ -55,20 +76,27 @@ pub(super) fn look(input: NodeRef<html::Input>, preview: RwSignal<Option<Preview
 
 /// The schema that training sees, the figures of the file, and its beginning.
 #[component]
-pub(super) fn Looked(preview: RwSignal<Option<Preview>>, #[prop(into)] tokens: Signal<Option<u32>>) -> impl IntoView {
+pub(super) fn Looked(
+    preview: RwSignal<Option<Preview>>,
+    kind: Signal<DataKind>,
+    #[prop(into)] tokens: Signal<Option<u32>>,
+) -> impl IntoView {
     move || {
         preview.get().map(|preview| {
             let held_out = preview.bytes / HELD_OUT;
             let train = preview.bytes - held_out;
-            let short = tokens.get().filter(|tokens| u64::from(*tokens) > train);
+            let is_text = kind.get() == DataKind::Text;
+            let short = tokens.get().filter(|tokens| is_text && u64::from(*tokens) > train);
             view! {
                 <section class="note" aria-label="Data preview">
                     <p><strong>{preview.name}</strong>", "<span class="num" title=format!("{} bytes", preview.bytes)>{size_word(preview.bytes)}</span>{format!(", {} lines, {} different bytes", grouped(preview.lines), preview.kinds)}</p>
-                    <dl class="pairs"><dt>"Schema"</dt><dd>"one stream of bytes; the model makes tokens of it"</dd><dt>"Trained on"</dt><dd class="num">{size_word(train)}", the first nine tenths"</dd><dt>"Held out"</dt><dd class="num">{size_word(held_out)}", the last tenth"</dd></dl>
+                    {is_text.then(|| view! { <dl class="pairs"><dt>"Schema"</dt><dd>"one stream of bytes; the model makes tokens of it"</dd><dt>"Trained on"</dt><dd class="num">{size_word(train)}", the first nine tenths"</dd><dt>"Held out"</dt><dd class="num">{size_word(held_out)}", the last tenth"</dd></dl> })}
+                    {(!is_text).then(|| view! { <p>"A node checks every row or image before there is a quote, and names the first that is wrong. A tenth of them, drawn by the recipe's seed, is held out."</p> })}
                     {short.map(|tokens| view! { <p>{format!("Each node reads {} tokens a round, more than there are: it will see the same text again and again.", grouped(u64::from(tokens)))}</p> })}
                     {match preview.text {
                         Some(text) => view! { <div class="log" role="region" tabindex="0" aria-label="Beginning of the file" style="max-height: 160px">{text}</div> }.into_any(),
-                        None => view! { <p>"This is no UTF-8 text. It can be trained on as bytes, but samples will not be readable."</p> }.into_any(),
+                        None if is_text => view! { <p>"This is no UTF-8 text. It can be trained on as bytes, but samples will not be readable."</p> }.into_any(),
+                        None => ().into_any(),
                     }}
                     <p class="faint">"Shown from this browser: nothing is uploaded before you ask for the quote. From then on the providers of this run can read it."</p>
                 </section>
