@@ -2,8 +2,9 @@
 
 use crate::probe;
 use anyhow::{Context as _, Result, bail};
-use starling_training::{DataFile, Progress, Recipe, Trained, generated, import_model, open_device, prepare, train};
+use starling_training::{DataFile, Parameters, Progress, Recipe, TOKENIZER, Trained, generated, import_model, open_device, prepare, train};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -37,10 +38,7 @@ pub(crate) struct TrainArguments {
 pub(crate) fn train_here(arguments: &TrainArguments) -> Result<()> {
     let recipe = read_recipe(&arguments.recipe)?;
     let data = read_data(&recipe, arguments.data.as_deref())?;
-    let base = match &arguments.base {
-        Some(path) => Some(import_model(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?.0),
-        None => None,
-    };
+    let base = arguments.base.as_deref().map(read_base).transpose()?;
     let memory = match arguments.memory_mib {
         Some(mib) => mib.saturating_mul(1 << 20),
         None => probe::memory_bytes().context("the system does not tell how much memory it has: give --memory-mib")?,
@@ -49,11 +47,11 @@ pub(crate) fn train_here(arguments: &TrainArguments) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).context("the system gives no random numbers")?;
-    let prepared = prepare(&recipe, &data, salt)?;
+    let prepared = prepare(&recipe, &data, base.as_ref().map_or(&BTreeMap::new(), |(_, metadata)| metadata), salt)?;
     let committed = serde_json::json!({ "hidden_data": hex(&prepared.commitment.hash) });
     write(folder, "hidden.json", format!("{committed:#}\n").as_bytes())?;
     let steps = recipe.total_inner_steps();
-    let trained = train(&recipe, &prepared, base.as_ref(), memory, &open_device(Some(0))?, |progress| {
+    let trained = train(&recipe, &prepared, base.as_ref().map(|(weights, _)| weights), memory, &open_device(Some(0))?, |progress| {
         match progress {
             Progress::Step(made) => {
                 if let Some(why) = made.withdrawn {
@@ -98,6 +96,24 @@ fn read_recipe(name_or_file: &str) -> Result<Recipe> {
         format!("{name_or_file} is neither a preset ({}) nor a file that can be read", Recipe::preset_names().join(", "))
     })?;
     Recipe::from_toml(&text).with_context(|| format!("the recipe {name_or_file} is wrong"))
+}
+
+/// Weights and metadata of a model file. One from elsewhere has its tokens in the `tokenizer.json` beside it.
+fn read_base(path: &Path) -> Result<(Parameters, BTreeMap<String, String>)> {
+    let (weights, mut metadata) = import_model(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?;
+    if let Ok(beside) = fs::read_to_string(path.with_file_name("tokenizer.json")) {
+        metadata.entry(TOKENIZER.to_owned()).or_insert(beside);
+    }
+    Ok((weights, metadata))
+}
+
+/// Writes the data that a preset generates.
+pub(crate) fn write_sample(recipe: &str, output: &Path) -> Result<()> {
+    let recipe = read_recipe(recipe)?;
+    let file = read_data(&recipe, None)?;
+    fs::write(output, &file.bytes).with_context(|| format!("cannot write {}", output.display()))?;
+    println!("{}: {} bytes of synthetic data, as {} generates it", output.display(), file.bytes.len(), recipe.name);
+    Ok(())
 }
 
 fn read_data(recipe: &Recipe, path: Option<&Path>) -> Result<DataFile> {
@@ -150,6 +166,30 @@ mod tests {
             ..arguments("tiny", Some(data), &folder.path().join("more"), 512)
         };
         train_here(&again).unwrap();
+    }
+
+    #[test]
+    fn train_here__should_keep_the_tokens_of_the_model_that_it_starts_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let recipe = Recipe::preset("tiny").unwrap().to_toml().unwrap().replace("vocab = 256", "vocab = 300");
+        fs::write(path("recipe.toml"), recipe).unwrap();
+        fs::write(path("one.txt"), [include_str!("here.rs"), include_str!("main.rs")].concat()).unwrap();
+        fs::write(path("two.txt"), [include_str!("setup.rs"), include_str!("control.rs")].concat()).unwrap();
+        let recipe = path("recipe.toml").display().to_string();
+        train_here(&arguments(&recipe, Some(path("one.txt")), &path("first"), 512)).unwrap();
+        let base = Some(path("first/model.safetensors"));
+        train_here(&TrainArguments { base, ..arguments(&recipe, Some(path("two.txt")), &path("second"), 512) }).unwrap();
+        let tokens = |of: &str| fs::read(path(of).join("tokenizer.json")).unwrap();
+        assert_eq!(tokens("first"), tokens("second"));
+        // A table's model has the scale of its own columns.
+        write_sample("fraud", &path("payments.csv")).unwrap();
+        let short = fs::read_to_string(path("payments.csv")).unwrap().lines().take(900).collect::<Vec<_>>().join("\n");
+        fs::write(path("fewer.csv"), short).unwrap();
+        train_here(&arguments("fraud", Some(path("payments.csv")), &path("table"), 512)).unwrap();
+        let base = Some(path("table/model.safetensors"));
+        let other = TrainArguments { base, ..arguments("fraud", Some(path("fewer.csv")), &path("more"), 512) };
+        assert!(train_here(&other).unwrap_err().to_string().contains("means and deviations"));
     }
 
     #[test]

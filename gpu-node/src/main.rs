@@ -84,6 +84,15 @@ enum Order {
     },
     /// Train a recipe on this machine alone, without network or pay, and write a report.
     Train(here::TrainArguments),
+    /// Write the synthetic data that a preset generates, to try the preset with.
+    Sample {
+        /// A preset's name.
+        #[arg(long)]
+        recipe: String,
+        /// The file.
+        #[arg(long)]
+        output: PathBuf,
+    },
     /// Measure this machine and print what it can do, as JSON.
     Probe {
         /// Threads that work may use.
@@ -235,7 +244,7 @@ fn start() -> Result<()> {
         Order::Train(train) => train.threads,
         Order::Run(config) | Order::Doctor { config, .. } => config.read()?.threads,
         // These compute nothing.
-        Order::Status { .. } | Order::Pause(_) | Order::Resume(_) | Order::Drain(_) | Order::Unit { .. } => 1,
+        Order::Status { .. } | Order::Pause(_) | Order::Resume(_) | Order::Drain(_) | Order::Unit { .. } | Order::Sample { .. } => 1,
     };
     with_threads(threads)?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -284,6 +293,7 @@ async fn obey(order: Order) -> Result<()> {
             print!("{}", unit::Unit { program: &program, config: &path, data_dir: &data_dir, user: &user });
             Ok(())
         }
+        Order::Sample { recipe, output } => here::write_sample(&recipe, &output),
         Order::Train(arguments) => tokio::task::spawn_blocking(move || here::train_here(&arguments)).await?,
         Order::Probe { threads } => {
             let capability = tokio::task::spawn_blocking(move || probe::probe(threads, None)).await??;

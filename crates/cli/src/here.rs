@@ -60,6 +60,16 @@ fn data(recipe: &Recipe, path: Option<&Path>, folder: &Path) -> Result<Option<Pa
     Ok(Some(file))
 }
 
+/// Writes the data that a preset generates.
+pub(crate) async fn write_sample(name: &str, file: &Path) -> Result<()> {
+    let mut command = tokio::process::Command::new(sibling("gpu-node")?);
+    let status = command.arg("sample").arg("--recipe").arg(name).arg("--output").arg(file).status().await;
+    if !status.context("gpu-node could not be started")?.success() {
+        bail!("nothing was written");
+    }
+    Ok(())
+}
+
 /// Prints the recipe of that name or file, the names there are, or the schema of the file.
 pub(crate) fn show_recipe(name: Option<&str>, schema: bool, out: Output) -> Result<()> {
     if schema {

@@ -72,6 +72,9 @@ enum Command {
         /// Print the JSON Schema of recipe files.
         #[arg(long, conflicts_with = "name")]
         schema: bool,
+        /// Write the synthetic data that the preset generates into this file, to try it with.
+        #[arg(long, requires = "name")]
+        sample: Option<PathBuf>,
     },
     /// Show runs, or one of them.
     Status {
@@ -242,7 +245,8 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Models { name } => commands::models(&open()?, name.as_ref(), out).await,
         Command::Train(args) if args.here || args.preset.is_some() => here::train(&args, out).await,
         Command::Train(args) => commands::train(&open()?, &args, out).await,
-        Command::Recipe { name, schema } => here::show_recipe(name.as_deref(), schema, out),
+        Command::Recipe { name: Some(name), sample: Some(file), .. } => here::write_sample(&name, &file).await,
+        Command::Recipe { name, schema, .. } => here::show_recipe(name.as_deref(), schema, out),
         Command::Status { run } => commands::status(&open()?, run, out).await,
         Command::Logs { run, follow } => commands::logs(&open()?, run, follow, out).await,
         Command::Stop { run } => commands::stop(&open()?, run, out).await,

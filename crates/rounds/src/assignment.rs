@@ -8,10 +8,12 @@ use crate::aggregate::{MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND};
 
 /// The slot of which nobody trains a window, for the unseen part of a score.
 pub const UNSEEN_SLOT: u32 = u32::MAX;
-/// Tokens that each loss of a score is measured on, at least; and windows, so that one odd text does not decide.
+/// Tokens that each loss of a score is measured on; and windows, so that one odd text does not decide.
 const PROBE_TOKENS: u32 = 2_048;
 const PROBE_WINDOWS_MIN: u32 = 16;
 const PROBE_WINDOWS_MAX: u32 = 64;
+/// Of windows of few tokens, such as the rows of a table, more than that, but at most one in so many of those assigned.
+const PROBE_WINDOWS_PART: u32 = 8;
 /// Greatest number of inner steps in a round.
 const MAX_INNER_STEPS: u32 = 10_000;
 
@@ -117,10 +119,12 @@ impl Plan {
         Share { tokens, of: self.assigned_tokens() }
     }
 
-    /// Windows that each loss of a score is measured on: 2,048 tokens, and 16 to 64 of them where as many are assigned.
+    /// Windows that each loss of a score is measured on: 2,048 tokens, but 16 windows at least, and no more than 64 or an eighth of
+    /// those assigned.
     pub fn probe_windows(self) -> u32 {
-        let windows = PROBE_TOKENS.div_ceil(self.tokens_per_window).clamp(PROBE_WINDOWS_MIN, PROBE_WINDOWS_MAX);
-        windows.min(self.inner_steps_per_round * self.windows_per_step)
+        let assigned = self.inner_steps_per_round * self.windows_per_step;
+        let most = PROBE_WINDOWS_MAX.max(assigned / PROBE_WINDOWS_PART);
+        PROBE_TOKENS.div_ceil(self.tokens_per_window).clamp(PROBE_WINDOWS_MIN, most).min(assigned)
     }
 
     /// The first inner step of a round, counted over the whole run; steps and rounds count from 0.
@@ -175,7 +179,9 @@ mod tests {
             plan.can_assign(1_024) && plan.can_assign(20_480) && !plan.can_assign(0) && !plan.can_assign(1_000) && !plan.can_assign(21_504)
         );
         let probe = |steps, windows, tokens| Plan::new(steps, windows, tokens).unwrap().probe_windows();
-        assert_eq!([probe(100, 8, 64), probe(100, 8, 8), probe(30, 16, 1_024), probe(5, 4, 32), probe(1, 2, 8)], [32, 64, 16, 20, 2]);
+        assert_eq!([probe(100, 8, 64), probe(100, 8, 8), probe(30, 16, 1_024), probe(5, 4, 32), probe(1, 2, 8)], [32, 100, 16, 20, 2]);
+        // Rows of a table: a few thousand, where as many are assigned.
+        assert_eq!([probe(100, 128, 1), probe(1_000, 128, 1), probe(10, 8, 1)], [1_600, 2_048, 64]);
         assert_eq!([0, 1_023, 1_024].map(|participant| plan.slot(participant)), [Some(0), Some(1_023), None]);
     }
 

@@ -22,7 +22,7 @@ pub use batch::{Batch, Windows};
 pub use csv::{CsvTable, read_csv};
 pub use duplicates::{Shingles, without_near_duplicates};
 pub use images::{Images, read_images};
-pub use items::{Items, Training, learn_tokenizer};
+pub use items::{Items, Training, check_meaning, learn_tokenizer, own_tokenizer};
 pub use json_lines::{JsonLine, read_json_lines};
 pub use labelled::LabelledTexts;
 pub(crate) use labelled::begun;

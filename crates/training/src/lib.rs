@@ -56,8 +56,8 @@ pub use candle_core::Device;
 pub use classifier::{Classifier, TOKENIZER};
 pub use data::{
     ArchiveEntry, Batch, Commitment, CsvTable, Data, Images, Items, JsonLine, LabelledTexts, Manifest, Picture, Sameness, Scaling,
-    Shingles, Split, Splits, Table, Text, Tokens, Training, Windows, learn_tokenizer, read_archive, read_csv, read_images, read_json_lines,
-    read_picture, split, without_near_duplicates, write_shards, write_tar,
+    Shingles, Split, Splits, Table, Text, Tokens, Training, Windows, check_meaning, learn_tokenizer, own_tokenizer, read_archive, read_csv,
+    read_images, read_json_lines, read_picture, split, without_near_duplicates, write_shards, write_tar,
 };
 pub use device::open_device;
 pub use error::{Result, TrainingError};

@@ -1,12 +1,13 @@
 //! A whole training on one machine: data is read and split, the model trained with measurements on the way, and measured
 //! once on data that it never saw.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
 
-use crate::data::{Commitment, Data, Items, Split, Splits, Text, Training};
+use crate::data::{Commitment, Data, Items, Split, Splits, Text, Training, check_meaning, own_tokenizer};
 use crate::error::{Result, TrainingError};
 use crate::export::{ModelFiles, export_model};
 use crate::generate::{Generator, Sampling};
@@ -97,16 +98,18 @@ pub fn generated(recipe: &Recipe) -> Result<Option<DataFile>> {
     })
 }
 
-/// Reads and splits `file` for `recipe`; `salt` hides what the hidden part is until it is shown.
+/// Reads and splits `file` for `recipe`; `salt` hides what the hidden part is until it is shown. `of_base` is the metadata of the model
+/// that training starts from, whose tokens it keeps; empty for fresh weights.
 ///
 /// # Errors
 /// [`TrainingError::BadData`], naming file, row and column; [`TrainingError::BadRequest`] where the data does not fit the
-/// model or is too little to split.
-pub fn prepare(recipe: &Recipe, file: &DataFile, salt: [u8; 32]) -> Result<Prepared> {
+/// model, nor what the base's numbers stand for, or is too little to split.
+pub fn prepare(recipe: &Recipe, file: &DataFile, of_base: &BTreeMap<String, String>, salt: [u8; 32]) -> Result<Prepared> {
     let items = Items::read(recipe, file.bytes.clone(), &file.name)?;
     let splits = items.split(recipe, PART)?;
     let [train, validation, hidden] = [&splits.train, &splits.validation, &splits.hidden].map(|places| items.part(places));
-    let training = train.training(recipe, None)?;
+    let training = train.training(recipe, own_tokenizer(of_base)?)?;
+    check_meaning(&training.meaning(recipe), of_base)?;
     let what = match (train.text(), hidden.text()) {
         (Some(train), Some(hidden)) => {
             format!("{} bytes of text for training, {} hidden, in blocks of the same sources", train.len(), hidden.len())

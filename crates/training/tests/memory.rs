@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
+use std::collections::BTreeMap;
+
 use starling_training::{
     Activations, BertHead, BertShape, ConvolutionShape, Data, DataFile, Device, GptShape, LlamaShape, Model, ModelRecipe, OptimizerKind,
     PerceptronShape, Recipe, Trainer, memory_needed, prepare,
@@ -100,7 +102,7 @@ fn memory_needed__should_hold_the_measured_peak_of_every_model() {
     ];
     if let Ok(wanted) = std::env::var(CASE) {
         let (name, recipe, file) = cases.into_iter().find(|(name, ..)| *name == wanted).expect("a case");
-        let data = prepare(&recipe, &file, [0; 32]).expect("readable").training.data;
+        let data = prepare(&recipe, &file, &BTreeMap::new(), [0; 32]).expect("readable").training.data;
         let activations = if name.ends_with("blocks again") { Activations::Recomputed } else { Activations::Kept };
         let (needed, measured) = (memory_needed(&recipe, Some(&data), activations), peak(&recipe, &data, activations));
         let part = measured as f64 / needed as f64;

@@ -60,7 +60,7 @@ mod tests {
         // As short as its warm-up.
         let recipe = Recipe { rounds: 1, inner_steps_per_round: 40, ..Recipe::preset("triage").unwrap() };
         let file: DataFile = generated(&recipe).unwrap().unwrap();
-        let data = prepare(&recipe, &file, [0; 32]).unwrap();
+        let data = prepare(&recipe, &file, &Default::default(), [0; 32]).unwrap();
         let made = train(&recipe, &data, None, 1 << 40, &Device::Cpu, |_| true).unwrap();
         let (mut output, mut units) = (Vec::new(), 0);
         let mut take = |piece: Piece| {

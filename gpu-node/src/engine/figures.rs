@@ -254,7 +254,7 @@ mod tests {
                 )
                 .unwrap_err();
                 assert_eq!(refused.code, "base_mismatch");
-                assert!(refused.detail.contains("their scale"), "{}", refused.detail);
+                assert!(refused.detail.contains("means and deviations"), "{}", refused.detail);
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::artifact::hash_of;
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
 use starling_training::{
-    Activations, Data, Device, Items, Model, Parameters, Recipe, TOKENIZER, Tokenizer, TrainingError, import_model, unflatten,
+    Activations, Data, Device, Items, Model, Parameters, Recipe, TrainingError, check_meaning, import_model, own_tokenizer, unflatten,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -109,7 +109,7 @@ impl RunInputs {
         let hash = hash_of(&data);
         let (train, measured) = (Items::read(&recipe, data, TRAINING_DATA)?, Items::read(&recipe, held_out, HELD_OUT_DATA)?);
         let (frozen, of_model) = frozen_model(&recipe, frozen)?.unzip();
-        let own = of_model.as_ref().and_then(|meaning| meaning.get(TOKENIZER)).map(|json| Tokenizer::from_json(json)).transpose()?;
+        let own = of_model.as_ref().map_or(Ok(None), own_tokenizer)?;
         if of_model.is_some() && own.is_none() && recipe.model.vocab().is_some_and(|vocab| vocab > BYTES) {
             let why = "its file has no tokenizer; adapt one that was trained here, or a model of bytes";
             return Err(EngineError::Frozen(why.to_owned()));
@@ -117,24 +117,12 @@ impl RunInputs {
         let training = train.training(&recipe, own)?;
         let meaning = training.meaning(&recipe);
         if let Some(of_model) = of_model {
-            same_meaning(&meaning, &of_model).map_err(EngineError::Frozen)?;
+            check_meaning(&meaning, &of_model).map_err(|error| EngineError::Frozen(error.to_string()))?;
         }
         let held_out = measured.held_out(&recipe, &training)?;
         let texts = train.text().zip(measured.text()).map(|(train, measured)| [train.clone(), measured.clone()]);
         let (recipe, meaning, frozen) = (Arc::new(recipe), Arc::new(meaning), frozen.map(Arc::new));
         Ok(Self { recipe, train: training.data, held_out, texts, meaning, data: hash, frozen })
-    }
-}
-
-/// Refuses a model whose numbers stand for something else than this data's, of what its file says.
-fn same_meaning(of_data: &BTreeMap<String, String>, of_model: &BTreeMap<String, String>) -> Result<(), String> {
-    let differs = |(name, value): &(&String, &String)| of_model.get(*name).is_some_and(|own| own != *value);
-    match of_data.iter().find(differs).map(|(name, _)| name.as_str()) {
-        None => Ok(()),
-        Some(TOKENIZER) => {
-            Err("its tokens are not those that this text gives: start from fresh weights, or train it further on this machine".to_owned())
-        }
-        Some(_) => Err("its classes, or its columns and their scale, are not those of this data: start from fresh weights".to_owned()),
     }
 }
 

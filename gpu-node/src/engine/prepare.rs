@@ -1,10 +1,10 @@
 //! Makes a run ready: checks the recipe, splits the data, makes the outer state that training starts from.
 
-use super::{EngineError, RunInputs, TRAINING_DATA, layout, memory_needed, plan, same_meaning};
+use super::{EngineError, RunInputs, TRAINING_DATA, layout, memory_needed, plan};
 use crate::artifact::hash_of;
 use starling_http_api::node::{PrepareRefused, Prepared};
 use starling_rounds::{OuterConfig, OuterState};
-use starling_training::{Items, Model, Parameters, Recipe, TOKENIZER, TrainingError, flatten, import_model};
+use starling_training::{Items, Model, Parameters, Recipe, TOKENIZER, TrainingError, check_meaning, flatten, import_model};
 use std::sync::Arc;
 
 /// Held-out data is one part in so many when none is given.
@@ -102,7 +102,7 @@ fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError>
             if inputs.meaning.contains_key(TOKENIZER) != metadata.contains_key(TOKENIZER) {
                 return Err(TrainingError::BadRequest("one of it and the recipe takes bytes as tokens, the other words".to_owned()));
             }
-            same_meaning(&inputs.meaning, &metadata).map_err(TrainingError::BadRequest)?;
+            check_meaning(&inputs.meaning, &metadata)?;
             Ok(parameters)
         }
     }

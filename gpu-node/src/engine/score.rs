@@ -154,10 +154,10 @@ mod tests {
     #[test]
     fn score__should_let_honest_work_on_every_kind_of_data_pass() {
         for name in ["triage", "fraud", "cells"] {
-            let plain = Recipe::preset(name).unwrap();
-            let data = starling_training::generated(&plain).unwrap().unwrap().bytes;
-            let recipe = Recipe { inner_steps_per_round: 20, batch: 16, ..plain };
-            let found = verdicts_on(recipe, &data, Base::Fresh, [20, 20, 20]);
+            let recipe = Recipe::preset(name).unwrap();
+            let data = starling_training::generated(&recipe).unwrap().unwrap().bytes;
+            let steps = [recipe.inner_steps_per_round; 3];
+            let found = verdicts_on(recipe, &data, Base::Fresh, steps);
             assert_eq!((&found[..5], found[6]), (&RIGHT[..5], RIGHT[6]), "{name}");
         }
     }

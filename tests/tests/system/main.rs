@@ -20,8 +20,8 @@ mod uploads;
 
 use impostor::{Fraud, Impostor};
 use running::{Running, Training, refuse, run, said, starling, succeed};
-use serde_json::Value;
-use starling_rounds::recipe::ModelRecipe;
+use serde_json::{Value, json};
+use starling_rounds::recipe::{ModelRecipe, Recipe};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -196,6 +196,60 @@ fn coordinator__should_resume_within_its_round_and_repeat_none() {
     let verified = said(&succeed(home, &["verify", &run_id]), "verified");
     assert_eq!(verified["rounds"], 10);
     assert_sums(&verified);
+}
+
+#[test]
+fn tables_and_texts_with_classes__should_train_over_the_network() {
+    let system = Running::start(2);
+    let home = system.home();
+    let sample = |preset: &str, name: &str| {
+        let file = home.join(name).display().to_string();
+        succeed(home, &["recipe", preset, "--sample", &file]);
+        file
+    };
+    let train = |file: &str, recipe: &str| {
+        let mut training = Training::start(home, &["train", file, "--recipe", recipe, "--nodes", "2", "--min-nodes", "2"]);
+        let run_id = training.run_id();
+        (run_id, training.finish())
+    };
+    let payments = sample("fraud", "payments.csv");
+    let (run_id, ended) = train(&payments, "fraud");
+    let result = &ended["result"];
+    let figures = &result["findings"]["classes"];
+    assert_eq!((&figures["of"], &figures["classes"]), (&"table".into(), &json!(["fraud", "honest"])), "{result}");
+    assert!(figures["auroc"]["low"].as_f64().is_some_and(|auroc| auroc > 0.95), "{figures}");
+    assert_eq!(result["held_out"][1]["per"], "example");
+    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    assert_eq!(verified["rounds"], 10, "{verified}");
+    assert_sums(&verified);
+    let accepted =
+        status(home, &run_id)["run"]["roster"].as_array().expect("a roster").iter().filter_map(|of| of["tokens"].as_u64()).sum::<u64>();
+    // Of 2 nodes in 10 rounds of 100 steps of 128 rows: a row is what a token is of text. Near the end chance may refuse one or two.
+    assert!(accepted > 2 * 10 * 100 * 128 * 9 / 10, "honest work counts: {accepted}");
+
+    // What is wrong with the data is named before there is anything to pay.
+    let wrong = home.join("wrong.csv");
+    let text = fs::read_to_string(&payments).expect("it was written");
+    fs::write(&wrong, text.replacen('\n', "\nnothing,", 1)).expect("a file is written");
+    let refused = refuse(home, &["train", &wrong.display().to_string(), "--recipe", "fraud"]);
+    assert!(refused.contains("row 2"), "{refused}");
+
+    // The file of a model that sorts texts holds its classes and its tokens.
+    let tickets = sample("triage", "tickets.jsonl");
+    let recipe = home.join("triage.toml");
+    let triage = Recipe { rounds: 3, ..Recipe::preset("triage").expect("the preset is there") };
+    fs::write(&recipe, triage.to_toml().expect("a recipe is TOML")).expect("a file is written");
+    let (run_id, ended) = train(&tickets, &recipe.display().to_string());
+    let figures = &ended["result"]["findings"]["classes"];
+    assert!(figures["macro_f1"]["value"].as_f64().is_some_and(|f1| f1 > 0.5), "{figures}");
+    succeed(home, &["verify", &run_id]);
+    let folder = home.join("sorted").display().to_string();
+    succeed(home, &["pull", &run_id, "--output", &folder]);
+    let file = fs::read(home.join("sorted/model.safetensors")).expect("it came");
+    let length = usize::try_from(u64::from_le_bytes(file[..8].try_into().expect("a length"))).expect("fits");
+    let header: Value = serde_json::from_slice(&file[8..8 + length]).expect("JSON");
+    assert!(header["__metadata__"]["starling.classes"].as_str().is_some_and(|classes| classes.starts_with('[')), "{header}");
+    assert!(home.join("sorted/tokenizer.json").is_file());
 }
 
 #[test]

@@ -76,6 +76,29 @@ impl Training {
     }
 }
 
+/// The tokenizer that a model's file holds, by its metadata.
+///
+/// # Errors
+/// As [`Tokenizer::from_json`].
+pub fn own_tokenizer(of_model: &BTreeMap<String, String>) -> Result<Option<Tokenizer>> {
+    of_model.get(TOKENIZER).map(|json| Tokenizer::from_json(json)).transpose()
+}
+
+/// Refuses a model whose numbers stand for something else than [`Training::meaning`] of the data, of what its file says.
+///
+/// # Errors
+/// [`TrainingError::BadRequest`], naming what differs.
+pub fn check_meaning(of_data: &BTreeMap<String, String>, of_model: &BTreeMap<String, String>) -> Result<()> {
+    let differs = |(name, value): &(&String, &String)| of_model.get(*name).is_some_and(|own| own != *value);
+    let what = match of_data.iter().find(differs).map(|(name, _)| name.as_str()) {
+        None => return Ok(()),
+        Some(TOKENIZER) => "its tokens are not those that this text gives: start from fresh weights, or train it further on this machine",
+        Some(CLASSES) => "its classes are not those of this data: start from fresh weights",
+        Some(_) => "its columns, or their means and deviations, are not those of this data: start from fresh weights",
+    };
+    Err(TrainingError::BadRequest(what.to_owned()))
+}
+
 impl Items {
     /// Reads a file for the model of `recipe`: a table as CSV, texts with classes as CSV or JSON lines, images in a zip or a tar
     /// whose folders name their classes, and anything as text. Where `name` ends in `.jsonl`, the text is one field of its lines.

@@ -9,7 +9,7 @@ const SOURCE: &str = include_str!("../local.rs");
 const MEMORY: u64 = 1 << 30;
 
 fn trained(recipe: &Recipe, file: &DataFile) -> (Trained, Vec<Progress>) {
-    let data = prepare(recipe, file, [1; 32]).expect("readable");
+    let data = prepare(recipe, file, &BTreeMap::new(), [1; 32]).expect("readable");
     let mut seen = Vec::new();
     let tell = |progress| {
         seen.push(progress);
@@ -109,7 +109,7 @@ fn training__should_stop_early_keep_the_best_and_refuse_what_does_not_fit() {
     let recipe = Recipe { schedule, evaluation: EvaluationRecipe { every_steps: 10, examples: 0, patience: 2 }, ..plain };
     let (trained, _) = trained(&recipe, &file);
     assert!(trained.report.stopped_early && trained.report.steps.0 < 2_000, "{:?}", trained.report.steps);
-    let data = prepare(&recipe, &file, [1; 32]).expect("readable");
+    let data = prepare(&recipe, &file, &BTreeMap::new(), [1; 32]).expect("readable");
     let refused = train(&recipe, &data, None, 1 << 20, &Device::Cpu, |_| panic!("it has started")).err().expect("refused");
     assert!(matches!(refused, TrainingError::OutOfMemory { available_mib: 1, .. }), "{refused}");
     let stopped = train(&recipe, &data, None, MEMORY, &Device::Cpu, |_| false).err().expect("stopped");
@@ -118,15 +118,24 @@ fn training__should_stop_early_keep_the_best_and_refuse_what_does_not_fit() {
         model: ModelRecipe::Perceptron(starling_rounds::recipe::PerceptronShape { features: 9, hidden: vec![8], classes: 2 }),
         ..recipe
     };
-    assert!(prepare(&other, &file, [1; 32]).err().expect("refused").to_string().contains("the table has 10 features, the model has 9"));
+    assert!(
+        prepare(&other, &file, &BTreeMap::new(), [1; 32])
+            .err()
+            .expect("refused")
+            .to_string()
+            .contains("the table has 10 features, the model has 9")
+    );
 }
 
 #[test]
 fn hidden_data__should_be_committed_to_before_and_shown_after() {
     let file = DataFile { name: "payments.csv".to_owned(), bytes: synthetic::payments(3, 400), synthetic: true };
     let recipe = short("fraud", 1);
-    let (first, again) = (prepare(&recipe, &file, [1; 32]).expect("readable"), prepare(&recipe, &file, [2; 32]).expect("readable"));
+    let (first, again) = (
+        prepare(&recipe, &file, &BTreeMap::new(), [1; 32]).expect("readable"),
+        prepare(&recipe, &file, &BTreeMap::new(), [2; 32]).expect("readable"),
+    );
     assert_ne!(first.commitment.hash, again.commitment.hash, "the salt hides it");
     let missing = DataFile { bytes: b"a,b\n1,2\n".to_vec(), ..file };
-    assert!(prepare(&recipe, &missing, [1; 32]).err().expect("refused").to_string().contains("column `label`"));
+    assert!(prepare(&recipe, &missing, &BTreeMap::new(), [1; 32]).err().expect("refused").to_string().contains("column `label`"));
 }
