@@ -34,6 +34,12 @@ async function startRun(person, path = "/train", whatIsTrained = null) {
   await person.open(path);
   await page.getByLabel("Recipe").selectOption("tiny");
   await page.getByLabel("Text to train on").setInputFiles({ name: "sources.rs", mimeType: "text/plain", buffer: text });
+  return payForRun(person, whatIsTrained);
+}
+
+/** The rest of the form, once recipe and data are chosen. */
+async function payForRun(person, whatIsTrained = null) {
+  const { page } = person;
   await page.getByLabel("Price cap").fill("0.5");
   if (whatIsTrained) await page.getByLabel("What is trained").selectOption(whatIsTrained);
   await page.getByRole("button", { name: "Get the quote" }).click();
@@ -70,7 +76,7 @@ scene("train__should_move_the_curve_and_end_with_a_model", async () => {
   assert.ok(rates.length > 0 && new Set(rates).size > 1, "nodes say with which learning rate they made their steps, and it moves");
   assert.match(await curve.locator("path.rate").getAttribute("d"), /^M.*L/);
   assert.ok(Math.max(...places) > 0, "of the curves only what is new is asked for");
-  const [start, end] = result.bits_per_byte;
+  const [start, end] = result.held_out.map(({ bits }) => bits);
   assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
   const rounds = await system.get(`/api/v1/runs/${id}/rounds`);
   assert.ok(rounds.every(({ updates, scores }) => updates.every((update, place) => update === null || Number.isFinite(scores[place].own))), "each accepted update was measured");
@@ -218,7 +224,7 @@ scene("licence__should_pay_the_publisher_and_open_the_files", async () => {
   await bob.page.getByRole("button", { name: /^Buy licence for at most 2\.0000 NEAR/ }).waitFor();
   const evaluation = region(bob, "Evaluation");
   await evaluation.getByText(`Its model.safetensors is what run ${trained.id} gave: the hashes are equal.`).waitFor();
-  await evaluation.getByText(`${trained.result.bits_per_byte[1].toFixed(3)} bits a byte`).waitFor();
+  await evaluation.getByText(`${trained.result.held_out[1].bits.toFixed(3)} bits a byte`).waitFor();
   const file = `/api/v1/artifacts/${trained.result.model}`;
   assert.equal((await bob.fetch(file)).status, 404, "unbought, the file does not exist for Bob");
   const before = await system.balance(ada.account);
@@ -258,7 +264,8 @@ scene("train_from__should_start_where_the_licensed_model_is", async () => {
   await bob.page.waitForURL(/\/train\?model=/);
   const id = await startRun(bob, new URL(bob.page.url()).pathname + new URL(bob.page.url()).search);
   const result = await finish(bob, id);
-  assert.ok(result.bits_per_byte[0] < trained.result.bits_per_byte[0], `starts below a fresh model: ${result.bits_per_byte[0]} against ${trained.result.bits_per_byte[0]}`);
+  const [here, fresh] = [result, trained.result].map(({ held_out }) => held_out[0].bits);
+  assert.ok(here < fresh, `starts below a fresh model: ${here} against ${fresh}`);
   bob.model = result.model;
 });
 
@@ -274,7 +281,34 @@ scene("adapters__should_fit_a_model_that_stays_as_it_is", async () => {
   assert.equal(Buffer.from(blake3(bytes)).toString("hex"), result.adapters.weights);
   await bob.page.getByRole("link", { name: "Publish this model" }).click();
   await until("the lineage", async () => (await bob.page.getByRole("textbox", { name: /^Made from/ }).inputValue()) === `${ada.account}/small-rust`);
-  assert.ok(result.bits_per_byte[1] < result.bits_per_byte[0], `held-out loss fell: ${result.bits_per_byte}`);
+  const [start, end] = result.held_out.map(({ bits }) => bits);
+  assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
+});
+
+scene("table__should_be_trained_on_and_the_model_measured_by_class", async () => {
+  const { page } = bob;
+  await bob.open("/train");
+  await page.getByLabel("Recipe").selectOption("fraud");
+  const rows = Array.from({ length: 900 }, (_, row) => [row % 30, (row * 7) % 11, row]).map(([hour, size, row]) => `${hour},${size}.5,${row},${hour > 20 && size > 4 ? "night" : "day"}`);
+  const table = (header) => ({ name: "payments.csv", mimeType: "text/csv", buffer: Buffer.from([header, ...rows].join("\n")) });
+  // What is wrong is named before there is a price.
+  await page.getByLabel("Table to train on").setInputFiles(table("hour,size,number,kind"));
+  await page.getByRole("button", { name: "Get the quote" }).click();
+  await page.getByText("there is no such column, only hour, size, number, kind").waitFor();
+  await page.getByLabel("Table to train on").setInputFiles(table("hour,size,number,label"));
+  await page.screenshot({ path: "target/screens/train-table-light-1440.png", fullPage: true });
+  const id = await payForRun(bob);
+  const result = await finish(bob, id);
+  const { classes, auroc, confusion } = result.findings.classes;
+  assert.deepEqual(classes, ["day", "night"]);
+  assert.ok(auroc.value > 0.8, `it tells them apart: ${JSON.stringify(auroc)}`);
+  const shown = region(bob, "Result");
+  await shown.getByText(`On ${confusion.flat().reduce((sum, count) => sum + count)} held-out rows`).waitFor();
+  await shown.getByRole("row", { name: /^AUROC/ }).getByText(auroc.value.toFixed(3), { exact: true }).waitFor();
+  await region(bob, "Loss curve").getByRole("heading", { name: "Loss, bits an example" }).waitFor();
+  assert.deepEqual(await pictures(browser, bob, { "run-table": `/runs/${id}` }), []);
+  await page.getByRole("link", { name: "Publish this model" }).click();
+  await until("the category", async () => (await page.getByLabel("Category").inputValue()) === "tabular");
 });
 
 scene("tool__should_not_exist_before_purchase_and_work_afterwards", async () => {

@@ -32,8 +32,8 @@ const MIN_ROUND_TIME: DurationMs = DurationMs::from_secs(300);
 const ROUND_TIME_FACTOR: u64 = 10;
 const AVAILABILITY: DurationMs = DurationMs::from_hours(24);
 
-/// What was asked: who, recipe, data, held-out data, base.
-pub(super) type Key = (AccountId, String, Hash32, Option<Hash32>, Option<Hash32>);
+/// What was asked: who, recipe and whether it is to fit, data, held-out data, base.
+pub(super) type Key = (AccountId, String, bool, Hash32, Option<Hash32>, Option<Hash32>);
 /// What a node answered, and when.
 pub(super) type Cached = (Prepared, TimestampMs);
 
@@ -50,7 +50,7 @@ pub(super) async fn prepare(
         Base::Model { model, .. } => Some(*model),
     };
     check_rights(&app, &tenant, &request, model).await?;
-    let key = (tenant.clone(), request.recipe.clone(), request.data, request.held_out, model);
+    let key = (tenant.clone(), request.recipe.clone(), request.fit, request.data, request.held_out, model);
     let cached =
         app.prepared.lock().await.get(&key).filter(|(_, at)| clock::now().since(*at).0 < CACHE_MS).map(|(prepared, _)| prepared.clone());
     let prepared = match cached {
@@ -133,6 +133,7 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
         let message = |request_id| ToNode::Prepare {
             request_id,
             recipe: request.recipe.clone(),
+            fit: request.fit,
             data: request.data,
             held_out: request.held_out,
             base: request.base.clone(),
@@ -162,6 +163,7 @@ fn known_code(code: &str) -> &'static str {
         "recipe_invalid",
         "data_empty",
         "data_too_short",
+        "data_unusable",
         "data_unknown",
         "held_out_too_short",
         "base_mismatch",

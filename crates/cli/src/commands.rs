@@ -24,7 +24,7 @@ use starling_protocol::{
     listing::{Listing, Version},
     run::RunState,
 };
-use starling_rounds::recipe::AdapterRecipe;
+use starling_rounds::recipe::{AdapterRecipe, Recipe};
 use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
@@ -178,6 +178,7 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     };
     let options = TrainOptions {
         recipe,
+        fit: Recipe::preset_names().contains(&args.recipe.as_str()),
         corpus,
         base,
         min_nodes: args.min_nodes,

@@ -17,7 +17,7 @@ use starling_http_api::{
     problem::Problem,
     run::{Base, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RunEvent, RunView},
 };
-use starling_primitives::{Amount, DurationMs, EscrowId, PublicKey, RunId, TimestampMs};
+use starling_primitives::{Amount, DurationMs, EscrowId, Hash32, PublicKey, RunId, TimestampMs};
 use starling_protocol::{price::HOLDBACK, run::RunState};
 use starling_rounds::{artifact_hash, recipe::Recipe};
 use std::{
@@ -33,6 +33,8 @@ const RESULT_WAIT: Duration = Duration::from_secs(300);
 /// What to train.
 pub(crate) struct TrainOptions {
     pub(crate) recipe: Recipe,
+    /// Whether columns, channels and classes of its model follow the data: of a preset, which says nothing of them.
+    pub(crate) fit: bool,
     pub(crate) corpus: Corpus,
     pub(crate) base: Base,
     pub(crate) min_nodes: u16,
@@ -74,6 +76,7 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
     };
     let request = PrepareRun {
         recipe: options.recipe.to_toml()?,
+        fit: options.fit,
         data,
         held_out,
         base: options.base.clone(),
@@ -83,7 +86,8 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         meter: meter.public_key(),
     };
     let prepared = ask(api, &request, options.max_nodes, out).await?;
-    compare(&request, &options.recipe, &prepared)?;
+    let recipe = if options.fit { fitted(api, &options.recipe, prepared.terms.recipe, out).await? } else { options.recipe.clone() };
+    compare(&request, &recipe, &prepared)?;
     // Kept before the money moves: without this key nobody can co-sign the run.
     let key_file = key_file(context, &meter.public_key());
     std::fs::create_dir_all(key_file.parent().context("a key file needs a folder")?)?;
@@ -103,6 +107,22 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         ),
     );
     Ok(prepared)
+}
+
+/// The recipe with columns, channels and classes of the one that a node made of it: nothing else of that counts.
+async fn fitted(api: &Api, recipe: &Recipe, made: Hash32, out: Output) -> Result<Recipe> {
+    if recipe.model.classes().is_none() {
+        return Ok(recipe.clone());
+    }
+    let bytes = api.download(made).await.context("the recipe that was made of the data could not be read")?;
+    let made = Recipe::from_json(&String::from_utf8_lossy(&bytes)).context("the recipe that was made of the data is wrong")?;
+    let fitted = Recipe { model: recipe.model.for_data(made.model.inputs(), made.model.classes()), ..recipe.clone() }.validated()?;
+    if fitted.model != recipe.model {
+        let inputs = fitted.model.inputs().map_or_else(String::new, |inputs| format!("{inputs} columns or channels and "));
+        let classes = fitted.model.classes().unwrap_or_default();
+        out.note(&format!("{} is fitted to the data: {inputs}{classes} classes.", recipe.name));
+    }
+    Ok(fitted)
 }
 
 /// Refuses terms that are not what was asked for: a node made them, and they are paid as they stand.
@@ -379,6 +399,7 @@ mod tests {
         let [data, held_out, model, base] = [1, 2, 3, 4].map(|byte| Hash32([byte; 32]));
         let asked = PrepareRun {
             recipe: recipe.to_toml().unwrap(),
+            fit: false,
             data,
             held_out: Some(held_out),
             base: Base::Model { model, name: None },

@@ -54,6 +54,9 @@ pub enum ToNode {
         request_id: u64,
         /// In TOML.
         recipe: String,
+        /// Whether columns, channels and classes of its model follow the data.
+        #[serde(default)]
+        fit: bool,
         /// Training data.
         data: Hash32,
         /// Held-out data, or the last tenth of the data.

@@ -77,6 +77,9 @@ pub enum Base {
 pub struct PrepareRun {
     /// The recipe in TOML; 64 KiB at most.
     pub recipe: String,
+    /// Whether columns, channels and classes of its model are made those of the data; else other data is refused.
+    #[serde(default)]
+    pub fit: bool,
     /// Training data, an uploaded artifact.
     pub data: Hash32,
     /// Held-out data, an uploaded artifact; when left out the last tenth of the data is split off.

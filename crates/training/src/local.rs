@@ -55,7 +55,7 @@ pub struct Prepared {
     synthetic: bool,
     what: String,
     /// Training and hidden text, for simple models to be compared with.
-    texts: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    texts: Option<[Arc<[u8]>; 2]>,
 }
 
 /// What happens on the way.
@@ -123,7 +123,7 @@ pub fn prepare(recipe: &Recipe, file: &DataFile, of_base: &BTreeMap<String, Stri
         training,
         synthetic: file.synthetic,
         what: format!("{what}; {}", said(&splits)),
-        texts: train.text().cloned().zip(hidden.text().cloned()),
+        texts: train.text().zip(hidden.text()).map(|(train, hidden)| [train.clone(), hidden.clone()]),
     })
 }
 
@@ -249,7 +249,7 @@ fn outcome(recipe: &Recipe, data: &Prepared, model: &Model) -> Result<Outcome> {
             bits / units
         })
     };
-    let (Some((train, hidden)), false) = (&data.texts, matches!(recipe.model, ModelRecipe::Bert(_))) else {
+    let (Some([train, hidden]), false) = (&data.texts, matches!(recipe.model, ModelRecipe::Bert(_))) else {
         return Ok(Outcome::Masked { bits_per_token: per(|window| window.2) });
     };
     let context = recipe.model.context().map_or(0, |context| context as usize);

@@ -223,6 +223,7 @@ async fn prepare(
     let adapts = fields.adapters.get_untracked() && !matches!(base, Base::Fresh);
     let request = PrepareRun {
         recipe: preset.adapting.clone().filter(|_| adapts).unwrap_or_else(|| preset.recipe.clone()),
+        fit: true,
         data,
         held_out: None,
         base,

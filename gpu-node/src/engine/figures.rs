@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn job_on(recipe: Recipe, data: Arc<[u8]>) -> ExportJob {
-        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base: Base::Fresh }).unwrap();
+        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data, held_out: None, base: Base::Fresh }).unwrap();
         let inputs = RunInputs::of(recipe.clone(), made.files[0].clone(), made.files[1].clone(), None).unwrap();
         let base = read_state(&recipe, &made.files[3]).unwrap();
         let (state, state_root) = (base.clone(), base.root());
@@ -189,7 +189,8 @@ mod tests {
         assert!(baselines.uniform == 8.0 && baselines.bigram < 8.0, "{baselines:?}");
         assert!(sample.len() > SAMPLE_BYTES / 2);
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
-        let again = PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), data, held_out: None, base: Base::Model(made.model) };
+        let again =
+            PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), fit: false, data, held_out: None, base: Base::Model(made.model) };
         assert_eq!(prepare(again).unwrap().prepared.base_root, job.state_root);
     }
 
@@ -208,14 +209,14 @@ mod tests {
         // On another text its tokens mean something else.
         let base = |data: &[u8]| {
             let base = Base::Model(made.model.clone());
-            prepare(PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), data: data.into(), held_out: None, base })
+            prepare(PrepareJob { recipe: job.inputs.recipe.to_toml().unwrap(), fit: false, data: data.into(), held_out: None, base })
         };
         assert_eq!(base(include_bytes!("figures.rs")).unwrap().prepared.base_root, job.state_root);
         assert_eq!(base(include_bytes!("round.rs")).map(|_| ()).unwrap_err().code, "base_mismatch");
         // Adapters take the tokens of the model that they are for.
         let adapted = Recipe { adapter: AdapterRecipe::usual(&job.inputs.recipe.model, 8), ..(*job.inputs.recipe).clone() };
         let (recipe, data) = (adapted.to_toml().unwrap(), include_bytes!("round.rs").as_slice().into());
-        let made = prepare(PrepareJob { recipe, data, held_out: None, base: Base::Model(made.model.clone()) }).unwrap();
+        let made = prepare(PrepareJob { recipe, fit: false, data, held_out: None, base: Base::Model(made.model.clone()) }).unwrap();
         let recipe = crate::engine::recipe_from_json(&made.files[2]).unwrap();
         let frozen = export(&job).unwrap().model;
         let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone(), Some(&frozen)).unwrap();
@@ -242,14 +243,21 @@ mod tests {
             // It can be trained further on the same data; a table's other columns have another scale.
             let again = |data: Arc<[u8]>| {
                 let base = Base::Model(made.model.clone());
-                prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base }).map(|made| made.prepared.base_root)
+                prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data, held_out: None, base })
+                    .map(|made| made.prepared.base_root)
             };
             assert_eq!(again(data.clone()).unwrap(), job.state_root, "{name}");
             if of == DataKind::Table {
                 let refused = again(
-                    prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data: data.clone(), held_out: None, base: Base::Fresh })
-                        .unwrap()
-                        .files[1]
+                    prepare(PrepareJob {
+                        recipe: recipe.to_toml().unwrap(),
+                        fit: false,
+                        data: data.clone(),
+                        held_out: None,
+                        base: Base::Fresh,
+                    })
+                    .unwrap()
+                    .files[1]
                         .clone(),
                 )
                 .unwrap_err();
@@ -268,6 +276,7 @@ mod tests {
         lines[41] = &wrong;
         let job = |data: String| PrepareJob {
             recipe: recipe.to_toml().unwrap(),
+            fit: false,
             data: data.into_bytes().into(),
             held_out: None,
             base: Base::Fresh,
@@ -286,7 +295,7 @@ mod tests {
         recipe.adapter = AdapterRecipe::usual(&recipe.model, 8);
         let data: Arc<[u8]> = include_bytes!("figures.rs").as_slice().into();
         let base = Base::Model(plain.model.clone());
-        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base }).unwrap();
+        let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data, held_out: None, base }).unwrap();
         let recipe = crate::engine::recipe_from_json(&made.files[2]).unwrap();
         assert_eq!(recipe.adapter.as_ref().and_then(|adapter| adapter.base), Some(hash_of(&plain.model)));
         let state = read_state(&recipe, &made.files[3]).unwrap();

@@ -22,6 +22,8 @@ pub(crate) enum Base {
 pub(crate) struct PrepareJob {
     /// The recipe in TOML.
     pub(crate) recipe: String,
+    /// Whether columns, channels and classes of its model follow the data.
+    pub(crate) fit: bool,
     /// Training data.
     pub(crate) data: Arc<[u8]>,
     /// Held-out data, or the last tenth of the data.
@@ -41,6 +43,10 @@ pub(crate) struct PreparedFiles {
 /// Checks and makes all of it, or says why not in a stable code.
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
     let mut recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
+    if job.fit {
+        let items = Items::read(&recipe, job.data.clone(), TRAINING_DATA);
+        recipe = items.and_then(|items| items.fitted(&recipe)).map_err(|error| unusable(&error.into()))?;
+    }
     let frozen = match &job.base {
         Base::Model(file) if recipe.adapter.is_some() => {
             recipe.name_frozen(hash_of(file));
@@ -139,7 +145,7 @@ mod tests {
 
     fn job(data: &[u8]) -> PrepareJob {
         let recipe = Recipe::preset("tiny").unwrap().to_toml().unwrap();
-        PrepareJob { recipe, data: data.into(), held_out: None, base: Base::Fresh }
+        PrepareJob { recipe, fit: false, data: data.into(), held_out: None, base: Base::Fresh }
     }
 
     fn code(job: PrepareJob) -> String {

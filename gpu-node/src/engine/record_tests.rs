@@ -49,7 +49,7 @@ fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
 fn honest() -> RecordJob {
     let recipe = Recipe::preset("tiny").unwrap();
     let data: Arc<[u8]> = include_bytes!("record.rs").as_slice().into();
-    let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), data, held_out: None, base: Base::Fresh }).unwrap();
+    let made = prepare(PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data, held_out: None, base: Base::Fresh }).unwrap();
     let state = read_state(&recipe, &made.files[3]).unwrap();
     let update = |seed: usize| -> Arc<[u8]> {
         let values: Vec<f32> = (0..state.weights().len()).map(|index| ((index * 7 + seed * 13) % 29) as f32 * 1e-4).collect();

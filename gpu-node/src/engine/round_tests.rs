@@ -13,7 +13,8 @@ fn inputs() -> (RunInputs, OuterState) {
 }
 
 fn inputs_of(recipe: Recipe) -> (RunInputs, OuterState) {
-    let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
+    let job =
+        PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data: SOURCE.as_bytes().into(), held_out: None, base: Base::Fresh };
     let files = prepare(job).unwrap().files;
     let state = read_state(&recipe, &files[3]).unwrap();
     (RunInputs::of(recipe, files[0].clone(), files[1].clone(), None).unwrap(), state)

@@ -173,7 +173,7 @@ mod tests {
     fn verdicts_on(recipe: Recipe, data: &[u8], base: Base, steps: [u32; 3]) -> Vec<bool> {
         let codec = recipe.outer.codec;
         let frozen = if let Base::Model(file) = &base { Some(file.clone()) } else { None };
-        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), data: data.into(), held_out: None, base };
+        let job = PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data: data.into(), held_out: None, base };
         let files = prepare(job).unwrap().files;
         let state = read_state(&recipe, &files[3]).unwrap();
         let inputs = RunInputs::of(recipe, files[0].clone(), files[1].clone(), frozen.as_deref()).unwrap();

@@ -183,6 +183,7 @@ fn desk__should_not_answer_a_request_with_an_older_one_of_its_number() {
     let prepare = || ToNode::Prepare {
         request_id: 1,
         recipe: String::new(),
+        fit: false,
         data: Hash32::default(),
         held_out: None,
         base: starling_http_api::run::Base::Fresh,

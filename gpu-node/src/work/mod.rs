@@ -273,8 +273,8 @@ pub(crate) async fn perform(
 ) {
     let finish = match message {
         ToNode::LeaseOpen { lease_id, last, .. } => lease::serve(&context, lease_id, last, busy_with, cancel, notes).await,
-        ToNode::Prepare { request_id, recipe, data, held_out, base } => {
-            prepare::prepare(&context, request_id, recipe, data, held_out, base).await
+        ToNode::Prepare { request_id, recipe, fit, data, held_out, base } => {
+            prepare::prepare(&context, request_id, recipe, fit, data, held_out, base).await
         }
         message => {
             let mut tries = 1;

@@ -22,22 +22,30 @@ pub(super) async fn prepare(
     context: &Context,
     request_id: u64,
     recipe: String,
+    fit: bool,
     data: Hash32,
     held_out: Option<Hash32>,
     base: Base,
 ) -> Finish {
-    let outcome = make(context, recipe, data, held_out, base).await;
+    let outcome = make(context, recipe, fit, data, held_out, base).await;
     if let Err(refused) = &outcome {
         tracing::info!(request_id, code = refused.code, detail = refused.detail, "a run cannot be made ready");
     }
     Finish::Answer(FromNode::Prepared { request_id, outcome })
 }
 
-async fn make(context: &Context, recipe: String, data: Hash32, held_out: Option<Hash32>, base: Base) -> Result<Prepared, PrepareRefused> {
+async fn make(
+    context: &Context,
+    recipe: String,
+    fit: bool,
+    data: Hash32,
+    held_out: Option<Hash32>,
+    base: Base,
+) -> Result<Prepared, PrepareRefused> {
     if recipe.len() > MAX_RECIPE_BYTES {
         return Err(refused("recipe_invalid", &format!("the recipe has {} bytes, {MAX_RECIPE_BYTES} are allowed", recipe.len())));
     }
-    let job = gather(context, recipe, data, held_out, base).await.map_err(|error| refused("data_unavailable", &error))?;
+    let job = gather(context, recipe, fit, data, held_out, base).await.map_err(|error| refused("data_unavailable", &error))?;
     // Short, and a tenant waits: not behind the trainer's queue.
     let made = tokio::task::spawn_blocking(move || engine::prepare(job)).await;
     let PreparedFiles { prepared, files } = made.map_err(|_| refused("preparation_failed", &"the node could not finish; try again"))??;
@@ -50,6 +58,7 @@ async fn make(context: &Context, recipe: String, data: Hash32, held_out: Option<
 async fn gather(
     context: &Context,
     recipe: String,
+    fit: bool,
     data: Hash32,
     held_out: Option<Hash32>,
     base: Base,
@@ -63,7 +72,7 @@ async fn gather(
         Base::Fresh => engine::Base::Fresh,
         Base::Model { model, .. } => engine::Base::Model(context.store.get(model).await?),
     };
-    Ok(PrepareJob { recipe, data, held_out, base })
+    Ok(PrepareJob { recipe, fit, data, held_out, base })
 }
 
 fn refused(code: &str, detail: &dyn std::fmt::Display) -> PrepareRefused {

@@ -227,6 +227,20 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     // Of 2 nodes in 10 rounds of 100 steps of 128 rows: a row is what a token is of text. Near the end chance may refuse one or two.
     assert!(accepted > 2 * 10 * 100 * 128 * 9 / 10, "honest work counts: {accepted}");
 
+    // A preset takes a table of any width; a recipe of one's own says which.
+    let narrow = home.join("narrow.csv");
+    let rows = (0..600).map(|row| format!("{row},{}\n", ["low", "middle", "high"][row / 200]));
+    fs::write(&narrow, format!("place,label\n{}", rows.collect::<String>())).expect("a file is written");
+    let narrow = narrow.display().to_string();
+    let own = home.join("own.toml");
+    let two = Recipe { rounds: 2, ..Recipe::preset("fraud").expect("the preset is there") };
+    fs::write(&own, two.to_toml().expect("a recipe is TOML")).expect("a file is written");
+    let refused = refuse(home, &["train", &narrow, "--recipe", &own.display().to_string()]);
+    assert!(refused.contains("the table has 1 features, the model has 10"), "{refused}");
+    let (run_id, ended) = train(&narrow, "fraud");
+    assert_eq!(ended["result"]["findings"]["classes"]["classes"], json!(["high", "low", "middle"]));
+    succeed(home, &["verify", &run_id]);
+
     // What is wrong with the data is named before there is anything to pay.
     let wrong = home.join("wrong.csv");
     let text = fs::read_to_string(&payments).expect("it was written");

@@ -119,6 +119,7 @@ impl Work {
 async fn options(context: &Context, order: &TrainingOrder) -> Result<TrainOptions> {
     Ok(TrainOptions {
         recipe: order.recipe.clone(),
+        fit: order.fit,
         corpus: corpus_for(&order.recipe, &order.data)?,
         base: commands::base(context, order.from.as_ref()).await?,
         min_nodes: order.min_nodes,

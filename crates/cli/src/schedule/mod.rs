@@ -21,6 +21,7 @@ use serde_json::json;
 use starling_http_api::job::JobSpec;
 use starling_primitives::{Amount, AssetName, TimestampMs};
 use starling_protocol::price::cost_of_tokens;
+use starling_rounds::recipe::Recipe;
 use starling_schedules::{Missed, Outcome, Schedule, Skipped, When, checked_name, local_zone, shown};
 use std::path::PathBuf;
 use store::{Order, ScriptOrder, Store, TrainingOrder};
@@ -190,6 +191,7 @@ async fn train(store: &Store, context: &Context, args: &TrainArgs, out: Output) 
     base(context, args.from.as_ref()).await?;
     let order = TrainingOrder {
         recipe,
+        fit: Recipe::preset_names().contains(&args.recipe.as_str()),
         data,
         from: args.from.clone(),
         min_nodes: args.min_nodes,

@@ -43,6 +43,9 @@ pub(crate) struct ScriptOrder {
 pub(crate) struct TrainingOrder {
     /// As it was when the schedule was added.
     pub(crate) recipe: Recipe,
+    /// As in [`crate::train::TrainOptions`].
+    #[serde(default)]
+    pub(crate) fit: bool,
     /// File or folder, read anew each time.
     pub(crate) data: PathBuf,
     /// The published model to start from, in its last version each time.

@@ -74,6 +74,7 @@ impl Job {
         let api = Api::of(context)?;
         let options = TrainOptions {
             recipe: self.recipe,
+            fit: false,
             corpus: self.corpus,
             base: Base::Fresh,
             min_nodes: nodes.min(2),

@@ -166,6 +166,33 @@ impl ModelRecipe {
         }
     }
 
+    /// Columns of numbers or channels of images that a classifier takes.
+    #[must_use]
+    pub fn inputs(&self) -> Option<u32> {
+        match self {
+            Self::Perceptron(shape) => Some(shape.features),
+            Self::Convolution(shape) => Some(shape.channels),
+            Self::Gpt(_) | Self::Llama(_) | Self::Bert(_) => None,
+        }
+    }
+
+    /// The same for data of so many columns or channels and classes, where it has such.
+    #[must_use]
+    pub fn for_data(&self, inputs: Option<u32>, classes: Option<u32>) -> Self {
+        let mut model = self.clone();
+        match &mut model {
+            Self::Perceptron(shape) => {
+                (shape.features, shape.classes) = (inputs.unwrap_or(shape.features), classes.unwrap_or(shape.classes));
+            }
+            Self::Convolution(shape) => {
+                (shape.channels, shape.classes) = (inputs.unwrap_or(shape.channels), classes.unwrap_or(shape.classes));
+            }
+            Self::Bert(BertShape { head: BertHead::Classes(own), .. }) => *own = classes.unwrap_or(*own),
+            Self::Gpt(_) | Self::Llama(_) | Self::Bert(_) => {}
+        }
+        model
+    }
+
     /// Tokens that an example counts as: the room of a text, else one, for a row or an image.
     #[must_use]
     pub fn tokens_per_example(&self) -> u32 {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::csv::write_csv;
 use super::json_lines::write_json_lines;
-use super::labelled::Row;
+use super::labelled::{Row, classes_of};
 use super::{
     ArchiveEntry, CsvTable, Data, LabelledTexts, Sameness, Scaling, Split, Splits, Table, Text, Tokens, read_archive, read_csv,
     read_images, read_json_lines, rows_of_lines, rows_of_table, split, write_tar,
@@ -125,6 +125,27 @@ impl Items {
             ModelRecipe::Convolution(_) => Kind::Images(read_archive(&bytes, name)?),
         };
         Ok(Self { kind, name: name.to_owned() })
+    }
+
+    /// The recipe with as many columns, channels and classes as these have.
+    ///
+    /// # Errors
+    /// As [`Items::training`]; [`TrainingError::BadRecipe`] for more than a recipe may have.
+    pub fn fitted(&self, recipe: &Recipe) -> Result<Recipe> {
+        let count = |count: usize| u32::try_from(count).ok();
+        let (inputs, classes) = match &self.kind {
+            Kind::Text(_) => return Ok(recipe.clone()),
+            Kind::Rows(rows) => (None, count(classes_of(rows.iter().map(|(_, label, _)| label.as_str())).len())),
+            Kind::Table(table) => {
+                let table = Table::new(table, &recipe.data.label, None)?;
+                (count(table.features().len()), count(table.classes().len()))
+            }
+            Kind::Images(entries) => {
+                let images = read_images(entries, None, &self.name)?;
+                (count(images.channels()), count(images.classes().len()))
+            }
+        };
+        Ok(Recipe { model: recipe.model.for_data(inputs, classes), ..recipe.clone() }.validated()?)
     }
 
     /// Splits them as [`split`] does: texts by near-duplicates, rows and images by their bytes, and a running text in blocks.
@@ -315,6 +336,20 @@ mod tests {
                 assert_eq!(format!("{:?}", again.kind), format!("{:?}", part.kind), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn fitted__should_take_columns_channels_and_classes_from_the_data() {
+        let (recipe, items) = read("fraud", b"a,b,label\n1,2,x\n3,4,y\n5,6,z\n".to_vec());
+        assert!(items.training(&recipe, None).expect_err("refused").to_string().contains("the table has 2 features, the model has 10"));
+        let fitted = items.fitted(&recipe).expect("possible");
+        assert_eq!((fitted.model.inputs(), fitted.model.classes()), (Some(2), Some(3)));
+        items.training(&fitted, None).expect("it fits");
+        assert_eq!(Recipe { model: fitted.model.for_data(Some(10), Some(2)), ..fitted }, recipe);
+        let (recipe, items) = read("triage", b"text,label\na,x\nb,y\n".to_vec());
+        assert_eq!(items.fitted(&recipe).expect("possible").model.classes(), Some(2));
+        let (recipe, items) = read("cells", synthetic::cells(1, 60).expect("short names"));
+        assert_eq!(items.fitted(&recipe).expect("possible"), recipe);
     }
 
     #[test]
