@@ -7,7 +7,7 @@ use crate::{
     output::Output,
     profile::{Context, Profile},
     royalties::pages,
-    train::{TrainOptions, acknowledge, start, watch},
+    train::{TrainOptions, Watched, acknowledge, start, watch},
     verify::{Artifacts as _, Folder},
 };
 use anyhow::{Context as _, Result, bail};
@@ -187,7 +187,8 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         acknowledge: !args.no_acknowledge,
     };
     let (run_id, escrow_id) = start(context, &api, &options, out).await?;
-    let trained = watch(context, &api, run_id, escrow_id, started, out).await?;
+    let watched = Watched { started, patience: options.recipe.evaluation.patience };
+    let trained = watch(context, &api, run_id, escrow_id, &watched, out).await?;
     out.say(
         "ended",
         &json!({"run_id": run_id, "result": trained.view.result, "checkpoint": trained.view.checkpoint}),

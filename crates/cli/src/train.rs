@@ -55,6 +55,14 @@ pub(crate) struct Trained {
     pub(crate) training_time: Duration,
 }
 
+/// How a run is watched.
+pub(crate) struct Watched {
+    /// When the command began.
+    pub(crate) started: Instant,
+    /// Rounds without a better held-out loss after which the run is stopped; 0 for never.
+    pub(crate) patience: u32,
+}
+
 /// Uploads, prepares and pays; gives the run.
 pub(crate) async fn start(context: &Context, api: &Api, options: &TrainOptions, out: Output) -> Result<(RunId, EscrowId)> {
     context.check_network().await?;
@@ -201,10 +209,10 @@ pub(crate) async fn watch(
     api: &Api,
     run_id: RunId,
     escrow_id: EscrowId,
-    started: Instant,
+    watched: &Watched,
     out: Output,
 ) -> Result<Trained> {
-    let mut watcher = Watcher::new(context, api, run_id, escrow_id, started, out);
+    let mut watcher = Watcher::new(context, api, run_id, escrow_id, watched, out);
     let (place, money) = (Place::now(), format!("escrow {escrow_id}"));
     loop {
         let heard = watcher.listen(&place).await;
@@ -226,13 +234,39 @@ struct Watcher<'a> {
     first_loss: Option<Instant>,
     rounds_done: u32,
     ended: Option<Instant>,
+    /// When to stop the run.
+    early: EarlyStop,
     bar: indicatif::ProgressBar,
 }
 
+/// Stops a run whose held-out loss has not been at its least for so many rounds; never where that is 0.
+struct EarlyStop {
+    patience: u32,
+    least: f64,
+    worse: u32,
+}
+
+impl EarlyStop {
+    fn new(patience: u32) -> Self {
+        Self { patience, least: f64::INFINITY, worse: 0 }
+    }
+
+    /// Takes a figure, and says whether it is the one that ends the run.
+    fn is_over(&mut self, loss: f64) -> bool {
+        if loss < self.least {
+            (self.least, self.worse) = (loss, 0);
+            return false;
+        }
+        self.worse += 1;
+        self.worse == self.patience
+    }
+}
+
 impl<'a> Watcher<'a> {
-    fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, started: Instant, out: Output) -> Self {
+    fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, watched: &Watched, out: Output) -> Self {
         let bar = out.bar(0, "{spinner} {bar:30} round {pos}/{len}  {msg}");
-        Self { context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
+        let (started, early) = (watched.started, EarlyStop::new(watched.patience));
+        Self { early, context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
     }
 
     /// Takes what comes until it is silent, then asks how things stand: a lost event costs a moment only.
@@ -256,7 +290,7 @@ impl<'a> Watcher<'a> {
         match event {
             RunEvent::Changed { view } => return self.changed(*view).await,
             RunEvent::StatementReady { pending } => self.sign(&pending).await?,
-            RunEvent::Metric { point } => self.point(point),
+            RunEvent::Metric { point } => self.point(point).await,
             RunEvent::Log { node_id, line, .. } => {
                 let who = node_id.map_or_else(String::new, |node| format!("node {node}: "));
                 self.bar.suspend(|| self.out.say("log", &json!({"node_id": node_id, "line": line}), &format!("  {who}{line}")));
@@ -266,7 +300,7 @@ impl<'a> Watcher<'a> {
         Ok(None)
     }
 
-    fn point(&mut self, point: MetricPoint) {
+    async fn point(&mut self, point: MetricPoint) {
         match point {
             MetricPoint::Train { node_id, step, loss, .. } => {
                 if self.first_loss.is_none() {
@@ -293,8 +327,24 @@ impl<'a> Watcher<'a> {
                         &format!("  held out after {round} rounds: {}", loss.words()),
                     )
                 });
+                if self.early.is_over(loss.bits) {
+                    self.stop().await;
+                }
             }
         }
+    }
+
+    /// Ends the run before its last round. If that is refused it has ended, or goes on to its end.
+    async fn stop(&self) {
+        let said = match self.context.rpc.call(&self.context.signer, &self.context.compute().stop_run(self.run_id)).await {
+            Ok(_) => {
+                format!("  no better on held-out data for {} rounds: the run is stopped, and the rest comes back", self.early.patience)
+            }
+            Err(error) => {
+                format!("  no better on held-out data for {} rounds, and not stopped: {}", self.early.patience, error.contract_message())
+            }
+        };
+        self.bar.suspend(|| self.out.say("stopped_early", &json!({"run_id": self.run_id, "patience": self.early.patience}), &said));
     }
 
     async fn sign(&mut self, pending: &PendingStatement) -> Result<()> {
@@ -433,6 +483,16 @@ mod tests {
         let quote = quote_run(&terms, BasisPoints::new(100).unwrap()).unwrap();
         let prepared = PreparedRun { terms, quote, parameters: 1, memory_bytes: 1, willing_nodes: Vec::new(), expected_duration: None };
         (asked, recipe, prepared)
+    }
+
+    #[test]
+    fn early_stop__should_come_once_after_so_many_figures_that_are_no_better() {
+        let figures = [3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 2.3, 2.4];
+        let over = |patience| {
+            let mut early = EarlyStop::new(patience);
+            figures.iter().enumerate().filter(|(_, loss)| early.is_over(**loss)).map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        assert_eq!([over(0), over(2), over(3), over(9)], [vec![], vec![3, 6], vec![7], vec![]]);
     }
 
     #[test]

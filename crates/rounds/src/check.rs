@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::aggregate::{CLIP_ONE, MAX_PARTICIPANTS, clip_factors, norm};
 use crate::apply::Updates;
 use crate::assignment::Plan;
-use crate::codec::is_copy;
+use crate::codec::is_same;
 use crate::draw::scorer_order;
 use crate::gate::{Cohort, Nats, Verdict, gate};
 use crate::hash::Hash32;
@@ -200,7 +200,7 @@ impl RoundRecord {
         }
         for (i, (first, left)) in updates.iter().enumerate() {
             for (second, right) in updates.iter().skip(i + 1) {
-                if is_copy(left, right) {
+                if is_same(left, right) {
                     return Err(RecordError::CopyAccepted(*first, *second));
                 }
             }

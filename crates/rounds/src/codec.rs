@@ -178,12 +178,12 @@ impl Codec {
         }
     }
 
-    /// Updates that share at least this many 10,000ths of their codes are one update.
+    /// Updates that share fewer 10,000ths of their codes are no copies, whatever others share.
     ///
     /// Int4, measured on a byte model of 1.3 M parameters: honest ones share 1,250 to 2,860, the most in the first round; a
     /// copy with noise of a tenth of its size shares above 7,000, with noise of three tenths 3,500 to 4,800. Of two-bit codes
     /// even independent ones share 2,900, and honest ones in a run's first rounds above 5,000.
-    pub fn copy_overlap(self) -> u16 {
+    fn least_copied(self) -> u16 {
         match self {
             Self::Int4 | Self::TopK => 5_000,
             Self::TwoBit => 8_000,
@@ -346,6 +346,11 @@ pub(crate) fn units_to_f32(units: i32) -> f32 {
     units as f32 / UNITS
 }
 
+/// Of the codes of one pair, in 10,000ths: nobody else's work says what is usual.
+const LONE_PAIR: u16 = 8_000;
+/// Updates that share so many are one: of honest ones none shared more than 6,000.
+const CERTAIN: u16 = 9_500;
+
 /// How much two updates are the same, in 10,000ths: positions with equal codes among those where either is not zero.
 ///
 /// Scales do not count, so a copy that was scaled is found. Two updates of zeros are the same. Independent noise shows
@@ -371,9 +376,31 @@ pub fn overlap(a: &Update, b: &Update) -> u16 {
     u16::try_from(equal * 10_000 / either).unwrap_or(10_000)
 }
 
-/// Whether two updates are one ([`Codec::copy_overlap`]).
-pub fn is_copy(a: &Update, b: &Update) -> bool {
-    a.codec == b.codec && overlap(a, b) >= a.codec.copy_overlap()
+/// Whether two updates are one beyond doubt, without a look at others.
+pub(crate) fn is_same(a: &Update, b: &Update) -> bool {
+    overlap(a, b) >= CERTAIN
+}
+
+/// Which of these, in the order of commitment, are copies of an earlier one that is none.
+///
+/// The fewer parameters a model has and the less data there is, the more do honest updates share: 5,000 10,000ths and more in
+/// the first round of a table of some hundred rows. So a copy shares more than a third of the way from the median of all pairs to
+/// all there is, and half of it at least (four fifths of two-bit codes, and of one pair alone).
+pub fn copies(updates: &[&Update]) -> Vec<bool> {
+    let shares: Vec<Vec<u16>> =
+        updates.iter().enumerate().map(|(place, update)| updates[..place].iter().map(|other| overlap(other, update)).collect()).collect();
+    let mut all: Vec<u16> = shares.iter().flatten().copied().collect();
+    all.sort_unstable();
+    let usual = match all.len() {
+        0 | 1 => LONE_PAIR,
+        pairs => (10_000 + 2 * all[(pairs - 1) / 2]) / 3,
+    };
+    let mut copied = vec![false; updates.len()];
+    for (place, update) in updates.iter().enumerate() {
+        let limit = usual.max(update.codec.least_copied());
+        copied[place] = shares[place].iter().zip(&copied).any(|(share, copied)| *share >= limit && !copied);
+    }
+    copied
 }
 
 /// The weights at which an update is scored: `weights - fraction * update`, a short step along it.

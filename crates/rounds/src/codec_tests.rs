@@ -142,6 +142,27 @@ fn overlap__should_tell_copies_from_relatives() {
     assert_eq!((overlap(&zeros, &zeros), overlap(&zeros, &original)), (10_000, 0));
 }
 
+#[test]
+fn copies__should_stand_out_among_all_pairs() {
+    let layout = layout(&[65_536]);
+    let decode_of = |values: &[f32]| Codec::Int4.decode(&layout, &encode_once(&layout, values)).unwrap();
+    let common = noise(9, 65_536);
+    // Of work that is mostly alike, as in the first round of a small model on little data.
+    let work = |seed: u64, own: f32| -> Vec<f32> { common.iter().zip(noise(seed, 65_536)).map(|(x, y)| x + own * y).collect() };
+    for own in [0.1, 0.3, 2.0] {
+        let values: Vec<Vec<f32>> = (1..5).map(|seed| work(seed, own)).collect();
+        let updates: Vec<Update> = values.iter().map(|values| decode_of(values)).collect();
+        let copy = decode_of(&values[1].iter().zip(noise(8, 65_536)).map(|(x, y)| x * 0.7 + 0.01 * y).collect::<Vec<_>>());
+        let honest: Vec<&Update> = updates.iter().collect();
+        println!("{own}: {:?}", honest[1..].iter().map(|other| overlap(honest[0], other)).collect::<Vec<_>>());
+        assert_eq!(copies(&honest), [false; 4], "{own}");
+        assert_eq!(copies(&[&honest[..3], &[&copy], &honest[3..]].concat()), [false, false, false, true, false], "{own}");
+        assert_eq!(copies(&[honest[1], &copy]), [false, true], "{own}");
+        assert!(is_same(honest[1], honest[1]) && !is_same(honest[0], honest[1]), "{own}");
+    }
+    assert!(copies(&[]).is_empty());
+}
+
 proptest! {
     #[test]
     fn code__should_survive_its_bytes_and_stay_close(

@@ -45,7 +45,7 @@ pub use aggregate::{
 pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};
 pub use check::{Previous, RecordError};
-pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, is_copy, overlap, probe_point};
+pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, copies, overlap, probe_point};
 pub use draw::{Committed, Judge, judge_pair, judges, scorer_order};
 pub use fragments::{FragmentError, Fragments};
 pub use gate::{Cohort, Nats, PROBE_STEP, Score, Verdict, gate};

@@ -6,7 +6,7 @@ use crate::aggregate::{CLIP_ONE, clip_factors, norm, too_long};
 use crate::apply::Updates;
 use crate::assignment::Plan;
 use crate::check::Previous;
-use crate::codec::{Codec, CodecError, Update, is_copy};
+use crate::codec::{Codec, CodecError, Update, copies};
 use crate::draw::scorer_order;
 use crate::gate::{Cohort, Nats, Score, Verdict, gate};
 use crate::hash::Hash32;
@@ -53,18 +53,22 @@ impl From<&CodecError> for Refusal {
 ///
 /// Nothing revealed is [`Refusal::Late`]; of two updates that are one the later is [`Refusal::Copied`].
 pub fn inspect(codec: Codec, layout: &Layout, revealed: &[(u16, Option<&[u8]>)]) -> (Updates, BTreeMap<u16, Refusal>) {
-    let (mut usable, mut refused) = (Updates::new(), BTreeMap::new());
+    let (mut decoded, mut refused) = (Vec::with_capacity(revealed.len()), BTreeMap::new());
     for (participant, bytes) in revealed {
-        let refusal = match bytes.map(|bytes| codec.decode(layout, bytes)) {
-            None => Refusal::Late,
-            Some(Err(error)) => Refusal::from(&error),
-            Some(Ok(update)) if usable.values().any(|other| is_copy(other, &update)) => Refusal::Copied,
-            Some(Ok(update)) => {
-                usable.insert(*participant, update);
-                continue;
-            }
-        };
-        refused.insert(*participant, refusal);
+        match bytes.map(|bytes| codec.decode(layout, bytes)) {
+            Some(Ok(update)) => decoded.push((*participant, update)),
+            Some(Err(error)) => drop(refused.insert(*participant, Refusal::from(&error))),
+            None => drop(refused.insert(*participant, Refusal::Late)),
+        }
+    }
+    let copied = copies(&decoded.iter().map(|(_, update)| update).collect::<Vec<_>>());
+    let mut usable = Updates::new();
+    for ((participant, update), copied) in decoded.into_iter().zip(copied) {
+        if copied {
+            refused.insert(participant, Refusal::Copied);
+        } else {
+            usable.insert(participant, update);
+        }
     }
     (usable, refused)
 }
@@ -81,20 +85,9 @@ pub fn propose(
     probe: Option<Nats>,
     candidates: &[Candidate<'_>],
 ) -> RoundRecord {
-    let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
-        let copies = |update| judged.iter().any(|(_, other)| other.update().is_some_and(|one| is_copy(one, update)));
-        let judgement = match candidate.work {
-            _ if candidate.commitment.is_none() => Judgement::Refused(None, Refusal::Late),
-            Work::Unusable(reason) => Judgement::Refused(None, reason),
-            Work::Scored { score: None, .. } => Judgement::Refused(None, Refusal::NotFinite),
-            // What was committed to never came.
-            Work::Scored { update, .. } if candidate.commitment != Some(update.hash()) => Judgement::Refused(None, Refusal::Late),
-            Work::Scored { update, .. } if copies(update) => Judgement::Refused(None, Refusal::Copied),
-            Work::Scored { update, score: Some(score) } => Judgement::Usable(update, score),
-        };
-        judged.push((candidate, judgement));
-    }
+    let mut judged: Vec<(&Candidate<'_>, Judgement<'_>)> =
+        candidates.iter().map(|candidate| (candidate, first_judgement(candidate))).collect();
+    refuse_copies(&mut judged);
     judged.sort_by_key(|(candidate, _)| candidate.participant);
     refuse_too_long(&mut judged);
     apply_gate(plan, &mut judged);
@@ -137,6 +130,28 @@ impl<'a> Judgement<'a> {
         match self {
             Self::Usable(update, _) => Some(update),
             Self::Refused(..) => None,
+        }
+    }
+}
+
+/// What can be said of a candidate without the others.
+fn first_judgement<'a>(candidate: &Candidate<'a>) -> Judgement<'a> {
+    match candidate.work {
+        _ if candidate.commitment.is_none() => Judgement::Refused(None, Refusal::Late),
+        Work::Unusable(reason) => Judgement::Refused(None, reason),
+        Work::Scored { score: None, .. } => Judgement::Refused(None, Refusal::NotFinite),
+        // What was committed to never came.
+        Work::Scored { update, .. } if candidate.commitment != Some(update.hash()) => Judgement::Refused(None, Refusal::Late),
+        Work::Scored { update, score: Some(score) } => Judgement::Usable(update, score),
+    }
+}
+
+fn refuse_copies(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
+    let updates: Vec<&Update> = judged.iter().filter_map(|(_, judgement)| judgement.update()).collect();
+    let mut copied = copies(&updates).into_iter();
+    for (_, judgement) in judged.iter_mut().filter(|(_, judgement)| judgement.update().is_some()) {
+        if copied.next() == Some(true) {
+            *judgement = Judgement::Refused(None, Refusal::Copied);
         }
     }
 }

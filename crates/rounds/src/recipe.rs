@@ -191,6 +191,16 @@ impl Recipe {
         Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
     }
 
+    /// Windows or examples that each loss of a score is measured on ([`Plan::probe_windows`]): where a window has one class for a
+    /// target, as many as of windows of one token.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn probe_windows(&self) -> Result<u32, PlanError> {
+        let targets = if self.model.classes().is_some() { 1 } else { self.model.tokens_per_example() };
+        Ok(Plan::new(self.inner_steps_per_round, self.batch, targets)?.probe_windows())
+    }
+
     /// Names the model that the adapters are for, where there are some and none is named yet.
     pub fn name_frozen(&mut self, model: Hash32) {
         if let Some(adapter) = &mut self.adapter {

@@ -14,14 +14,18 @@ use std::sync::Arc;
 const EXPORT_WINDOWS: usize = 512;
 /// As many held-out examples of a classifier at most: the curve of its chances is resampled.
 const EXPORT_EXAMPLES: usize = 2_048;
+/// So many examples stand for a window.
+const EXAMPLES_FOR_WINDOW: usize = 8;
 /// Bytes of the held-out text that the sample continues.
 const PROMPT_BYTES: usize = 64;
 /// Bytes of the sample, at least.
 const SAMPLE_BYTES: usize = 480;
 
-/// The loss of a state on at most `examples` windows or examples of the held-out data; 0 takes all.
-pub(crate) fn evaluate_state(inputs: &RunInputs, state: &OuterState, examples: u32) -> Result<HeldOut, EngineError> {
-    let examples = if examples == 0 { usize::MAX } else { usize::try_from(examples).unwrap_or(usize::MAX) };
+/// The loss of a state on at most `windows` windows of the held-out data, or eight times as many examples with a class, of which each is
+/// one target; 0 takes all.
+pub(crate) fn evaluate_state(inputs: &RunInputs, state: &OuterState, windows: u32) -> Result<HeldOut, EngineError> {
+    let each = if inputs.recipe.model.classes().is_some() { EXAMPLES_FOR_WINDOW } else { 1 };
+    let examples = usize::try_from(windows).ok().filter(|windows| *windows > 0).map_or(usize::MAX, |windows| windows.saturating_mul(each));
     measure(inputs, &model_of(inputs, state.weights())?, examples)
 }
 
@@ -283,7 +287,7 @@ mod tests {
         };
         let refused = prepare(job(lines.join("\n"))).map(|_| ()).unwrap_err();
         assert_eq!(refused.code, "data_unusable");
-        assert!(refused.detail.starts_with("the training data, row 42, column"), "{}", refused.detail);
+        assert!(refused.detail.starts_with("The training data, row 42, column"), "{}", refused.detail);
         let other = data.replace(",label\n", ",kind\n");
         assert!(prepare(job(other)).map(|_| ()).unwrap_err().detail.contains("`label`"));
     }

@@ -29,8 +29,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The vocabulary of a model whose tokens are bytes.
 const BYTES: u32 = 256;
 /// Stand for the two files of a run in errors.
-const TRAINING_DATA: &str = "the training data";
-const HELD_OUT_DATA: &str = "the held-out data";
+const TRAINING_DATA: &str = "The training data";
+const HELD_OUT_DATA: &str = "The held-out data";
 
 /// Why work gave no result. Nothing of it counts then.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,9 @@ impl Bench {
     }
 }
 
+/// What a model's file says of itself.
+type Metadata = BTreeMap<String, String>;
+
 /// What all jobs of one run share: read once, cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct RunInputs {
@@ -94,7 +97,7 @@ pub(crate) struct RunInputs {
     /// The bytes of both, where they are running text.
     pub(crate) texts: Option<[Arc<[u8]>; 2]>,
     /// What the model's numbers stand for ([`starling_training::Training::meaning`]).
-    pub(crate) meaning: Arc<BTreeMap<String, String>>,
+    pub(crate) meaning: Arc<Metadata>,
     /// Hash of the training data's file.
     pub(crate) data: Hash32,
     /// The weights that the recipe's adapters leave as they are.
@@ -127,7 +130,7 @@ impl RunInputs {
 }
 
 /// Weights and metadata of the model that the recipe's adapters are for; nothing where it has none.
-fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Parameters, BTreeMap<String, String>)>, EngineError> {
+fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Parameters, Metadata)>, EngineError> {
     let Some(adapter) = &recipe.adapter else { return Ok(None) };
     let file = file.ok_or_else(|| EngineError::Frozen("none is named to start from".to_owned()))?;
     if adapter.base.is_some_and(|base| base != hash_of(file)) {

@@ -59,7 +59,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
     let (data, held_out) = match job.held_out {
         Some(held_out) => (job.data, held_out),
         None => {
-            let (data, held_out) = split(&recipe, &job.data).map_err(|error| unusable(&error.into()))?;
+            let [data, held_out] = split(&recipe, &job.data).map_err(|error| unusable(&error.into()))?;
             files.extend([data.clone(), held_out.clone()]);
             (data, held_out)
         }
@@ -84,17 +84,17 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
 }
 
 /// Of a running text its last tenth is held out; of rows, texts and images as many, drawn by the recipe's seed.
-fn split(recipe: &Recipe, data: &Arc<[u8]>) -> Result<(Arc<[u8]>, Arc<[u8]>), TrainingError> {
+fn split(recipe: &Recipe, data: &Arc<[u8]>) -> Result<[Arc<[u8]>; 2], TrainingError> {
     let items = Items::read(recipe, data.clone(), TRAINING_DATA)?;
     if let Some(text) = items.text() {
         let (train, held_out) = text.split_at(text.len() - text.len() / HELD_OUT_PART);
-        return Ok((train.into(), held_out.into()));
+        return Ok([train.into(), held_out.into()]);
     }
     // A run has one held-out part: both of a split's together.
     let splits = items.split(recipe, 2 * HELD_OUT_PART as u64)?;
     let mut held_out = [splits.validation, splits.hidden].concat();
     held_out.sort_unstable();
-    Ok((items.part(&splits.train).to_bytes(recipe)?, items.part(&held_out).to_bytes(recipe)?))
+    Ok([items.part(&splits.train).to_bytes(recipe)?, items.part(&held_out).to_bytes(recipe)?])
 }
 
 fn initial(inputs: &RunInputs, base: &Base) -> Result<Parameters, TrainingError> {

@@ -1,7 +1,7 @@
 //! Scores updates of a round: how much the loss falls at a fifth of each, on windows it was made from and on windows that nobody was assigned,
 //! both drawn when all had committed.
 
-use super::{EngineError, RunInputs, plan, weights_of};
+use super::{EngineError, RunInputs, weights_of};
 use crate::trainer::Cancel;
 use starling_http_api::node::Score;
 use starling_primitives::Hash32;
@@ -40,7 +40,7 @@ pub(crate) struct Judged {
 /// One score for each update that is one; what cannot be decoded has losses that no gate lets pass.
 pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score>, EngineError> {
     let recipe = &job.inputs.recipe;
-    let windows = plan(recipe)?.probe_windows();
+    let windows = recipe.probe_windows()?;
     let mut model = super::model_of(&job.inputs, job.state.weights())?;
     let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;

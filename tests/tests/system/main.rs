@@ -220,12 +220,14 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     assert!(figures["auroc"]["low"].as_f64().is_some_and(|auroc| auroc > 0.95), "{figures}");
     assert_eq!(result["held_out"][1]["per"], "example");
     let verified = said(&succeed(home, &["verify", &run_id]), "verified");
-    assert_eq!(verified["rounds"], 10, "{verified}");
+    let rounds = verified["rounds"].as_u64().expect("a number");
+    // Of ten, unless four of them in a row bring nothing.
+    assert!(rounds >= 5, "{verified}");
     assert_sums(&verified);
     let accepted =
         status(home, &run_id)["run"]["roster"].as_array().expect("a roster").iter().filter_map(|of| of["tokens"].as_u64()).sum::<u64>();
-    // Of 2 nodes in 10 rounds of 100 steps of 128 rows: a row is what a token is of text. Near the end chance may refuse one or two.
-    assert!(accepted > 2 * 10 * 100 * 128 * 9 / 10, "honest work counts: {accepted}");
+    // Of 2 nodes in rounds of 100 steps of 128 rows: a row is what a token is of text. Near the end chance may refuse one or two.
+    assert!(accepted > 2 * rounds * 100 * 128 * 8 / 10, "honest work counts: {accepted}");
 
     // A preset takes a table of any width; a recipe of one's own says which.
     let narrow = home.join("narrow.csv");
@@ -240,6 +242,22 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     let (run_id, ended) = train(&narrow, "fraud");
     assert_eq!(ended["result"]["findings"]["classes"]["classes"], json!(["high", "low", "middle"]));
     succeed(home, &["verify", &run_id]);
+
+    // Where there is nothing to learn the tenant's program ends the run, and what was not worked comes back.
+    let chance = home.join("chance.csv");
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 20
+    };
+    let rows: String =
+        (0..400).map(|_| format!("{},{},{},{}\n", next(), next(), next(), ["tails", "heads"][next() as usize % 2])).collect();
+    fs::write(&chance, format!("a,b,c,label\n{rows}")).expect("a file is written");
+    let (run_id, ended) = train(&chance.display().to_string(), "fraud");
+    let view = status(home, &run_id);
+    assert!(view["run"]["rounds_done"].as_u64().is_some_and(|done| (1..10).contains(&done)), "{view}");
+    assert!(ended["result"]["held_out"][1]["bits"].as_f64().is_some_and(|bits| bits > 0.9), "nobody can know: {ended}");
+    assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
 
     // What is wrong with the data is named before there is anything to pay.
     let wrong = home.join("wrong.csv");

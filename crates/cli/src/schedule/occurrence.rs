@@ -12,7 +12,7 @@ use crate::{
     output::Output,
     pay,
     profile::Context,
-    train::{Trained, acknowledge, now, watch},
+    train::{Trained, Watched, acknowledge, now, watch},
 };
 use anyhow::{Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -179,7 +179,9 @@ impl Occurrence {
     }
 
     async fn trained(&self, context: &Context, api: &Api, run_id: RunId, escrow_id: EscrowId, out: Output) -> Result<Trained> {
-        let trained = watch(context, api, run_id, escrow_id, Instant::now(), out).await?;
+        // All rounds were asked for, within the schedule's budget.
+        let watched = Watched { started: Instant::now(), patience: 0 };
+        let trained = watch(context, api, run_id, escrow_id, &watched, out).await?;
         if trained.view.result.is_some() {
             pull(context, run_id, &self.folder(), false, out).await?;
         }

@@ -6,7 +6,7 @@ use crate::{
     corpus::{Corpus, CorpusSize, corpus_for, corpus_from_crates},
     output::Output,
     profile::Context,
-    train::{TrainOptions, Trained, acknowledge, start, watch},
+    train::{TrainOptions, Trained, Watched, acknowledge, start, watch},
     verify::{Verified, verify},
 };
 use anyhow::{Context as _, Result, bail};
@@ -83,7 +83,8 @@ impl Job {
             acknowledge: true,
         };
         let (run_id, escrow_id) = start(context, &api, &options, out).await?;
-        let trained = watch(context, &api, run_id, escrow_id, started, out).await?;
+        let watched = Watched { started, patience: options.recipe.evaluation.patience };
+        let trained = watch(context, &api, run_id, escrow_id, &watched, out).await?;
         if options.acknowledge {
             acknowledge(context, escrow_id, out).await?;
         }

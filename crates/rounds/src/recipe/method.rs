@@ -95,7 +95,7 @@ pub struct DataRecipe {
 }
 
 /// When the model is measured on validation data, and when that ends the training, on one machine. A run over the network is
-/// measured after each round and goes on to its last, unless its tenant stops it.
+/// measured after each round; `starling train` stops it by the same patience, and the last weights are what it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationRecipe {

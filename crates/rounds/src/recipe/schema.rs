@@ -93,7 +93,7 @@ pub(super) fn schema() -> Value {
         (
             "evaluation",
             object(
-                "When the model is measured on validation data, on one machine; a run over the network is measured after each round, to its end.",
+                "When the model is measured on validation data, on one machine; a run over the network is measured after each round.",
                 vec![
                     (
                         "every_steps",

@@ -130,7 +130,7 @@ impl Items {
     /// The recipe with as many columns, channels and classes as these have.
     ///
     /// # Errors
-    /// As [`Items::training`]; [`TrainingError::BadRecipe`] for more than a recipe may have.
+    /// As [`Items::training`]; [`TrainingError::Recipe`] for more than a recipe may have.
     pub fn fitted(&self, recipe: &Recipe) -> Result<Recipe> {
         let count = |count: usize| u32::try_from(count).ok();
         let (inputs, classes) = match &self.kind {
