@@ -1,24 +1,26 @@
 //! The tenant's road: upload, prepare, pay, co-sign, watch, acknowledge.
 
+mod watch;
+
+pub(crate) use watch::{Trained, Watched, watch};
+
 use crate::{
-    api::{Api, Place, unless_away},
+    api::Api,
     corpus::Corpus,
-    meter::{Meter, RoundChecker},
     output::Output,
     pay::{Payment, pay},
     profile::Context,
 };
 use anyhow::{Context as _, Result, bail};
-use futures_util::StreamExt as _;
 use serde_json::json;
 use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
 use starling_http_api::{
     path,
     problem::Problem,
-    run::{Base, MetricPoint, PendingStatement, PrepareRun, PreparedRun, RunEvent, RunView},
+    run::{Base, PrepareRun, PreparedRun},
 };
 use starling_primitives::{Amount, DurationMs, EscrowId, Hash32, PublicKey, RunId, TimestampMs};
-use starling_protocol::{price::HOLDBACK, run::RunState};
+use starling_protocol::price::HOLDBACK;
 use starling_rounds::{artifact_hash, recipe::Recipe};
 use std::{
     path::PathBuf,
@@ -27,8 +29,6 @@ use std::{
 
 /// How long nodes are waited for before a run is prepared.
 const NODE_WAIT: Duration = Duration::from_secs(90);
-/// How long the result is waited for after the last round.
-const RESULT_WAIT: Duration = Duration::from_secs(300);
 
 /// What to train.
 pub(crate) struct TrainOptions {
@@ -42,25 +42,6 @@ pub(crate) struct TrainOptions {
     pub(crate) price_per_million_tokens: Amount,
     /// Whether the result is acknowledged as soon as it was checked.
     pub(crate) acknowledge: bool,
-}
-
-/// A run that was paid for and watched to its end.
-pub(crate) struct Trained {
-    pub(crate) run_id: RunId,
-    pub(crate) escrow_id: EscrowId,
-    pub(crate) view: RunView,
-    /// From the start of the command to the first loss.
-    pub(crate) first_loss_after: Option<Duration>,
-    /// From the first loss to the end of the last round.
-    pub(crate) training_time: Duration,
-}
-
-/// How a run is watched.
-pub(crate) struct Watched {
-    /// When the command began.
-    pub(crate) started: Instant,
-    /// Rounds without a better held-out loss after which the run is stopped; 0 for never.
-    pub(crate) patience: u32,
 }
 
 /// Uploads, prepares and pays; gives the run.
@@ -203,212 +184,6 @@ async fn ask(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Resul
     }
 }
 
-/// Watches a run to its end and co-signs its rounds with the key that `start` kept.
-pub(crate) async fn watch(
-    context: &Context,
-    api: &Api,
-    run_id: RunId,
-    escrow_id: EscrowId,
-    watched: &Watched,
-    out: Output,
-) -> Result<Trained> {
-    let mut watcher = Watcher::new(context, api, run_id, escrow_id, watched, out);
-    let (place, money) = (Place::now(), format!("escrow {escrow_id}"));
-    loop {
-        let heard = watcher.listen(&place).await;
-        if let Some(trained) = unless_away(heard, &money, Duration::ZERO, out).await? {
-            return Ok(trained);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-struct Watcher<'a> {
-    context: &'a Context,
-    api: &'a Api,
-    run_id: RunId,
-    escrow_id: EscrowId,
-    out: Output,
-    started: Instant,
-    meter: Option<Meter>,
-    first_loss: Option<Instant>,
-    rounds_done: u32,
-    ended: Option<Instant>,
-    /// When to stop the run.
-    early: EarlyStop,
-    bar: indicatif::ProgressBar,
-}
-
-/// Stops a run whose held-out loss has not been at its least for so many rounds; never where that is 0.
-struct EarlyStop {
-    patience: u32,
-    least: f64,
-    worse: u32,
-}
-
-impl EarlyStop {
-    fn new(patience: u32) -> Self {
-        Self { patience, least: f64::INFINITY, worse: 0 }
-    }
-
-    /// Takes a figure, and says whether it is the one that ends the run.
-    fn is_over(&mut self, loss: f64) -> bool {
-        if loss < self.least {
-            (self.least, self.worse) = (loss, 0);
-            return false;
-        }
-        self.worse += 1;
-        self.worse == self.patience
-    }
-}
-
-impl<'a> Watcher<'a> {
-    fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, watched: &Watched, out: Output) -> Self {
-        let bar = out.bar(0, "{spinner} {bar:30} round {pos}/{len}  {msg}");
-        let (started, early) = (watched.started, EarlyStop::new(watched.patience));
-        Self { early, context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
-    }
-
-    /// Takes what comes until it is silent, then asks how things stand: a lost event costs a moment only.
-    async fn listen(&mut self, place: &Place) -> Result<Option<Trained>> {
-        let path = path::fill(path::RUN_EVENTS, &[&self.run_id]);
-        let mut events = std::pin::pin!(self.api.events::<RunEvent>(&path, place).await?);
-        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
-            if let Some(trained) = self.take(event).await? {
-                return Ok(Some(trained));
-            }
-        }
-        let pending: Option<PendingStatement> = self.api.find(&path::fill(path::RUN_STATEMENT, &[&self.run_id])).await?;
-        if let Some(pending) = pending {
-            self.sign(&pending).await?;
-        }
-        let view = self.api.get::<RunView>(&path::fill(path::RUN, &[&self.run_id])).await?;
-        self.changed(view).await
-    }
-
-    async fn take(&mut self, event: RunEvent) -> Result<Option<Trained>> {
-        match event {
-            RunEvent::Changed { view } => return self.changed(*view).await,
-            RunEvent::StatementReady { pending } => self.sign(&pending).await?,
-            RunEvent::Metric { point } => self.point(point).await,
-            RunEvent::Log { node_id, line, .. } => {
-                let who = node_id.map_or_else(String::new, |node| format!("node {node}: "));
-                self.bar.suspend(|| self.out.say("log", &json!({"node_id": node_id, "line": line}), &format!("  {who}{line}")));
-            }
-            RunEvent::Round { .. } => {}
-        }
-        Ok(None)
-    }
-
-    async fn point(&mut self, point: MetricPoint) {
-        match point {
-            MetricPoint::Train { node_id, step, loss, .. } => {
-                if self.first_loss.is_none() {
-                    self.first_loss = Some(Instant::now());
-                    let after = self.started.elapsed();
-                    self.bar.suspend(|| {
-                        self.out.say(
-                            "first_loss",
-                            &json!({"loss": loss, "after_ms": millis(after)}),
-                            &format!("First loss {loss:.3} nats after {:.1} s.", after.as_secs_f64()),
-                        )
-                    });
-                }
-                self.bar.set_message(format!("loss {loss:.3} (node {node_id}, step {step})"));
-                if self.out.is_json() {
-                    self.out.say("loss", &json!({"node_id": node_id, "step": step, "loss": loss}), "");
-                }
-            }
-            MetricPoint::HeldOut { round, loss, .. } => {
-                self.bar.suspend(|| {
-                    self.out.say(
-                        "held_out",
-                        &json!({"round": round, "loss": loss}),
-                        &format!("  held out after {round} rounds: {}", loss.words()),
-                    )
-                });
-                if self.early.is_over(loss.bits) {
-                    self.stop().await;
-                }
-            }
-        }
-    }
-
-    /// Ends the run before its last round. If that is refused it has ended, or goes on to its end.
-    async fn stop(&self) {
-        let said = match self.context.rpc.call(&self.context.signer, &self.context.compute().stop_run(self.run_id)).await {
-            Ok(_) => {
-                format!("  no better on held-out data for {} rounds: the run is stopped, and the rest comes back", self.early.patience)
-            }
-            Err(error) => {
-                format!("  no better on held-out data for {} rounds, and not stopped: {}", self.early.patience, error.contract_message())
-            }
-        };
-        self.bar.suspend(|| self.out.say("stopped_early", &json!({"run_id": self.run_id, "patience": self.early.patience}), &said));
-    }
-
-    async fn sign(&mut self, pending: &PendingStatement) -> Result<()> {
-        let run = self.context.rpc.view(&self.context.compute().run(self.run_id)).await?.context("the run is not on chain")?;
-        if run.rounds_done != pending.statement.round {
-            return Ok(());
-        }
-        if self.meter.is_none() {
-            self.meter = Some(open_meter(self.context, self.api, &run).await?);
-        }
-        let Some(meter) = self.meter.as_mut() else { return Ok(()) };
-        let signature = meter.sign(self.api, &self.context.profile.deployment, &run, pending).await?;
-        self.api.post_quietly(&path::fill(path::RUN_STATEMENT, &[&self.run_id]), &signature).await.or_else(|error| {
-            // Another copy of the same signature may have been there first.
-            if error.downcast_ref::<Problem>().is_some_and(|problem| problem.code == "not_found") { Ok(()) } else { Err(error) }
-        })
-    }
-
-    async fn changed(&mut self, view: RunView) -> Result<Option<Trained>> {
-        self.bar.set_length(u64::from(view.run.terms.rounds));
-        self.bar.set_position(u64::from(view.run.rounds_done));
-        if view.run.rounds_done > self.rounds_done {
-            self.rounds_done = view.run.rounds_done;
-            let earned = view.earned.display_near();
-            let line = format!(
-                "  round {} counted: {earned} of at most {} earned, state root {}",
-                self.rounds_done,
-                view.run.deposit.display_near(),
-                view.run.state_root.short()
-            );
-            self.bar.suspend(|| {
-                self.out.say(
-                    "round",
-                    &json!({"rounds_done": self.rounds_done, "earned": view.earned, "state_root": view.run.state_root}),
-                    &line,
-                )
-            });
-        }
-        let RunState::Ended { settled, .. } = view.run.state else {
-            return Ok(None);
-        };
-        let ended = *self.ended.get_or_insert_with(Instant::now);
-        let expects_result = view.run.rounds_done > 0 && view.result.is_none();
-        if !settled || (expects_result && ended.elapsed() < RESULT_WAIT) {
-            self.bar.set_message("finishing: settlement and model file");
-            return Ok(None);
-        }
-        self.bar.finish_and_clear();
-        let training_time = self.first_loss.map_or(Duration::ZERO, |first| ended.duration_since(first));
-        let first_loss_after = self.first_loss.map(|first| first.duration_since(self.started));
-        Ok(Some(Trained { run_id: self.run_id, escrow_id: self.escrow_id, view, first_loss_after, training_time }))
-    }
-}
-
-async fn open_meter(context: &Context, api: &Api, run: &starling_protocol::run::Run) -> Result<Meter> {
-    let signer = Signer::from_file(&key_file(context, &run.terms.meter))
-        .context("the key that co-signs this run is not in this home: rounds can only be signed where the run was started")?;
-    let recipe = api.download(run.terms.recipe).await?;
-    let base = api.download(run.terms.base).await?;
-    let mut checker = RoundChecker::new(run, &recipe, &base)?;
-    crate::verify::replay(api, run, &mut checker).await?;
-    Ok(Meter::new(signer, checker))
-}
-
 /// The time by this machine's clock.
 pub(crate) fn now() -> TimestampMs {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -483,16 +258,6 @@ mod tests {
         let quote = quote_run(&terms, BasisPoints::new(100).unwrap()).unwrap();
         let prepared = PreparedRun { terms, quote, parameters: 1, memory_bytes: 1, willing_nodes: Vec::new(), expected_duration: None };
         (asked, recipe, prepared)
-    }
-
-    #[test]
-    fn early_stop__should_come_once_after_so_many_figures_that_are_no_better() {
-        let figures = [3.0, 2.0, 2.5, 2.0, 1.9, 2.1, 2.2, 2.3, 2.4];
-        let over = |patience| {
-            let mut early = EarlyStop::new(patience);
-            figures.iter().enumerate().filter(|(_, loss)| early.is_over(**loss)).map(|(place, _)| place).collect::<Vec<_>>()
-        };
-        assert_eq!([over(0), over(2), over(3), over(9)], [vec![], vec![3, 6], vec![7], vec![]]);
     }
 
     #[test]
