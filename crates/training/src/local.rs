@@ -12,7 +12,7 @@ use crate::error::{Result, TrainingError};
 use crate::export::{ModelFiles, export_model};
 use crate::generate::{Generator, Sampling};
 use crate::memory::{check_memory, memory_needed};
-use crate::model::Model;
+use crate::model::{Model, Net};
 use crate::ngram::baselines;
 use crate::parameters::Parameters;
 use crate::report::{Outcome, Report, bootstrap, classification};
@@ -205,18 +205,8 @@ pub fn train(
 
 fn begin(recipe: &Recipe, data: &Prepared, base: Option<&Parameters>, device: &Device) -> Result<Trainer> {
     let parameters = Model::initial(recipe, base)?;
-    if recipe.adapter.is_none() {
-        return Trainer::new(recipe, &parameters, &data.training.data, 0, device);
-    }
-    let fresh;
-    let base = match base {
-        Some(base) => base,
-        None => {
-            fresh = crate::model::Net::initial(&recipe.model, recipe.seed);
-            &fresh
-        }
-    };
-    Trainer::adapting(recipe, base, &parameters, &data.training.data, 0, device)
+    let fresh = (recipe.adapter.is_some() && base.is_none()).then(|| Net::initial(&recipe.model, recipe.seed));
+    Trainer::on(recipe, base.or(fresh.as_ref()), &parameters, &data.training.data, 0, device)
 }
 
 fn files(recipe: &Recipe, data: &Prepared, model: &Model, report: Report) -> Result<Trained> {

@@ -88,26 +88,22 @@ impl Trainer {
     /// # Errors
     /// A recipe out of its limits; parameters that are not the recipe's model; data that the model cannot learn from.
     pub fn new(recipe: &Recipe, parameters: &Parameters, data: impl Into<Data>, slot: u32, device: &Device) -> Result<Self> {
-        Self::of(recipe, Model::new(recipe, parameters, device)?, data.into(), slot)
+        Self::on(recipe, None, parameters, data, slot, device)
     }
 
-    /// A trainer of the recipe's adapters on the frozen weights `base`.
+    /// As [`Trainer::new`], of what the recipe trains on the weights `frozen`, where it has adapters.
     ///
     /// # Errors
-    /// As [`Trainer::new`] and [`Model::adapted`].
-    pub fn adapting(
+    /// As [`Trainer::new`] and [`Model::on`].
+    pub fn on(
         recipe: &Recipe,
-        base: &Parameters,
+        frozen: Option<&Parameters>,
         parameters: &Parameters,
         data: impl Into<Data>,
         slot: u32,
         device: &Device,
     ) -> Result<Self> {
-        Self::of(recipe, Model::adapted(recipe, base, parameters, device)?, data.into(), slot)
-    }
-
-    fn of(recipe: &Recipe, model: Model, data: Data, slot: u32) -> Result<Self> {
-        let recipe = recipe.clone().validated()?;
+        let (recipe, data, model) = (recipe.clone().validated()?, data.into(), Model::on(recipe, frozen, parameters, device)?);
         data.check(&recipe.model)?;
         let optimizer = Optimizer::new(&recipe.optimizer, &model)?;
         let spikes = Spikes::new(recipe.spike_deviations);

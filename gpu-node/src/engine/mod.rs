@@ -205,9 +205,5 @@ fn weights_of(recipe: &Recipe, flat: &[f32]) -> Result<Parameters, EngineError> 
 
 fn model_of(inputs: &RunInputs, flat: &[f32]) -> Result<Model, EngineError> {
     let (recipe, device) = (&inputs.recipe, device()?);
-    let weights = weights_of(recipe, flat)?;
-    Ok(match &inputs.frozen {
-        Some(frozen) => Model::adapted(recipe, frozen, &weights, &device)?,
-        None => Model::new(recipe, &weights, &device)?,
-    })
+    Ok(Model::on(recipe, inputs.frozen.as_deref(), &weights_of(recipe, flat)?, &device)?)
 }

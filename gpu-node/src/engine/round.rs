@@ -214,10 +214,7 @@ fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
     }
     let (recipe, data) = (&job.inputs.recipe, job.inputs.train.clone());
     let weights = weights_of(recipe, job.state.weights())?;
-    let trainer = match &job.inputs.frozen {
-        Some(frozen) => Trainer::adapting(recipe, frozen, &weights, data, slot, &device()?)?,
-        None => Trainer::new(recipe, &weights, data, slot, &device()?)?,
-    };
+    let trainer = Trainer::on(recipe, job.inputs.frozen.as_deref(), &weights, data, slot, &device()?)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: vec![0.0; job.state.weights().len()], root: Hash32::default() })
 }
 
@@ -225,10 +222,7 @@ fn resume(job: &RoundJob, file: &[u8]) -> Result<Live, EngineError> {
     let damaged = || EngineError::State("the checkpoint file is damaged".to_owned());
     let (root, rest) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<32>).ok_or_else(damaged)?;
     let (recipe, data) = (&job.inputs.recipe, job.inputs.train.clone());
-    let (trainer, mut extra) = match &job.inputs.frozen {
-        Some(frozen) => Trainer::resume_adapting(recipe, frozen, rest, data, &device()?)?,
-        None => Trainer::resume(recipe, rest, data, &device()?)?,
-    };
+    let (trainer, mut extra) = Trainer::resume_on(recipe, job.inputs.frozen.as_deref(), rest, data, &device()?)?;
     let feedback = extra.remove(FEEDBACK).filter(|array| array.values.len() == job.state.weights().len()).ok_or_else(damaged)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root: Hash32(*root) })
 }

@@ -121,24 +121,28 @@ impl Model {
     /// The recipe's model holding `parameters`, which are its weights.
     ///
     /// # Errors
-    /// Parameters of another shape; [`TrainingError::BadRequest`] for a recipe of adapters, which needs
-    /// [`Model::adapted`].
+    /// As [`Model::on`]; of adapters there is no model without the weights that they are for.
     pub fn new(recipe: &Recipe, parameters: &Parameters, device: &Device) -> Result<Self> {
-        if recipe.adapter.is_some() {
-            return Err(TrainingError::BadRequest("a recipe of adapters needs the weights of its base model".to_owned()));
-        }
-        Ok(Self { recipe: recipe.model.clone(), net: Net::new(&recipe.model, parameters, device)?, adapters: None })
+        Self::on(recipe, None, parameters, device)
     }
 
-    /// The recipe's model holding the frozen weights `base`, and `parameters` as its adapters.
+    /// The recipe's model holding `parameters`: its weights, or the adapters on the weights `frozen`, where the recipe has some.
     ///
     /// # Errors
-    /// Arrays of another shape; [`TrainingError::BadRequest`] for a recipe without adapters.
-    pub fn adapted(recipe: &Recipe, base: &Parameters, parameters: &Parameters, device: &Device) -> Result<Self> {
-        let shape = adapter_shape(recipe)?;
-        let net = Net::new(&recipe.model, base, device)?;
-        let adapters = Lora::new(&shape, net.weights().layout(), parameters, device)?;
-        Ok(Self { recipe: recipe.model.clone(), net, adapters: Some(adapters) })
+    /// Arrays of another shape; [`TrainingError::BadRequest`] for adapters on nothing.
+    pub fn on(recipe: &Recipe, frozen: Option<&Parameters>, parameters: &Parameters, device: &Device) -> Result<Self> {
+        let (net, adapters) = match (&recipe.adapter, frozen) {
+            (None, _) => (Net::new(&recipe.model, parameters, device)?, None),
+            (Some(_), None) => {
+                return Err(TrainingError::BadRequest("a recipe of adapters needs the weights of its base model".to_owned()));
+            }
+            (Some(_), Some(frozen)) => {
+                let net = Net::new(&recipe.model, frozen, device)?;
+                let adapters = Lora::new(&adapter_shape(recipe)?, net.weights().layout(), parameters, device)?;
+                (net, Some(adapters))
+            }
+        };
+        Ok(Self { recipe: recipe.model.clone(), net, adapters })
     }
 
     /// What trains at the start: the model's weights for the recipe's seed, or, of a recipe of adapters, such that leave
@@ -170,11 +174,8 @@ impl Model {
     /// # Errors
     /// Parameters of another shape.
     pub(crate) fn with(&self, recipe: &Recipe, parameters: &Parameters) -> Result<Self> {
-        let device = self.weights().device();
-        match &self.adapters {
-            Some(_) => Self::adapted(recipe, &self.net.weights().parameters()?, parameters, device),
-            None => Self::new(recipe, parameters, device),
-        }
+        let frozen = self.adapters.as_ref().map(|_| self.net.weights().parameters()).transpose()?;
+        Self::on(recipe, frozen.as_ref(), parameters, self.weights().device())
     }
 
     /// Kind and shape.

@@ -53,52 +53,44 @@ impl Trainer {
     /// [`TrainingError::BadCheckpoint`] for a damaged file, [`TrainingError::CheckpointOfAnotherRecipe`], and those of
     /// [`Trainer::new`].
     pub fn resume(recipe: &Recipe, checkpoint: &[u8], data: impl Into<Data>, device: &Device) -> Result<(Self, Parameters)> {
-        resume(recipe, checkpoint, device, |weights, slot| Self::new(recipe, weights, data, slot, device))
+        Self::resume_on(recipe, None, checkpoint, data, device)
     }
 
-    /// As [`Trainer::resume`], of adapters on the frozen weights `base`.
+    /// As [`Trainer::resume`], of what the recipe trains on the weights `frozen`, where it has adapters.
     ///
     /// # Errors
-    /// As [`Trainer::resume`] and [`Trainer::adapting`].
-    pub fn resume_adapting(
+    /// As [`Trainer::resume`] and [`Trainer::on`].
+    pub fn resume_on(
         recipe: &Recipe,
-        base: &Parameters,
+        frozen: Option<&Parameters>,
         checkpoint: &[u8],
         data: impl Into<Data>,
         device: &Device,
     ) -> Result<(Self, Parameters)> {
-        resume(recipe, checkpoint, device, |weights, slot| Self::adapting(recipe, base, weights, data, slot, device))
+        let (arrays, metadata) = arrays_file::read(checkpoint)?;
+        if field(&metadata, "format")? != FORMAT {
+            return Err(TrainingError::BadCheckpoint(format!("it is not of the format {FORMAT}")));
+        }
+        let (expected, found) = (hex(recipe), field(&metadata, "recipe_hash")?);
+        if expected != found {
+            return Err(TrainingError::CheckpointOfAnotherRecipe { expected, found: found.to_owned() });
+        }
+        let [mut weights, mut firsts, mut seconds, mut momenta, mut extra] = [const { Parameters::new() }; 5];
+        for (name, array) in arrays {
+            let groups =
+                [(WEIGHT, &mut weights), (FIRST, &mut firsts), (SECOND, &mut seconds), (MOMENTUM, &mut momenta), (EXTRA, &mut extra)];
+            let group = groups.into_iter().find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
+            let (name, group) = group.ok_or_else(|| TrainingError::UnknownTensor(name.clone()))?;
+            group.insert(name.to_owned(), array);
+        }
+        let mut trainer = Self::on(recipe, frozen, &weights, data, number(&metadata, "slot")?, device)?;
+        let moments = Moments { updates: number(&metadata, "updates")?, firsts, seconds, momenta };
+        trainer.optimizer.restore(moments, trainer.model.weights().variables(), device)?;
+        trainer.spikes.restore(field(&metadata, "spikes")?)?;
+        trainer.not_finite = number(&metadata, "not_finite")?;
+        trainer.seek_to(number(&metadata, "step")?, number(&metadata, "accepted_tokens")?);
+        Ok((trainer, extra))
     }
-}
-
-fn resume(
-    recipe: &Recipe,
-    checkpoint: &[u8],
-    device: &Device,
-    begin: impl FnOnce(&Parameters, u32) -> Result<Trainer>,
-) -> Result<(Trainer, Parameters)> {
-    let (arrays, metadata) = arrays_file::read(checkpoint)?;
-    if field(&metadata, "format")? != FORMAT {
-        return Err(TrainingError::BadCheckpoint(format!("it is not of the format {FORMAT}")));
-    }
-    let (expected, found) = (hex(recipe), field(&metadata, "recipe_hash")?);
-    if expected != found {
-        return Err(TrainingError::CheckpointOfAnotherRecipe { expected, found: found.to_owned() });
-    }
-    let [mut weights, mut firsts, mut seconds, mut momenta, mut extra] = [const { Parameters::new() }; 5];
-    for (name, array) in arrays {
-        let groups = [(WEIGHT, &mut weights), (FIRST, &mut firsts), (SECOND, &mut seconds), (MOMENTUM, &mut momenta), (EXTRA, &mut extra)];
-        let group = groups.into_iter().find_map(|(prefix, group)| Some((name.strip_prefix(prefix)?, group)));
-        let (name, group) = group.ok_or_else(|| TrainingError::UnknownTensor(name.clone()))?;
-        group.insert(name.to_owned(), array);
-    }
-    let mut trainer = begin(&weights, number(&metadata, "slot")?)?;
-    let moments = Moments { updates: number(&metadata, "updates")?, firsts, seconds, momenta };
-    trainer.optimizer.restore(moments, trainer.model.weights().variables(), device)?;
-    trainer.spikes.restore(field(&metadata, "spikes")?)?;
-    trainer.not_finite = number(&metadata, "not_finite")?;
-    trainer.seek_to(number(&metadata, "step")?, number(&metadata, "accepted_tokens")?);
-    Ok((trainer, extra))
 }
 
 fn hex(recipe: &Recipe) -> String {

@@ -245,11 +245,7 @@ fn recomputed_activations__should_change_no_bit() {
         recipe.accumulation = 2;
         let (base, parameters) = (Net::initial(&recipe.model, 7), Model::initial(&recipe, None).expect("there"));
         let files = [Activations::Kept, Activations::Recomputed].map(|activations| {
-            let trainer = match &recipe.adapter {
-                None => Trainer::new(&recipe, &parameters, &data, 3, &Device::Cpu),
-                Some(_) => Trainer::adapting(&recipe, &base, &parameters, &data, 3, &Device::Cpu),
-            };
-            let mut trainer = trainer.expect("fits");
+            let mut trainer = Trainer::on(&recipe, Some(&base), &parameters, &data, 3, &Device::Cpu).expect("fits");
             trainer.keep(activations);
             for _ in 0..4 {
                 trainer.step().expect("finite");
@@ -268,10 +264,10 @@ fn resume__should_be_bit_equal_for_adapters_on_their_base() {
     let base = Net::initial(&recipe.model, 7);
     let adapters = Model::initial(&recipe, Some(&base)).expect("there");
     assert!(Trainer::new(&recipe, &adapters, &data, 0, &Device::Cpu).is_err(), "a base is needed");
-    let mut whole = Trainer::adapting(&recipe, &base, &adapters, &data, 0, &Device::Cpu).expect("fits");
+    let mut whole = Trainer::on(&recipe, Some(&base), &adapters, &data, 0, &Device::Cpu).expect("fits");
     (0..3).for_each(|_| assert_eq!(whole.step().expect("finite").withdrawn, None));
     let file = whole.checkpoint(&Parameters::new()).expect("writable");
-    let (mut resumed, _) = Trainer::resume_adapting(&recipe, &base, &file, &data, &Device::Cpu).expect("readable");
+    let (mut resumed, _) = Trainer::resume_on(&recipe, Some(&base), &file, &data, &Device::Cpu).expect("readable");
     (0..3).for_each(|_| assert_eq!(whole.step().expect("finite"), resumed.step().expect("finite")));
     assert_eq!(whole.checkpoint(&Parameters::new()).expect("writable"), resumed.checkpoint(&Parameters::new()).expect("writable"));
     assert_eq!(whole.model().net().weights().parameters().expect("readable"), base, "the base stays");
