@@ -162,7 +162,7 @@ scene("classifier__should_be_published_and_sort_texts_on_a_node", async () => {
   await page.getByRole("link", { name: "Sort texts with it" }).click();
   await page.getByRole("link", { name: "Rent" }).first().click();
   const [urgent, minor] = ["Hello, again today payments are charged twice for every customer. Ticket 12345. Best regards", "Hello again, it seems that the logo looks blurred for me alone. Ticket 23456. Thanks a lot."];
-  await page.getByLabel("Texts to sort, one a line").fill(`${urgent}\n\n${minor}\n`);
+  await page.getByLabel("Texts or rows to sort, one a line").fill(`${urgent}\n\n${minor}\n`);
   await page.getByLabel("Minutes, at most").fill("2");
   await ada.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click());
   await page.waitForURL(/\/leases\/\d+$/);

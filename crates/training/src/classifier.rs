@@ -1,14 +1,16 @@
-//! A finished model that sorts texts, out of one file: weights, recipe, classes and tokenizer.
+//! A finished model that sorts texts or rows, out of one file: weights, recipe, classes, and tokenizer or scaling.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::Device;
+use serde::Deserialize;
 
-use crate::data::{Batch, begun};
+use crate::data::{Batch, Scaling, begun};
 use crate::error::{Result, TrainingError};
 use crate::export::import_model;
 use crate::model::{Model, Texts};
+use crate::parameters::Array;
 use crate::tokenizer::{SPECIALS, Tokenizer};
 use crate::trainer::probabilities;
 use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
@@ -20,32 +22,67 @@ pub(crate) const SCALING: &str = "starling.scaling";
 /// Under which name a model's file holds its `tokenizer.json`, where its tokens are not bytes.
 pub const TOKENIZER: &str = "starling.tokenizer";
 
-/// An encoder with classes.
+/// A model of texts or of a table's rows with classes.
 pub struct Classifier {
     model: Model,
-    tokenizer: Tokenizer,
+    takes: Takes,
     classes: Vec<String>,
-    context: usize,
+}
+
+/// What a line that is asked about says.
+enum Takes {
+    /// A text.
+    Text { tokenizer: Tokenizer, context: usize },
+    /// Numbers, one for each column.
+    Row { columns: Vec<String>, scaling: Scaling },
+}
+
+/// As [`crate::data::Training::meaning`] writes it.
+#[derive(Deserialize)]
+struct Columns {
+    columns: Vec<String>,
+    means: Vec<f64>,
+    deviations: Vec<f64>,
 }
 
 impl Classifier {
     /// Reads a `model.safetensors` that a training of this program made.
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`] where it sorts no texts or lacks recipe, classes or tokenizer; else as [`import_model`]
-    /// and [`Model::new`].
+    /// [`TrainingError::BadRequest`] where it sorts neither texts nor rows, or lacks recipe, classes, and tokenizer or scaling; else
+    /// as [`import_model`] and [`Model::new`].
     pub fn read(safetensors: &[u8], device: &Device) -> Result<Self> {
         let (parameters, metadata) = import_model(safetensors)?;
         let recipe = Recipe::from_json(said(&metadata, "starling.recipe")?)?;
-        let ModelRecipe::Bert(BertShape { head: BertHead::Classes(number), context, vocab, .. }) = recipe.model else {
-            return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts no texts", recipe.model.kind())));
+        let classes: Vec<String> = match recipe.model {
+            ModelRecipe::Bert(BertShape { head: BertHead::Classes(_), .. }) | ModelRecipe::Perceptron(_) => {
+                serde_json::from_str(said(&metadata, CLASSES)?).map_err(|error| wrong(&error.to_string()))?
+            }
+            _ => {
+                return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts neither texts nor rows", recipe.model.kind())));
+            }
         };
-        let classes: Vec<String> = serde_json::from_str(said(&metadata, CLASSES)?).map_err(|error| wrong(&error.to_string()))?;
-        let tokenizer = Tokenizer::from_json(said(&metadata, TOKENIZER)?)?;
-        if u32::try_from(classes.len()) != Ok(number) || tokenizer.vocab() + SPECIALS > vocab {
-            return Err(wrong("its classes or its tokenizer are not those of its weights"));
+        let takes = match &recipe.model {
+            ModelRecipe::Perceptron(shape) => {
+                let Columns { columns, means, deviations } =
+                    serde_json::from_str(said(&metadata, SCALING)?).map_err(|error| wrong(&error.to_string()))?;
+                if [columns.len(), means.len(), deviations.len()].map(u32::try_from) != [Ok(shape.features); 3] {
+                    return Err(wrong("its columns are not those of its weights"));
+                }
+                Takes::Row { columns, scaling: Scaling { means, deviations } }
+            }
+            model => {
+                let tokenizer = Tokenizer::from_json(said(&metadata, TOKENIZER)?)?;
+                if model.vocab().is_none_or(|vocab| tokenizer.vocab() + SPECIALS > vocab) {
+                    return Err(wrong("its tokenizer is not that of its weights"));
+                }
+                Takes::Text { tokenizer, context: model.context().unwrap_or_default() as usize }
+            }
+        };
+        if u32::try_from(classes.len()).ok() != recipe.model.classes() {
+            return Err(wrong("its classes are not those of its weights"));
         }
-        Ok(Self { model: Model::new(&recipe, &parameters, device)?, tokenizer, classes, context: context as usize })
+        Ok(Self { model: Model::new(&recipe, &parameters, device)?, takes, classes })
     }
 
     /// Names of the classes.
@@ -54,16 +91,37 @@ impl Classifier {
         &self.classes
     }
 
-    /// The probability of each class; of a long text only the beginning is read.
+    /// Reads what is asked about: a text, of which only the beginning counts where it is long, or a row's numbers with commas between.
+    ///
+    /// # Errors
+    /// [`TrainingError::BadRequest`], naming the columns, for a row that is not of them.
+    pub fn read_line(&self, line: &str) -> Result<Batch> {
+        // Targets take no part in probabilities.
+        let targets: Arc<[u32]> = Arc::new([0]);
+        match &self.takes {
+            Takes::Text { tokenizer, context } => {
+                let (tokens, length) = begun(line, tokenizer, *context);
+                Ok(Batch::Texts { texts: Texts { tokens: tokens.into(), lengths: Arc::new([length]), context: *context }, targets })
+            }
+            Takes::Row { columns, scaling } => {
+                let number = |field: &str| field.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+                let row: Option<Vec<f64>> = line.split(',').map(number).collect();
+                let row = row.filter(|row| row.len() == columns.len()).ok_or_else(|| {
+                    let shown: String = line.chars().take(80).collect();
+                    let why = format!("{shown:?} is no row of {} numbers with commas between: {}", columns.len(), columns.join(", "));
+                    TrainingError::BadRequest(why)
+                })?;
+                Ok(Batch::Rows { rows: Array { shape: vec![1, columns.len()], values: scaling.apply(&row) }, targets })
+            }
+        }
+    }
+
+    /// The probability of each class.
     ///
     /// # Errors
     /// What the device refuses.
-    pub fn probabilities(&self, text: &str) -> Result<Vec<f64>> {
-        let (tokens, length) = begun(text, &self.tokenizer, self.context);
-        let texts = Texts { tokens: tokens.into(), lengths: Arc::new([length]), context: self.context };
-        // The target takes no part in probabilities.
-        let rows = probabilities(&self.model, &Batch::Texts { texts, targets: Arc::new([0]) })?;
-        rows.into_iter().next().ok_or_else(|| wrong("it gave no answer"))
+    pub fn probabilities(&self, line: &Batch) -> Result<Vec<f64>> {
+        probabilities(&self.model, line)?.into_iter().next().ok_or_else(|| wrong("it gave no answer"))
     }
 }
 
@@ -72,5 +130,5 @@ fn said<'a>(metadata: &'a BTreeMap<String, String>, name: &str) -> Result<&'a st
 }
 
 fn wrong(why: &str) -> TrainingError {
-    TrainingError::BadRequest(format!("this model cannot sort texts: {why}"))
+    TrainingError::BadRequest(format!("this model cannot sort: {why}"))
 }

@@ -349,13 +349,13 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
             let hash = version.files.first()?.hash;
             view! { <A href=format!("/train?data={hash}&of={name}") attr:class="button primary">"Train on it"</A> }.into_any()
         }
-        (Kind::Model, Category::TextClassification) => {
+        (Kind::Model, Category::TextClassification | Category::Tabular) => {
             let hash = model_file(version)?;
-            view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">"Sort texts with it"</A> }
+            view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">{if listing.category == Category::Tabular { "Sort rows with it" } else { "Sort texts with it" }}</A> }
                 .into_any()
         }
         // Nothing here runs such a model yet: its files are what one gets.
-        (Kind::Model, Category::Tabular | Category::Vision) => return None,
+        (Kind::Model, Category::Vision) => return None,
         (Kind::Model, _) => {
             let hash = model_file(version)?;
             view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> }.into_any()

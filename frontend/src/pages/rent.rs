@@ -285,12 +285,12 @@ fn Form(offer: Offer) -> impl IntoView {
                         <label class="field">"What the node does"
                             <select prop:value=move || fields.task.get() on:change:target=move |event| fields.task.set(event.target().value())>
                                 <option value="">"Continues a text"</option>
-                                <option value=CLASSIFY selected=move || fields.task.get() == CLASSIFY>"Sorts texts into classes"</option>
+                                <option value=CLASSIFY selected=move || fields.task.get() == CLASSIFY>"Sorts texts or rows into classes"</option>
                             </select>
                         </label>
                     </Show>
                     {move || if fields.tool.get().is_empty() && fields.task.get() == CLASSIFY { view! {
-                        <label class="field">"Texts to sort, one a line"<textarea name="texts" required prop:value=move || fields.texts.get() on:input:target=move |event| fields.texts.set(event.target().value())></textarea><span class="hint">{format!("At most {MAX_TEXTS}. The answer is the probability of each of the model's classes.")}</span></label>
+                        <label class="field">"Texts or rows to sort, one a line"<textarea name="texts" required prop:value=move || fields.texts.get() on:input:target=move |event| fields.texts.set(event.target().value())></textarea><span class="hint">{format!("At most {MAX_TEXTS}. A row of a table is its numbers with commas between. The answer is the probability of each of the model's classes.")}</span></label>
                     }.into_any() } else if fields.tool.get().is_empty() { view! {
                         <label class="field">"Text to continue"<textarea name="prompt" required maxlength="8192" placeholder="The node writes on from the last letter" prop:value=move || fields.prompt.get() on:input:target=move |event| fields.prompt.set(event.target().value())></textarea></label>
                         <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>

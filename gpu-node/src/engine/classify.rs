@@ -1,12 +1,12 @@
-//! Sorts a tenant's texts into the classes of a published model.
+//! Sorts a tenant's texts or rows into the classes of a published model.
 
 use super::{EngineError, Gate, Piece, device, generate::Stopwatch};
 use crate::trainer::Cancel;
 use starling_http_api::job::Classified;
-use starling_training::{Classifier, TrainingError};
+use starling_training::{Batch, Classifier, TrainingError};
 use std::{sync::Arc, time::Instant};
 
-/// Texts to sort.
+/// Texts or rows to sort.
 pub(crate) struct ClassifyJob {
     /// Each within its limits.
     pub(crate) texts: Vec<String>,
@@ -18,17 +18,19 @@ pub(crate) struct ClassifyJob {
     pub(crate) unsigned_limit_ms: u64,
 }
 
-/// Sorts each text; the answers in JSON are the output, given whole at the end. A unit of work is a text.
+/// Sorts each text or row; the answers in JSON are the output, given whole at the end. A unit of work is one of them. All are read
+/// before the first is sorted: what cannot be read costs nothing.
 pub(crate) fn classify(job: &ClassifyJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
     let model = Classifier::read(&job.model, &device()?)?;
+    let lines: Vec<Batch> = job.texts.iter().map(|line| model.read_line(line)).collect::<Result<_, _>>()?;
     let mut watch = Stopwatch::new(job.before_ms);
-    let mut probabilities = Vec::with_capacity(job.texts.len());
-    for (units, text) in (1..).zip(&job.texts) {
+    let mut probabilities = Vec::with_capacity(lines.len());
+    for (units, line) in (1..).zip(&lines) {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         let began = Instant::now();
-        probabilities.push(model.probabilities(text)?);
+        probabilities.push(model.probabilities(line)?);
         let worked = began.elapsed();
         let metered_ms = watch.so_far_ms();
         give(Piece { bytes: Vec::new(), units, metered_ms });
@@ -76,11 +78,35 @@ mod tests {
     }
 
     #[test]
+    fn classify__should_sort_rows_and_name_one_that_is_none() {
+        let recipe = Recipe { rounds: 3, ..Recipe::preset("fraud").unwrap() };
+        let file: DataFile = generated(&recipe).unwrap().unwrap();
+        let data = prepare(&recipe, &file, &Default::default(), [0; 32]).unwrap();
+        let model = train(&recipe, &data, None, 1 << 40, &Device::Cpu, |_| true).unwrap().model.safetensors;
+        // The file's own rows, without their label, which stands last.
+        let text = String::from_utf8(file.bytes).unwrap();
+        let rows: Vec<(&str, &str)> = text.lines().skip(1).take(200).filter_map(|row| row.rsplit_once(',')).collect();
+        let ask = |texts: Vec<String>| {
+            let mut output = Vec::new();
+            let job = ClassifyJob { texts, model: model.clone().into(), before_ms: 0, unsigned_limit_ms: 60_000 };
+            classify(&job, &Gate::default(), &Cancel::default(), |piece| output.extend(piece.bytes)).map(|()| output)
+        };
+        let answer: Classified = serde_json::from_slice(&ask(rows.iter().map(|(row, _)| (*row).to_owned()).collect()).unwrap()).unwrap();
+        let place = |label: &str| answer.classes.iter().position(|class| class == label).unwrap();
+        let right = rows.iter().zip(&answer.probabilities).filter(|((_, label), row)| row[place(label)] > 0.5).count();
+        assert!(right > 180, "{right} of {}", rows.len());
+        for wrong in ["1,2", "a text", "1,2,3,4,5,6,7,8,9,inf"] {
+            let refused = ask(vec![rows[0].0.to_owned(), wrong.to_owned()]).unwrap_err().to_string();
+            assert!(refused.contains(wrong) && refused.contains("10 numbers with commas between: "), "{refused}");
+        }
+    }
+
+    #[test]
     fn classify__should_refuse_a_model_that_sorts_nothing() {
         let recipe = Recipe::preset("tiny").unwrap();
         let parameters = starling_training::Model::initial(&recipe, None).unwrap();
         let file = starling_training::export_model(&recipe, &parameters, &Default::default()).unwrap().safetensors;
         let refused = classify(&job(file), &Gate::default(), &Cancel::default(), |_| ()).unwrap_err().to_string();
-        assert!(refused.contains("sorts no texts"), "{refused}");
+        assert!(refused.contains("sorts neither texts nor rows"), "{refused}");
     }
 }

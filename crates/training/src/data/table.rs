@@ -115,7 +115,8 @@ impl Scaling {
         Self { means, deviations }
     }
 
-    fn apply(&self, values: &[f64]) -> Vec<f32> {
+    /// Rows of values by these numbers.
+    pub(crate) fn apply(&self, values: &[f64]) -> Vec<f32> {
         let columns = self.means.iter().zip(&self.deviations).cycle();
         values.iter().zip(columns).map(|(value, (mean, deviation))| nearest_f32((value - mean) / deviation)).collect()
     }

@@ -81,6 +81,9 @@ pub(super) fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl I
         Findings::Classes(ClassFigures { of: DataKind::LabelledTexts, .. }) => {
             (None, Some((format!("/compute?model={}&task={CLASSIFY}", result.model), "Try it: rent a node to sort texts")))
         }
+        Findings::Classes(ClassFigures { of: DataKind::Table, .. }) => {
+            (None, Some((format!("/compute?model={}&task={CLASSIFY}", result.model), "Try it: rent a node to sort rows")))
+        }
         Findings::Classes(_) | Findings::Masked => (None, None),
     };
     view! {
