@@ -307,6 +307,17 @@ scene("table__should_be_trained_on_and_the_model_measured_by_class", async () =>
   await shown.getByRole("row", { name: /^AUROC/ }).getByText(auroc.value.toFixed(3), { exact: true }).waitFor();
   await region(bob, "Loss curve").getByRole("heading", { name: "Loss, bits an example" }).waitFor();
   assert.deepEqual(await pictures(browser, bob, { "run-table": `/runs/${id}` }), []);
+  await shown.getByRole("link", { name: "Try it: rent a node to sort rows" }).click();
+  await page.getByRole("link", { name: "Rent" }).first().click();
+  await page.getByLabel("Texts or rows to sort, one a line").fill("25,9.5,10\n3,1.5,20");
+  await page.getByLabel("Minutes, at most").fill("2");
+  await bob.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click());
+  await page.waitForURL(/\/leases\/\d+$/);
+  const output = region(bob, "Output");
+  await output.getByRole("row").filter({ hasText: "25,9.5,10" }).getByText("night", { exact: true }).first().waitFor({ timeout: 60_000 });
+  await output.getByRole("row").filter({ hasText: "3,1.5,20" }).getByText("day", { exact: true }).first().waitFor();
+  await page.getByText("The work is complete.").waitFor({ timeout: 60_000 });
+  await bob.open(`/runs/${id}`);
   await page.getByRole("link", { name: "Publish this model" }).click();
   await until("the category", async () => (await page.getByLabel("Category").inputValue()) === "tabular");
 });

@@ -245,7 +245,7 @@ fn Sorted(texts: Vec<String>, answer: Classified) -> impl IntoView {
     let likeliest = |row: &[f64]| row.iter().enumerate().max_by(|left, right| left.1.total_cmp(right.1)).map(|(place, _)| place);
     let percent = |part: f64| format!("{:.1}\u{a0}%", part * 100.0);
     view! {
-        <table class="stacked"><thead><tr><th>"Text"</th><th>"Class"</th>{classes.iter().map(|class| view! { <th class="num">{class.clone()}</th> }).collect_view()}</tr></thead>
+        <table class="stacked"><thead><tr><th>"Text or row"</th><th>"Class"</th>{classes.iter().map(|class| view! { <th class="num">{class.clone()}</th> }).collect_view()}</tr></thead>
         <tbody>{texts.into_iter().zip(probabilities).map(|(text, row)| {
             let best = likeliest(&row).and_then(|place| classes.get(place)).cloned();
             view! { <tr><th scope="row">{text}</th><td data-label="Class"><strong>{best}</strong></td>{row.into_iter().zip(&classes).map(|(part, class)| view! { <td class="num" data-label=class.clone()>{percent(part)}</td> }).collect_view()}</tr> }

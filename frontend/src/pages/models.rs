@@ -351,8 +351,8 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
         }
         (Kind::Model, Category::TextClassification | Category::Tabular) => {
             let hash = model_file(version)?;
-            view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">{if listing.category == Category::Tabular { "Sort rows with it" } else { "Sort texts with it" }}</A> }
-                .into_any()
+            let words = if listing.category == Category::Tabular { "Sort rows with it" } else { "Sort texts with it" };
+            view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">{words}</A> }.into_any()
         }
         // Nothing here runs such a model yet: its files are what one gets.
         (Kind::Model, Category::Vision) => return None,

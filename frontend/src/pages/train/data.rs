@@ -59,9 +59,13 @@ pub(super) fn label(kind: DataKind) -> &'static str {
 pub(super) fn hint(kind: DataKind) -> &'static str {
     match kind {
         DataKind::Text => "One file.",
-        DataKind::LabelledTexts => "CSV with the columns text and label, or JSON lines with these fields.",
-        DataKind::Table => "CSV with a header: a column label, and numbers in all others.",
-        DataKind::Images => "A zip or tar of PNG, PGM or PPM images of one size; the folder of an image is its class.",
+        DataKind::LabelledTexts => {
+            "CSV with the columns text and label, or JSON lines with these fields. A text counts as all tokens that the model has room for."
+        }
+        DataKind::Table => "CSV with a header: a column label, and numbers in all others. A row counts as one token.",
+        DataKind::Images => {
+            "A zip or tar of PNG, PGM or PPM images of one size; the folder of an image is its class. An image counts as one token."
+        }
     }
 }
 
