@@ -1,12 +1,12 @@
 //! `starling`: from a wallet to a trained model, on the command line.
 
 mod api;
+mod ask;
 mod bonds;
 mod commands;
 mod corpus;
 mod delegate;
 mod deploy;
-mod generate;
 mod here;
 mod home;
 mod job;
@@ -119,7 +119,9 @@ enum Command {
         output: PathBuf,
     },
     /// Rent a node to continue a text.
-    Generate(generate::GenerateArgs),
+    Generate(ask::GenerateArgs),
+    /// Rent a node to sort texts or a table's rows with a model's classes.
+    Sort(ask::SortArgs),
     /// Run a script or notebook of yours on a rented node.
     Job(job::JobArgs),
     /// Run a script, or train, at a time or again and again by a cron line, within a budget.
@@ -253,7 +255,8 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         Command::Pull { run, output, proof } => commands::pull(&open()?, run, &output, proof, out).await.map(|_: Hash32| ()),
         Command::Upload { file } => transfer::upload(&open()?, &file, out).await,
         Command::Download { hash, output } => transfer::download(&open()?, hash, &output, out).await,
-        Command::Generate(args) => generate::generate(&open()?, &args, out).await,
+        Command::Generate(args) => ask::generate(&open()?, &args, out).await,
+        Command::Sort(args) => ask::sort(&open()?, &args, out).await,
         Command::Job(args) => job::job(open, &args, out).await,
         Command::Schedule(args) => schedule::schedule(&home, open, &args, out).await,
         Command::Verify { receipt: Some(path), on_chain, .. } => {

@@ -213,19 +213,19 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
         (run_id, training.finish())
     };
     let payments = sample("fraud", "payments.csv");
-    let (run_id, ended) = train(&payments, "fraud");
+    let (fraud, ended) = train(&payments, "fraud");
     let result = &ended["result"];
     let figures = &result["findings"]["classes"];
     assert_eq!((&figures["of"], &figures["classes"]), (&"table".into(), &json!(["fraud", "honest"])), "{result}");
     assert!(figures["auroc"]["low"].as_f64().is_some_and(|auroc| auroc > 0.95), "{figures}");
     assert_eq!(result["held_out"][1]["per"], "example");
-    let verified = said(&succeed(home, &["verify", &run_id]), "verified");
+    let verified = said(&succeed(home, &["verify", &fraud]), "verified");
     let rounds = verified["rounds"].as_u64().expect("a number");
     // Of ten, unless four of them in a row bring nothing.
     assert!(rounds >= 5, "{verified}");
     assert_sums(&verified);
     let accepted =
-        status(home, &run_id)["run"]["roster"].as_array().expect("a roster").iter().filter_map(|of| of["tokens"].as_u64()).sum::<u64>();
+        status(home, &fraud)["run"]["roster"].as_array().expect("a roster").iter().filter_map(|of| of["tokens"].as_u64()).sum::<u64>();
     // Of 2 nodes in rounds of 100 steps of 128 rows: a row is what a token is of text. Near the end chance may refuse one or two.
     assert!(accepted > 2 * rounds * 100 * 128 * 8 / 10, "honest work counts: {accepted}");
 
@@ -259,6 +259,14 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     assert!(ended["result"]["held_out"][1]["bits"].as_f64().is_some_and(|bits| bits > 0.9), "nobody can know: {ended}");
     assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
 
+    // The model sorts rows; what is no row is named, and costs nothing.
+    let row = fs::read_to_string(&payments).expect("it was written");
+    let (row, _) = row.lines().nth(1).and_then(|row| row.rsplit_once(',')).expect("a row");
+    let sorted = said(&succeed(home, &["sort", "--run", &fraud, row]), "sorted");
+    assert_eq!((&sorted["line"], &sorted["classes"]), (&row.into(), &json!(["fraud", "honest"])), "{sorted}");
+    let refused = refuse(home, &["sort", "--run", &fraud, "1,2"]);
+    assert!(refused.contains("10 numbers with commas between"), "{refused}");
+
     // What is wrong with the data is named before there is anything to pay.
     let wrong = home.join("wrong.csv");
     let text = fs::read_to_string(&payments).expect("it was written");
@@ -282,6 +290,16 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     let header: Value = serde_json::from_slice(&file[8..8 + length]).expect("JSON");
     assert!(header["__metadata__"]["starling.classes"].as_str().is_some_and(|classes| classes.starts_with('[')), "{header}");
     assert!(home.join("sorted/tokenizer.json").is_file());
+    let asked = ["All servers are down, nobody can work!", "It seems that the logo looks blurred for me alone."];
+    let output = succeed(home, &[&["sort", "--run", &run_id][..], &asked].concat());
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let sorted: Vec<Value> =
+        lines.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["event"] == "sorted").collect();
+    assert_eq!(sorted.len(), 2, "{lines}");
+    for (line, asked) in sorted.iter().zip(asked) {
+        let chances: Vec<f64> = line["probabilities"].as_array().expect("chances").iter().filter_map(Value::as_f64).collect();
+        assert!(line["line"] == asked && chances.len() == 4 && (chances.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{line}");
+    }
 }
 
 #[test]

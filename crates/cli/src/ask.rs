@@ -1,4 +1,4 @@
-//! `starling generate`: a node continues a text; each statement is checked and co-signed while one waits.
+//! `starling generate` and `starling sort`: a node asks a model; each statement is checked and co-signed while one waits.
 
 use crate::{
     api::{Api, Place, unless_away},
@@ -9,13 +9,13 @@ use crate::{
     profile::Context,
     train::{acknowledge, now},
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
 use starling_http_api::{
-    job::{Generate, JobSpec},
+    job::{Classified, Classify, Generate, JobSpec, MAX_TEXT_BYTES, MAX_TEXTS},
     lease::{LeaseEvent, LeaseView},
     path,
 };
@@ -24,7 +24,7 @@ use starling_protocol::{
     lease::{LeaseState, LeaseTerms},
     price::{HOLDBACK, quote_lease},
 };
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 /// How long it is waited for any node.
 const NODE_WAIT: Duration = Duration::from_secs(15);
@@ -32,13 +32,25 @@ const NODE_WAIT: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
-pub(crate) struct GenerateArgs {
-    /// The run whose model continues the text.
+struct AskArgs {
+    /// The run whose model is asked.
     #[arg(long, conflicts_with = "model", required_unless_present = "model")]
     run: Option<RunId>,
     /// Or the artifact hash of a model file.
     #[arg(long)]
     model: Option<Hash32>,
+    /// The longest time that is paid, in seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Only offers that are paid in this: near, or nep141:ACCOUNT.
+    #[arg(long, default_value = "near")]
+    pay_in: Asset,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    ask: AskArgs,
     /// Text to continue.
     prompt: String,
     /// How many tokens at most.
@@ -53,15 +65,73 @@ pub(crate) struct GenerateArgs {
     /// Makes it repeatable.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The longest time that is paid, in seconds.
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Only offers that are paid in this: near, or nep141:ACCOUNT.
-    #[arg(long, default_value = "near")]
-    pay_in: Asset,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SortArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Texts to sort, or rows of a table: numbers with commas between, in the order of the columns that the model was trained on.
+    #[arg(required_unless_present = "file")]
+    lines: Vec<String>,
+    /// A file of them, one a line.
+    #[arg(long, conflicts_with = "lines")]
+    file: Option<PathBuf>,
 }
 
 pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output) -> Result<()> {
+    let job = |model| {
+        JobSpec::Generate(Generate {
+            model,
+            prompt: args.prompt.clone(),
+            max_new_tokens: args.tokens,
+            temperature: args.temperature,
+            top_k: args.top_k,
+            seed: args.seed,
+        })
+    };
+    let view = rent(context, &args.ask, job, true, out).await?;
+    out.say("generated", &json!({"lease_id": view.lease.id, "output": view.output, "earned": view.earned}), &format!("\n{}", cost(&view)));
+    Ok(())
+}
+
+/// Gives each line the likeliest of the model's classes.
+pub(crate) async fn sort(context: &Context, args: &SortArgs, out: Output) -> Result<()> {
+    let lines: Vec<String> = match &args.file {
+        Some(file) => {
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        }
+        None => args.lines.clone(),
+    };
+    let spec = |model| Classify { model, texts: lines.clone() };
+    ensure!(
+        spec(Hash32::default()).is_within_limits(),
+        "1 to {MAX_TEXTS} lines can be sorted at once, none empty, of {MAX_TEXT_BYTES} bytes together at most"
+    );
+    let view = rent(context, &args.ask, |model| JobSpec::Classify(spec(model)), false, out).await?;
+    let Classified { classes, probabilities } = serde_json::from_str(&view.output).context("the node's answer is not understood")?;
+    let likeliest = |row: &[f64]| row.iter().copied().enumerate().max_by(|left, right| left.1.total_cmp(&right.1));
+    for (line, row) in lines.iter().zip(&probabilities) {
+        let best = likeliest(row).and_then(|(place, chance)| Some((classes.get(place)?, chance)));
+        let (class, chance) = best.context("the node's answer lacks classes")?;
+        let percent = 100.0 * chance;
+        out.say(
+            "sorted",
+            &json!({"line": line, "class": class, "classes": classes, "probabilities": row}),
+            &format!("{percent:5.1} %  {class}  {line}"),
+        );
+    }
+    out.note(&cost(&view));
+    Ok(())
+}
+
+fn cost(view: &LeaseView) -> String {
+    format!("Cost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near())
+}
+
+/// Rents the cheapest idle node for a job with the model, sees it through, and accepts what came; `shows` what comes meanwhile.
+async fn rent(context: &Context, args: &AskArgs, job: impl Fn(Hash32) -> JobSpec, shows: bool, out: Output) -> Result<LeaseView> {
     context.check_network().await?;
     let api = Api::of(context)?;
     let model = match (args.model, args.run) {
@@ -69,14 +139,7 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
         (None, Some(run)) => model_of_run(&api, run).await?,
         (None, None) => bail!("name a --run or a --model"),
     };
-    let job = JobSpec::Generate(Generate {
-        model,
-        prompt: args.prompt.clone(),
-        max_new_tokens: args.tokens,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        seed: args.seed,
-    });
+    let job = job(model);
     let offers = api.offers(NODE_WAIT, |_| true).await?;
     let duration = DurationMs::from_secs(args.seconds);
     let idle = offers.into_iter().filter(|offer| {
@@ -119,24 +182,19 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output
     let Some(Purpose::Lease(lease_id)) = context.rpc.view(&context.compute().purpose(escrow_id)).await? else {
         bail!("escrow {escrow_id} is open but no lease belongs to it: run `starling reclaim {escrow_id}`");
     };
-    let view = follow_lease(context, &api, &meter, lease_id, out).await?;
+    let view = follow_lease(context, &api, &meter, lease_id, shows, out).await?;
     if let Some(failure) = view.failure {
         bail!("the node could not do it: {failure}. What was not earned is back on your balance");
     }
     acknowledge(context, escrow_id, out).await?;
-    out.say(
-        "generated",
-        &json!({"lease_id": lease_id, "output": view.output, "earned": view.earned}),
-        &format!("\nCost {} of at most {}.", view.earned.display_near(), view.lease.deposit.display_near()),
-    );
-    Ok(())
+    Ok(view)
 }
 
-async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, out: Output) -> Result<LeaseView> {
+async fn follow_lease(context: &Context, api: &Api, meter: &Signer, lease_id: LeaseId, shows: bool, out: Output) -> Result<LeaseView> {
     let place = Place::start();
     let money = format!("the escrow of lease {lease_id}");
     loop {
-        let heard = listen_to_lease(context, api, meter, lease_id, &place, out).await;
+        let heard = listen_to_lease(context, api, meter, lease_id, &place, shows && !out.is_json()).await;
         if let Some(view) = unless_away(heard, &money, AWAY, out).await? {
             return Ok(view);
         }
@@ -150,12 +208,12 @@ async fn listen_to_lease(
     meter: &Signer,
     lease_id: LeaseId,
     place: &Place,
-    out: Output,
+    shows: bool,
 ) -> Result<Option<LeaseView>> {
     let mut events = std::pin::pin!(api.events::<LeaseEvent>(&path::fill(path::LEASE_EVENTS, &[&lease_id]), place).await?);
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(3), events.next()).await {
         match event {
-            LeaseEvent::Output { text } if !out.is_json() => print!("{text}"),
+            LeaseEvent::Output { text } if shows => print!("{text}"),
             LeaseEvent::Output { .. } => {}
             // It may be told of one that was signed long ago.
             LeaseEvent::StatementReady { .. } => sign_waiting(context, api, meter, lease_id).await?,
