@@ -55,7 +55,7 @@ fn examples_word(of: DataKind) -> &'static str {
 fn Classes(figures: ClassFigures) -> impl IntoView {
     let ClassFigures { of, classes, examples, accuracy, macro_f1, auroc, calibration_error, confusion } = figures;
     let row = |name: &'static str, figure: Interval, meaning: &'static str| {
-        view! { <tr><th scope="row">{name}</th><td class="num" data-label="Value">{format!("{:.3}", figure.value)}</td><td class="num" data-label="95 % interval">{format!("{:.3} to {:.3}", figure.low, figure.high)}</td><td class="soft" data-label="What it is">{meaning}</td></tr> }
+        view! { <tr><th scope="row">{name}</th><td class="num" data-label="Value">{format!("{:.3}", figure.value)}</td><td class="num" data-label="95 % interval">{format!("{:.3}\u{a0}to\u{a0}{:.3}", figure.low, figure.high)}</td><td class="soft" data-label="What it is">{meaning}</td></tr> }
     };
     view! {
         <h3>{format!("On {} held-out {}", grouped(examples), examples_word(of))}</h3>
