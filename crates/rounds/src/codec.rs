@@ -397,7 +397,8 @@ pub fn copies(updates: &[&Update]) -> Vec<bool> {
     };
     let mut copied = vec![false; updates.len()];
     for (place, update) in updates.iter().enumerate() {
-        let limit = usual.max(update.codec.least_copied());
+        // What every node would refuse is refused here too.
+        let limit = usual.max(update.codec.least_copied()).min(CERTAIN);
         copied[place] = shares[place].iter().zip(&copied).any(|(share, copied)| *share >= limit && !copied);
     }
     copied

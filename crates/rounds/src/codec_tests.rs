@@ -161,6 +161,11 @@ fn copies__should_stand_out_among_all_pairs() {
         assert!(is_same(honest[1], honest[1]) && !is_same(honest[0], honest[1]), "{own}");
     }
     assert!(copies(&[]).is_empty());
+    // Where most are one, another that is nearly so is no less a copy.
+    let first = decode_of(&common);
+    let near = decode_of(&common.iter().zip(noise(7, 65_536)).map(|(x, y)| x + 0.002 * y).collect::<Vec<_>>());
+    assert!((9_500..10_000).contains(&overlap(&first, &near)), "{}", overlap(&first, &near));
+    assert_eq!(copies(&[&first, &first, &first, &near]), [false, true, true, true]);
 }
 
 proptest! {
