@@ -89,7 +89,7 @@ fn write_all(folder: &Path, recipe: &Recipe, trained: &Trained) -> Result<()> {
 }
 
 fn read_recipe(name_or_file: &str) -> Result<Recipe> {
-    if Recipe::preset_names().contains(&name_or_file) {
+    if Recipe::is_preset(name_or_file) {
         return Ok(Recipe::preset(name_or_file)?);
     }
     let text = fs::read_to_string(name_or_file).with_context(|| {

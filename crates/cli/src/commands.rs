@@ -178,7 +178,7 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     };
     let options = TrainOptions {
         recipe,
-        fit: Recipe::preset_names().contains(&args.recipe.as_str()),
+        fit: Recipe::is_preset(&args.recipe),
         corpus,
         base,
         min_nodes: args.min_nodes,

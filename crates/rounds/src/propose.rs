@@ -148,22 +148,21 @@ fn first_judgement<'a>(candidate: &Candidate<'a>) -> Judgement<'a> {
 
 fn refuse_copies(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
     let updates: Vec<&Update> = judged.iter().filter_map(|(_, judgement)| judgement.update()).collect();
-    let mut copied = copies(&updates).into_iter();
-    for (_, judgement) in judged.iter_mut().filter(|(_, judgement)| judgement.update().is_some()) {
-        if copied.next() == Some(true) {
-            *judgement = Judgement::Refused(None, Refusal::Copied);
-        }
-    }
+    let copied = copies(&updates);
+    refuse_usable(judged, copied, Refusal::Copied);
 }
 
 fn refuse_too_long(judged: &mut [(&Candidate<'_>, Judgement<'_>)]) {
     let works: Vec<(u64, u32)> =
         judged.iter().filter_map(|(candidate, judgement)| Some((norm(judgement.update()?), candidate.assigned_tokens))).collect();
-    let mut long = too_long(&works).into_iter();
-    for (_, judgement) in judged.iter_mut().filter(|(_, judgement)| judgement.update().is_some()) {
-        if long.next() == Some(true) {
-            *judgement = Judgement::Refused(None, Refusal::TooLong);
-        }
+    refuse_usable(judged, too_long(&works), Refusal::TooLong);
+}
+
+/// Refuses the usable ones of which the list, in their order, says so.
+fn refuse_usable(judged: &mut [(&Candidate<'_>, Judgement<'_>)], refused: Vec<bool>, reason: Refusal) {
+    let usable = judged.iter_mut().filter(|(_, judgement)| judgement.update().is_some());
+    for ((_, judgement), _) in usable.zip(refused).filter(|(_, refused)| *refused) {
+        *judgement = Judgement::Refused(None, reason);
     }
 }
 

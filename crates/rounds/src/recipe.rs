@@ -111,6 +111,12 @@ impl Recipe {
         presets::names()
     }
 
+    /// Whether a built-in recipe is called so.
+    #[must_use]
+    pub fn is_preset(name: &str) -> bool {
+        presets::names().contains(&name)
+    }
+
     /// The JSON Schema (2020-12) of a recipe file of this version: what each field means and its limits.
     #[must_use]
     pub fn schema() -> serde_json::Value {

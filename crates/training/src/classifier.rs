@@ -54,14 +54,6 @@ impl Classifier {
     pub fn read(safetensors: &[u8], device: &Device) -> Result<Self> {
         let (parameters, metadata) = import_model(safetensors)?;
         let recipe = Recipe::from_json(said(&metadata, "starling.recipe")?)?;
-        let classes: Vec<String> = match recipe.model {
-            ModelRecipe::Bert(BertShape { head: BertHead::Classes(_), .. }) | ModelRecipe::Perceptron(_) => {
-                serde_json::from_str(said(&metadata, CLASSES)?).map_err(|error| wrong(&error.to_string()))?
-            }
-            _ => {
-                return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts neither texts nor rows", recipe.model.kind())));
-            }
-        };
         let takes = match &recipe.model {
             ModelRecipe::Perceptron(shape) => {
                 let Columns { columns, means, deviations } =
@@ -71,14 +63,16 @@ impl Classifier {
                 }
                 Takes::Row { columns, scaling: Scaling { means, deviations } }
             }
-            model => {
+            ModelRecipe::Bert(BertShape { head: BertHead::Classes(_), context, vocab, .. }) => {
                 let tokenizer = Tokenizer::from_json(said(&metadata, TOKENIZER)?)?;
-                if model.vocab().is_none_or(|vocab| tokenizer.vocab() + SPECIALS > vocab) {
+                if tokenizer.vocab() + SPECIALS > *vocab {
                     return Err(wrong("its tokenizer is not that of its weights"));
                 }
-                Takes::Text { tokenizer, context: model.context().unwrap_or_default() as usize }
+                Takes::Text { tokenizer, context: *context as usize }
             }
+            other => return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts neither texts nor rows", other.kind()))),
         };
+        let classes: Vec<String> = serde_json::from_str(said(&metadata, CLASSES)?).map_err(|error| wrong(&error.to_string()))?;
         if u32::try_from(classes.len()).ok() != recipe.model.classes() {
             return Err(wrong("its classes are not those of its weights"));
         }

@@ -43,9 +43,10 @@ pub(crate) struct PreparedFiles {
 /// Checks and makes all of it, or says why not in a stable code.
 pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> {
     let mut recipe = Recipe::from_toml(&job.recipe).map_err(|error| refused("recipe_invalid", &error))?;
+    let unfit = |error: TrainingError| unusable(&error.into());
+    let items = Items::read(&recipe, job.data.clone(), TRAINING_DATA).map_err(unfit)?;
     if job.fit {
-        let items = Items::read(&recipe, job.data.clone(), TRAINING_DATA);
-        recipe = items.and_then(|items| items.fitted(&recipe)).map_err(|error| unusable(&error.into()))?;
+        recipe = items.fitted(&recipe).map_err(unfit)?;
     }
     let frozen = match &job.base {
         Base::Model(file) if recipe.adapter.is_some() => {
@@ -59,7 +60,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
     let (data, held_out) = match job.held_out {
         Some(held_out) => (job.data, held_out),
         None => {
-            let [data, held_out] = split(&recipe, &job.data).map_err(|error| unusable(&error.into()))?;
+            let [data, held_out] = split(&recipe, &items).map_err(unfit)?;
             files.extend([data.clone(), held_out.clone()]);
             (data, held_out)
         }
@@ -84,8 +85,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
 }
 
 /// Of a running text its last tenth is held out; of rows, texts and images as many, drawn by the recipe's seed.
-fn split(recipe: &Recipe, data: &Arc<[u8]>) -> Result<[Arc<[u8]>; 2], TrainingError> {
-    let items = Items::read(recipe, data.clone(), TRAINING_DATA)?;
+fn split(recipe: &Recipe, items: &Items) -> Result<[Arc<[u8]>; 2], TrainingError> {
     if let Some(text) = items.text() {
         let (train, held_out) = text.split_at(text.len() - text.len() / HELD_OUT_PART);
         return Ok([train.into(), held_out.into()]);

@@ -274,7 +274,7 @@ pub(crate) async fn perform(
     let finish = match message {
         ToNode::LeaseOpen { lease_id, last, .. } => lease::serve(&context, lease_id, last, busy_with, cancel, notes).await,
         ToNode::Prepare { request_id, recipe, fit, data, held_out, base } => {
-            prepare::prepare(&context, request_id, recipe, fit, data, held_out, base).await
+            prepare::prepare(&context, request_id, prepare::Wanted { recipe, fit, data, held_out, base }).await
         }
         message => {
             let mut tries = 1;

@@ -17,35 +17,30 @@ use starling_protocol::run::{RunState, RunTerms};
 /// Recipes are texts of a page or two.
 const MAX_RECIPE_BYTES: usize = 64 * 1024;
 
+/// What a run is to be made of.
+pub(super) struct Wanted {
+    pub(super) recipe: String,
+    pub(super) fit: bool,
+    pub(super) data: Hash32,
+    pub(super) held_out: Option<Hash32>,
+    pub(super) base: Base,
+}
+
 /// Answers `Prepare` in any case: with what was made, or why not.
-pub(super) async fn prepare(
-    context: &Context,
-    request_id: u64,
-    recipe: String,
-    fit: bool,
-    data: Hash32,
-    held_out: Option<Hash32>,
-    base: Base,
-) -> Finish {
-    let outcome = make(context, recipe, fit, data, held_out, base).await;
+pub(super) async fn prepare(context: &Context, request_id: u64, wanted: Wanted) -> Finish {
+    let outcome = make(context, wanted).await;
     if let Err(refused) = &outcome {
         tracing::info!(request_id, code = refused.code, detail = refused.detail, "a run cannot be made ready");
     }
     Finish::Answer(FromNode::Prepared { request_id, outcome })
 }
 
-async fn make(
-    context: &Context,
-    recipe: String,
-    fit: bool,
-    data: Hash32,
-    held_out: Option<Hash32>,
-    base: Base,
-) -> Result<Prepared, PrepareRefused> {
-    if recipe.len() > MAX_RECIPE_BYTES {
-        return Err(refused("recipe_invalid", &format!("the recipe has {} bytes, {MAX_RECIPE_BYTES} are allowed", recipe.len())));
+async fn make(context: &Context, wanted: Wanted) -> Result<Prepared, PrepareRefused> {
+    let length = wanted.recipe.len();
+    if length > MAX_RECIPE_BYTES {
+        return Err(refused("recipe_invalid", &format!("the recipe has {length} bytes, {MAX_RECIPE_BYTES} are allowed")));
     }
-    let job = gather(context, recipe, fit, data, held_out, base).await.map_err(|error| refused("data_unavailable", &error))?;
+    let job = gather(context, wanted).await.map_err(|error| refused("data_unavailable", &error))?;
     // Short, and a tenant waits: not behind the trainer's queue.
     let made = tokio::task::spawn_blocking(move || engine::prepare(job)).await;
     let PreparedFiles { prepared, files } = made.map_err(|_| refused("preparation_failed", &"the node could not finish; try again"))??;
@@ -55,14 +50,8 @@ async fn make(
     Ok(prepared)
 }
 
-async fn gather(
-    context: &Context,
-    recipe: String,
-    fit: bool,
-    data: Hash32,
-    held_out: Option<Hash32>,
-    base: Base,
-) -> Result<PrepareJob, ArtifactError> {
+async fn gather(context: &Context, wanted: Wanted) -> Result<PrepareJob, ArtifactError> {
+    let Wanted { recipe, fit, data, held_out, base } = wanted;
     let data = context.store.get(data).await?;
     let held_out = match held_out {
         Some(hash) => Some(context.store.get(hash).await?),

@@ -191,7 +191,7 @@ async fn train(store: &Store, context: &Context, args: &TrainArgs, out: Output) 
     base(context, args.from.as_ref()).await?;
     let order = TrainingOrder {
         recipe,
-        fit: Recipe::preset_names().contains(&args.recipe.as_str()),
+        fit: Recipe::is_preset(&args.recipe),
         data,
         from: args.from.clone(),
         min_nodes: args.min_nodes,

@@ -35,7 +35,7 @@ pub(super) struct Job {
 
 /// A recipe by a preset's name or from a file.
 pub(crate) fn recipe(name_or_file: &str) -> Result<Recipe> {
-    if Recipe::preset_names().contains(&name_or_file) {
+    if Recipe::is_preset(name_or_file) {
         return Ok(Recipe::preset(name_or_file)?);
     }
     let text = std::fs::read_to_string(name_or_file).with_context(|| {
