@@ -67,7 +67,7 @@ impl Contract {
         log(&ComputeEvent::MeterReplaced { lease_id, meter });
     }
 
-    /// Ends a lease. The last co-signed statement may be posted for two minutes more.
+    /// Ends a lease. The last co-signed statement may be posted for two minutes more. One that its node ends before accepting it is not accepted, and settles at once.
     ///
     /// Access: its tenant, or its node's key. Deposit: none. Gas: 20 T. State change: the end is fixed. Events: `lease_changed`. Refund: by `settle_lease`.
     pub fn close_lease(&mut self, lease_id: LeaseId) {

@@ -51,7 +51,7 @@ pub enum Cause {
     TenantClosed,
     /// The provider closed it.
     ProviderClosed,
-    /// The node did not accept in time.
+    /// The node did not accept: it said so, or its time ran out.
     NotAccepted,
     /// Its time ran out.
     TimeOver,
@@ -245,7 +245,7 @@ impl Lease {
                 (next.terms.meter, next.terms.delegate) = (meter.key, meter.delegate);
             }
             (Event::CloseByTenant, LeaseState::Pending { .. }) => next.end(Cause::TenantClosed, None, now),
-            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.end(Cause::ProviderClosed, None, now),
+            (Event::CloseByProvider, LeaseState::Pending { .. }) => next.end(Cause::NotAccepted, None, now),
             (Event::CloseByTenant, LeaseState::Active { since, .. }) => next.end(Cause::TenantClosed, Some(since), now),
             (Event::CloseByProvider, LeaseState::Active { since, .. }) => next.end(Cause::ProviderClosed, Some(since), now),
             (Event::Ping, LeaseState::Active { deadline, .. }) => next.cover = Some(next.promise()?.ping(deadline, now)?),

@@ -89,10 +89,11 @@ fn lease__should_wait_a_minute_for_the_node_to_the_millisecond() {
     assert_eq!(pending().apply(Event::Tick, last), Err(LeaseError::NothingDue(last)));
     let closing = step(&pending(), Event::Tick, late);
     assert!(matches!(closing.state, LeaseState::Closing { cause: Cause::NotAccepted, since: None, .. }));
-    // Nothing was earned, so it settles at once; a tick before is not needed.
-    for lease in [closing, pending()] {
-        let closed = step(&lease, Event::Settled, late);
-        assert_eq!(closed.state, LeaseState::Closed { cause: Cause::NotAccepted, ended_at: last });
+    // Nothing was earned, so it settles at once; a tick before is not needed. Nor is the minute where the node declines.
+    let declined = step(&pending(), Event::CloseByProvider, NOW);
+    for (lease, ended_at, settled_at) in [(closing, last, late), (pending(), last, late), (declined, NOW, NOW)] {
+        let closed = step(&lease, Event::Settled, settled_at);
+        assert_eq!(closed.state, LeaseState::Closed { cause: Cause::NotAccepted, ended_at });
         assert_eq!(closed.earned(), Ok(Amount::ZERO));
     }
 }

@@ -36,7 +36,7 @@ pub struct Reputation {
     pub missed_rounds: u64,
     /// Leases that came to their end, or to the tenant's, in millionths.
     pub leases_kept: u64,
-    /// Leases that the node did not accept in time, in millionths.
+    /// Leases that the node did not accept, in millionths.
     pub leases_missed: u64,
     /// Leases that the provider ended, in millionths.
     pub leases_left: u64,
@@ -61,7 +61,7 @@ pub enum Deed {
         /// Metered time in milliseconds.
         metered_ms: u64,
     },
-    /// A lease was not accepted in time.
+    /// A lease was not accepted.
     LeaseMissed,
     /// The provider ended a lease after so much metered time.
     LeaseLeft {

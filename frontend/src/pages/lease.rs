@@ -59,7 +59,7 @@ fn cause_words(cause: Cause, mine: bool) -> &'static str {
         Cause::Completed => "The work is complete.",
         Cause::TenantClosed => "You stopped it.",
         Cause::ProviderClosed => "The provider stopped it.",
-        Cause::NotAccepted => "The node did not accept in time.",
+        Cause::NotAccepted => "The node did not accept it.",
         Cause::TimeOver => "Its time ran out.",
         Cause::Objected => "You objected to what its meter had signed.",
         Cause::EscrowClosed => "Its escrow was closed.",

@@ -4,28 +4,33 @@ use super::{EngineError, Gate, Piece, device, generate::Stopwatch};
 use crate::trainer::Cancel;
 use starling_http_api::job::Classified;
 use starling_training::{Batch, Classifier, TrainingError};
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 /// Texts or rows to sort.
 pub(crate) struct ClassifyJob {
-    /// Each within its limits.
-    pub(crate) texts: Vec<String>,
-    /// The model file.
-    pub(crate) model: Arc<[u8]>,
+    /// What sorts them.
+    pub(crate) model: Classifier,
+    /// Each as the model takes it.
+    pub(crate) lines: Vec<Batch>,
     /// Metered time of the last statement before a restart.
     pub(crate) before_ms: u64,
     /// The stopwatch stands while more than this is unsigned.
     pub(crate) unsigned_limit_ms: u64,
 }
 
-/// Sorts each text or row; the answers in JSON are the output, given whole at the end. A unit of work is one of them. All are read
-/// before the first is sorted: what cannot be read costs nothing.
+/// The model of a file, and texts or rows as it takes them.
+pub(crate) fn load_classifier(file: &[u8], lines: &[String]) -> Result<(Classifier, Vec<Batch>), EngineError> {
+    let model = Classifier::read(file, &device()?)?;
+    let lines = lines.iter().map(|line| model.read_line(line)).collect::<Result<_, _>>()?;
+    Ok((model, lines))
+}
+
+/// Sorts each text or row; the answers in JSON are the output, given whole at the end. A unit of work is one of them.
 pub(crate) fn classify(job: &ClassifyJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
-    let model = Classifier::read(&job.model, &device()?)?;
-    let lines: Vec<Batch> = job.texts.iter().map(|line| model.read_line(line)).collect::<Result<_, _>>()?;
+    let ClassifyJob { model, lines, .. } = job;
     let mut watch = Stopwatch::new(job.before_ms);
     let mut probabilities = Vec::with_capacity(lines.len());
-    for (units, line) in (1..).zip(&lines) {
+    for (units, line) in (1..).zip(lines) {
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -52,9 +57,18 @@ mod tests {
     use super::*;
     use starling_training::{DataFile, Device, Recipe, generated, prepare, train};
 
-    fn job(model: Vec<u8>) -> ClassifyJob {
-        let texts = vec!["The printer is out of toner again.".to_owned(), "All servers are down, nobody can work!".to_owned()];
-        ClassifyJob { texts, model: model.into(), before_ms: 0, unsigned_limit_ms: 60_000 }
+    /// Texts or rows sorted with the model of a file.
+    fn sorted(file: &[u8], lines: &[&str]) -> Result<(Classified, u64), EngineError> {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let (model, lines) = load_classifier(file, &lines)?;
+        let job = ClassifyJob { model, lines, before_ms: 0, unsigned_limit_ms: 60_000 };
+        let (mut output, mut units) = (Vec::new(), 0);
+        let take = |piece: Piece| {
+            units = piece.units;
+            output.extend(piece.bytes);
+        };
+        classify(&job, &Gate::default(), &Cancel::default(), take)?;
+        Ok((serde_json::from_slice(&output).unwrap(), units))
     }
 
     #[test]
@@ -64,13 +78,8 @@ mod tests {
         let file: DataFile = generated(&recipe).unwrap().unwrap();
         let data = prepare(&recipe, &file, &Default::default(), [0; 32]).unwrap();
         let made = train(&recipe, &data, None, 1 << 40, &Device::Cpu, |_| true).unwrap();
-        let (mut output, mut units) = (Vec::new(), 0);
-        let mut take = |piece: Piece| {
-            units = piece.units;
-            output.extend(piece.bytes);
-        };
-        classify(&job(made.model.safetensors), &Gate::default(), &Cancel::default(), &mut take).unwrap();
-        let answer: Classified = serde_json::from_slice(&output).unwrap();
+        let texts = ["The printer is out of toner again.", "All servers are down, nobody can work!"];
+        let (answer, units) = sorted(&made.model.safetensors, &texts).unwrap();
         assert_eq!((units, answer.probabilities.len(), answer.classes.len()), (2, 2, 4));
         for row in answer.probabilities {
             assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-6 && row.len() == 4, "{row:?}");
@@ -86,17 +95,12 @@ mod tests {
         // The file's own rows, without their label, which stands last.
         let text = String::from_utf8(file.bytes).unwrap();
         let rows: Vec<(&str, &str)> = text.lines().skip(1).take(200).filter_map(|row| row.rsplit_once(',')).collect();
-        let ask = |texts: Vec<String>| {
-            let mut output = Vec::new();
-            let job = ClassifyJob { texts, model: model.clone().into(), before_ms: 0, unsigned_limit_ms: 60_000 };
-            classify(&job, &Gate::default(), &Cancel::default(), |piece| output.extend(piece.bytes)).map(|()| output)
-        };
-        let answer: Classified = serde_json::from_slice(&ask(rows.iter().map(|(row, _)| (*row).to_owned()).collect()).unwrap()).unwrap();
+        let (answer, _) = sorted(&model, &rows.iter().map(|(row, _)| *row).collect::<Vec<_>>()).unwrap();
         let place = |label: &str| answer.classes.iter().position(|class| class == label).unwrap();
         let right = rows.iter().zip(&answer.probabilities).filter(|((_, label), row)| row[place(label)] > 0.5).count();
         assert!(right > 180, "{right} of {}", rows.len());
         for wrong in ["1,2", "a text", "1,2,3,4,5,6,7,8,9,inf"] {
-            let refused = ask(vec![rows[0].0.to_owned(), wrong.to_owned()]).unwrap_err().to_string();
+            let refused = sorted(&model, &[rows[0].0, wrong]).unwrap_err().to_string();
             assert!(refused.contains(wrong) && refused.contains("10 numbers with commas between: "), "{refused}");
         }
     }
@@ -106,7 +110,7 @@ mod tests {
         let recipe = Recipe::preset("tiny").unwrap();
         let parameters = starling_training::Model::initial(&recipe, None).unwrap();
         let file = starling_training::export_model(&recipe, &parameters, &Default::default()).unwrap().safetensors;
-        let refused = classify(&job(file), &Gate::default(), &Cancel::default(), |_| ()).unwrap_err().to_string();
+        let refused = sorted(&file, &["a text"]).unwrap_err().to_string();
         assert!(refused.contains("sorts neither texts nor rows"), "{refused}");
     }
 }

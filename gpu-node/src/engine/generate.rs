@@ -36,8 +36,8 @@ pub(crate) struct Gate {
 pub(crate) struct GenerateJob {
     /// What.
     pub(crate) spec: Generate,
-    /// The model file.
-    pub(crate) model: std::sync::Arc<[u8]>,
+    /// What writes it.
+    pub(crate) writer: Writer,
     /// Metered time and units of the last statement: what was metered before a restart is made again unmetered.
     pub(crate) before: (u64, u64),
     /// Unsigned work beyond this stops the job until the meter signs.
@@ -81,7 +81,7 @@ pub(crate) fn load_writer(file: &[u8]) -> Result<Writer, EngineError> {
 
 /// Generates, giving a piece a few times a second and one at the end.
 pub(crate) fn generate(job: &GenerateJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
-    let writer = load_writer(&job.model)?;
+    let writer = &job.writer;
     let vocab = usize::try_from(writer.tokenizer().vocab()).unwrap_or(usize::MAX);
     let top_k = if job.spec.top_k == 0 { vocab } else { usize::try_from(job.spec.top_k).unwrap_or(vocab).min(vocab) };
     let sampling = Sampling { temperature: f64::from(job.spec.temperature), top_k, seed: job.spec.seed };
@@ -151,18 +151,18 @@ mod tests {
 
     use super::*;
     use starling_training::{Model, Recipe};
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
-    fn model() -> Arc<[u8]> {
+    fn writer() -> Writer {
         let recipe = Recipe::preset("tiny").unwrap();
         let parameters = Model::initial(&recipe, None).unwrap();
-        starling_training::export_model(&recipe, &parameters, &BTreeMap::new()).unwrap().safetensors.into()
+        load_writer(&starling_training::export_model(&recipe, &parameters, &BTreeMap::new()).unwrap().safetensors).unwrap()
     }
 
     fn job(max_new_tokens: u32) -> GenerateJob {
         let spec =
             Generate { model: Default::default(), prompt: "fn main".to_owned(), max_new_tokens, temperature: 1.0, top_k: 0, seed: 7 };
-        GenerateJob { spec, model: model(), before: (0, 0), unsigned_limit_ms: 60_000 }
+        GenerateJob { spec, writer: writer(), before: (0, 0), unsigned_limit_ms: 60_000 }
     }
 
     fn pieces(job: &GenerateJob) -> Vec<Piece> {
@@ -201,7 +201,8 @@ mod tests {
         let gate = Gate::default();
         let endless = GenerateJob { unsigned_limit_ms: 0, ..job(100_000) };
         std::thread::scope(|scope| {
-            let worker = scope.spawn(|| generate(&endless, &gate, &cancel, |_| ()));
+            let (gate, at) = (&gate, &cancel);
+            let worker = scope.spawn(move || generate(&endless, gate, at, |_| ()));
             std::thread::sleep(Duration::from_millis(600));
             assert!(!worker.is_finished(), "it waits for the meter");
             cancel.cancel();

@@ -9,7 +9,7 @@ mod round;
 mod score;
 mod tool;
 
-pub(crate) use classify::{ClassifyJob, classify};
+pub(crate) use classify::{ClassifyJob, classify, load_classifier};
 pub(crate) use figures::{ExportJob, evaluate_state, export};
 pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_writer};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};

@@ -1,10 +1,10 @@
 //! Runs a declarative research tool on a model: prompts and an evaluation, never code.
 
-use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch, load_writer};
+use super::{EngineError, Gate, Piece, figures::readable, generate::Stopwatch};
 use crate::trainer::Cancel;
 use starling_http_api::job::{Measure, Probe, ProbeAnswer, ToolReport, ToolSpec};
 use starling_training::{Decoder, Sampling, TrainingError, Writer};
-use std::{f64::consts::LN_2, sync::Arc, time::Instant};
+use std::{f64::consts::LN_2, time::Instant};
 
 const MAX_PROBES: usize = 64;
 const MAX_PROMPT_BYTES: usize = 4 * 1024;
@@ -15,8 +15,8 @@ const MAX_SAMPLE_TOKENS: u32 = 2_048;
 pub(crate) struct ToolJob {
     /// The tool's file.
     pub(crate) tool: ToolSpec,
-    /// The model file.
-    pub(crate) model: Arc<[u8]>,
+    /// What is probed.
+    pub(crate) writer: Writer,
     /// Metered time of the last statement before a restart.
     pub(crate) before_ms: u64,
     /// The model was seen working: the stopwatch stands while more than this is unsigned.
@@ -48,7 +48,6 @@ pub(crate) fn check_tool(bytes: &[u8]) -> Result<ToolSpec, EngineError> {
 
 /// Answers each probe; the report in JSON is the output, given whole at the end.
 pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
-    let writer = load_writer(&job.model)?;
     let mut watch = Stopwatch::new(job.before_ms);
     let mut answers = Vec::with_capacity(job.tool.probes.len());
     for (index, probe) in job.tool.probes.iter().enumerate() {
@@ -56,7 +55,7 @@ pub(crate) fn run_tool(job: &ToolJob, gate: &Gate, cancel: &Cancel, mut give: im
             return Err(EngineError::Cancelled);
         }
         let began = Instant::now();
-        answers.push(answer(&writer, probe)?);
+        answers.push(answer(&job.writer, probe)?);
         let worked = began.elapsed();
         let (units, metered_ms) = (u64::try_from(index + 1).unwrap_or(u64::MAX), watch.so_far_ms());
         give(Piece { bytes: Vec::new(), units, metered_ms });
@@ -139,10 +138,10 @@ mod tests {
 
     fn run(probes: Vec<Probe>) -> ToolReport {
         let recipe = Recipe::preset("tiny").unwrap();
-        let model =
-            starling_training::export_model(&recipe, &Model::initial(&recipe, None).unwrap(), &BTreeMap::new()).unwrap().safetensors.into();
+        let model = starling_training::export_model(&recipe, &Model::initial(&recipe, None).unwrap(), &BTreeMap::new()).unwrap();
+        let writer = crate::engine::load_writer(&model.safetensors).unwrap();
         let tool = check_tool(&serde_json::to_vec(&ToolSpec { version: 1, probes }).unwrap()).unwrap();
-        let job = ToolJob { tool, model, before_ms: 0, unsigned_limit_ms: 60_000 };
+        let job = ToolJob { tool, writer, before_ms: 0, unsigned_limit_ms: 60_000 };
         let mut output = Vec::new();
         run_tool(&job, &Gate::default(), &Cancel::default(), |piece| output.extend(piece.bytes)).unwrap();
         serde_json::from_slice(&output).unwrap()

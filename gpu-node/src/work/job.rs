@@ -7,12 +7,13 @@ use crate::{
     trainer::{Cancel, Urgency},
 };
 use starling_http_api::{
-    job::{JobSpec, MAX_NEW_TOKENS, MAX_TEXT_BYTES, MAX_TEXTS},
+    job::{Generate, JobSpec, MAX_NEW_TOKENS, MAX_TEXT_BYTES, MAX_TEXTS, ToolSpec},
     node::FromNode,
 };
 use starling_limits::JobKind;
 use starling_primitives::LeaseId;
 use starling_protocol::lease::{Lease, STATEMENT_INTERVAL};
+use starling_training::{Batch, Classifier, Writer};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -21,24 +22,26 @@ const MAX_PROMPT_BYTES: usize = 8 * 1024;
 
 /// A job with all its files.
 pub(super) enum Job {
-    Model(ModelJob),
+    Model(Box<ModelJob>),
     Script(ScriptJob),
 }
 
-/// A job for the trainer thread.
+/// A job for the trainer thread, its model read.
 pub(super) enum ModelJob {
-    Generate(starling_http_api::job::Generate, Arc<[u8]>),
-    Classify(Vec<String>, Arc<[u8]>),
-    Tool(starling_http_api::job::ToolSpec, Arc<[u8]>),
+    Generate(Generate, Writer),
+    Classify(Classifier, Vec<Batch>),
+    Tool(ToolSpec, Writer),
 }
 
 impl Job {
     /// As the owner's limits call it.
     pub(super) fn kind(&self) -> JobKind {
         match self {
-            Self::Model(ModelJob::Generate(..)) => JobKind::Generate,
-            Self::Model(ModelJob::Classify(..)) => JobKind::Classify,
-            Self::Model(ModelJob::Tool(..)) => JobKind::Tool,
+            Self::Model(job) => match **job {
+                ModelJob::Generate(..) => JobKind::Generate,
+                ModelJob::Classify(..) => JobKind::Classify,
+                ModelJob::Tool(..) => JobKind::Tool,
+            },
             Self::Script(_) => JobKind::Script,
         }
     }
@@ -52,8 +55,9 @@ impl Job {
     }
 }
 
-/// Reads the job that was paid for, not the one that was told.
+/// Reads the job that was paid for, not the one that was told, and its model: what cannot be done is known before the lease is accepted.
 pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, TaskError> {
+    let of_model = |job| Ok(Job::Model(Box::new(job)));
     let spec = context.store.get(lease.terms.job).await?;
     let spec: JobSpec =
         serde_json::from_slice(&spec).map_err(|error| TaskError::Asked(format!("the job's description is not understood: {error}")))?;
@@ -64,8 +68,8 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
                     "a prompt has {MAX_PROMPT_BYTES} bytes at most, a generation 1 to {MAX_NEW_TOKENS} tokens"
                 )));
             }
-            let model = context.store.get(spec.model).await?;
-            Ok(Job::Model(ModelJob::Generate(spec, model)))
+            let file = context.store.get(spec.model).await?;
+            of_model(ModelJob::Generate(spec, aside(move || engine::load_writer(&file)).await??))
         }
         JobSpec::Classify(spec) => {
             if !spec.is_within_limits() {
@@ -73,12 +77,14 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
                     "a classification has 1 to {MAX_TEXTS} texts, none empty, of {MAX_TEXT_BYTES} bytes together at most"
                 )));
             }
-            let model = context.store.get(spec.model).await?;
-            Ok(Job::Model(ModelJob::Classify(spec.texts, model)))
+            let file = context.store.get(spec.model).await?;
+            let (model, lines) = aside(move || engine::load_classifier(&file, &spec.texts)).await??;
+            of_model(ModelJob::Classify(model, lines))
         }
         JobSpec::Tool { tool, model } => {
             let tool = engine::check_tool(&context.store.get(tool).await?)?;
-            Ok(Job::Model(ModelJob::Tool(tool, context.store.get(model).await?)))
+            let file = context.store.get(model).await?;
+            of_model(ModelJob::Tool(tool, aside(move || engine::load_writer(&file)).await??))
         }
         JobSpec::Script(script) => {
             let room = context.scripts.clone().map_err(|lack| TaskError::Asked(format!("this node takes no scripts: {}", lack.words)))?;
@@ -89,11 +95,15 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
                 inputs.push(context.store.get(input.artifact).await?);
             }
             let name = lease.id.to_string();
-            let unpack = move || ScriptJob::unpack(room, &name, script, &bundle, &inputs);
-            let job = tokio::task::spawn_blocking(unpack).await.map_err(|error| TaskError::Asked(error.to_string()))?;
+            let job = aside(move || ScriptJob::unpack(room, &name, script, &bundle, &inputs)).await?;
             Ok(Job::Script(job.map_err(TaskError::Asked)?))
         }
     }
+}
+
+/// Lets a thread of its own do what takes longer than a moment.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TaskError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| TaskError::Asked(error.to_string()))
 }
 
 /// Lets the trainer thread do the job, or the sandbox if it is a script; its pieces come by channel.
@@ -121,7 +131,7 @@ pub(super) async fn compute(
                 };
                 job.run(before.0, left, unsigned_limit_ms, &gate, &cancel, &ears)
             };
-            let handed_over = tokio::task::spawn_blocking(run).await.map_err(|error| TaskError::Asked(error.to_string()))??;
+            let handed_over = aside(run).await??;
             return handed_over.map_or(Ok(()), |error| Err(error.into()));
         }
         Job::Model(job) => job,
@@ -129,15 +139,15 @@ pub(super) async fn compute(
     let work = move |_: &mut engine::Bench| {
         // A receiver that is gone has stopped the job already.
         let send = |piece| drop(give.blocking_send(piece));
-        match job {
-            ModelJob::Generate(spec, model) => {
-                engine::generate(&GenerateJob { spec, model, before, unsigned_limit_ms }, &gate, &cancel, send)
+        match *job {
+            ModelJob::Generate(spec, writer) => {
+                engine::generate(&GenerateJob { spec, writer, before, unsigned_limit_ms }, &gate, &cancel, send)
             }
-            ModelJob::Classify(texts, model) => {
-                engine::classify(&ClassifyJob { texts, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
+            ModelJob::Classify(model, lines) => {
+                engine::classify(&ClassifyJob { model, lines, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
             }
-            ModelJob::Tool(tool, model) => {
-                engine::run_tool(&ToolJob { tool, model, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
+            ModelJob::Tool(tool, writer) => {
+                engine::run_tool(&ToolJob { tool, writer, before_ms: before.0, unsigned_limit_ms }, &gate, &cancel, send)
             }
         }
     };

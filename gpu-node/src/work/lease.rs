@@ -90,12 +90,9 @@ pub(super) async fn serve(
                 tokio::spawn(bring_to_chain(context.clone(), kept));
             }
             // What is not served is not kept waiting: the tenant gets the rest back.
-            let active = context
-                .chain
-                .lease(lease_id)
-                .await
-                .is_ok_and(|lease| lease.node_id == context.config.node_id && matches!(lease.state, LeaseState::Active { .. }));
-            if active && let Err(error) = context.chain.close_lease(lease_id).await {
+            let open = |state| matches!(state, LeaseState::Pending { .. } | LeaseState::Active { .. });
+            let ours = context.chain.lease(lease_id).await.is_ok_and(|lease| lease.node_id == context.config.node_id && open(lease.state));
+            if ours && let Err(error) = context.chain.close_lease(lease_id).await {
                 tracing::warn!(%lease_id, %error, "the lease could not be closed on chain; its deadline will");
             }
             Finish::Failed(Some(FromNode::LeaseFailed { lease_id, reason }))

@@ -145,7 +145,15 @@ async fn lease__should_return_everything_when_its_node_does_not_accept() -> anyh
     assert_eq!(free(harness, &tenant.account).await?, Amount::sum([before, Amount::from_near(3), escrow_storage(1)])?);
     assert!(harness.view(&harness.billing().escrow(escrow.escrow_id)).await?.is_none());
     assert!(matches!(rented.state().await?, LeaseState::Closed { cause: Cause::NotAccepted, .. }));
-    // The node is free again, until it retires.
+    // The node is free again, and need not let the minute pass.
+    assert!(rented.pay(Amount::from_near(3), DurationMs::from_hours(1)).await?.opened);
+    let before = free(harness, &tenant.account).await?;
+    harness.call(&node.key, &harness.compute().close_lease(LeaseId(2))).await?.ok()?;
+    harness.call(&harness.owner, &harness.compute().settle_lease(LeaseId(2))).await?.ok()?;
+    assert_eq!(free(harness, &tenant.account).await?, Amount::sum([before, Amount::from_near(3), escrow_storage(1)])?);
+    let declined = harness.view(&harness.compute().lease(LeaseId(2))).await?;
+    assert!(declined.is_some_and(|lease| matches!(lease.state, LeaseState::Closed { cause: Cause::NotAccepted, .. })));
+    // It can be rented until it retires.
     assert!(rented.pay(Amount::from_near(3), DurationMs::from_hours(1)).await?.opened);
     harness.call(&node.provider, &harness.compute().retire_node(node.id)).await?.ok()?;
     harness.pass(DurationMs::from_secs(61)).await?;

@@ -2,6 +2,7 @@
 
 use crate::{
     assert_sums,
+    bonds::view,
     running::{Running, Training, refuse, said, succeed},
     status,
 };
@@ -64,9 +65,14 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     let rows: String =
         (0..400).map(|_| format!("{},{},{},{}\n", next(), next(), next(), ["tails", "heads"][next() as usize % 2])).collect();
     fs::write(&chance, format!("a,b,c,label\n{rows}")).expect("a file is written");
-    let (run_id, ended) = train(&chance.display().to_string(), "fraud");
-    let view = status(home, &run_id);
-    assert!(view["run"]["rounds_done"].as_u64().is_some_and(|done| (1..10).contains(&done)), "{view}");
+    // So many rounds that the last is far off when it is told to stop, however fast they are.
+    let long = home.join("long.toml");
+    let fraud_of_three = Recipe::preset("fraud").expect("the preset is there");
+    let model = fraud_of_three.model.for_data(Some(3), Some(2));
+    fs::write(&long, Recipe { rounds: 60, model, ..fraud_of_three }.to_toml().expect("a recipe is TOML")).expect("a file is written");
+    let (run_id, ended) = train(&chance.display().to_string(), &long.display().to_string());
+    let stopped = status(home, &run_id);
+    assert!(stopped["run"]["rounds_done"].as_u64().is_some_and(|done| (1..60).contains(&done)), "{stopped}");
     assert!(ended["result"]["held_out"][1]["bits"].as_f64().is_some_and(|bits| bits > 0.9), "nobody can know: {ended}");
     assert_sums(&said(&succeed(home, &["verify", &run_id]), "verified"));
 
@@ -77,6 +83,8 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
     assert_eq!((&sorted["line"], &sorted["classes"]), (&row.into(), &json!(["fraud", "honest"])), "{sorted}");
     let refused = refuse(home, &["sort", "--run", &fraud, "1,2"]);
     assert!(refused.contains("10 numbers with commas between"), "{refused}");
+    // Declined before its time began: nobody waits, and no node broke anything off.
+    assert_eq!(view(home, "lease", &json!({"lease_id": 2}))["state"]["cause"], "not_accepted");
 
     // What is wrong with the data is named before there is anything to pay.
     let wrong = home.join("wrong.csv");
