@@ -34,15 +34,8 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// A training step allocates and frees all its activations: this allocator makes it a third faster.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The pools of matrix products and of element-wise work read these when they start.
 const THREAD_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
-/// How many milliseconds memory that was freed stays with the process: a step takes again what the one before it freed, and by
-/// default it would be given back to the system within the step, which costs a third of its time.
-const KEPT_MEMORY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10000");
 /// How long a killed process may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(10);
 
@@ -255,10 +248,10 @@ fn start() -> Result<()> {
     runtime.block_on(obey(arguments.command))
 }
 
-/// Starts this program again with the pools' sizes and the allocator's setting in its environment, unless they are there: both are read once.
+/// Starts this program again with the pools' sizes and the allocator's settings in its environment, unless they are there: all are read once.
 fn with_threads(threads: u16) -> Result<()> {
     let threads = threads.to_string();
-    let wanted = THREAD_VARIABLES.map(|variable| (variable, threads.as_str())).into_iter().chain([KEPT_MEMORY]);
+    let wanted = THREAD_VARIABLES.map(|variable| (variable, threads.as_str())).into_iter().chain(starling_training::ONE_HEAP);
     if wanted.clone().all(|(variable, value)| std::env::var(variable).is_ok_and(|found| found == value)) {
         return Ok(());
     }

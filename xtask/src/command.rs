@@ -14,6 +14,10 @@ use crate::paths;
 /// it would pick another compiler or make build scripts run again.
 const INHERITED: [&str; 7] = ["CARGO", "LD_LIBRARY_PATH", "OUT_DIR", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"];
 
+/// How programs that train have their memory, as nodes do: `ONE_HEAP` of the training crate, which is not built for this program.
+pub(crate) const ONE_HEAP: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "1073741824"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
+
 /// A command in the checkout's top folder with a clean environment.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

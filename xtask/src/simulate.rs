@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::command::{command, run};
+use crate::command::{ONE_HEAP, command, run};
 
 /// Runs the simulator with these arguments; see its own help.
 ///
 /// # Errors
 /// It failed, or a figure is beyond its bound.
 pub(crate) fn simulate(args: &[String]) -> Result<()> {
-    run(command("cargo").args(["run", "--quiet", "--bin", "simulate", "--"]).args(args))
+    run(command("cargo").args(["run", "--quiet", "--bin", "simulate", "--"]).args(args).envs(ONE_HEAP))
 }

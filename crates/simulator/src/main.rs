@@ -13,9 +13,6 @@ use starling_simulator::{
     plot, text,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const USAGE: &str = "\
 simulate SCENARIO [--rounds N] [--nodes N] [--seed N] [--seeds N] [--text FOLDER] [--out FOLDER] [--step-us N]
   honest            all do their work

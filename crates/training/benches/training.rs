@@ -18,9 +18,6 @@ use starling_training::{
     AdamW, Bert, BertHead, BertShape, Device, Gpt, GptShape, Leaves, Lora, LoraShape, Parameters, Recipe, Tape, Texts, Value, global_norm,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Failure = Box<dyn Error>;
 type Logits = Box<dyn Fn(&Tape) -> starling_training::Result<(Leaves, Value)>>;
 

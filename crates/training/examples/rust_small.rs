@@ -11,9 +11,6 @@ use starling_training::{
     Device, Model, Recipe, Sampling, Split, Text, Tokenizer, Trainer, Writer, baselines, evaluate, flatten, unflatten,
 };
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const HELD_OUT_WINDOWS: usize = 512;
 
 fn main() -> Result<(), Box<dyn Error>> {

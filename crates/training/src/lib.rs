@@ -25,7 +25,7 @@
 //! [`prepare`] and [`train`] do all of that on one machine, from a file of data to a [`Report`].
 //!
 //! Threads: set `RAYON_NUM_THREADS` and `CANDLE_NUM_THREADS` before the first call. On the CPU results do not depend on
-//! their number. Binaries should use mimalloc: a step allocates and frees all its activations.
+//! their number. A step allocates and frees all its activations: see [`ONE_HEAP`].
 
 mod arrays_file;
 mod classifier;
@@ -64,7 +64,7 @@ pub use error::{Result, TrainingError};
 pub use export::{ModelFiles, export_model, import_model, model_files};
 pub use generate::{Generator, Sampling};
 pub use local::{DataFile, Prepared, Progress, Trained, generated, prepare, train};
-pub use memory::{Activations, check_memory, memory_needed};
+pub use memory::{Activations, ONE_HEAP, check_memory, memory_needed};
 pub use model::{
     Bert, BertHead, BertShape, Convolution, ConvolutionShape, Decoder, Gpt, Leaves, Llama, LlamaShape, Lora, LoraShape, Model, Net,
     Perceptron, PerceptronShape, Texts, Weights,

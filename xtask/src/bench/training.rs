@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    command::{command, run},
+    command::{ONE_HEAP, command, run},
     paths,
     prove::training::{REFERENCE, python},
 };
@@ -55,7 +55,7 @@ fn ours() -> Command {
     let mut cargo = command("cargo");
     cargo.args(["bench", "--quiet", "--profile", "dev", "--bench", "training"]);
     // As a node sets them for itself.
-    cargo.envs([("RAYON_NUM_THREADS", "2"), ("CANDLE_NUM_THREADS", "2"), ("MIMALLOC_PURGE_DELAY", "10000")]);
+    cargo.envs([("RAYON_NUM_THREADS", "2"), ("CANDLE_NUM_THREADS", "2")]).envs(ONE_HEAP);
     cargo
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use super::Figure;
-use crate::command::{command, show};
+use crate::command::{ONE_HEAP, command, show};
 
 pub(super) fn communication() -> Result<Vec<Figure>> {
     simulated("communication", &[])
@@ -35,7 +35,7 @@ pub(super) fn overlap() -> Result<Vec<Figure>> {
 /// bound, which the figure then says itself: what was measured is kept all the same.
 fn simulated(figures: &str, args: &[&str]) -> Result<Vec<Figure>> {
     let mut cargo = command("cargo");
-    cargo.args(["run", "--quiet", "--bin", "simulate", "--", figures, "--text", "crates"]).args(args);
+    cargo.args(["run", "--quiet", "--bin", "simulate", "--", figures, "--text", "crates"]).args(args).envs(ONE_HEAP);
     let ended = cargo.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", show(&cargo)))?;
     let said = String::from_utf8_lossy(&ended.stdout);
     let line = |line: &str| line.strip_prefix("figure ")?.split_once('\t').map(|(what, value)| Figure::new(what, value));
