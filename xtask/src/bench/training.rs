@@ -36,7 +36,7 @@ pub(super) fn training(names: &[String]) -> Result<()> {
     let python = python(&folder)?;
     let script = paths::root().join(REFERENCE).join("speed.py");
     run(ours().arg("--no-run"))?;
-    println!("| case | what | tokens/s | ms forward | backward | optimizer | MiB above loading | of its matrix kernel |");
+    println!("| case | what | tokens/s | ms forward | backward | optimizer | MiB above loading | of its matrix kernel, GFLOP/s |");
     println!("|---|---|---|---|---|---|---|---|");
     for case in CASES.iter().filter(|case| names.is_empty() || names.iter().any(|name| name == *case)) {
         let mut subjects = vec![Subject::start("Starling", ours().args(["--", case]))?];
@@ -119,6 +119,11 @@ impl Subject {
         [0, 1, 2].map(|part| median(self.steps.iter().map(|step| step[part])))
     }
 
+    /// Flops per second of the matrix product alone, by the median.
+    fn product(&self) -> f64 {
+        median(self.kernel.iter().copied())
+    }
+
     fn seconds(&self) -> f64 {
         median(self.steps.iter().map(|step| step.iter().sum()))
     }
@@ -156,12 +161,13 @@ fn print(case: &str, subjects: &[Subject]) -> Result<()> {
             bail!("{case}: {} trains {} parameters, we {}", subject.name, subject.parameters, ours.parameters);
         }
         let [forward, backward, update] = subject.step().map(|seconds| seconds * 1e3);
-        let share = 100.0 * ours.flops / subject.seconds() / median(subject.kernel.iter().copied());
+        let share = 100.0 * ours.flops / subject.seconds() / subject.product();
         println!(
-            "| {case} | {} | {:.0} | {forward:.1} | {backward:.1} | {update:.1} | {:.0} | {share:.0} % |",
+            "| {case} | {} | {:.0} | {forward:.1} | {backward:.1} | {update:.1} | {:.0} | {share:.0} % of {:.0} |",
             subject.name,
             subject.tokens / subject.seconds(),
             subject.memory / 1024.0,
+            subject.product() / 1e9,
         );
     }
     let fastest = |peers: &mut dyn Iterator<Item = &Subject>| peers.map(Subject::seconds).fold(f64::INFINITY, f64::min);
@@ -172,6 +178,10 @@ fn print(case: &str, subjects: &[Subject]) -> Result<()> {
         ours.parameters,
         ratio(fastest(&mut theirs.iter().filter(is_float32)))
     );
+    let product = |subject: &Subject| ours.product() / subject.product();
+    let products: Vec<String> =
+        theirs.iter().filter(is_float32).map(|subject| format!("{:.2} of {}'s", product(subject), subject.name)).collect();
+    println!("| {case} | its product, equal to the bit on any machine, beside one that is not | {} | | | | | |", products.join(", "));
     let losses: Vec<String> = subjects.iter().map(|subject| format!("{:.2}", subject.loss)).collect();
     println!("| {case} | last loss of each, all on one batch | {} | | | | | |", losses.join(", "));
     Ok(())
