@@ -2,7 +2,7 @@
 
 use crate::{
     chain::Facts,
-    hub::Hub,
+    hub::{Abilities, Hub},
     leases::LeaseWork,
     runs::{RunWork, Stage},
 };
@@ -123,7 +123,7 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
     let of_node = |run: &&Arc<Run>| run.roster.iter().any(|member| member.node_id == node.id);
     // A round that counted for a node paid it tokens; the chain keeps the sum.
     let rounds = facts.runs.values().filter(of_node).map(|run| rounds_of(run, node.id)).sum();
-    let scripts = hub.takes_scripts(node.id);
+    let Abilities { scripts, data } = hub.abilities(node.id);
     NodeView {
         node: node.clone(),
         connected: hub.is_connected(node.id),
@@ -133,6 +133,7 @@ pub fn node_view(node: &Node, facts: &Facts, shown: &Shown, hub: &Hub) -> NodeVi
         busy: busy(facts, node.id).unwrap_or_else(|| "idle".to_owned()),
         scripts: scripts.is_ok(),
         lacks: scripts.err().unwrap_or_default(),
+        data,
     }
 }
 

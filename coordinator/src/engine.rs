@@ -251,7 +251,7 @@ impl Engine {
                     look.send_replace(());
                 }
                 NodeEvent::Said(node, message) => {
-                    if ear.send(Command::Said(node, Box::new(message))).await.is_err() {
+                    if ear.send(Command::Said(node, message)).await.is_err() {
                         return;
                     }
                 }

@@ -615,8 +615,15 @@ async fn node__should_be_let_in_only_with_its_registered_key() {
         let mut domain = world.app.config.deployment.compute_domain();
         domain.chain_id = chain_id.to_owned();
         let signature = key.sign_bytes(&hello.signing_bytes(&domain));
-        let text = serde_json::to_string(&FromNode::Hello { hello, signature, version: "1".to_owned(), scripts: false, lacks: Vec::new() })
-            .unwrap();
+        let text = serde_json::to_string(&FromNode::Hello {
+            hello,
+            signature,
+            version: "1".to_owned(),
+            scripts: false,
+            lacks: Vec::new(),
+            data: Vec::new(),
+        })
+        .unwrap();
         socket.send(tokio_tungstenite::tungstenite::Message::text(text)).await.unwrap();
         let answer = socket.next().await.unwrap().unwrap().into_text().unwrap();
         match serde_json::from_str(&answer).unwrap() {

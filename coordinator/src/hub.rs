@@ -16,10 +16,19 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 256;
 /// Tokens of earlier connections that still move artifacts.
 const TOKENS_PER_NODE: usize = 4;
-/// What is kept of the names of what a machine lacks.
-const MAX_LACKS: usize = 16;
+/// What is kept of the names of what a machine lacks, and of the data that it keeps.
+const MAX_NAMES: usize = 16;
 /// Letters of each.
-const MAX_LACK: usize = 40;
+const MAX_NAME: usize = 64;
+
+/// What a node can do besides training and leases, by its last hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether it takes scripts, or what its machine lacks for them.
+    pub scripts: Result<(), Vec<String>>,
+    /// Names of the data that it keeps for federated runs.
+    pub data: Vec<String>,
+}
 
 /// What nodes do, in order.
 #[derive(Debug)]
@@ -29,7 +38,7 @@ pub enum NodeEvent {
     /// A node went.
     Left(NodeId),
     /// A node said something.
-    Said(NodeId, FromNode),
+    Said(NodeId, Box<FromNode>),
 }
 
 /// The answer to a `Prepare`.
@@ -52,8 +61,8 @@ struct State {
     heard_at: BTreeMap<NodeId, TimestampMs>,
     tokens: HashMap<Hash32, NodeId>,
     token_order: BTreeMap<NodeId, VecDeque<Hash32>>,
-    /// Who takes scripts, and what the others lack for them, by what they said when they connected.
-    scripts: HashMap<NodeId, Result<(), Vec<String>>>,
+    /// What nodes said when they connected.
+    abilities: HashMap<NodeId, Abilities>,
     /// How the machines of connected nodes stand, by their own word.
     machines: HashMap<NodeId, Box<MachineState>>,
     prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
@@ -136,7 +145,7 @@ impl Hub {
             (FromNode::Prepared { outcome, .. }, Some((_, waiting))) => drop(waiting.send(outcome)),
             (FromNode::Machine { state }, _) => drop(self.lock().machines.insert(node, state)),
             (FromNode::Prepared { .. } | FromNode::Alive | FromNode::Hello { .. }, _) => {}
-            (message, _) => self.tell(NodeEvent::Said(node, message)).await,
+            (message, _) => self.tell(NodeEvent::Said(node, Box::new(message))).await,
         }
     }
 
@@ -197,19 +206,21 @@ impl Hub {
         Some(MachineView { node_id, at: *state.heard_at.get(&node_id)?, state: state.machines.get(&node_id)?.as_ref().clone() })
     }
 
-    /// Notes whether a node takes scripts, or what its machine lacks for them; few and short names are kept.
-    pub fn set_scripts(&self, node: NodeId, takes: Result<(), Vec<String>>) {
-        let short = |name: String| name.chars().filter(|letter| !letter.is_control()).take(MAX_LACK).collect();
-        let takes = takes.map_err(|lacks| lacks.into_iter().take(MAX_LACKS).map(short).collect());
-        self.lock().scripts.insert(node, takes);
+    /// Notes what a node can do; few and short names are kept.
+    pub fn set_abilities(&self, node: NodeId, told: Abilities) {
+        let short = |name: String| name.chars().filter(|letter| !letter.is_control()).take(MAX_NAME).collect();
+        let few = |names: Vec<String>| names.into_iter().take(MAX_NAMES).map(short).collect();
+        self.lock().abilities.insert(node, Abilities { scripts: told.scripts.map_err(few), data: few(told.data) });
     }
 
-    /// Whether a node takes scripts, by its last hello.
-    ///
-    /// # Errors
-    /// What its machine lacks, where it told.
-    pub fn takes_scripts(&self, node: NodeId) -> Result<(), Vec<String>> {
-        self.lock().scripts.get(&node).cloned().unwrap_or(Err(Vec::new()))
+    /// What a node can do, by its last hello.
+    pub fn abilities(&self, node: NodeId) -> Abilities {
+        self.lock().abilities.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Whether a node keeps data by this name for federated runs.
+    pub fn keeps_data(&self, node: NodeId, name: &str) -> bool {
+        self.lock().abilities.get(&node).is_some_and(|told| told.data.iter().any(|kept| kept == name))
     }
 
     /// Whose token it is.
@@ -226,6 +237,12 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { scripts: Err(Vec::new()), data: Vec::new() }
     }
 }
 

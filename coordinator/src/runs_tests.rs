@@ -87,7 +87,7 @@ impl World {
         let run = run_of(RunState::Training { round: 0, deadline: TimestampMs(T0 + 600_000) });
         let presence = (1..=3).map(|id| (NodeId(id), Presence { connected: true, since: TimestampMs(T0) })).collect();
         let mut world = Self { work: RunWork::new(&run), run, now: T0, booted_at: T0, presence };
-        world.apply(Event::Admitted { inner_steps_per_round, inner_steps });
+        world.apply(Event::Admitted { inner_steps_per_round, inner_steps, federated: None });
         world
     }
 

@@ -1,6 +1,6 @@
 //! What a node is told by its owner: `node.toml`, and environment variables that override it. Secrets only as paths.
 
-use crate::script::ScriptSettings;
+use crate::{own_data::OwnData, script::ScriptSettings};
 use serde::{Deserialize, Serialize};
 use starling_contract_api::Deployment;
 use starling_limits::Limits;
@@ -64,6 +64,9 @@ pub(crate) struct NodeConfig {
     /// Tenants' scripts.
     #[serde(default, skip_serializing_if = "ScriptSettings::is_default")]
     pub(crate) scripts: ScriptSettings,
+    /// What federated runs may train on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) data: Vec<OwnData>,
 }
 
 /// Where readings come from; what is left out is found.
@@ -129,6 +132,9 @@ impl NodeConfig {
         config.data_dir = folder.join(&config.data_dir);
         config.ca_file = config.ca_file.map(|file| folder.join(file));
         config.scripts.home = config.scripts.home.map(|home| folder.join(home));
+        for data in &mut config.data {
+            data.file = folder.join(&data.file);
+        }
         config.checked()
     }
 
@@ -166,6 +172,7 @@ impl NodeConfig {
         if !(1..=MAX_THREADS).contains(&self.threads) {
             return Err(field("threads", &format!("write 1 to {MAX_THREADS}")));
         }
+        OwnData::check(&self.data).map_err(|reason| field("data", &reason))?;
         if self.cache_limit_bytes < 1 << 20 {
             return Err(field("cache_limit_bytes", "write at least 1048576"));
         }
@@ -213,6 +220,9 @@ fn explained(plain: &str) -> String {
             missing.for_each(|(setting, example)| text.push_str(&format!("# {setting} = {example}\n")));
         }
     }
+    if !plain.contains("[[data]]") {
+        text.push_str(DATA_EXAMPLE);
+    }
     text
 }
 
@@ -251,6 +261,15 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("max_upload_kib_per_second", "2048"),
     ("max_download_kib_per_second", "8192"),
 ];
+
+const DATA_EXAMPLE: &str = "
+# Data that federated runs may train on: its name is told, the file stays here. Updates made from it go to the tenant, who can learn something of
+# the data by them: name those whom you trust with that, or leave `tenants` out for anyone.
+# [[data]]
+# name = \"notes\"
+# file = \"notes.txt\"
+# tenants = [\"alice.near\"]
+";
 
 /// The coordinator's origin: nothing that the node says beyond this machine goes without TLS.
 pub(crate) fn checked_coordinator(text: &str) -> Result<String, ConfigError> {
@@ -291,6 +310,7 @@ pub(crate) mod tests {
             limits: Limits::default(),
             sensors: SensorChoice::default(),
             scripts: ScriptSettings::default(),
+            data: Vec::new(),
             deployment: Deployment {
                 chain_id: "starling-embedded-1".to_owned(),
                 instance: 1,
@@ -331,6 +351,19 @@ pub(crate) mod tests {
         let text = limited.to_toml().unwrap();
         assert!(text.contains("\nmax_temperature_celsius = 70") && !text.contains("# max_temperature"), "{text}");
         assert_eq!(read(&text, |_| None).unwrap().limits, limited.limits);
+    }
+
+    #[test]
+    fn data__should_be_read_as_its_example_says() {
+        let text = sample().to_toml().unwrap();
+        let (before, example) = text.split_once("# [[data]]").unwrap();
+        let text = format!("{before}[[data]]{}", example.replace("\n# ", "\n"));
+        let config = read(&text, |_| None).unwrap();
+        let [data] = &config.data[..] else { panic!("{:?}", config.data) };
+        assert!(data.name == "notes" && data.file.is_absolute() && data.tenants.len() == 1, "{data:?}");
+        assert!(!config.to_toml().unwrap().contains("# [[data]]"));
+        let error = read(&text.replace("\"notes\"", "\"My notes\""), |_| None).unwrap_err().to_string();
+        assert!(error.contains("`data`") && error.contains("a-z"), "{error}");
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub(crate) async fn examine(config: &NodeConfig) -> Vec<Finding> {
     let (watched, disk) = (config.clone(), config.clone());
     find("limits", tokio::task::spawn_blocking(move || limits(&watched)).await.unwrap_or_else(|error| Err(error.to_string())));
     find("folder", tokio::task::spawn_blocking(move || folder(&disk)).await.unwrap_or_else(|error| Err(error.to_string())));
+    for data in &config.data {
+        let at = |reason| format!("{reason}; mend `file` of [[data]] {}, or give it to the user who runs the node", data.name);
+        find("data", data.read().map(|bytes| format!("{}, {} KiB, stays here", data.name, bytes.len().div_ceil(1_024))).map_err(at));
+    }
     if config.scripts.allowed {
         for check in starling_sandbox::check(&config.scripts.sandbox(&config.data_dir)) {
             find("sandbox", check.outcome.map(|there| format!("{}: {there}", check.subject)).map_err(|lack| lack.to_string()));
@@ -154,7 +158,10 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
-    use crate::config::{SensorChoice, tests::sample};
+    use crate::{
+        config::{SensorChoice, tests::sample},
+        own_data::OwnData,
+    };
     use starling_primitives::AccountId;
     use starling_sensors::Source;
 
@@ -181,9 +188,11 @@ mod tests {
         );
         let library = SensorChoice { watch: Some(vec![Source::Nvidia]), nvml_library: Some(folder.path().join("none.so")) };
         let limits = Limits { max_power_watts: Some(200), min_free_disk_mib: u64::MAX / 2, ..Limits::default() };
-        let findings = examine(&NodeConfig { sensors: library, limits, ..config }).await;
+        let data = vec![OwnData { name: "notes".to_owned(), file: folder.path().join("none.txt"), tenants: Vec::new() }];
+        let findings = examine(&NodeConfig { sensors: library, limits, data, ..config }).await;
         let mends: Vec<&str> = findings.iter().filter_map(|finding| finding.outcome.as_ref().err()).map(String::as_str).collect();
         assert!(mends.iter().any(|mend| mend.contains("install the card's driver")), "{mends:?}");
         assert!(mends.iter().any(|mend| mend.contains("free some")), "{mends:?}");
+        assert!(mends.iter().any(|mend| mend.contains("mend `file` of [[data]] notes")), "{mends:?}");
     }
 }

@@ -10,6 +10,7 @@ mod engine;
 mod files;
 mod here;
 mod metrics;
+mod own_data;
 mod pace;
 mod probe;
 mod script;

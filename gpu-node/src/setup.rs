@@ -201,6 +201,7 @@ pub(crate) async fn set_up(setup: &Setup) -> Result<PathBuf, SetupError> {
         metrics_address: before.as_ref().and_then(|before| before.metrics_address),
         limits: before.as_ref().map_or_else(Default::default, |before| before.limits.clone()),
         sensors: before.as_ref().map_or_else(Default::default, |before| before.sensors.clone()),
+        data: before.as_ref().map_or_else(Vec::new, |before| before.data.clone()),
         scripts: ScriptSettings {
             allowed: setup.scripts || before.as_ref().is_some_and(|before| before.scripts.allowed),
             ..before.map(|before| before.scripts).unwrap_or_default()

@@ -333,7 +333,8 @@ async fn sign_in(world: &World, address: &str, node_id: NodeId, key: &Signer) ->
             ToNode::Challenge { nonce, origin, expires_at } => {
                 let hello = NodeHello { node_id, origin, nonce, expires_at };
                 let signature = key.sign_bytes(&hello.signing_bytes(&world.domain));
-                let greeting = FromNode::Hello { hello, signature, version: "bench".to_owned(), scripts: false, lacks: Vec::new() };
+                let greeting =
+                    FromNode::Hello { hello, signature, version: "bench".to_owned(), scripts: false, lacks: Vec::new(), data: Vec::new() };
                 say(&mut socket, &greeting).await?;
             }
             ToNode::Welcome { token } => return Ok((socket, token)),

@@ -5,7 +5,7 @@ use crate::{artifacts::Who, db::WorkKind, runs::Event};
 use starling_http_api::job::JobSpec;
 use starling_primitives::{AccountId, Hash32};
 use starling_protocol::{lease::Lease, run::Run};
-use starling_rounds::recipe::{InnerSteps, Recipe};
+use starling_rounds::recipe::{AdapterRecipe, Recipe};
 use std::sync::Arc;
 
 /// The longest job description.
@@ -17,9 +17,7 @@ impl Lane {
         let tools = self.tools.clone();
         self.spawn(format!("admit/run/{}", run.id), async move {
             match check_run(&tools, &run).await {
-                Ok(Ok((inner_steps_per_round, inner_steps))) => {
-                    Some(Command::RunEvent(run.id, Event::Admitted { inner_steps_per_round, inner_steps }))
-                }
+                Ok(Ok(admitted)) => Some(Command::RunEvent(run.id, admitted)),
                 Ok(Err(reason)) => {
                     tracing::warn!(run = %run.id, reason, "a run is not served");
                     Some(Command::RunEvent(run.id, Event::Refuse(reason)))
@@ -47,7 +45,8 @@ impl Lane {
     }
 }
 
-async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, InnerSteps), String>> {
+/// That it is admitted, with what its recipe says of rounds; or why not.
+async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<Event, String>> {
     let terms = &run.terms;
     let mut named = vec![("recipe", terms.recipe), ("data", terms.data), ("held-out data", terms.held_out), ("base state", terms.base)];
     for (what, hash) in &named {
@@ -56,16 +55,13 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
         }
     }
     let bytes = tools.artifacts.get(terms.recipe).await?;
-    let plan = Recipe::from_json(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string()).and_then(|recipe| {
-        let frozen = match &recipe.adapter {
-            Some(adapter) => Some(adapter.base.ok_or("its adapters name no model that they are for")?),
-            None => None,
-        };
-        Ok((recipe.plan().map_err(|error| error.to_string())?, recipe.outer.inner_steps, frozen))
-    });
-    let (plan, inner_steps, frozen) = match plan {
-        Ok((plan, inner_steps, frozen)) if plan.assigned_tokens() == terms.tokens_per_round => (plan, inner_steps, frozen),
-        Ok((plan, ..)) => {
+    let recipe = match Recipe::from_json(&String::from_utf8_lossy(&bytes)) {
+        Ok(recipe) => recipe,
+        Err(error) => return Ok(Err(format!("its recipe is not understood: {error}."))),
+    };
+    let plan = match recipe.plan() {
+        Ok(plan) if plan.assigned_tokens() == terms.tokens_per_round => plan,
+        Ok(plan) => {
             return Ok(Err(format!(
                 "its terms assign {} tokens a round and its recipe {}.",
                 terms.tokens_per_round,
@@ -73,6 +69,10 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
             )));
         }
         Err(error) => return Ok(Err(format!("its recipe is not understood: {error}."))),
+    };
+    let frozen = match &recipe.adapter {
+        Some(AdapterRecipe { base: None, .. }) => return Ok(Err("its adapters name no model that they are for.".to_owned())),
+        adapter => adapter.as_ref().and_then(|adapter| adapter.base),
     };
     if let Some(frozen) = frozen {
         if let Err(reason) = check_right(tools, &run.tenant, "model to adapt", frozen).await? {
@@ -83,7 +83,8 @@ async fn check_run(tools: &Tools, run: &Run) -> anyhow::Result<Result<(u32, Inne
     for (_, hash) in named {
         tools.db.add_use(hash, WorkKind::Run, run.id.0, false).await?;
     }
-    Ok(Ok((plan.inner_steps_per_round(), inner_steps)))
+    let (inner_steps, federated) = (recipe.outer.inner_steps, recipe.data.federated);
+    Ok(Ok(Event::Admitted { inner_steps_per_round: plan.inner_steps_per_round(), inner_steps, federated }))
 }
 
 async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobSpec, String>> {

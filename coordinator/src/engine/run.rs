@@ -56,6 +56,13 @@ impl Lane {
             Intent::Send { node, key, message } => {
                 if matches!(*message, starling_http_api::node::ToNode::RunOpen { .. }) {
                     tools.access.grant(node, run.terms.recipe);
+                    if let Some(name) = &work.federated {
+                        if !tools.hub.keeps_data(node, name) {
+                            return Ok(());
+                        }
+                        // It looks whether what it keeps fits the run's data.
+                        tools.access.grant(node, run.terms.data);
+                    }
                 }
                 tools.hub.send_once(node, &key, *message);
             }

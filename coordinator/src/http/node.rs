@@ -1,7 +1,12 @@
 //! The WebSocket of a node: challenge, proof of the registered key, then messages both ways. One task owns the connection.
 
 use super::App;
-use crate::{clock, hub::Line, problem::Fault, secret};
+use crate::{
+    clock,
+    hub::{Abilities, Line},
+    problem::Fault,
+    secret,
+};
 use axum::{
     extract::{
         State,
@@ -76,7 +81,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
     if !send(socket, &ToNode::Challenge { nonce, origin: app.origin.to_string(), expires_at }).await {
         return Ok(None);
     }
-    let Some(FromNode::Hello { hello, signature, version, scripts, lacks }) = hear(socket).await else { return Ok(None) };
+    let Some(FromNode::Hello { hello, signature, version, scripts, lacks, data }) = hear(socket).await else { return Ok(None) };
     check_hello(app, &hello, nonce, expires_at)?;
     let node = find_node(app, hello.node_id).await?;
     if !verify(&node.key, &hello.signing_bytes(&app.config.deployment.compute_domain()), &signature) {
@@ -87,7 +92,7 @@ async fn greet(app: &App, socket: &mut WebSocket) -> Result<Option<NodeId>, Refu
         return Err(Refusal { code: "node_key_unregistered", detail });
     }
     tracing::debug!(node = %node.id, version, scripts, "a node proved its key");
-    app.tools.hub.set_scripts(node.id, if scripts { Ok(()) } else { Err(lacks) });
+    app.tools.hub.set_abilities(node.id, Abilities { scripts: if scripts { Ok(()) } else { Err(lacks) }, data });
     Ok(Some(node.id))
 }
 

@@ -41,10 +41,10 @@ pub(super) async fn prepare(
     State(app): State<App>,
     method: Method,
     headers: HeaderMap,
-    JsonBody(request): JsonBody<PrepareRun>,
+    JsonBody(mut request): JsonBody<PrepareRun>,
 ) -> Result<Json<PreparedRun>, Fault> {
     let tenant = app.auth.account(&headers, &method).await?;
-    check_request(&request)?;
+    let federated = check_request(&mut request)?;
     let model = match &request.base {
         Base::Fresh => None,
         Base::Model { model, .. } => Some(*model),
@@ -66,22 +66,30 @@ pub(super) async fn prepare(
             prepared
         }
     };
-    answer(&app, &request, &prepared).map(Json)
+    answer(&app, &request, federated.as_deref(), &prepared).map(Json)
 }
 
-fn check_request(request: &PrepareRun) -> Result<(), Fault> {
+/// Gives the name of the data that nodes train on where the run is federated, which its recipe says from here on.
+fn check_request(request: &mut PrepareRun) -> Result<Option<String>, Fault> {
     let refused = |code, detail: String| Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The run cannot be prepared", detail));
     if request.recipe.len() > MAX_RECIPE {
         return refused("recipe_invalid", format!("The recipe has {} bytes, {MAX_RECIPE} are allowed.", request.recipe.len()));
     }
-    match Recipe::from_toml(&request.recipe) {
-        Ok(recipe) => {
-            if recipe.adapter.is_some() && matches!(request.base, Base::Fresh) {
-                let detail = "Adapters need the model that they are for. Name one to start from.";
-                return refused("base_mismatch", detail.to_owned());
-            }
+    let read = Recipe::from_toml(&request.recipe).and_then(|mut recipe| {
+        if let Some(name) = request.federated.take() {
+            recipe.federate(&name);
+            recipe = recipe.validated()?;
+            request.recipe = recipe.to_toml()?;
         }
+        Ok(recipe)
+    });
+    let recipe = match read {
+        Ok(recipe) => recipe,
         Err(error) => return refused("recipe_invalid", error.to_string()),
+    };
+    if recipe.adapter.is_some() && matches!(request.base, Base::Fresh) {
+        let detail = "Adapters need the model that they are for. Name one to start from.";
+        return refused("base_mismatch", detail.to_owned());
     }
     if request.held_out == Some(request.data) {
         let detail =
@@ -94,7 +102,7 @@ fn check_request(request: &PrepareRun) -> Result<(), Fault> {
     if request.price_per_million_tokens.is_zero() {
         return refused("price_invalid", "No node works for nothing: name a price.".to_owned());
     }
-    Ok(())
+    Ok(recipe.data.federated)
 }
 
 /// The tenant's own right to data and model, and data that is not empty.
@@ -196,8 +204,8 @@ async fn own_prepared(app: &App, tenant: &AccountId, node: NodeId, prepared: &Pr
     Ok(())
 }
 
-fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<PreparedRun, Fault> {
-    let willing_nodes = willing(app, request, prepared);
+fn answer(app: &App, request: &PrepareRun, federated: Option<&str>, prepared: &Prepared) -> Result<PreparedRun, Fault> {
+    let willing_nodes = willing(app, request, federated, prepared);
     let willing_count = u16::try_from(willing_nodes.len()).unwrap_or(u16::MAX);
     let per_round = round_time(app, &willing_nodes, prepared.tokens_per_round);
     let round_time =
@@ -231,9 +239,10 @@ fn answer(app: &App, request: &PrepareRun, prepared: &Prepared) -> Result<Prepar
     Ok(PreparedRun { terms, quote, parameters: prepared.parameters, memory_bytes: prepared.memory_bytes, willing_nodes, expected_duration })
 }
 
-/// Connected nodes with a confirmed stake, enough memory and an open offer at this price or below.
-fn willing(app: &App, request: &PrepareRun, prepared: &Prepared) -> Vec<NodeId> {
+/// Connected nodes with a confirmed stake, enough memory, an open offer at this price or below, and the data that a federated run trains on.
+fn willing(app: &App, request: &PrepareRun, federated: Option<&str>, prepared: &Prepared) -> Vec<NodeId> {
     let facts = app.facts().borrow().clone();
+    let keeps = |node: NodeId| federated.is_none_or(|name| app.tools.hub.keeps_data(node, name));
     let fits = |node: &NodeId| {
         let node = facts.nodes.get(node)?;
         let staked = node.stake.as_ref().is_some_and(|stake| stake.confirmed);
@@ -245,7 +254,7 @@ fn willing(app: &App, request: &PrepareRun, prepared: &Prepared) -> Vec<NodeId> 
             offer.terms.price_per_million_tokens <= request.price_per_million_tokens && app.tools.hub.is_connected(offer.node_id)
         })
         .map(|offer| offer.node_id)
-        .filter(|node| fits(node).is_some())
+        .filter(|node| fits(node).is_some() && keeps(*node))
         .collect();
     nodes.sort_unstable();
     nodes.dedup();

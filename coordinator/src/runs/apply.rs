@@ -93,8 +93,8 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
             work.result = Some(*result);
             work.stage = Stage::Done;
         }
-        (Event::Admitted { inner_steps_per_round, inner_steps }, _) => {
-            (work.admitted, work.inner_steps) = (Some(inner_steps_per_round), inner_steps);
+        (Event::Admitted { inner_steps_per_round, inner_steps, federated }, _) => {
+            (work.admitted, work.inner_steps, work.federated) = (Some(inner_steps_per_round), inner_steps, federated);
         }
         (Event::Refuse(reason), _) => {
             work.not_served = Some(reason);

@@ -45,6 +45,9 @@ pub struct RunWork {
     /// How many of them each node makes, by the recipe.
     #[serde(default)]
     pub inner_steps: InnerSteps,
+    /// Name of the data that its nodes keep and train on, where it is federated.
+    #[serde(default)]
+    pub federated: Option<String>,
     /// What was seen of each place in the last paced round that it committed in, unless its work was refused.
     #[serde(default)]
     pub paces: BTreeMap<u16, Pace>,
@@ -317,6 +320,8 @@ pub enum Event {
         inner_steps_per_round: u32,
         /// How many of them each node makes, by the recipe.
         inner_steps: InnerSteps,
+        /// Name of the data that its nodes keep and train on, by the recipe.
+        federated: Option<String>,
     },
     /// This coordinator will not serve the run.
     Refuse(String),
@@ -341,6 +346,7 @@ impl RunWork {
             result: None,
             admitted: None,
             inner_steps: InnerSteps::Equal,
+            federated: None,
             paces: BTreeMap::new(),
             not_served: None,
         }

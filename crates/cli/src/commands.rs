@@ -73,6 +73,9 @@ pub(crate) struct TrainArgs {
     /// Train adapters of this rank on the model that the run starts from, whose weights stay as they are.
     #[arg(long, value_name = "RANK", conflicts_with_all = ["here", "preset"])]
     adapters: Option<u32>,
+    /// Federated: each node trains on the data that its owner keeps under this name; yours is a sample that updates are scored on.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["here", "preset"])]
+    federated: Option<String>,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -165,8 +168,11 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     let mut recipe = crate::up::job::recipe(&args.recipe)?;
     if let Some(rank) = args.adapters {
         recipe.adapter = AdapterRecipe::usual(&recipe.model, rank);
-        recipe = recipe.validated()?;
     }
+    if let Some(name) = &args.federated {
+        recipe.federate(name);
+    }
+    let recipe = recipe.validated()?;
     if args.base.is_some() || args.output.is_some() {
         bail!("--base and --output belong to a training on this machine: add --here, or name a model with --from or --from-run");
     }

@@ -21,6 +21,12 @@ pub(crate) async fn train(args: &TrainArgs, out: Output) -> Result<()> {
     }
     let name = args.preset.as_deref().unwrap_or(&args.recipe);
     let recipe = crate::up::job::recipe(name)?;
+    if let Some(kept) = &recipe.data.federated {
+        bail!(
+            "recipe {} trains on data that nodes keep under the name {kept}: leave --here out, or `federated` in its [data]",
+            recipe.name
+        );
+    }
     let folder = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("starling-{}", recipe.name)));
     fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let mut command = tokio::process::Command::new(sibling("gpu-node")?);

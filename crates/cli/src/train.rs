@@ -73,8 +73,10 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         min_nodes: options.min_nodes,
         price_per_million_tokens: options.price_per_million_tokens,
         meter: meter.public_key(),
+        // The recipe says it.
+        federated: None,
     };
-    let prepared = ask(api, &request, options.max_nodes, out).await?;
+    let prepared = ask(api, &request, options.recipe.data.federated.as_deref(), options.max_nodes, out).await?;
     let recipe = if options.fit { fitted(api, &options.recipe, prepared.terms.recipe, out).await? } else { options.recipe.clone() };
     compare(&request, &recipe, &prepared)?;
     // Kept before the money moves: without this key nobody can co-sign the run.
@@ -158,7 +160,7 @@ fn key_file(context: &Context, key: &PublicKey) -> PathBuf {
 }
 
 /// Asks for the run's terms until as many nodes as are wanted take them, or patience ends.
-async fn ask(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Result<PreparedRun> {
+async fn ask(api: &Api, request: &PrepareRun, kept: Option<&str>, wanted: u16, out: Output) -> Result<PreparedRun> {
     let spinner = out.spinner("waiting for nodes");
     let started = Instant::now();
     loop {
@@ -168,10 +170,10 @@ async fn ask(api: &Api, request: &PrepareRun, wanted: u16, out: Output) -> Resul
             Ok(prepared) if prepared.willing_nodes.len() >= usize::from(wanted) || !patient => {
                 spinner.finish_and_clear();
                 if prepared.willing_nodes.len() < usize::from(request.min_nodes) {
+                    let (willing, least) = (prepared.willing_nodes.len(), request.min_nodes);
+                    let kept = kept.map_or_else(String::new, |name| format!(" and keep data called {name}"));
                     bail!(
-                        "{} of at least {} nodes take this price. Nothing was paid. Raise --price or lower --min-nodes",
-                        prepared.willing_nodes.len(),
-                        request.min_nodes
+                        "{willing} of at least {least} nodes take this price{kept}. Nothing was paid. Raise --price or lower --min-nodes"
                     );
                 }
                 return Ok(prepared);
@@ -232,6 +234,7 @@ mod tests {
             min_nodes: 2,
             price_per_million_tokens: Amount::from_near(1),
             meter: PublicKey([5; 32]),
+            federated: None,
         };
         let mut named = recipe.clone();
         named.adapter.as_mut().unwrap().base = Some(model);

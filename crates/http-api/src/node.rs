@@ -210,6 +210,9 @@ pub enum FromNode {
         /// What its machine cannot give, by name, where its owner allows scripts and it takes none.
         #[serde(default)]
         lacks: Vec<String>,
+        /// Names of the data that its owner lets federated runs train on; it never leaves the node.
+        #[serde(default)]
+        data: Vec<String>,
     },
     /// Still here.
     Alive,
@@ -424,6 +427,9 @@ pub struct NodeView {
     /// What its machine cannot give, by name, where its owner allows scripts and it takes none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
+    /// Names of the data that its owner lets federated runs train on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
 }
 
 /// An offer of a connected node.

@@ -94,6 +94,9 @@ pub struct PrepareRun {
     pub price_per_million_tokens: Amount,
     /// The key that will co-sign rounds.
     pub meter: starling_primitives::PublicKey,
+    /// Federated averaging: each node trains on the data that its owner keeps under this name, and `data` is a sample that updates are scored on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federated: Option<String>,
 }
 
 /// A run that is ready to be paid: pass `terms` to `billing.pay` unchanged.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::assignment::{Plan, PlanError};
 use crate::hash::Hash32;
 
-pub use check::RecipeError;
+pub use check::{RecipeError, is_plain_name};
 pub use method::{
     AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, InnerSteps, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe,
 };
@@ -205,6 +205,12 @@ impl Recipe {
     pub fn probe_windows(&self) -> Result<u32, PlanError> {
         let targets = if self.model.classes().is_some() { 1 } else { self.model.tokens_per_example() };
         Ok(Plan::new(self.inner_steps_per_round, self.batch, targets)?.probe_windows())
+    }
+
+    /// Has each node train on the data that its owner keeps under this name, and takes the mean of what they reach.
+    pub fn federate(&mut self, name: &str) {
+        self.data.federated = Some(name.to_owned());
+        self.outer = self.outer.clone().averaging();
     }
 
     /// Names the model that the adapters are for, where there are some and none is named yet.

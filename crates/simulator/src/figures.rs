@@ -16,7 +16,7 @@ use std::{
     thread,
 };
 
-use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, OuterRecipe, Recipe, ScheduleRecipe};
+use starling_rounds::recipe::{DecayRecipe, GptShape, ModelRecipe, Recipe, ScheduleRecipe};
 use starling_training::TrainingError;
 
 use crate::{Behaviour, Learning, Outcome, Reading, Scenario, SimulationError, simulate};
@@ -66,10 +66,10 @@ pub fn small_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, T
     Ok(recipe.validated()?)
 }
 
-/// The same for a federated run: FedAvg (arXiv:1602.05629) is this loop without outer momentum and with an outer rate of one.
+/// The same for a federated run.
 pub fn federated_recipe(rounds: u32, inner_steps_per_round: u32) -> Result<Recipe, TrainingError> {
     let mut recipe = small_recipe(rounds, inner_steps_per_round)?;
-    recipe.outer = OuterRecipe { momentum: 0.0, learning_rate: 1.0, ..recipe.outer };
+    recipe.outer = recipe.outer.averaging();
     Ok(recipe.validated()?)
 }
 

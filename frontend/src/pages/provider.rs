@@ -216,6 +216,7 @@ fn record(view: &NodeView, standing: &Standing) -> impl IntoView + use<> {
             <dt>"Reputation"</dt><dd class="num">{reputation_words(standing)}</dd>
             <dt>"Stake"</dt><dd class="num">{stake}</dd>
             <dt>"Pay goes to"</dt><dd class="mono">{node.payout.to_string()}</dd>
+            {(!view.data.is_empty()).then(|| view! { <dt>"Keeps for federated runs"</dt><dd class="mono">{view.data.join(", ")}</dd> })}
             <dt>"Heard"</dt><dd><Ago at=view.heard_at /></dd>
         </dl>
     }

@@ -26,12 +26,13 @@ use starling_contract_api::{
     payment::PaymentMsg,
 };
 use starling_http_api::{
+    node::NodeView,
     path,
     run::{Base, DataKind, PrepareRun, PreparedRun, RecipePreset},
 };
 use starling_primitives::{Amount, AssetName, DurationMs, Hash32, grouped};
 use starling_protocol::price::{HOLDBACK, cost_of_tokens};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 #[component]
 pub(crate) fn Train() -> impl IntoView {
@@ -50,6 +51,8 @@ struct Fields {
     base: RwSignal<String>,
     /// Of a model that it starts from: adapters alone.
     adapters: RwSignal<bool>,
+    /// Name of the data that nodes keep and train on; empty where they train on the person's.
+    federated: RwSignal<String>,
     file: NodeRef<html::Input>,
     /// A data set that is stored already, in place of a file.
     data: Option<Hash32>,
@@ -69,6 +72,7 @@ fn Form() -> impl IntoView {
         price: RwSignal::new("0.5".to_owned()),
         base: RwSignal::new(query.with_untracked(|query| query.get("model").unwrap_or_default())),
         adapters: RwSignal::new(false),
+        federated: RwSignal::new(String::new()),
         file: NodeRef::new(),
         data: query.with_untracked(|query| query.get("data")?.parse().ok()),
         base_file: NodeRef::new(),
@@ -85,6 +89,8 @@ fn Form() -> impl IntoView {
     });
     let of = move || of.get().flatten().map(|name| name.to_string());
     let models = usable_models(shared);
+    let (nodes, _) = polled(Duration::from_secs(10), || coordinator::get::<Vec<NodeView>>(path::NODES));
+    let kept = Memo::new(move |_| nodes.with(|nodes| kept_data(nodes.as_deref().unwrap_or_default())));
     let (presets, presets_failure) = polled(Duration::from_secs(60), || coordinator::get::<Vec<RecipePreset>>(path::RECIPES));
     let (failure, busy, prepared) =
         (RwSignal::new(None::<Failure>), RwSignal::new(None::<&'static str>), RwSignal::new(None::<(PreparedRun, Amount)>));
@@ -163,6 +169,19 @@ fn Form() -> impl IntoView {
                     </label>
                 })}
                 {move || (fields.base.get() == UPLOAD).then(|| view! { <label class="field">"Model file, safetensors"<input type="file" accept=".safetensors" required node_ref=fields.base_file /><span class="hint">"Providers of this run can read it."</span></label> })}
+                {move || (!kept.with(Vec::is_empty)).then(|| view! {
+                    <label class="field">"Whose data is trained on"
+                        <select on:change:target=move |event| fields.federated.set(event.target().value())>
+                            <option value="">"Mine"</option>
+                            {kept.get().into_iter().map(|(name, nodes)| {
+                                let (value, chosen) = (name.clone(), name.clone());
+                                let words = format!("{name}, which {nodes} {} for themselves", if nodes == 1 { "node keeps" } else { "nodes keep" });
+                                view! { <option value=value selected=move || fields.federated.get() == chosen>{words}</option> }
+                            }).collect_view()}
+                        </select>
+                        <span class="hint">"Federated: each node trains on its own data, which never leaves it. What you give below is a sample of the same kind, and updates count by what they improve on it."</span>
+                    </label>
+                })}
                 {match fields.data {
                     Some(hash) => view! {
                         <p class="note">"Trained on: "{of}" "<Id text=hash.to_string() />". The providers who train this run can read this data. A tenth of it is held out to measure with. "<a href="/train" rel="external">"Choose a file instead"</a></p>
@@ -231,6 +250,7 @@ async fn prepare(
         min_nodes: 1,
         price_per_million_tokens: price,
         meter: meter::make_key()?,
+        federated: Some(fields.federated.get_untracked()).filter(|name| !name.is_empty()),
     };
     let prepared: PreparedRun = coordinator::post(path::PREPARE_RUN, &request).await?;
     let rounds_differ = prepared.terms.rounds != preset.rounds || prepared.terms.tokens_per_round != preset.tokens_per_round;
@@ -238,15 +258,23 @@ async fn prepare(
         return Err(Failure::new("terms", format!("The run was prepared with another {what} than you asked for. Nothing was charged.")));
     }
     if prepared.willing_nodes.is_empty() {
-        return Err(Failure::new(
-            "no_willing_nodes",
-            "No connected node takes this price. Nothing was charged; raise the cap or come back later.",
-        ));
+        let kept = request.federated.map_or_else(String::new, |name| format!(" and keeps {name}"));
+        let words = format!("No connected node takes this price{kept}. Nothing was charged; raise the cap or come back later.");
+        return Err(Failure::new("no_willing_nodes", words));
     }
     let (network, account) = shared.signed_in()?;
     let total = deposit(&network, &account, prepared.quote.at_most, &PaymentMsg::Run(prepared.terms.clone())).await?;
     let storage = Amount(total.0.saturating_sub(prepared.quote.at_most.0));
     Ok((prepared, storage))
+}
+
+/// Names of the data that connected nodes keep for federated runs, each with how many do, by name.
+fn kept_data(nodes: &[NodeView]) -> Vec<(String, usize)> {
+    let mut kept = BTreeMap::new();
+    for name in nodes.iter().filter(|node| node.connected).flat_map(|node| &node.data) {
+        *kept.entry(name.clone()).or_insert(0) += 1;
+    }
+    kept.into_iter().collect()
 }
 
 /// The chosen file, stored.

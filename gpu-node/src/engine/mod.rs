@@ -22,7 +22,8 @@ use crate::artifact::hash_of;
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
 use starling_training::{
-    Activations, Data, Device, Items, Model, Parameters, Recipe, TrainingError, check_meaning, import_model, own_tokenizer, unflatten,
+    Activations, Data, Device, Items, Model, Parameters, Recipe, Split, Text, TrainingError, check_meaning, import_model, own_tokenizer,
+    unflatten,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -90,8 +91,10 @@ type Metadata = BTreeMap<String, String>;
 pub(crate) struct RunInputs {
     /// The recipe.
     pub(crate) recipe: Arc<Recipe>,
-    /// What is trained on.
+    /// The run's data.
     pub(crate) train: Data,
+    /// What this node keeps and trains on in place of it, where the run is federated.
+    pub(crate) own: Option<Data>,
     /// What is measured on.
     pub(crate) held_out: Data,
     /// The bytes of both, where they are running text.
@@ -109,23 +112,40 @@ impl RunInputs {
     ///
     /// Tokens are that model's own; else a tokenizer is learnt from the training text, the same on every node.
     pub(crate) fn of(recipe: Recipe, data: Arc<[u8]>, held_out: Arc<[u8]>, frozen: Option<&[u8]>) -> Result<Self, EngineError> {
+        Self::with_own(recipe, data, held_out, frozen, None)
+    }
+
+    /// The same, and what this node keeps under a name: it gets the tokens, classes and scaling of the run's data.
+    pub(crate) fn with_own(
+        recipe: Recipe,
+        data: Arc<[u8]>,
+        held_out: Arc<[u8]>,
+        frozen: Option<&[u8]>,
+        own: Option<(&str, Arc<[u8]>)>,
+    ) -> Result<Self, EngineError> {
         let hash = hash_of(&data);
         let (train, measured) = (Items::read(&recipe, data, TRAINING_DATA)?, Items::read(&recipe, held_out, HELD_OUT_DATA)?);
         let (frozen, of_model) = frozen_model(&recipe, frozen)?.unzip();
-        let own = of_model.as_ref().map_or(Ok(None), own_tokenizer)?;
-        if of_model.is_some() && own.is_none() && recipe.model.vocab().is_some_and(|vocab| vocab > BYTES) {
+        let tokenizer = of_model.as_ref().map_or(Ok(None), own_tokenizer)?;
+        if of_model.is_some() && tokenizer.is_none() && recipe.model.vocab().is_some_and(|vocab| vocab > BYTES) {
             let why = "its file has no tokenizer; adapt one that was trained here, or a model of bytes";
             return Err(EngineError::Frozen(why.to_owned()));
         }
-        let training = train.training(&recipe, own)?;
+        let training = train.training(&recipe, tokenizer)?;
         let meaning = training.meaning(&recipe);
         if let Some(of_model) = of_model {
             check_meaning(&meaning, &of_model).map_err(|error| EngineError::Frozen(error.to_string()))?;
         }
         let held_out = measured.held_out(&recipe, &training)?;
         let texts = train.text().zip(measured.text()).map(|(train, measured)| [train.clone(), measured.clone()]);
+        let own = own.map(|(name, bytes)| Items::read(&recipe, bytes, name)?.in_place_of(&recipe, &training)).transpose()?;
         let (recipe, meaning, frozen) = (Arc::new(recipe), Arc::new(meaning), frozen.map(Arc::new));
-        Ok(Self { recipe, train: training.data, held_out, texts, meaning, data: hash, frozen })
+        Ok(Self { recipe, train: training.data, own, held_out, texts, meaning, data: hash, frozen })
+    }
+
+    /// What this node trains on.
+    pub(crate) fn trained_on(&self) -> &Data {
+        self.own.as_ref().unwrap_or(&self.train)
     }
 }
 
@@ -141,6 +161,18 @@ fn frozen_model(recipe: &Recipe, file: Option<&[u8]>) -> Result<Option<(Paramete
     let plain = Recipe { adapter: None, ..recipe.clone() };
     starling_training::check_parameters(&Model::layout(&plain)?, &weights).map_err(unusable)?;
     Ok(Some((weights, metadata)))
+}
+
+/// Whether what a node keeps can be trained on in a federated run with this data: its rows, classes and columns, and of a text its length.
+pub(crate) fn check_own(recipe: &Recipe, data: Arc<[u8]>, name: &str, own: Arc<[u8]>) -> Result<(), TrainingError> {
+    let own = Items::read(recipe, own, name)?;
+    match (own.text(), recipe.model.context()) {
+        (Some(text), Some(context)) => Text::new(text.clone(), usize::try_from(context).unwrap_or(usize::MAX), Split::Train).map(drop),
+        _ => {
+            let training = Items::read(recipe, data, TRAINING_DATA)?.training(recipe, None)?;
+            own.in_place_of(recipe, &training).map(drop)
+        }
+    }
 }
 
 /// Reads a canonical recipe.

@@ -78,7 +78,7 @@ pub(crate) fn prepare(job: PrepareJob) -> Result<PreparedFiles, PrepareRefused> 
         rounds: recipe.rounds,
         tokens_per_round: plan.assigned_tokens(),
         parameters: recipe.model.parameter_count(),
-        memory_bytes: memory_needed(&recipe, Some(&inputs.train)),
+        memory_bytes: memory_needed(&recipe, Some(inputs.trained_on())),
     };
     files.extend([recipe_bytes, base]);
     Ok(PreparedFiles { prepared, files })

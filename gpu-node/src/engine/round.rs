@@ -212,7 +212,7 @@ fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
             Err(error) => tracing::warn!(%error, "the checkpoint cannot be used; starting with a fresh optimizer"),
         }
     }
-    let (recipe, data) = (&job.inputs.recipe, job.inputs.train.clone());
+    let (recipe, data) = (&job.inputs.recipe, job.inputs.trained_on().clone());
     let weights = weights_of(recipe, job.state.weights())?;
     let trainer = Trainer::on(recipe, job.inputs.frozen.as_deref(), &weights, data, slot, &device()?)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: vec![0.0; job.state.weights().len()], root: Hash32::default() })
@@ -221,7 +221,7 @@ fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
 fn resume(job: &RoundJob, file: &[u8]) -> Result<Live, EngineError> {
     let damaged = || EngineError::State("the checkpoint file is damaged".to_owned());
     let (root, rest) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<32>).ok_or_else(damaged)?;
-    let (recipe, data) = (&job.inputs.recipe, job.inputs.train.clone());
+    let (recipe, data) = (&job.inputs.recipe, job.inputs.trained_on().clone());
     let (trainer, mut extra) = Trainer::resume_on(recipe, job.inputs.frozen.as_deref(), rest, data, &device()?)?;
     let feedback = extra.remove(FEEDBACK).filter(|array| array.values.len() == job.state.weights().len()).ok_or_else(damaged)?;
     Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root: Hash32(*root) })

@@ -135,6 +135,38 @@ fn paced_round__should_be_followed_by_one_at_the_plans_next_step() {
 }
 
 #[test]
+fn federated_round__should_train_on_what_the_node_keeps() {
+    let (given, state) = inputs();
+    let files = given.texts.clone().unwrap();
+    let with = |own: &[u8]| {
+        RunInputs::with_own((*given.recipe).clone(), files[0].clone(), files[1].clone(), None, Some(("notes", own.into()))).unwrap()
+    };
+    let update = |inputs: &RunInputs| whole(&mut Bench::default(), &job(tempfile::tempdir().unwrap().path(), &state, inputs)).update;
+    let notes = "What stands here stays on this machine.\n".repeat(100);
+    assert_eq!(update(&with(&files[0])), update(&given), "the same data gives the same work");
+    assert_ne!(update(&with(notes.as_bytes())), update(&given));
+    // The figures are of the run's own data.
+    assert_eq!(with(notes.as_bytes()).train.len(), given.train.len());
+}
+
+#[test]
+fn kept_data__should_be_checked_before_a_node_joins() {
+    let check = |name: &str, own: &[u8]| {
+        let recipe = Recipe::preset(name).unwrap();
+        let data = starling_training::generated(&recipe).unwrap().map_or_else(|| SOURCE.as_bytes().into(), |data| data.bytes.into());
+        crate::engine::check_own(&recipe, data, "notes", own.into()).map_err(|error| error.to_string())
+    };
+    assert_eq!(check("tiny", SOURCE.as_bytes()), Ok(()));
+    assert!(check("tiny", b"short").unwrap_err().contains("needs 33"));
+    let row = "0,0,0,0,0,0,0,0,0,0";
+    let table = starling_training::generated(&Recipe::preset("fraud").unwrap()).unwrap().unwrap().bytes;
+    let head = String::from_utf8_lossy(&table).lines().next().unwrap().to_owned();
+    assert_eq!(check("fraud", format!("{head}\n{row},fraud\n{row},honest\n").as_bytes()), Ok(()));
+    let unknown = check("fraud", format!("{head}\n{row},fraud\n{row},lost\n").as_bytes()).unwrap_err();
+    assert!(unknown.contains("notes") && unknown.contains("lost"), "{unknown}");
+}
+
+#[test]
 fn round__should_not_be_made_twice_when_it_died_after_its_end() {
     let (inputs, state) = inputs();
     let folder = tempfile::tempdir().unwrap();

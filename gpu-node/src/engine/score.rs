@@ -1,5 +1,5 @@
 //! Scores updates of a round: how much the loss falls at a fifth of each, on windows it was made from and on windows that nobody was assigned,
-//! both drawn when all had committed.
+//! both drawn when all had committed. What a node of a federated run trained on stays there: its update is scored on unseen windows of the run's data alone.
 
 use super::{EngineError, RunInputs, weights_of};
 use crate::trainer::Cancel;
@@ -44,7 +44,10 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     let mut model = super::model_of(&job.inputs, job.state.weights())?;
     let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
-    let own: Vec<Batch> = job.updates.iter().map(|judged| own_batch(job, judged, windows)).collect::<Result<_, _>>()?;
+    let own: Vec<Batch> = match recipe.data.federated {
+        Some(_) => vec![unseen.clone(); job.updates.len()],
+        None => job.updates.iter().map(|judged| own_batch(job, judged, windows)).collect::<Result<_, _>>()?,
+    };
     let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
     let mut worked = Duration::ZERO;

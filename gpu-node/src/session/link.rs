@@ -260,7 +260,8 @@ async fn prove(context: &Context, socket: &mut Socket) -> Result<String, Session
     let signature = context.chain.sign(&hello.signing_bytes(&context.config.deployment.compute_domain()));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let lacks = context.scripts.as_ref().err().map(|no| no.lacks.clone()).unwrap_or_default();
-    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version, scripts: context.scripts.is_ok(), lacks })
+    let data = context.config.data.iter().map(|data| data.name.clone()).collect();
+    let text = serde_json::to_string(&FromNode::Hello { hello, signature, version, scripts: context.scripts.is_ok(), lacks, data })
         .map_err(|error| SessionError::Protocol(error.to_string()))?;
     socket.send(Message::text(text)).await.map_err(|error| SessionError::Broken(error.to_string()))?;
     match hear(socket).await? {

@@ -18,6 +18,7 @@ use crate::{
     control::Tally,
     engine::{EngineError, RunInputs, recipe_from_json},
     files,
+    own_data::OwnData,
     pace::Pace,
     script::{Fault, NoScripts, Room},
     session::desk::{Finish, Key},
@@ -30,7 +31,7 @@ use starling_http_api::{
 };
 use starling_limits::{JobKind, Reason, Share};
 use starling_primitives::{Hash32, RunId};
-use starling_protocol::run::RunTerms;
+use starling_protocol::run::Run;
 use starling_tls::Roots;
 use std::{
     path::PathBuf,
@@ -209,8 +210,9 @@ impl Context {
         }
     }
 
-    /// Recipe and texts of a run, and what its adapters are for, fetched once.
-    async fn inputs(&self, run_id: RunId, terms: &RunTerms) -> Result<RunInputs, TaskError> {
+    /// Recipe and texts of a run, what its adapters are for, and what this node keeps for it where it is federated; fetched once.
+    async fn inputs(&self, run: &Run) -> Result<RunInputs, TaskError> {
+        let (run_id, terms) = (run.id, &run.terms);
         let mut kept = self.inputs.lock().await;
         if let Some((kept_id, inputs)) = &*kept
             && *kept_id == run_id
@@ -225,8 +227,19 @@ impl Context {
             Some(base) => Some(self.store.get(base).await?),
             None => None,
         };
+        let own = match &recipe.data.federated {
+            Some(name) => Some(OwnData::find(&self.config.data, name, &run.tenant).map_err(TaskError::Asked)?.clone()),
+            None => None,
+        };
         // A tokenizer takes seconds to learn.
-        let read = tokio::task::spawn_blocking(move || RunInputs::of(recipe, data, held_out, frozen.as_deref())).await;
+        let read = tokio::task::spawn_blocking(move || -> Result<_, TaskError> {
+            let own = match &own {
+                Some(own) => Some((own.name.as_str(), own.read().map_err(TaskError::Asked)?)),
+                None => None,
+            };
+            Ok(RunInputs::with_own(recipe, data, held_out, frozen.as_deref(), own)?)
+        })
+        .await;
         let inputs = read.map_err(|_| TaskError::Asked("the run's data could not be read".to_owned()))??;
         if crate::engine::plan(&inputs.recipe)?.assigned_tokens() != terms.tokens_per_round {
             return Err(TaskError::Asked(format!(
@@ -311,7 +324,7 @@ async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<Run
             round::record(context, round::Proposal { run_id, round, record, state, earlier, updates, statement: *statement }).await
         }
         ToNode::Evaluate { run_id, round, state, windows } => round::evaluate(context, run_id, round, state, windows).await,
-        ToNode::Export { run_id, terms, state, state_root } => round::export(context, run_id, &terms, state, state_root).await,
+        ToNode::Export { run_id, state, state_root, .. } => round::export(context, run_id, state, state_root).await,
         _ => Ok(Finish::Quiet),
     }
 }

@@ -4,6 +4,7 @@ use super::{Context, TaskError};
 use crate::{
     artifact::ArtifactError,
     engine::{self, PrepareJob, PreparedFiles},
+    own_data::OwnData,
     session::desk::Finish,
 };
 use starling_http_api::{
@@ -12,7 +13,8 @@ use starling_http_api::{
 };
 use starling_limits::JobKind;
 use starling_primitives::{Asset, Hash32, RunId};
-use starling_protocol::run::{RunState, RunTerms};
+use starling_protocol::run::{Run, RunState, RunTerms};
+use starling_rounds::recipe::Recipe;
 
 /// Recipes are texts of a page or two.
 const MAX_RECIPE_BYTES: usize = 64 * 1024;
@@ -109,12 +111,32 @@ async fn objection(context: &Context, run_id: RunId, terms: &RunTerms, busy_with
     context.chain.open_escrow(run.escrow_id).await?;
     // Before it is in the roster a node may not be allowed to read the recipe; then its memory is checked with the first round.
     match context.store.get(terms.recipe).await {
-        Ok(recipe) => fits(context, &recipe),
+        Ok(recipe) => {
+            let recipe = engine::recipe_from_json(&recipe)?;
+            if let Err(words) = engine::activations_within(&recipe, None, context.memory_bytes) {
+                return Ok(Some(words));
+            }
+            match recipe.data.federated.clone() {
+                Some(name) => own_data_objection(context, &run, recipe, &name).await,
+                None => Ok(None),
+            }
+        }
         Err(ArtifactError::NotFound(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn fits(context: &Context, recipe: &[u8]) -> Result<Option<String>, TaskError> {
-    Ok(engine::activations_within(&engine::recipe_from_json(recipe)?, None, context.memory_bytes).err())
+/// Why a federated run cannot train on what this node keeps, if it cannot.
+async fn own_data_objection(context: &Context, run: &Run, recipe: Recipe, name: &str) -> Result<Option<String>, TaskError> {
+    let own = match OwnData::find(&context.config.data, name, &run.tenant) {
+        Ok(own) => own.clone(),
+        Err(words) => return Ok(Some(words)),
+    };
+    let data = context.store.get(run.terms.data).await?;
+    let read = move || {
+        let fits = engine::check_own(&recipe, data, &own.name, own.read()?);
+        fits.map_err(|error| format!("the node's data {} does not fit the run: {error}", own.name))
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(|_| TaskError::Asked("the node's data could not be read".to_owned()))?;
+    Ok(read.err())
 }

@@ -53,8 +53,9 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     if run.state_root != state_root {
         return Err(TaskError::Asked(format!("the chain's state root before round {round} is {}, not {state_root}", run.state_root)));
     }
-    let inputs = context.inputs(run_id, &terms).await?;
-    let activations = engine::activations_within(&inputs.recipe, Some(&inputs.train), context.memory_bytes).map_err(TaskError::Asked)?;
+    let inputs = context.inputs(&run).await?;
+    let activations =
+        engine::activations_within(&inputs.recipe, Some(inputs.trained_on()), context.memory_bytes).map_err(TaskError::Asked)?;
     let state = state_of(context, &inputs, state, state_root).await?;
     if state.round() != round {
         return Err(TaskError::Asked(format!("the state is that of round {}, not of {round}", state.round())));
@@ -163,7 +164,7 @@ pub(super) struct Judging {
 /// Scores the updates of a round.
 pub(super) async fn score(context: &Context, run_id: RunId, round: u32, judging: Judging, cancel: Cancel) -> Result<Finish, TaskError> {
     let run = context.chain.run_in_round(run_id, round).await?;
-    let inputs = context.inputs(run_id, &run.terms).await?;
+    let inputs = context.inputs(&run).await?;
     let state = state_of(context, &inputs, judging.state, run.state_root).await?;
     let bytes = fetch(context, &judging.updates).await?;
     let judged = judging.updates.iter().zip(bytes).map(|(placed, (place, update))| {
@@ -206,7 +207,7 @@ pub(super) async fn record(context: &Context, proposal: Proposal) -> Result<Fini
     let place = run.roster.iter().position(|member| member.node_id == context.config.node_id && !member.left);
     let place =
         place.and_then(|place| u16::try_from(place).ok()).ok_or_else(|| TaskError::Asked(format!("this node is not in run {run_id}")))?;
-    let inputs = context.inputs(run_id, &run.terms).await?;
+    let inputs = context.inputs(&run).await?;
     let record = read_record(&context.store.get(record).await?)?;
     let state = state_of(context, &inputs, state, run.state_root).await?;
     let earlier = match earlier.filter(|_| state.is_astray(record.probe)) {
@@ -251,22 +252,17 @@ pub(super) async fn evaluate(
     windows: u32,
 ) -> Result<Finish, TaskError> {
     let run = context.chain.run(run_id).await?;
-    let inputs = context.inputs(run_id, &run.terms).await?;
+    let inputs = context.inputs(&run).await?;
     let state = engine::read_state(&inputs.recipe, &context.store.get(state).await?)?;
     let loss = context.trainer.run(Urgency::Figures, move |_| engine::evaluate_state(&inputs, &state, windows)).await??;
     Ok(Finish::Answer(FromNode::Evaluated { run_id, round, loss }))
 }
 
 /// Model file, configuration and figures of the final state.
-pub(super) async fn export(
-    context: &Context,
-    run_id: RunId,
-    terms: &RunTerms,
-    state: Hash32,
-    state_root: Hash32,
-) -> Result<Finish, TaskError> {
-    let inputs = context.inputs(run_id, terms).await?;
-    let base = state_of(context, &inputs, terms.base, terms.base_root).await?;
+pub(super) async fn export(context: &Context, run_id: RunId, state: Hash32, state_root: Hash32) -> Result<Finish, TaskError> {
+    let run = context.chain.run(run_id).await?;
+    let inputs = context.inputs(&run).await?;
+    let base = state_of(context, &inputs, run.terms.base, run.terms.base_root).await?;
     let state = state_of(context, &inputs, state, state_root).await?;
     let job = ExportJob { run_id, inputs, base, state, state_root };
     let made = context.trainer.run(Urgency::Figures, move |_| engine::export(&job)).await??;

@@ -5,15 +5,15 @@
 use crate::{
     PATIENCE, amount, assert_sums,
     replicas::Replicas,
-    running::{Running, program, said, succeed},
+    running::{Running, said, start_node, succeed},
     uploads::{Numbers, wanted},
 };
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -146,11 +146,7 @@ impl Chaos {
         if let Some(mut dead) = self.nodes.remove(&number) {
             drop(dead.wait());
         }
-        let log = File::options().append(true).create(true).open(self.home.join(format!("logs/node-{number}.log"))).expect("a log");
-        let config = self.home.join(format!("node-{number}/node.toml"));
-        let mut node = Command::new(program("gpu-node"));
-        node.args(["run", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let node = node.spawn().expect("gpu-node starts");
+        let node = start_node(&self.home.join(format!("node-{number}")), &format!("node-{number}.log"));
         fs::write(pid_file, node.id().to_string()).expect("a file is written");
         self.nodes.insert(number, node);
     }

@@ -156,7 +156,7 @@ impl Thief {
         let ToNode::Challenge { nonce, origin, expires_at } = hear(&mut socket).await? else { anyhow::bail!("no challenge came") };
         let hello = NodeHello { node_id: self.stolen.node_id, origin, nonce, expires_at };
         let signature = self.signer.sign_bytes(&hello.signing_bytes(&self.stolen.deployment.compute_domain()));
-        let hello = FromNode::Hello { hello, signature, version: "0".to_owned(), scripts: false, lacks: Vec::new() };
+        let hello = FromNode::Hello { hello, signature, version: "0".to_owned(), scripts: false, lacks: Vec::new(), data: Vec::new() };
         socket.send(Message::text(serde_json::to_string(&hello)?)).await?;
         match hear(&mut socket).await? {
             ToNode::Welcome { token } => Ok(Session { socket, token, updates: BTreeMap::new() }),

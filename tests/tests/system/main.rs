@@ -8,6 +8,7 @@ mod bonds;
 mod chaos;
 mod classes;
 mod deployment;
+mod federated;
 mod impostor;
 mod nat;
 mod owner;

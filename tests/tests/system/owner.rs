@@ -2,7 +2,7 @@
 
 use crate::{
     bonds::view,
-    running::{Running, program, said, starling, succeed, top},
+    running::{Running, program, said, starling, start_node, succeed, top},
 };
 use serde_json::{Value, json};
 use std::{
@@ -42,14 +42,7 @@ impl Node {
             .replace("cache_limit_bytes =", &format!("metrics_address = \"{port}\"\ncache_limit_bytes ="));
         fs::write(path, config).expect("a file is written");
         Self::set_trace(&folder, &[line(74)]);
-        Self { child: Self::spawn(&folder), folder, metrics: format!("http://{port}/metrics") }
-    }
-
-    fn spawn(folder: &Path) -> Child {
-        let log = fs::File::options().create(true).append(true).open(folder.with_file_name("logs").join("our-node.log")).expect("a log");
-        let mut command = Command::new(program("gpu-node"));
-        command.args(["run", "--config"]).arg(folder.join("node.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.spawn().expect("the node starts")
+        Self { child: start_node(&folder, "our-node.log"), folder, metrics: format!("http://{port}/metrics") }
     }
 
     /// What the card goes through from now on, a line a second; it stays at the last.
@@ -66,7 +59,7 @@ impl Node {
     fn kill_and_start_again(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
-        self.child = Self::spawn(&self.folder);
+        self.child = start_node(&self.folder, "our-node.log");
     }
 
     fn order(&self, order: &str) -> Output {

@@ -50,6 +50,15 @@ pub(crate) fn run(home: &Path, args: &[&str]) -> Output {
     starling(home, args).output().expect("starling starts")
 }
 
+/// Starts the program of a node that is set up in `folder`, in place of the one that `up` started.
+pub(crate) fn start_node(folder: &Path, log: &str) -> Child {
+    let log = folder.with_file_name("logs").join(log);
+    let log = fs::File::options().create(true).append(true).open(log).expect("a log");
+    let mut command = Command::new(program("gpu-node"));
+    command.args(["run", "--config"]).arg(folder.join("node.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the node starts")
+}
+
 /// The last JSON line of a kind that a command printed.
 pub(crate) fn said(output: &Output, event: &str) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
@@ -142,6 +151,15 @@ impl Running {
         let pid = fs::read_to_string(self.home().join(pid_file)).expect("the process is known");
         let status = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill starts");
         assert!(status.success(), "{pid_file} was not running");
+    }
+
+    /// What the coordinator answers, as anyone who asks sees it.
+    pub(crate) fn ask(&self, path: &str) -> Value {
+        let profile: Value = serde_json::from_slice(&fs::read(self.home().join("profile.json")).expect("a profile")).expect("JSON");
+        let url = format!("{}{path}", profile["coordinator"].as_str().expect("an address"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let answer = runtime.block_on(async { reqwest::get(url).await?.error_for_status()?.json().await });
+        answer.expect("the coordinator answers")
     }
 
     /// Moves the chain's clock on.

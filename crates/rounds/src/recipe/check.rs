@@ -51,7 +51,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     if recipe.version != RECIPE_VERSION {
         return Err(RecipeError::UnsupportedVersion { found: recipe.version });
     }
-    check_name(&recipe.name)?;
+    check_name("name", &recipe.name)?;
     within("seed", recipe.seed, l::SEED)?;
     within("rounds", recipe.rounds, l::ROUNDS)?;
     within("inner_steps_per_round", recipe.inner_steps_per_round, l::INNER_STEPS)?;
@@ -80,6 +80,9 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     for (field, name) in [("data.text", &recipe.data.text), ("data.label", &recipe.data.label)] {
         check_length(field, name)?;
     }
+    if let Some(name) = &recipe.data.federated {
+        check_name("data.federated", name)?;
+    }
     check_optimizer(&recipe.optimizer)?;
     if matches!((&recipe.model, recipe.optimizer.method), (ModelRecipe::Convolution(_), OptimizerKind::Muon { .. })) {
         return Err(impossible("Muon moves matrices, and a convolutional net has none between its layers".to_owned()));
@@ -92,13 +95,18 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     within("evaluation.patience", recipe.evaluation.patience, l::PATIENCE)
 }
 
-fn check_name(name: &str) -> Checked {
+/// Whether a recipe, or data that a node keeps, may be called so: 1 to 64 of `a-z 0-9 - _ .`.
+pub fn is_plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-    if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
+}
+
+fn check_name(field: &'static str, name: &str) -> Checked {
+    if is_plain_name(name) {
         return Ok(());
     }
     let shown: String = name.chars().take(80).collect();
-    Err(out_of_range("name", format!("{shown:?}"), "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned()))
+    Err(out_of_range(field, format!("{shown:?}"), "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned()))
 }
 
 fn check_length(field: &'static str, name: &str) -> Checked {

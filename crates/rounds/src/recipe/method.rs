@@ -82,7 +82,7 @@ pub struct AdapterRecipe {
     pub base: Option<Hash32>,
 }
 
-/// Where in JSON lines and tables the text and its class stand; the other columns of a table are its features.
+/// Where in JSON lines and tables the text and its class stand, the other columns of a table being its features; and whose data is trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
@@ -92,6 +92,10 @@ pub struct DataRecipe {
     /// The field of the class.
     #[serde(default = "label")]
     pub label: String,
+    /// Federated training (arXiv:1602.05629): each node trains on the data that its owner keeps under this name, which never leaves it.
+    /// The run's own data then gives tokens, classes and scaling, and what updates are scored on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub federated: Option<String>,
 }
 
 /// When the model is measured on validation data, and when that ends the training, on one machine. A run over the network is
@@ -156,6 +160,13 @@ impl AdapterRecipe {
     }
 }
 
+impl OuterRecipe {
+    /// Federated averaging (arXiv:1602.05629): the weights become the mean of what the nodes reached.
+    pub fn averaging(self) -> Self {
+        Self { momentum: 0.0, learning_rate: 1.0, ..self }
+    }
+}
+
 impl InnerSteps {
     /// All of them, the default first.
     pub const ALL: [Self; 2] = [Self::Equal, Self::Paced];
@@ -171,7 +182,7 @@ impl InnerSteps {
 
 impl Default for DataRecipe {
     fn default() -> Self {
-        Self { text: text(), label: label() }
+        Self { text: text(), label: label(), federated: None }
     }
 }
 

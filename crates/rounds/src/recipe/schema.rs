@@ -16,13 +16,14 @@ pub(super) fn schema() -> Value {
         json!({ "type": "array", "items": item, "minItems": least, "maxItems": l::NAMES.end() })
     };
     let column = json!({ "type": "string", "minLength": l::NAME_LENGTH.start(), "maxLength": l::NAME_LENGTH.end() });
+    let name = json!({ "type": "string", "pattern": "^[a-z0-9._-]{1,64}$" });
     let said = |mut schema: Value, words: &str| {
         schema["description"] = words.into();
         schema
     };
     let fields: Vec<Field> = vec![
         ("version", json!({ "const": RECIPE_VERSION, "description": "The version of this form." }), true),
-        ("name", json!({ "type": "string", "pattern": "^[a-z0-9._-]{1,64}$", "description": "A name for people." }), true),
+        ("name", said(name.clone(), "A name for people."), true),
         ("seed", whole(l::SEED, "Fixes the initial weights and which examples each step reads."), true),
         ("rounds", whole(l::ROUNDS, "Outer steps of the run."), true),
         ("inner_steps_per_round", whole(l::INNER_STEPS, "Optimizer steps of each participant in a round."), true),
@@ -63,10 +64,18 @@ pub(super) fn schema() -> Value {
         (
             "data",
             object(
-                "Columns of JSON lines and tables; a table's other columns are its features.",
+                "Columns of JSON lines and tables, a table's other columns being its features; and whose data is trained on.",
                 vec![
                     ("text", said(column.clone(), "The field of the text."), false),
                     ("label", said(column, "The field of the class."), false),
+                    (
+                        "federated",
+                        said(
+                            name,
+                            "Each node trains on the data that its owner keeps under this name; the run's own data scores the updates.",
+                        ),
+                        false,
+                    ),
                 ],
             ),
             false,

@@ -69,6 +69,7 @@ fn recipe__should_name_field_and_limit() {
     check(refusal(|r| r.schedule.decay = DecayRecipe::LastTokens(6_000)), &["last-tokens", "at most 5760"]);
     check(refusal(|r| r.optimizer.method = OptimizerKind::Muon { momentum: 1.0 }), &["muon.momentum", "0.999"]);
     check(refusal(|r| r.data.text = String::new()), &["data.text", "1 to 128"]);
+    check(refusal(|r| r.federate("Ward notes")), &["data.federated", "1 to 64"]);
     check(refusal(|r| r.outer.momentum = 1.0), &["outer.momentum", "0.99"]);
     check(refusal(|r| shape(r).vocab = 255), &["model.vocab", "from 256 to 65536"]);
 }
@@ -97,8 +98,14 @@ fn hash__should_be_fixed_and_cover_every_field() {
         json.starts_with(r#"{"accumulation":1,"batch":4,"clip_norm":1.0,"inner_steps_per_round":5,"model":{"context":32,"heads":2,"#),
         "{json}"
     );
-    let changes: [fn(&mut Recipe); 5] =
-        [|r| r.seed = 2, |r| r.rounds += 1, |r| r.schedule.warmup_tokens = 7, |r| r.outer.learning_rate = 0.7, |r| shape(r).layers = 3];
+    let changes: [fn(&mut Recipe); 6] = [
+        |r| r.seed = 2,
+        |r| r.rounds += 1,
+        |r| r.schedule.warmup_tokens = 7,
+        |r| r.outer.learning_rate = 0.7,
+        |r| r.data.federated = Some("ward-notes".to_owned()),
+        |r| shape(r).layers = 3,
+    ];
     for change in changes {
         let mut other = base.clone();
         change(&mut other);
@@ -256,6 +263,7 @@ fn schema__should_agree_with_the_reader() {
         base: Some(crate::Hash32([7; 32])),
     });
     full.data.label = "urgency".to_owned();
+    full.federate("ward-notes");
     recipes.push(full.clone());
     if let ModelRecipe::Bert(shape) = &mut full.model {
         shape.head = BertHead::MaskedTokens;

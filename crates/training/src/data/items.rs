@@ -241,6 +241,14 @@ impl Items {
         self.data(recipe, training.tokenizer.as_ref(), Split::HeldOut, Some(&training.data))
     }
 
+    /// Reads them to train on in place of `training`, whose tokens, classes and scaling they get: what a node of a federated run keeps.
+    ///
+    /// # Errors
+    /// As [`Items::held_out`].
+    pub fn in_place_of(&self, recipe: &Recipe, training: &Training) -> Result<Data> {
+        self.data(recipe, training.tokenizer.as_ref(), Split::Train, Some(&training.data))
+    }
+
     fn data(&self, recipe: &Recipe, tokenizer: Option<&Tokenizer>, part: Split, like: Option<&Data>) -> Result<Data> {
         let context = recipe.model.context().and_then(|context| usize::try_from(context).ok()).unwrap_or(usize::MAX);
         let data = match (&self.kind, tokenizer) {
