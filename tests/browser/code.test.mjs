@@ -1,12 +1,11 @@
 // Code of a person's own: from a file or a folder to outputs on their disk, paid by the time of the run; and a machine whose sandbox lacks a part.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { blake3 } from "@noble/hashes/blake3.js";
 import { pictures } from "./screens.mjs";
-import { Person, System, end, execute, flow, launch, program, until } from "./support.mjs";
+import { Person, System, execute, flow, launch, until } from "./support.mjs";
 
 const RUN_MS = 60_000;
 /** Figures, both streams and a file, with nothing but the standard library. */
@@ -39,7 +38,7 @@ print("counting", flush=True)
 sys.exit(len(open("data/table.csv").readlines()))
 `;
 
-let system, browser, ada, node;
+let system, browser, ada;
 const people = () => [ada].filter(Boolean);
 const scene = (name, work) => flow(name, people, () => system, work);
 const region = (name) => ada.page.getByRole("region", { name, exact: true });
@@ -52,7 +51,6 @@ before(async () => {
 });
 
 after(async () => {
-  await end(node);
   await browser?.close();
   await system?.stop();
 });
@@ -131,20 +129,9 @@ scene("example__should_be_one_that_the_command_line_takes_too", async () => {
   assert.match(execute("starling", "--home", join(system.home, "nobody"), "job", "check", named), /Command {4}python main\.py --trees 100/);
 });
 
-/** Whether a process runs: one that nobody has asked for its end yet has no command line any more. */
-async function lives(pid) {
-  return (await readFile(`/proc/${pid}/cmdline`).catch(() => "")).length > 0;
-}
-
 scene("sandbox__should_be_said_to_lack_what_the_machine_cannot_give", async () => {
   const { page } = ada;
-  const config = join(system.home, "state/node-1/node.toml");
-  const text = await readFile(config, "utf8");
-  await writeFile(config, text.replace("[scripts]\n", '[scripts]\nuser = "nobody-of-that-name"\n'));
-  const first = Number(await readFile(join(system.home, "state/node-1/pid"), "utf8"));
-  process.kill(first);
-  await until("the node with a sandbox to end", async () => !(await lives(first)));
-  node = spawn(program("gpu-node"), ["run", "--config", config], { stdio: "ignore" });
+  await system.restartNode(1, (config) => config.replace("[scripts]\n", '[scripts]\nuser = "nobody-of-that-name"\n'));
   await until("the node without a sandbox", async () => (await system.get("/api/v1/offers")).some((offer) => offer.node.lacks?.length));
   await ada.open("/train/code");
   await page.getByLabel("A script, a notebook or an archive").setInputFiles({ name: "study.py", mimeType: "text/x-python", buffer: Buffer.from(SCRIPT) });

@@ -1,6 +1,6 @@
 // The road of a person: train, rent, publish and buy a licence, publish and use a tool; each screen looked at on the way.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { blake3 } from "@noble/hashes/blake3.js";
@@ -38,14 +38,14 @@ async function startRun(person, path = "/train", whatIsTrained = null) {
 }
 
 /** The rest of the form, once recipe and data are chosen. */
-async function payForRun(person, whatIsTrained = null) {
+async function payForRun(person, whatIsTrained = null, nodes = "3 nodes") {
   const { page } = person;
   await page.getByLabel("Price cap").fill("0.5");
   if (whatIsTrained) await page.getByLabel("What is trained").selectOption(whatIsTrained);
   await page.getByRole("button", { name: "Get the quote" }).click();
   await region(person, "Quote").getByText("You pay at most").waitFor();
   const shown = await person.approve(() => page.getByRole("button", { name: /^Train for at most/ }).click());
-  assert.match(shown, /Pay at most .* NEAR for a training run of 10 rounds on up to 3 nodes\./);
+  assert.match(shown, new RegExp(`Pay at most .* NEAR for a training run of 10 rounds on up to ${nodes}\\.`));
   await page.waitForURL(/\/runs\/\d+$/);
   return Number(page.url().split("/").at(-1));
 }
@@ -283,6 +283,25 @@ scene("adapters__should_fit_a_model_that_stays_as_it_is", async () => {
   await until("the lineage", async () => (await bob.page.getByRole("textbox", { name: /^Made from/ }).inputValue()) === `${ada.account}/small-rust`);
   const [start, end] = result.held_out.map(({ bits }) => bits);
   assert.ok(end < start, `held-out loss fell: ${start} to ${end}`);
+});
+
+scene("federated__should_train_where_the_data_is", async () => {
+  const { page } = bob;
+  await writeFile(join(system.home, "state/node-3/notes.txt"), text);
+  await system.restartNode(3, (config) => `${config}\n[[data]]\nname = "ward-notes"\nfile = "notes.txt"\n`);
+  await bob.open("/train");
+  await page.getByLabel("Recipe").selectOption("tiny");
+  await page.getByLabel("Whose data is trained on").selectOption({ label: "ward-notes, which 1 node keeps for themselves" });
+  await page.getByLabel("Text to train on").setInputFiles({ name: "sample.rs", mimeType: "text/plain", buffer: text.subarray(0, 20_000) });
+  assert.deepEqual(await pictures(browser, bob, { "train-federated": "/train" }), []);
+  const id = await payForRun(bob, null, "1 node");
+  const result = await finish(bob, id);
+  const { roster, terms } = (await run(id)).run;
+  assert.deepEqual(roster.map(({ payout }) => payout), ["provider-3.starling"]);
+  const recipe = JSON.parse((await bob.fetch(`/api/v1/artifacts/${terms.recipe}`)).body);
+  assert.deepEqual([recipe.data.federated, recipe.outer.momentum, recipe.outer.learning_rate], ["ward-notes", 0, 1]);
+  const [start, end] = result.held_out.map(({ bits }) => bits);
+  assert.ok(end < start - 1, `what the node keeps teaches: ${start} to ${end}`);
 });
 
 scene("table__should_be_trained_on_and_the_model_measured_by_class", async () => {

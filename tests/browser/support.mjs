@@ -19,6 +19,7 @@ export class System {
     const home = await mkdtemp(join(tmpdir(), "starling-browser-"));
     const system = new System();
     system.home = home;
+    system.nodes = [];
     const args = ["--json", "--home", join(home, "state"), "up", "--serve", "--nodes", String(nodes), "--port", "0", "--target", await targetFolder(home)];
     const program = resolve(process.env.STARLING_PROGRAM ?? "target/debug/starling");
     system.process = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
@@ -39,7 +40,7 @@ export class System {
   }
 
   async stop() {
-    await Promise.all([end(this.delegate), end(this.process)]);
+    await Promise.all([end(this.delegate), ...this.nodes.map(end), end(this.process)]);
     // What starling up started may write for a moment more when it was killed.
     await rm(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
   }
@@ -60,6 +61,18 @@ export class System {
     const { value } = await createInterface({ input: this.delegate.stdout })[Symbol.asyncIterator]().next();
     const { account, key } = JSON.parse(value);
     return { account, key };
+  }
+
+  /** Starts a node again with another configuration. */
+  async restartNode(number, change) {
+    const folder = join(this.home, `state/node-${number}`);
+    const config = join(folder, "node.toml");
+    await writeFile(config, change(await readFile(config, "utf8")));
+    const first = Number(await readFile(join(folder, "pid"), "utf8"));
+    process.kill(first);
+    // One that nobody has asked for its end yet has no command line any more.
+    await until("the node to end", async () => (await readFile(`/proc/${first}/cmdline`).catch(() => "")).length === 0);
+    this.nodes.push(spawn(program("gpu-node"), ["run", "--config", config], { stdio: "ignore" }));
   }
 
   /** A request to the coordinator as nobody. */

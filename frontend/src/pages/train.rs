@@ -2,7 +2,7 @@
 
 mod data;
 
-use super::polled;
+use super::{polled, run::nodes_word};
 use crate::pages::rent::usable_models;
 use crate::{
     api::{
@@ -207,7 +207,7 @@ fn Form() -> impl IntoView {
                 {move || prepared.get().map(|(run, storage)| {
                     let start = start.clone();
                     view! {
-                    <QuoteCard quote=run.quote what=format!("{} rounds on up to {} nodes", run.terms.rounds, run.terms.max_nodes) paid="for each round that counts, by its accepted tokens" to=format!("the nodes that did the work ({} willing now)", run.willing_nodes.len()) back="all that is not earned, at the end or when you stop" storage />
+                    <QuoteCard quote=run.quote what=format!("{} rounds on up to {}", run.terms.rounds, nodes_word(usize::from(run.terms.max_nodes))) paid="for each round that counts, by its accepted tokens" to=format!("the nodes that did the work ({} willing now)", run.willing_nodes.len()) back="all that is not earned, at the end or when you stop" storage />
                     {run.expected_duration.map(|duration| view! { <p class="soft">"Expected to take "{duration.to_string()}", by the rates measured last."</p> })}
                     <button class="button primary" disabled=move || busy.get().is_some() on:click=start>{format!("Train for at most {}", run.quote.at_most.display_near())}</button>
                 }})}

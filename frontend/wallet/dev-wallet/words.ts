@@ -136,8 +136,10 @@ function tokens(token: string, args: Arguments): string {
 function purpose({ msg, target }: Arguments): string {
   const [kind, terms] = Object.entries((typeof msg === "object" && msg !== null ? msg : {}) as Record<string, Arguments>)[0] ?? [];
   switch (kind) {
-    case "run":
-      return `a training run of ${String(terms?.["rounds"])} rounds on up to ${String(terms?.["max_nodes"])} nodes`;
+    case "run": {
+      const nodes = String(terms?.["max_nodes"]);
+      return `a training run of ${String(terms?.["rounds"])} rounds on up to ${nodes} ${nodes === "1" ? "node" : "nodes"}`;
+    }
     case "lease":
       return `renting offer ${String(terms?.["offer_id"])}`;
     case "use":
