@@ -227,9 +227,8 @@ impl Block {
         let norm = |module: &str, x: &Value| leaves.layer_norm(tape, &of_block(self.layer, module), x, self.shape.epsilon);
         let heads = self.shape.heads as usize;
 
-        let (q, k) = (linear("attention.self.query", x)?, linear("attention.self.key", x)?); // (rows, width)
-        let v = linear("attention.self.value", x)?; // (rows, width)
-        let qkv = ops::join_columns(tape, &[&q, &k, &v])?; // (rows, 3 width)
+        let [q, k, v] = ["query", "key", "value"].map(|name| of_block(self.layer, &format!("attention.self.{name}")));
+        let qkv = leaves.linear_columns(tape, [&q, &k, &v], x)?; // (rows, 3 width)
         let attended = ops::attention(tape, &qkv, self.context, Heads { queries: heads, keys: heads }, &self.seen)?; // (rows, width)
         let x = ops::add(tape, x, &linear("attention.output.dense", &attended)?)?;
         let x = norm("attention.output.LayerNorm", &x)?; // (rows, width)

@@ -180,9 +180,8 @@ impl Block {
         let heads = Heads { queries: self.shape.heads as usize, keys: self.shape.key_heads as usize };
 
         let h = norm("input_layernorm", x)?; // (rows, width)
-        let (q, k) = (linear("self_attn.q_proj", &h)?, linear("self_attn.k_proj", &h)?); // (rows, heads * head), (rows, key_heads * head)
-        let v = linear("self_attn.v_proj", &h)?; // (rows, key_heads * head)
-        let qkv = ops::join_columns(tape, &[&q, &k, &v])?; // (rows, (heads + 2 key_heads) * head)
+        let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(|name| of_block(self.layer, &format!("self_attn.{name}")));
+        let qkv = leaves.linear_columns(tape, [&q, &k, &v], &h)?; // (rows, (heads + 2 key_heads) * head)
         let qkv = ops::rope(tape, &qkv, &self.rotations, self.context, heads.queries + heads.keys)?;
         let attended = ops::attention(tape, &qkv, self.context, heads, &Seen::Before)?; // (rows, heads * head)
         let x = ops::add(tape, x, &linear("self_attn.o_proj", &attended)?)?; // (rows, width)

@@ -217,6 +217,16 @@ impl Leaves {
         self.adapted(tape, module, x, y)
     }
 
+    /// Several of [`Leaves::linear`] on one `x`, their columns side by side.
+    pub(super) fn linear_columns<const N: usize>(&self, tape: &Tape, modules: [&str; N], x: &Value) -> Result<Value> {
+        if modules.iter().any(|module| self.adapters.contains_key(*module)) {
+            let each = modules.iter().map(|module| self.linear(tape, module, x)).collect::<Result<Vec<_>>>()?;
+            return ops::join_columns(tape, &each.iter().collect::<Vec<_>>());
+        }
+        let layer = |module| Ok((self.get(&format!("{module}.weight"))?, self.values.get(&format!("{module}.bias"))));
+        ops::dense_columns(tape, x, &modules.iter().map(layer).collect::<Result<Vec<_>>>()?)
+    }
+
     /// `x w + b` with `module.weight` (in, out) and `module.bias` (out): GPT-2's `Conv1D`.
     pub(super) fn conv1d(&self, tape: &Tape, module: &str, x: &Value) -> Result<Value> {
         let (weight, bias) = (self.get(&format!("{module}.weight"))?, self.get(&format!("{module}.bias"))?);

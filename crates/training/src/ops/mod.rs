@@ -31,7 +31,7 @@ pub use cross_entropy::{cross_entropy, summed_loss};
 pub use embedding::embed;
 pub use gelu::{exact_gelu, gelu};
 pub use layer_norm::layer_norm;
-pub use linear::{dense, linear};
+pub use linear::{Dense, dense, dense_columns, linear};
 pub use rms_norm::rms_norm;
 pub use rope::{Rotations, rope};
 pub use rows::{join_columns, lookup, mean_of_groups, reshape};

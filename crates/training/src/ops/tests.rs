@@ -91,6 +91,24 @@ fn dense__should_have_the_right_gradients_with_and_without_bias() {
 }
 
 #[test]
+fn dense_columns__should_be_its_layers_side_by_side() {
+    for rows in [1, 7] {
+        let shapes: [&[usize]; 5] = [&[rows, 5], &[4, 5], &[3, 5], &[4], &[3]];
+        let inputs: Vec<Tensor> = shapes.iter().zip(1..).map(|(shape, seed)| random(shape, seed)).collect();
+        let both = |tape: &Tape, v: &[Value]| dense_columns(tape, &v[0], &[(&v[1], Some(&v[3])), (&v[2], Some(&v[4]))]);
+        check(&both, &inputs);
+        check(&|tape, v| dense_columns(tape, &v[0], &[(&v[1], None), (&v[2], None)]), &inputs[..3]);
+        check(&|tape, v| dense_columns(tape, &v[0], &[(&v[1], Some(&v[3])), (&v[2], None)]), &inputs[..4]);
+        let tape = Tape::inference();
+        let values: Vec<Value> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
+        let each = [(1, 3), (2, 4)].map(|(w, b)| dense(&tape, &values[0], &values[w], Some(&values[b])).expect("fits"));
+        let joined = join_columns(&tape, &[&each[0], &each[1]]).expect("as many rows");
+        assert_eq!(flat(both(&tape, &values).expect("fits").tensor()), flat(joined.tensor()), "bit by bit");
+        assert!(dense_columns(&tape, &values[0], &[(&values[1], Some(&values[4]))]).is_err());
+    }
+}
+
+#[test]
 fn dense__should_give_no_gradient_to_what_is_frozen() {
     let tape = Tape::training();
     let (x, frozen, bias) = (tape.leaf(random(&[3, 4], 1)), Value::constant(random(&[2, 4], 2)), tape.leaf(random(&[2], 3)));
