@@ -341,6 +341,19 @@ scene("table__should_be_trained_on_and_the_model_measured_by_class", async () =>
   await until("the category", async () => (await page.getByLabel("Category").inputValue()) === "tabular");
 });
 
+scene("chance__should_be_seen_to_teach_nothing_while_there_is_money_to_save", async () => {
+  const { page } = bob;
+  await bob.open("/train");
+  await page.getByLabel("Recipe").selectOption("fraud");
+  const draw = (row, column) => blake3(new TextEncoder().encode(`${row} ${column}`))[0];
+  const rows = Array.from({ length: 600 }, (_, row) => `${draw(row, "a")},${draw(row, "b")},${draw(row, "label") % 2 ? "heads" : "tails"}`);
+  await page.getByLabel("Table to train on").setInputFiles({ name: "coins.csv", mimeType: "text/csv", buffer: Buffer.from(["a,b,label", ...rows].join("\n")) });
+  const id = await payForRun(bob);
+  await region(bob, "Cost").getByText(/has not improved for \d+ rounds\. If you stop now/).waitFor({ timeout: RUN_MS });
+  await page.getByRole("button", { name: "Stop", exact: true }).waitFor();
+  await finish(bob, id);
+});
+
 scene("tool__should_not_exist_before_purchase_and_work_afterwards", async () => {
   const { page } = ada;
   await ada.open("/market/publish");

@@ -32,6 +32,8 @@ use starling_protocol::{
 };
 use std::time::Duration;
 
+/// After so many rounds without a better figure the tenant is told what stopping would bring.
+const STALE: usize = 3;
 /// So long after its end a run's figures are all there.
 const LAST_FIGURES: DurationMs = DurationMs::from_secs(30);
 
@@ -117,7 +119,7 @@ pub(crate) fn Run() -> impl IntoView {
                     <Log view rounds />
                 </div>
                 <div class="stack" style="gap: 16px">
-                    <Side view mine />
+                    <Side view mine points />
                     {move || escrow.get().map(|escrow| view! { <Timeline escrow /> })}
                 </div>
             </div>
@@ -267,7 +269,7 @@ fn Head(view: RunView) -> impl IntoView {
 
 /// What stands beside the curve. Each part is made anew only when what it shows has changed.
 #[component]
-fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>) -> impl IntoView {
+fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>, points: RwSignal<Vec<MetricPoint>>) -> impl IntoView {
     let run = Memo::new(move |_| view.with(|view| view.as_ref().map(|view| view.run.clone())));
     let earned =
         Memo::new(move |_| view.with(|view| view.as_ref().map(|view| (view.earned, view.run.deposit, view.run.terms.asset.clone()))));
@@ -278,12 +280,14 @@ fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>) -> impl IntoView {
             view.as_ref().filter(|view| view.result.is_none() && ended.get()).and_then(|view| Some((view.run.id, view.checkpoint?)))
         })
     });
+    let stale = Memo::new(move |_| points.with(|points| rounds_without_gain(points)));
     let own_run = Memo::new(move |_| run.with(|run| run.as_ref().map(|run| run.id)).filter(|_| mine.get() && !ended.get()));
     view! {
         <section class="card early" aria-label="Cost">
             <h2>"Cost against its cap"</h2>
             {move || earned.get().map(|(part, whole, asset)| view! { <Ceiling part whole asset /> })}
             <Show when=move || !ended.get()><p class="faint">"What is not earned comes back. A tenth of what is earned waits until the result is accepted."</p></Show>
+            {move || own_run.get().filter(|_| stale.get() >= STALE).map(|_| view! { <p class="note" role="status">{format!("The held-out loss has not improved for {} rounds. If you stop now, what is not earned comes back.", stale.get())}</p> })}
             {move || own_run.get().map(|id| view! { <Stop id /> })}
             {move || escrow.get().filter(|_| mine.get() && ended.get()).map(|escrow| view! { <Accept escrow /> })}
         </section>
@@ -298,6 +302,13 @@ fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>) -> impl IntoView {
             {move || run.get().map(|run| view! { <dl class="pairs"><dt>"State root"</dt><dd><Id text=run.state_root.to_string() /></dd><dt>"Escrow"</dt><dd class="num">{run.escrow_id.0}</dd><dt>"Tenant"</dt><dd class="mono">{run.tenant.to_string()}</dd><dt>"Price"</dt><dd><Money asset=run.terms.asset.clone() amount=run.terms.price_per_million_tokens />" a million accepted tokens"</dd></dl> })}
         </section>
     }
+}
+
+/// How many figures on held-out data came since the best one.
+fn rounds_without_gain(points: &[MetricPoint]) -> usize {
+    let losses = points.iter().filter_map(|point| if let MetricPoint::HeldOut { loss, .. } = point { Some(loss.bits) } else { None });
+    let since = losses.fold((f64::INFINITY, 0), |(best, since), loss| if loss < best { (loss, 0) } else { (best, since + 1) });
+    since.1
 }
 
 fn members(view: &RunView, ended: bool) -> AnyView {
