@@ -48,14 +48,22 @@ pub struct Learning {
 }
 
 impl Learning {
-    /// A run of `readings.len()` participants on a text whose last tenth is held out.
+    /// A run of `readings.len()` participants on a text whose last tenth is held out, from fresh weights.
     ///
     /// # Errors
     /// A recipe out of its limits, or a text too short.
     pub fn new(recipe: Recipe, text: &[u8], readings: &[Reading]) -> Result<Self, TrainingError> {
+        let weights = Model::initial(&recipe, None)?;
+        Self::from(recipe, weights, text, readings)
+    }
+
+    /// The same from these weights.
+    ///
+    /// # Errors
+    /// As [`Learning::new`]; weights of another model.
+    pub fn from(recipe: Recipe, weights: Parameters, text: &[u8], readings: &[Reading]) -> Result<Self, TrainingError> {
         let (train, held_out) = text.split_at(text.len() - text.len() / 10);
         let plan = recipe.plan().map_err(|error| TrainingError::BadRequest(error.to_string()))?;
-        let weights = Model::initial(&recipe, None)?;
         let shapes = Model::layout(&recipe)?;
         let dimension = |length: &usize| u32::try_from(*length).unwrap_or(u32::MAX);
         let tensors = shapes.iter().map(|(name, shape)| TensorShape { name: name.clone(), shape: shape.iter().map(dimension).collect() });
@@ -97,7 +105,11 @@ impl Learning {
         Text::new(bytes, context(&self.recipe), Split::Train)
     }
 
-    fn parameters(&self, weights: &[f32]) -> Result<Parameters, TrainingError> {
+    /// Flat weights as arrays with names.
+    ///
+    /// # Errors
+    /// Too many or too few.
+    pub fn parameters(&self, weights: &[f32]) -> Result<Parameters, TrainingError> {
         unflatten(&self.shapes, weights)
     }
 

@@ -21,7 +21,7 @@ simulate SCENARIO [--rounds N] [--nodes N] [--seed N] [--seeds N] [--text FOLDER
   ATTACK            the last quarter attacks: sign-flip, scale-minus-ten, noise, alie, min-max, inner-product, backdoor,
                     inflated-tokens, copied, lazy, wrong-data
 simulate FIGURES [...]
-  communication, quality, absence, attackers, detection, overlap
+  communication, quality, continued, absence, attackers, detection, overlap
 prints a table, or lines `figure WHAT`, tab, `VALUE`, and writes plots as SVG and all numbers as JSON below --out (target/simulate).
 Without --text it trains on synthetic text.";
 
@@ -78,6 +78,7 @@ fn simulate(options: &Options) -> Result<bool, Box<dyn Error>> {
     let report = match options.name.as_str() {
         "communication" => communication::figures()?,
         "quality" => quality::figures(&quality::Comparison::of_a_million(options.seeds), &bytes)?,
+        "continued" => quality::continued(&quality::Comparison::of_a_trained_million(options.seeds), &bytes)?,
         "absence" => absence::figures(rounds(60), options.seeds, &bytes)?,
         "attackers" => attackers::figures(rounds(60), options.seeds, &bytes, &attackers::ATTACKS)?,
         "detection" => detection::figures(rounds(32), 64, &bytes)?,

@@ -15,6 +15,10 @@ pub(super) fn quality() -> Result<Vec<Figure>> {
     simulated("quality", &["--seeds", "5"])
 }
 
+pub(super) fn continued() -> Result<Vec<Figure>> {
+    simulated("continued", &["--seeds", "5"])
+}
+
 pub(super) fn absence() -> Result<Vec<Figure>> {
     simulated("absence", &["--seeds", "5"])
 }
