@@ -173,7 +173,24 @@ mod tests {
         verdicts_on(recipe, SOURCE.as_bytes(), base, steps)
     }
 
+    #[test]
+    fn score__should_measure_federated_work_on_unseen_windows_alone() {
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        let own_and_unseen = |recipe: &Recipe| {
+            let scores = score_updates(&job_of(recipe.clone(), SOURCE.as_bytes(), Base::Fresh, [5, 5, 5]), &Cancel::default()).unwrap();
+            scores.into_iter().map(|score| (score.own, score.unseen)).collect::<Vec<_>>()
+        };
+        assert!(own_and_unseen(&recipe)[..3].iter().all(|(own, unseen)| own != unseen), "of its own data where it is known");
+        recipe.federate("notes");
+        assert!(own_and_unseen(&recipe).iter().all(|(own, unseen)| own == unseen));
+        assert_eq!(verdicts(recipe, Base::Fresh, [5, 5, 5]), RIGHT);
+    }
+
     fn verdicts_on(recipe: Recipe, data: &[u8], base: Base, steps: [u32; 3]) -> Vec<bool> {
+        passed(&job_of(recipe, data, base, steps))
+    }
+
+    fn job_of(recipe: Recipe, data: &[u8], base: Base, steps: [u32; 3]) -> ScoreJob {
         let codec = recipe.outer.codec;
         let frozen = if let Base::Model(file) = &base { Some(file.clone()) } else { None };
         let job = PrepareJob { recipe: recipe.to_toml().unwrap(), fit: false, data: data.into(), held_out: None, base };
@@ -208,6 +225,6 @@ mod tests {
             updates.push(Judged { place: u16::try_from(updates.len()).unwrap(), steps: 5, update });
         }
         updates.push(Judged { place: 6, steps: 5, update: Arc::from(*b"no update") });
-        passed(&ScoreJob { inputs, state, seed: Hash32([7; 32]), updates })
+        ScoreJob { inputs, state, seed: Hash32([7; 32]), updates }
     }
 }
