@@ -56,6 +56,7 @@ pub(crate) fn offer(number: u64) -> OfferView {
             busy: if number.is_multiple_of(5) { "run 1".to_owned() } else { "idle".to_owned() },
             scripts: false,
             lacks: Vec::new(),
+            data: Vec::new(),
         },
     }
 }
