@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use starling_primitives::AccountId;
-use starling_rounds::recipe::is_plain_name;
+use starling_rounds::recipe::{PLAIN_NAME, is_plain_name};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -35,7 +35,7 @@ impl OwnData {
         }
         for (place, one) in all.iter().enumerate() {
             if !is_plain_name(&one.name) {
-                return Err(format!("{:?} must be 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`", one.name));
+                return Err(format!("{:?} must be {PLAIN_NAME}", one.name));
             }
             if all.iter().take(place).any(|other| other.name == one.name) {
                 return Err(format!("{:?} is there twice", one.name));

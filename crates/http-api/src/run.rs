@@ -249,6 +249,32 @@ pub enum MetricPoint {
     },
 }
 
+/// How many losses came since the least: what says that a run has nothing left to learn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SinceLeast {
+    least: f64,
+    count: u32,
+}
+
+impl Default for SinceLeast {
+    fn default() -> Self {
+        Self { least: f64::INFINITY, count: 0 }
+    }
+}
+
+impl SinceLeast {
+    /// Takes a loss.
+    #[must_use]
+    pub fn after(self, loss: f64) -> Self {
+        if loss < self.least { Self { least: loss, count: 0 } } else { Self { count: self.count.saturating_add(1), ..self } }
+    }
+
+    /// Losses since the least.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+}
+
 /// What is new on a run's curves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curves {

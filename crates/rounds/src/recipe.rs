@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::assignment::{Plan, PlanError};
 use crate::hash::Hash32;
 
-pub use check::{RecipeError, is_plain_name};
+pub use check::{PLAIN_NAME, RecipeError, is_plain_name};
 pub use method::{
     AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, InnerSteps, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe,
 };

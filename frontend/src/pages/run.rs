@@ -23,7 +23,7 @@ use starling_browse::axis::grouped_rate;
 use starling_contract_api::{billing::Billing, compute::Compute};
 use starling_http_api::{
     path,
-    run::{Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunView, ScoreView},
+    run::{Curves, MemberView, MetricPoint, PendingStatement, RoundView, RunView, ScoreView, SinceLeast},
 };
 use starling_primitives::{DurationMs, NodeId, RunId, TimestampMs, grouped};
 use starling_protocol::{
@@ -33,7 +33,7 @@ use starling_protocol::{
 use std::time::Duration;
 
 /// After so many rounds without a better figure the tenant is told what stopping would bring.
-const STALE: usize = 3;
+const STALE: u32 = 3;
 /// So long after its end a run's figures are all there.
 const LAST_FIGURES: DurationMs = DurationMs::from_secs(30);
 
@@ -305,10 +305,9 @@ fn Side(view: RwSignal<Option<RunView>>, mine: Memo<bool>, points: RwSignal<Vec<
 }
 
 /// How many figures on held-out data came since the best one.
-fn rounds_without_gain(points: &[MetricPoint]) -> usize {
+fn rounds_without_gain(points: &[MetricPoint]) -> u32 {
     let losses = points.iter().filter_map(|point| if let MetricPoint::HeldOut { loss, .. } = point { Some(loss.bits) } else { None });
-    let since = losses.fold((f64::INFINITY, 0), |(best, since), loss| if loss < best { (loss, 0) } else { (best, since + 1) });
-    since.1
+    losses.fold(SinceLeast::default(), SinceLeast::after).count()
 }
 
 fn members(view: &RunView, ended: bool) -> AnyView {

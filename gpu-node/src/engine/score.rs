@@ -44,17 +44,17 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     let mut model = super::model_of(&job.inputs, job.state.weights())?;
     let unseen = unseen_batch(job, windows)?;
     let unseen_before = mean_loss(&model, &unseen)?;
-    let own: Vec<Batch> = match recipe.data.federated {
-        Some(_) => vec![unseen.clone(); job.updates.len()],
-        None => job.updates.iter().map(|judged| own_batch(job, judged, windows)).collect::<Result<_, _>>()?,
-    };
-    let own_before = own.iter().map(|batch| mean_loss(&model, batch)).collect::<Result<Vec<_>, _>>()?;
+    // Nothing where it is not known what an update was made from.
+    let own_of = |judged: &Judged| recipe.data.federated.is_none().then(|| own_batch(job, judged, windows)).transpose();
+    let own: Vec<Option<Batch>> = job.updates.iter().map(own_of).collect::<Result<_, _>>()?;
+    let loss_before = |own: &Option<Batch>| own.as_ref().map_or(Ok(unseen_before), |batch| mean_loss(&model, batch));
+    let own_before = own.iter().map(loss_before).collect::<Result<Vec<_>, _>>()?;
     let mut scores = Vec::with_capacity(job.updates.len());
     let mut worked = Duration::ZERO;
     for ((judged, own), own_before) in job.updates.iter().zip(&own).zip(own_before) {
         cancel.between_steps(worked)?;
         let began = Instant::now();
-        let after = losses_after(&mut model, job, &judged.update, own, &unseen)?;
+        let after = losses_after(&mut model, job, &judged.update, own.as_ref(), &unseen)?;
         let (own_after, unseen_after) = after.unwrap_or((NO_LOSS, NO_LOSS));
         scores.push(Score {
             place: judged.place,
@@ -66,15 +66,22 @@ pub(crate) fn score_updates(job: &ScoreJob, cancel: &Cancel) -> Result<Vec<Score
     Ok(scores)
 }
 
-/// Losses at a fifth of the update; nothing where it is no update or leads to weights that are no numbers.
-fn losses_after(model: &mut Model, job: &ScoreJob, update: &[u8], own: &Batch, unseen: &Batch) -> Result<Option<(f64, f64)>, EngineError> {
+/// Losses at a fifth of the update, on its own data, or where that is not known on the unseen one, and on the unseen one; nothing where it is no update or leads to weights that are no numbers.
+fn losses_after(
+    model: &mut Model,
+    job: &ScoreJob,
+    update: &[u8],
+    own: Option<&Batch>,
+    unseen: &Batch,
+) -> Result<Option<(f64, f64)>, EngineError> {
     let Ok(update) = job.inputs.recipe.outer.codec.decode(job.state.layout(), update) else { return Ok(None) };
     let point = probe_point(job.state.weights(), &update, PROBE_STEP)?;
     if !point.iter().all(|weight| weight.is_finite()) {
         return Ok(None);
     }
     model.load_parameters(&weights_of(&job.inputs.recipe, &point)?)?;
-    Ok(Some((mean_loss(model, own)?, mean_loss(model, unseen)?)))
+    let unseen = mean_loss(model, unseen)?;
+    Ok(Some((own.map_or(Ok(unseen), |own| mean_loss(model, own))?, unseen)))
 }
 
 /// Windows that a place was assigned in this round, drawn after it had committed.

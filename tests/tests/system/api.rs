@@ -1,6 +1,6 @@
 //! The API against its own document: `schemathesis` asks what the document allows and what it does not, and looks at each answer.
 
-use crate::running::{Running, program, said, succeed};
+use crate::running::{Running, profile, program, said, succeed};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use starling_contract_api::rpc::Signer;
@@ -32,7 +32,7 @@ fn seed() -> String {
 
 /// The coordinator's address, and a session of the tenant.
 async fn sign_in(home: &Path) -> (String, Session) {
-    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(home);
     let origin = profile["coordinator"].as_str().expect("an address").to_owned();
     let signer = Signer::from_file(Path::new(profile["key_file"].as_str().expect("a path"))).expect("a key");
     let http = reqwest::Client::new();

@@ -1,31 +1,20 @@
 //! A node with a bond behind its offer: alive it answers pings and keeps the bond, dead it loses what it promised.
 
-use crate::running::{Running, refuse, said, starling, succeed};
+use crate::running::{Guarded, Running, profile, refuse, said, starling, succeed};
 use serde_json::{Value, json};
 use std::{
-    fs,
     path::Path,
-    process::{Child, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 const NEAR: u128 = 1_000_000_000_000_000_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A `starling generate` whose lease goes on until it is killed.
-struct Rented(Child);
-
-impl Drop for Rented {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What a view of `compute` answers.
 pub(crate) fn view(home: &Path, method: &str, args: &Value) -> Value {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(home);
     let params = json!({
         "request_type": "call_function", "finality": "final", "account_id": profile["deployment"]["compute"],
         "method_name": method, "args_base64": STANDARD.encode(args.to_string()),
@@ -40,11 +29,11 @@ pub(crate) fn view(home: &Path, method: &str, args: &Value) -> Value {
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-/// Rents the node for a long text, and waits until its lease is active. The coordinator may need a moment to see the offer.
-fn rent(system: &Running, run_id: &str, lease_id: u64) -> Rented {
+/// A `starling generate` that rents the node for a long text, once its lease is active; it goes on until it is killed. The coordinator may need a moment to see the offer.
+fn rent(system: &Running, run_id: &str, lease_id: u64) -> Guarded {
     let home = system.home();
     let args = ["generate", "--run", run_id, "fn main", "--tokens", "100000", "--seconds", "36000"];
-    let start = || Rented(starling(home, &args).stdout(Stdio::null()).spawn().expect("starling starts"));
+    let start = || Guarded(starling(home, &args).stdout(Stdio::null()).spawn().expect("starling starts"));
     let (mut rented, started) = (start(), Instant::now());
     while view(home, "lease", &json!({"lease_id": lease_id}))["state"]["state"] != "active" {
         assert!(started.elapsed() < PATIENCE, "lease {lease_id} did not become active");
@@ -73,7 +62,7 @@ fn promise__should_be_kept_by_a_living_node_and_cost_a_dead_one_its_bond() {
     training.finish();
     succeed(home, &["bonds", "provider-1.starling"]);
 
-    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(home);
     let (coordinator, rpc) = (profile["coordinator"].as_str().expect("an origin"), profile["rpc_url"].as_str().expect("an address"));
     let key = home.join("keys/provider-1.starling.json").display().to_string();
     let folder = home.join("node-1").display().to_string();

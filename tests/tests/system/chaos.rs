@@ -5,7 +5,7 @@
 use crate::{
     PATIENCE, amount, assert_sums,
     replicas::Replicas,
-    running::{Running, said, start_node, succeed},
+    running::{Guarded, Running, profile, said, start_node, succeed},
     uploads::{Numbers, wanted},
 };
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -61,7 +61,7 @@ struct Chaos {
     origin: String,
     numbers: Numbers,
     targets: Vec<Target>,
-    nodes: BTreeMap<u64, Child>,
+    nodes: BTreeMap<u64, Guarded>,
     replicas: Option<Replicas>,
     away: Vec<(Target, Duration)>,
 }
@@ -143,11 +143,9 @@ impl Chaos {
 
     /// What a service manager does.
     fn start_node(&mut self, number: u64, pid_file: &Path) {
-        if let Some(mut dead) = self.nodes.remove(&number) {
-            drop(dead.wait());
-        }
+        drop(self.nodes.remove(&number));
         let node = start_node(&self.home.join(format!("node-{number}")), &format!("node-{number}.log"));
-        fs::write(pid_file, node.id().to_string()).expect("a file is written");
+        fs::write(pid_file, node.0.id().to_string()).expect("a file is written");
         self.nodes.insert(number, node);
     }
 
@@ -168,15 +166,6 @@ impl Chaos {
         let provider = format!("provider-{number}.starling");
         let mut of_provider = nodes.as_array().into_iter().flatten().filter(|node| node["node"]["provider"] == *provider);
         of_provider.any(|node| node["connected"] == true && node["heard_at"].as_u64().is_some_and(|at| u128::from(at) > since_ms))
-    }
-}
-
-impl Drop for Chaos {
-    fn drop(&mut self) {
-        for node in self.nodes.values_mut() {
-            drop(node.kill());
-            drop(node.wait());
-        }
     }
 }
 
@@ -205,7 +194,7 @@ fn kills_of_replicas_and_stores__should_lose_nothing_and_pay_nothing_twice() {
 /// Pays for runs one after the other while something is killed again and again.
 fn survive(system: &Running, targets: Vec<Target>, replicas: Option<Replicas>, kills: u64) {
     let (wanted_kills, seed) = (wanted(KILLS, kills), wanted("STARLING_CHAOS_SEED", 20_261_121));
-    let profile: Value = serde_json::from_slice(&fs::read(system.home().join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(system.home());
     let origin = profile["coordinator"].as_str().expect("an origin").to_owned();
     let (home, numbers) = (system.home().to_owned(), Numbers::new(seed));
     let kinds = targets.clone();

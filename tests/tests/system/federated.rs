@@ -2,14 +2,13 @@
 
 use crate::{
     assert_sums, place_of_node_2,
-    running::{Running, Training, refuse, said, start_node, succeed, top},
+    running::{Guarded, Running, Training, refuse, said, start_node, succeed, top},
     status,
 };
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Child,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node that keeps a text of its own, in place of the one that `up` started.
 struct Keeper {
-    child: Child,
+    child: Guarded,
     folder: PathBuf,
     /// Its configuration without the text.
     config: String,
@@ -35,23 +34,16 @@ impl Keeper {
         Self { child, folder, config, marker }
     }
 
-    fn spawn(folder: &Path, config: &str, tenants: &str) -> Child {
+    fn spawn(folder: &Path, config: &str, tenants: &str) -> Guarded {
         let config = format!("{config}\n[[data]]\nname = \"notes\"\nfile = \"notes.txt\"\ntenants = [{tenants}]\n");
         fs::write(folder.join("node.toml"), config).expect("a file is written");
         start_node(folder, "keeper.log")
     }
 
     fn allow_anyone(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.child.0.kill().expect("it runs");
+        self.child.0.wait().expect("it ends");
         self.child = Self::spawn(&self.folder, &self.config, "");
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

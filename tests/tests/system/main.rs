@@ -21,14 +21,14 @@ mod scripts;
 mod uploads;
 
 use impostor::{Fraud, Impostor};
-use running::{Running, Training, refuse, run, said, starling, succeed};
+use running::{Guarded, Running, Training, profile, refuse, run, said, starling, succeed};
 use serde_json::Value;
 use starling_rounds::recipe::ModelRecipe;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 use uploads::home_beside;
@@ -151,7 +151,7 @@ fn impostor__should_earn_nothing_with_zeros_noise_and_copies() {
     training.wait_for_round(1);
     system.kill("node-2/pid");
     // A hash is public: whoever's file a node names as the run's result, the tenant gets no right to it.
-    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(home);
     let keys = Path::new(profile["key_file"].as_str().expect("a path")).parent().expect("a folder").to_owned();
     let publisher = home_beside(&system, "publisher", |profile| {
         profile["key_file"] = keys.join("provider-3.starling.json").display().to_string().into();
@@ -309,7 +309,7 @@ fn failed_run__should_leave_the_last_paid_checkpoint() {
 
 /// `starling chain` by itself.
 struct Chain {
-    child: Child,
+    _program: Guarded,
     rpc: String,
 }
 
@@ -324,14 +324,7 @@ impl Chain {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output is piped")).read_line(&mut line).expect("it speaks");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));
-        Self { child, rpc: ready["rpc"].as_str().expect("an address").to_owned() }
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Self { _program: Guarded(child), rpc: ready["rpc"].as_str().expect("an address").to_owned() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Chain, PATIENCE,
-    running::{Training, program, said, succeed, take_turn, top},
+    running::{Guarded, Training, program, said, succeed, take_turn, top},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
@@ -15,7 +15,7 @@ use std::{
     fs,
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Output},
+    process::{Command, Output},
     thread,
     time::{Duration, Instant},
 };
@@ -50,16 +50,6 @@ const NETWORK: [&str; 17] = [
         chain in { type filter hook forward priority 0; policy drop; ct state established,related accept; iifname \"lan\" accept; }
     }'",
 ];
-
-/// A child that ends with the test.
-struct Guarded(Child);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Repeats this test in a network of its own, where it may make others; what is made there goes with its last process.
 fn step_inside(test: &str) {

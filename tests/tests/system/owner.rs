@@ -2,7 +2,7 @@
 
 use crate::{
     bonds::view,
-    running::{Running, program, said, starling, start_node, succeed, top},
+    running::{Guarded, Running, program, said, starling, start_node, succeed, top},
 };
 use serde_json::{Value, json};
 use std::{
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node of ours with a card behind a stand-in NVML.
 struct Node {
-    child: Child,
+    child: Guarded,
     folder: PathBuf,
     metrics: String,
 }
@@ -57,8 +57,8 @@ impl Node {
     }
 
     fn kill_and_start_again(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.child.0.kill().expect("it runs");
+        self.child.0.wait().expect("it ends");
         self.child = start_node(&self.folder, "our-node.log");
     }
 
@@ -96,13 +96,6 @@ fn line(celsius: u32) -> String {
 fn recorded(name: &str, from: usize) -> Vec<String> {
     let trace = fs::read_to_string(top().join("crates/sensors/tests/traces").join(name)).expect("a trace");
     trace.lines().skip(from - 1).map(str::to_owned).collect()
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn rent(system: &Running, run_id: &str, tokens: &str) -> Child {
@@ -208,7 +201,7 @@ fn node__should_obey_its_owner_and_go_on_after_a_kill() {
     assert!(node.order("drain").status.success());
     let started = Instant::now();
     let ended = loop {
-        if let Some(ended) = node.child.try_wait().expect("a child") {
+        if let Some(ended) = node.child.0.try_wait().expect("a child") {
             break ended;
         }
         assert!(started.elapsed() < PATIENCE, "it did not end");

@@ -50,13 +50,28 @@ pub(crate) fn run(home: &Path, args: &[&str]) -> Output {
     starling(home, args).output().expect("starling starts")
 }
 
+/// A child that ends with the test.
+pub(crate) struct Guarded(pub(crate) Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the program of a node that is set up in `folder`, in place of the one that `up` started.
-pub(crate) fn start_node(folder: &Path, log: &str) -> Child {
+pub(crate) fn start_node(folder: &Path, log: &str) -> Guarded {
     let log = folder.with_file_name("logs").join(log);
     let log = fs::File::options().create(true).append(true).open(log).expect("a log");
     let mut command = Command::new(program("gpu-node"));
     command.args(["run", "--config"]).arg(folder.join("node.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    command.spawn().expect("the node starts")
+    Guarded(command.spawn().expect("the node starts"))
+}
+
+/// What the home of an account knows: addresses, key, deployment.
+pub(crate) fn profile(home: &Path) -> Value {
+    serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON")
 }
 
 /// The last JSON line of a kind that a command printed.
@@ -155,7 +170,7 @@ impl Running {
 
     /// What the coordinator answers, as anyone who asks sees it.
     pub(crate) fn ask(&self, path: &str) -> Value {
-        let profile: Value = serde_json::from_slice(&fs::read(self.home().join("profile.json")).expect("a profile")).expect("JSON");
+        let profile = profile(self.home());
         let url = format!("{}{path}", profile["coordinator"].as_str().expect("an address"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let answer = runtime.block_on(async { reqwest::get(url).await?.error_for_status()?.json().await });
@@ -164,7 +179,7 @@ impl Running {
 
     /// Moves the chain's clock on.
     pub(crate) fn let_hours_pass(&self, hours: u32) {
-        let profile: Value = serde_json::from_slice(&fs::read(self.home().join("profile.json")).expect("a profile")).expect("JSON");
+        let profile = profile(self.home());
         let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "sandbox_fast_forward", "params": {"delta_height": 3_600 * hours}});
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let answer = runtime.block_on(async {

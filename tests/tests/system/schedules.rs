@@ -2,13 +2,13 @@
 
 use crate::{
     PATIENCE, amount,
-    running::{Running, refuse, said, starling, succeed},
+    running::{Guarded, Running, profile, refuse, said, starling, succeed},
 };
 use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ const SCRIPT: &str = "open('outputs/done.txt', 'w').write('done')\n";
 const EACH: &str = "0.05";
 
 /// `starling schedule serve`, killed with `kill -9` when it is dropped.
-struct Serving(Child);
+struct Serving(#[expect(dead_code, reason = "it lives as long as this")] Guarded);
 
 impl Serving {
     fn start(home: &Path) -> Self {
@@ -26,16 +26,9 @@ impl Serving {
         let before = said();
         let mut command = starling(home, &["schedule", "serve"]);
         let child = command.stdout(log.try_clone().expect("a log")).stderr(log).stdin(Stdio::null()).spawn().expect("starling starts");
-        let serving = Self(child);
+        let serving = Self(Guarded(child));
         wait_for("the program that serves", || (said() > before).then_some(()));
         serving
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -114,7 +107,7 @@ fn schedule__should_run_and_pay_once_however_often_it_is_killed() {
     drop(serving);
 
     // The chain knows of one lease, and of no second escrow.
-    let profile: Value = serde_json::from_slice(&fs::read(home.join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(home);
     let url = format!("{}/api/v1/leases", profile["coordinator"].as_str().expect("an address"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let leases: Vec<Value> = runtime.block_on(async { reqwest::get(url).await?.json().await }).expect("leases");

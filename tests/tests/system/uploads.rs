@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask prove uploads` runs it with gigabytes; figures go to standard output, a `measured NAME: VALUE` a line.
 
-use crate::running::{Running, refuse, said, starling, succeed};
+use crate::running::{Running, profile, refuse, said, starling, succeed};
 use serde_json::Value;
 use starling_http_api::artifact::{CHUNK_BYTES, chunk_count};
 use std::{
@@ -153,7 +153,7 @@ fn write_file(path: &Path, bytes: u64) {
 pub(crate) fn home_beside(system: &Running, name: &str, change: impl FnOnce(&mut Value)) -> std::path::PathBuf {
     let home = system.home().join(name);
     fs::create_dir_all(&home).expect("a folder");
-    let mut profile: Value = serde_json::from_slice(&fs::read(system.home().join("profile.json")).expect("a profile")).expect("JSON");
+    let mut profile = profile(system.home());
     change(&mut profile);
     fs::write(home.join("profile.json"), profile.to_string()).expect("a file is written");
     home
@@ -165,7 +165,7 @@ fn upload__should_go_on_over_cuts_and_kills_and_be_the_owners_alone() {
     let cuts = u32::try_from(wanted("STARLING_UPLOAD_CUTS", 6)).expect("few");
     let kills = wanted("STARLING_UPLOAD_KILLS", 2);
     let system = Running::start(1);
-    let profile: Value = serde_json::from_slice(&fs::read(system.home().join("profile.json")).expect("a profile")).expect("JSON");
+    let profile = profile(system.home());
     let target = profile["coordinator"].as_str().expect("an origin").trim_start_matches("http://").parse().expect("an address");
     let line = Line::lay(target, cuts, bytes * 7 / 10 / u64::from(cuts));
     let home = home_beside(&system, "over-the-line", |profile| profile["coordinator"] = format!("http://{}", line.address).into());

@@ -14,7 +14,7 @@ use starling_contract_api::rpc::Signer;
 use starling_http_api::{
     path,
     problem::Problem,
-    run::{MetricPoint, PendingStatement, RunEvent, RunView},
+    run::{MetricPoint, PendingStatement, RunEvent, RunView, SinceLeast},
 };
 use starling_primitives::{EscrowId, RunId};
 use starling_protocol::run::RunState;
@@ -81,23 +81,19 @@ struct Watcher<'a> {
 /// Stops a run whose held-out loss has not been at its least for so many rounds; never where that is 0.
 struct EarlyStop {
     patience: u32,
-    least: f64,
-    worse: u32,
+    since: SinceLeast,
 }
 
 impl EarlyStop {
     fn new(patience: u32) -> Self {
-        Self { patience, least: f64::INFINITY, worse: 0 }
+        Self { patience, since: SinceLeast::default() }
     }
 
     /// Takes a figure, and says whether it is the one that ends the run.
     fn is_over(&mut self, loss: f64) -> bool {
-        if loss < self.least {
-            (self.least, self.worse) = (loss, 0);
-            return false;
-        }
-        self.worse += 1;
-        self.worse == self.patience
+        let before = self.since.count();
+        self.since = self.since.after(loss);
+        self.since.count() > before && self.since.count() == self.patience
     }
 }
 

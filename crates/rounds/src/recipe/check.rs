@@ -95,7 +95,10 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     within("evaluation.patience", recipe.evaluation.patience, l::PATIENCE)
 }
 
-/// Whether a recipe, or data that a node keeps, may be called so: 1 to 64 of `a-z 0-9 - _ .`.
+/// What [`is_plain_name`] allows, in words.
+pub const PLAIN_NAME: &str = "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`";
+
+/// Whether a recipe, or data that a node keeps, may be called so: [`PLAIN_NAME`].
 pub fn is_plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     (1..=64).contains(&name.len()) && name.chars().all(allowed)
@@ -106,7 +109,7 @@ fn check_name(field: &'static str, name: &str) -> Checked {
         return Ok(());
     }
     let shown: String = name.chars().take(80).collect();
-    Err(out_of_range(field, format!("{shown:?}"), "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`".to_owned()))
+    Err(out_of_range(field, format!("{shown:?}"), PLAIN_NAME.to_owned()))
 }
 
 fn check_length(field: &'static str, name: &str) -> Checked {

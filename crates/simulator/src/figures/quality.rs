@@ -262,7 +262,7 @@ fn tuned(what: &Comparison, start: &Start<'_>, sides: &[Side]) -> Result<(Vec<(S
 /// # Errors
 /// As [`crate::simulate`].
 pub fn figures(what: &Comparison, text: &[u8]) -> Result<Report, SimulationError> {
-    let compared = Compared::of(what, &Start { text, base: what.base(text)? }, &Side::ALL)?;
+    let compared = Compared::of(what, &Start { text, base: None }, &Side::ALL)?;
     let mut figures = vec![compared.tried.clone()];
     figures.extend(compared.to_data_parallel());
     for (side, to, words) in [

@@ -38,28 +38,14 @@ pub fn linear(tape: &Tape, x: &Value, w: &Value, b: &Value) -> Result<Value> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn dense(tape: &Tape, x: &Value, w: &Value, b: Option<&Value>) -> Result<Value> {
-    let arguments: Vec<&Value> = [x, w].into_iter().chain(b).collect();
-    if !is_fused(x.tensor()) {
-        return super::composed(tape, &arguments, |t| {
-            let y = t[0].matmul(&t[1].t()?)?;
-            t.get(2).map_or(Ok(y.clone()), |b| y.broadcast_add(b))
-        });
+    if is_fused(x.tensor()) {
+        return dense_columns(tape, x, &[(w, b)]);
     }
-    let y = product(x.tensor(), &w.tensor().t()?, b.map(Value::tensor))?; // (rows, out)
-    let (to_x, to_w, to_b) = (x.slot(), w.slot(), b.map(Value::slot));
-    let (of_x, of_w) = (to_w.is_wanted().then(|| x.kept()), w.tensor().clone());
-    Ok(tape.record(&arguments, y, move |dy, gradients| {
-        if let Some(to_b) = to_b.filter(|slot| slot.is_wanted()) {
-            gradients.add(to_b, column_sums(&dy)?)?;
-        }
-        if let Some(x) = of_x {
-            gradients.add(to_w, product(&dy.t()?, &x.tensor()?, None)?)?; // (out, in)
-        }
-        if to_x.is_wanted() {
-            gradients.add(to_x, product(&dy, &of_w, None)?)?; // (rows, in)
-        }
-        Ok(())
-    }))
+    let arguments: Vec<&Value> = [x, w].into_iter().chain(b).collect();
+    super::composed(tape, &arguments, |t| {
+        let y = t[0].matmul(&t[1].t()?)?;
+        t.get(2).map_or(Ok(y.clone()), |b| y.broadcast_add(b))
+    })
 }
 
 /// A layer of [`dense`]: `w` (out, in), and `b` (out) where it has one.
