@@ -71,6 +71,9 @@ pub(crate) struct Tally {
     pub(crate) rounds_signed: u64,
     /// Shares of rounds committed to.
     pub(crate) rounds_trained: u64,
+    /// Inner steps made while an update was on its way.
+    #[serde(default)]
+    pub(crate) steps_ahead: u64,
     /// Leases served to an end.
     pub(crate) leases: u64,
     /// Metered time that tenants' meters signed, in milliseconds.
@@ -218,7 +221,7 @@ pub(crate) fn in_words(status: &Status) -> String {
             &readings.others_percent.map_or_else(|| "not known".to_owned(), |percent| format!("use {percent} % of the processor")),
         );
     }
-    let Tally { rounds_signed, rounds_trained, leases, metered_ms, metered_pay, handed_over } = status.tally;
+    let Tally { rounds_signed, rounds_trained, steps_ahead: _, leases, metered_ms, metered_pay, handed_over } = status.tally;
     line(
         "done",
         &format!("{rounds_trained} shares trained, {rounds_signed} rounds signed, {leases} leases, {handed_over} times handed over"),

@@ -54,7 +54,7 @@ fn text(context: &Context) -> String {
     let mut page = Page::default();
     let (connected, work) = context.board.shown();
     let shown = context.pace.shown();
-    let Tally { rounds_signed, rounds_trained, leases, metered_ms, metered_pay: _, handed_over } = context.tally();
+    let Tally { rounds_signed, rounds_trained, steps_ahead, leases, metered_ms, metered_pay: _, handed_over } = context.tally();
     page.add("starling_node_connected", "gauge", "Whether the coordinator hears the node.", "", u8::from(connected));
     page.add("starling_node_tasks", "gauge", "Tasks under way.", "", work.len());
     let share = shown.action.share().map_or(0, |share| share.as_percent());
@@ -62,6 +62,7 @@ fn text(context: &Context) -> String {
     let takes = matches!(shown.action, Action::Full | Action::Throttle { .. });
     page.add("starling_node_takes_work", "gauge", "Whether new work is taken.", "", u8::from(takes));
     page.add("starling_node_rounds_trained_total", "counter", "Shares of rounds committed to.", "", rounds_trained);
+    page.add("starling_node_steps_ahead_total", "counter", "Inner steps made while an update was on its way.", "", steps_ahead);
     page.add("starling_node_rounds_signed_total", "counter", "Round records checked and signed.", "", rounds_signed);
     page.add("starling_node_leases_total", "counter", "Leases served to an end.", "", leases);
     page.add("starling_node_metered_milliseconds_total", "counter", "Time that meters signed.", "", metered_ms);

@@ -25,6 +25,8 @@ const STACK_BYTES: usize = 16 << 20;
 /// Which job comes first. Others wait for a score or a signature; nobody waits for a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
+    /// Steps of a round that has not begun.
+    Ahead,
     /// Figures and files for people.
     Figures,
     /// A share of a round, or a lease.

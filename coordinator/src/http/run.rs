@@ -127,7 +127,11 @@ fn explain(recipe: &Recipe) -> Vec<ExplainedField> {
         field("outer.codec", outer.codec.name().to_owned(), "How nodes write what they send to a merge."),
         field("outer.inner_steps", outer.inner_steps.name().to_owned(), "Whether slow nodes make fewer steps, so that all end at once."),
     ];
-    of_method.into_iter().chain(of_model).chain(of_steps).collect()
+    let of_overlap = outer.overlap.map(|overlap| {
+        let said = format!("{} parts, merged after {} steps", overlap.fragments, overlap.merge_after_steps);
+        field("outer.overlap", said, "Nodes train on while a part of the model is exchanged.")
+    });
+    of_method.into_iter().chain(of_model).chain(of_steps).chain(of_overlap).collect()
 }
 
 pub(super) async fn runs(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Vec<RunView>> {

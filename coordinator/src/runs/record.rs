@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use starling_primitives::{EscrowId, Hash32, RunId};
 use starling_protocol::signing::RoundStatement;
 use starling_rounds::{
-    ApplyError, Candidate, CodecError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Updates, Work, apply_round,
-    artifact_hash, propose,
+    ApplyError, Candidate, CodecError, FragmentError, Outcome, OuterState, Plan, PlanError, Previous, Refusal, StateError, Updates, Work,
+    apply_round, artifact_hash, propose,
     recipe::{Recipe, RecipeError},
 };
 use std::collections::BTreeMap;
@@ -57,6 +57,9 @@ pub enum RecordError {
     /// The recipe's numbers are impossible.
     #[error("the recipe gives no plan: {0}")]
     Plan(#[from] PlanError),
+    /// The state cannot be cut as the recipe says.
+    #[error("the recipe does not fit the state: {0}")]
+    Fragments(#[from] FragmentError),
     /// Terms and recipe disagree.
     #[error("the terms assign {terms} tokens a round and the recipe {recipe}")]
     Tokens {
@@ -84,7 +87,9 @@ pub fn inspect(recipe: &[u8], state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) 
     let recipe = read_recipe(recipe)?;
     let state = OuterState::from_bytes(state)?;
     let revealed: Vec<(u16, Option<&[u8]>)> = updates.iter().map(|(place, bytes)| (*place, bytes.as_deref())).collect();
-    let (usable, refused) = starling_rounds::inspect(recipe.outer.codec, state.layout(), &revealed);
+    let fragments = recipe.fragments(state.layout())?;
+    let layout = fragments.layout(fragments.of_round(state.round()));
+    let (usable, refused) = starling_rounds::inspect(recipe.outer.codec, layout, &revealed);
     Ok((usable.into_keys().collect(), refused))
 }
 
@@ -114,9 +119,11 @@ pub fn make_record(
         return Err(RecordError::Tokens { terms: input.tokens_per_round, recipe: plan.assigned_tokens() });
     }
     let mut state = OuterState::from_bytes(state)?;
+    let fragments = recipe.fragments(state.layout())?;
+    let layout = fragments.layout(fragments.of_round(input.round));
     let mut decoded = Updates::new();
     for (place, bytes) in updates.iter().filter(|(place, _)| input.scored.valid.contains(place)) {
-        decoded.insert(*place, recipe.outer.codec.decode(state.layout(), bytes)?);
+        decoded.insert(*place, recipe.outer.codec.decode(layout, bytes)?);
     }
     let previous = Previous {
         run: input.run_id,
@@ -131,7 +138,7 @@ pub fn make_record(
     decoded.retain(|place, _| accepted.contains(place));
     record.check(&previous, plan, &decoded)?;
     let (rolled_back, earlier) = (state.is_astray(record.probe), earlier.map(OuterState::from_bytes).transpose()?);
-    let root = apply_round(&mut state, earlier.as_ref(), &record, &decoded)?;
+    let root = apply_round(&mut state, earlier.as_ref(), &fragments, &record, &decoded)?;
     let (record_bytes, state_bytes) = (borsh::to_vec(&record)?, state.to_bytes());
     let statement = RoundStatement {
         escrow_id: input.escrow_id,

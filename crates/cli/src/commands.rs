@@ -24,7 +24,7 @@ use starling_protocol::{
     listing::{Listing, Version},
     run::RunState,
 };
-use starling_rounds::recipe::{AdapterRecipe, Recipe};
+use starling_rounds::recipe::{AdapterRecipe, OverlapRecipe, Recipe};
 use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
@@ -76,6 +76,9 @@ pub(crate) struct TrainArgs {
     /// Federated: each node trains on the data that its owner keeps under this name; yours is a sample that updates are scored on.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["here", "preset"])]
     federated: Option<String>,
+    /// Nodes train on while a part of the model is exchanged, and wait only where that takes longer than half a round.
+    #[arg(long, conflicts_with_all = ["here", "preset"])]
+    overlap: bool,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -171,6 +174,9 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     }
     if let Some(name) = &args.federated {
         recipe.federate(name);
+    }
+    if args.overlap {
+        recipe.outer.overlap.get_or_insert(OverlapRecipe::usual(recipe.inner_steps_per_round));
     }
     let recipe = recipe.validated()?;
     if args.base.is_some() || args.output.is_some() {

@@ -9,7 +9,7 @@ use starling_protocol::{
     run::Run,
     signing::{Role, RoundStatement},
 };
-use starling_rounds::{Codec, OuterState, Plan, Previous, RoundRecord, apply_round, recipe::Recipe};
+use starling_rounds::{Codec, Fragments, OuterState, Plan, Previous, RoundRecord, apply_round, recipe::Recipe};
 use std::collections::BTreeMap;
 
 /// Follows a run's outer state round by round.
@@ -20,6 +20,7 @@ pub(crate) struct RoundChecker {
     previous: Previous,
     plan: Plan,
     codec: Codec,
+    fragments: Fragments,
 }
 
 impl RoundChecker {
@@ -31,7 +32,8 @@ impl RoundChecker {
         ensure!(state.root() == run.terms.base_root, "the base state has another root than the one that was paid for");
         let roster = u16::try_from(run.roster.len())?;
         let previous = Previous::genesis(run.id, &state, roster);
-        Ok(Self { state, earlier: None, previous, plan: recipe.plan()?, codec: recipe.outer.codec })
+        let fragments = recipe.fragments(state.layout())?;
+        Ok(Self { state, earlier: None, previous, plan: recipe.plan()?, codec: recipe.outer.codec, fragments })
     }
 
     /// The rounds applied so far.
@@ -49,15 +51,16 @@ impl RoundChecker {
         let record: RoundRecord = borsh::from_slice(record).context("the round record is damaged")?;
         ensure!(record.digest() == statement.record, "the round record is not the one that was signed");
         ensure!(record.tokens_by_place() == statement.tokens, "the signed tokens are not those of the record");
+        let layout = self.fragments.layout(self.fragments.of_round(statement.round));
         let mut decoded = BTreeMap::new();
         for place in record.accepted() {
             let bytes = updates.get(&place).with_context(|| format!("the update of place {place} is missing"))?;
-            let update = self.codec.decode(self.state.layout(), bytes);
+            let update = self.codec.decode(layout, bytes);
             decoded.insert(place, update.with_context(|| format!("the update of place {place} is damaged"))?);
         }
         record.check(&self.previous, self.plan, &decoded).context("the round record is wrong")?;
         let mut next = self.state.clone();
-        let root = apply_round(&mut next, self.earlier.as_ref(), &record, &decoded).context("the outer step failed")?;
+        let root = apply_round(&mut next, self.earlier.as_ref(), &self.fragments, &record, &decoded).context("the outer step failed")?;
         if root != statement.state_root {
             bail!("the round's state root is {}, not {} as was signed", root, statement.state_root);
         }

@@ -38,41 +38,15 @@ pub enum ApplyError {
 /// Applies a record to the state before it and returns the new state root. On an error the state is as it was.
 ///
 /// It does what the record says and judges nothing: [`RoundRecord::check`] comes first. Updates that are not accepted
-/// are ignored. Where the record's probe says that the step before was harm ([`OuterState::is_astray`]) the run goes back to
+/// are ignored, and only the round's fragment of the state moves ([`crate::recipe::Recipe::fragments`]). Where the record's probe says that the step before was harm ([`OuterState::is_astray`]) the run goes back to
 /// `earlier`, the state of the root [`OuterState::before`], which is asked for only then: the round's work began at harmful
 /// weights and moves nothing. Same states, record and bytes give the same root everywhere.
 pub fn apply_round(
     state: &mut OuterState,
     earlier: Option<&OuterState>,
-    record: &RoundRecord,
-    updates: &Updates,
-) -> Result<Hash32, ApplyError> {
-    advance(state, earlier, record, |state| {
-        let mean = mean_of(state.layout(), record, updates)?;
-        Ok(state.step(mean.as_deref(), record.inner_steps)?)
-    })
-}
-
-/// [`apply_round`] where the round's updates are of one fragment ([`Fragments::of_round`]).
-pub fn apply_fragment(
-    state: &mut OuterState,
-    earlier: Option<&OuterState>,
     fragments: &Fragments,
     record: &RoundRecord,
     updates: &Updates,
-) -> Result<Hash32, ApplyError> {
-    advance(state, earlier, record, |state| {
-        let fragment = fragments.of_round(record.round);
-        let mean = mean_of(fragments.layout(fragment), record, updates)?;
-        Ok(state.step_fragment(fragments, fragment, mean.as_deref(), record.inner_steps)?)
-    })
-}
-
-fn advance(
-    state: &mut OuterState,
-    earlier: Option<&OuterState>,
-    record: &RoundRecord,
-    step: impl FnOnce(&mut OuterState) -> Result<(), ApplyError>,
 ) -> Result<Hash32, ApplyError> {
     for (what, holds) in [
         ("round", state.round() == record.round),
@@ -88,7 +62,9 @@ fn advance(
         state.roll_back(at_hand.ok_or(ApplyError::EarlierMissing(state.before()))?, record.inner_steps)?;
         state.remember(record.previous_state_root, None);
     } else {
-        step(state)?;
+        let fragment = fragments.of_round(record.round);
+        let mean = mean_of(fragments.layout(fragment), record, updates)?;
+        state.step_within(fragments.ranges(fragment), mean.as_deref(), record.inner_steps)?;
         state.remember(record.previous_state_root, record.probe);
     }
     Ok(state.root())

@@ -5,6 +5,7 @@
 use super::*;
 use crate::apply::{ApplyError, apply_round};
 use crate::codec::{Codec, Update};
+use crate::fragments::Fragments;
 use crate::gate::{Nats, Score};
 use crate::layout::{Layout, TensorShape};
 use crate::outer::OuterConfig;
@@ -71,6 +72,10 @@ fn round() -> Round {
     Round { previous, plan, state, record, updates }
 }
 
+fn whole() -> Fragments {
+    Fragments::whole(round().state.layout())
+}
+
 /// Draws anew, as an honest coordinator would after a change.
 fn draw(record: &mut RoundRecord) {
     let seed = Hash32([7; 32]);
@@ -95,7 +100,7 @@ fn record__should_pass_and_apply_with_known_digest_and_root() {
     record.check(&previous, plan, &updates).unwrap();
     assert_eq!(record.tokens_by_place(), [640, 640, 0, 640, 0]);
     assert_eq!(record.digest().to_string(), "b5dd68cf9eeb892f0ce4090914cbe817f0a761d297df0f660e67c5883d4dbf51");
-    let root = apply_round(&mut state, None, &record, &updates).unwrap();
+    let root = apply_round(&mut state, None, &whole(), &record, &updates).unwrap();
     assert_eq!(root.to_string(), "89ee612ef0a6daa819ce0e53df29575e620968199fc14cc9fb0273b6c62e3c69");
     assert_eq!((root, state.round(), state.next_inner_step()), (state.root(), 1, 10));
     let next = Previous::after(&record, root, 5);
@@ -316,18 +321,18 @@ fn apply__should_refuse_another_state_and_missing_updates_and_change_nothing() {
     let Round { state, record, updates, .. } = round();
     let mut wrong_state = state.clone();
     wrong_state.step(None, 10).unwrap();
-    assert_eq!(apply_round(&mut wrong_state, None, &record, &updates), Err(ApplyError::WrongState("round")));
+    assert_eq!(apply_round(&mut wrong_state, None, &whole(), &record, &updates), Err(ApplyError::WrongState("round")));
     let mut wrong_root = record.clone();
     wrong_root.previous_state_root.0[0] ^= 1;
     let mut same = state.clone();
-    assert_eq!(apply_round(&mut same, None, &wrong_root, &updates), Err(ApplyError::WrongState("root")));
+    assert_eq!(apply_round(&mut same, None, &whole(), &wrong_root, &updates), Err(ApplyError::WrongState("root")));
     let mut missing = updates.clone();
     missing.remove(&3);
-    assert_eq!(apply_round(&mut same, None, &record, &missing), Err(ApplyError::UpdateMissing(3)));
+    assert_eq!(apply_round(&mut same, None, &whole(), &record, &missing), Err(ApplyError::UpdateMissing(3)));
     let mut swapped = updates;
     let first = swapped[&0].clone();
     swapped.insert(3, first);
-    assert_eq!(apply_round(&mut same, None, &record, &swapped), Err(ApplyError::UpdateMissing(3)));
+    assert_eq!(apply_round(&mut same, None, &whole(), &record, &swapped), Err(ApplyError::UpdateMissing(3)));
     assert_eq!(same, state);
 }
 
@@ -338,7 +343,7 @@ fn round_without_work__should_move_the_clock_alone() {
     record.scorer = None;
     record.check(&previous, plan, &Updates::new()).unwrap();
     let mut after = state.clone();
-    let root = apply_round(&mut after, None, &record, &Updates::new()).unwrap();
+    let root = apply_round(&mut after, None, &whole(), &record, &Updates::new()).unwrap();
     assert_ne!(root, previous.state_root);
     assert_eq!((after.weights(), after.round()), (state.weights(), 1));
 }

@@ -9,7 +9,10 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use crate::codec::{Codec, CodecError, Update, probe_point};
+use crate::gate::PROBE_STEP;
 use crate::layout::{Layout, LayoutError};
+use crate::outer::pseudo_gradient;
 
 /// A layout cut into fragments of nearly equal size, along the borders of tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +31,7 @@ struct Part {
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum FragmentError {
     /// Zero, or more than there are tensors.
-    #[error("{count} fragments of {tensors} tensors")]
+    #[error("{count} fragments cannot be cut from the {tensors} tensors that are trained")]
     Count {
         /// Asked for.
         count: usize,
@@ -41,6 +44,11 @@ pub enum FragmentError {
 }
 
 impl Fragments {
+    /// All of a layout in one.
+    pub fn whole(layout: &Layout) -> Self {
+        Self { parts: vec![Part { layout: layout.clone(), ranges: layout.ranges().map(|(_, range)| range).collect() }] }
+    }
+
     /// Cuts a layout: each tensor, the largest first and of equals the first by name, joins the smallest fragment so far.
     pub fn new(layout: &Layout, count: usize) -> Result<Self, FragmentError> {
         let tensors = layout.tensors().len();
@@ -99,6 +107,47 @@ impl Fragments {
             rest = after;
         }
     }
+
+    /// What a participant's work on a fragment says ([`crate::pseudo_gradient`]).
+    ///
+    /// # Errors
+    /// Two of the slices differ in length.
+    pub fn pseudo_gradient(&self, fragment: usize, global: &[f32], local: &[f32]) -> Result<Vec<f32>, CodecError> {
+        pseudo_gradient(&self.gather(fragment, global), &self.gather(fragment, local))
+    }
+
+    /// The weights at which a fragment's update is scored ([`crate::probe_point`]).
+    ///
+    /// # Errors
+    /// The update is of another layout.
+    pub fn probe_point(&self, fragment: usize, weights: &[f32], update: &Update) -> Result<Vec<f32>, CodecError> {
+        let point = probe_point(&self.gather(fragment, weights), update, PROBE_STEP)?;
+        let mut whole = weights.to_vec();
+        self.put(fragment, &point, &mut whole);
+        Ok(whole)
+    }
+
+    /// Encodes a participant's pseudo-gradient of a fragment; what is not said stays in its places of `feedback`, which is of the whole layout.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode(&self, fragment: usize, codec: Codec, delta: &[f32], feedback: &mut [f32]) -> Result<Vec<u8>, CodecError> {
+        let mut own = self.gather(fragment, feedback);
+        let bytes = codec.encode(self.layout(fragment), delta, &mut own)?;
+        self.put(fragment, &own, feedback);
+        Ok(bytes)
+    }
+
+    /// Merges a fragment of what all have reached into a participant's own weights, of which so much stays: `share own + (1 - share) global`.
+    pub fn merge(&self, fragment: usize, own_share: f64, global: &[f32], own: &mut [f32]) {
+        #[expect(clippy::cast_possible_truncation, reason = "a share of 0 to 1")]
+        let own_share = own_share as f32;
+        for range in self.ranges(fragment) {
+            for (own, global) in own[range.clone()].iter_mut().zip(&global[range.clone()]) {
+                *own = own_share * *own + (1.0 - own_share) * global;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -128,9 +177,18 @@ mod tests {
             assert_eq!(sum, whole);
             assert_eq!((0..4).map(|round| fragments.of_round(round)).collect::<Vec<_>>(), (0..4).map(|r| r % count).collect::<Vec<_>>());
         }
-        assert_eq!(*Fragments::new(&layout, 1).unwrap().layout(0), layout);
+        assert_eq!(Fragments::new(&layout, 1), Ok(Fragments::whole(&layout)));
         for count in [0, 11] {
             assert_eq!(Fragments::new(&layout, count), Err(FragmentError::Count { count, tensors: 10 }));
         }
+    }
+
+    #[test]
+    fn merge__should_keep_a_share_of_the_own_weights_within_the_fragment_alone() {
+        let tensors = ["a", "b"].map(|name| TensorShape { name: name.to_owned(), shape: vec![2] });
+        let fragments = Fragments::new(&Layout::new(tensors.to_vec()).unwrap(), 2).unwrap();
+        let mut own = [1.0, 2.0, 3.0, 4.0];
+        fragments.merge(0, 0.25, &[5.0, 6.0, 7.0, 8.0], &mut own);
+        assert_eq!(own, [4.0, 5.0, 3.0, 4.0]);
     }
 }

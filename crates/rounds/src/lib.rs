@@ -15,7 +15,7 @@
 //! 4. [`propose`] makes the [`RoundRecord`], the list of what was accepted; [`RoundRecord::check`] recomputes all of it
 //!    that is deterministic.
 //! 5. [`apply_round`] takes the token-weighted mean ([`Aggregator`]) and makes the outer step on the [`OuterState`]; its
-//!    result is the state root that every node signs. [`apply_fragment`] does it for one of [`Fragments`] that take turns.
+//!    result is the state root that every node signs. Where rounds overlap they move one of the [`Fragments`] each.
 //!    A step that turns out to be harm ([`OuterState::is_astray`]) is taken back in the round after it.
 
 mod aggregate;
@@ -42,7 +42,7 @@ mod state;
 pub use aggregate::{
     AggregateError, Aggregator, CLIP_ONE, MAX_PARTICIPANTS, MAX_TOKENS_PER_ROUND, UNITS_PER_ONE, clip_factors, median, norm, too_long,
 };
-pub use apply::{ApplyError, Updates, apply_fragment, apply_round};
+pub use apply::{ApplyError, Updates, apply_round};
 pub use assignment::{Plan, PlanError, Share, UNSEEN_SLOT};
 pub use check::{Previous, RecordError};
 pub use codec::{BLOCK, Codec, CodecError, MAX_SCALE, Update, copies, overlap, probe_point};

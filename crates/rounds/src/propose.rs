@@ -193,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::apply::apply_round;
+    use crate::fragments::Fragments;
     use crate::layout::TensorShape;
     use crate::outer::OuterConfig;
     use crate::state::OuterState;
@@ -316,7 +317,8 @@ mod tests {
                 prop_assert!(record.check(&previous, plan, &accepted).is_err());
             } else {
                 prop_assert_eq!(record.check(&previous, plan, &accepted), Ok(()));
-                prop_assert_eq!(apply_round(&mut state, None, &record, &accepted).unwrap(), state.root());
+                let whole = Fragments::whole(state.layout());
+                prop_assert_eq!(apply_round(&mut state, None, &whole, &record, &accepted).unwrap(), state.root());
             }
         }
     }

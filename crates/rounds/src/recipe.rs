@@ -14,11 +14,14 @@ mod version1;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::{Plan, PlanError};
+use crate::fragments::{FragmentError, Fragments};
 use crate::hash::Hash32;
+use crate::layout::Layout;
 
 pub use check::{PLAIN_NAME, RecipeError, is_plain_name};
 pub use method::{
-    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, InnerSteps, OptimizerKind, OptimizerRecipe, OuterRecipe, ScheduleRecipe,
+    AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, InnerSteps, OptimizerKind, OptimizerRecipe, OuterRecipe, OverlapRecipe,
+    ScheduleRecipe,
 };
 pub use shapes::{BertHead, BertShape, ConvolutionShape, GptShape, LlamaShape, ModelRecipe, PerceptronShape};
 
@@ -195,6 +198,15 @@ impl Recipe {
     /// As [`Plan::new`].
     pub fn plan(&self) -> Result<Plan, PlanError> {
         Plan::new(self.inner_steps_per_round, self.batch, self.model.tokens_per_example())
+    }
+
+    /// The parts of a state of this layout that its rounds exchange: all of it in each, unless they overlap.
+    ///
+    /// # Errors
+    /// As [`Fragments::new`].
+    pub fn fragments(&self, layout: &Layout) -> Result<Fragments, FragmentError> {
+        let count = self.outer.overlap.map_or(1, |overlap| overlap.fragments);
+        Fragments::new(layout, usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// Windows or examples that each loss of a score is measured on ([`Plan::probe_windows`]): where a window has one class for a

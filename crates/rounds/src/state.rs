@@ -1,9 +1,10 @@
 //! The outer state: weights, momentum, round clock and the last losses. Its bytes are a round's checkpoint, its root is what nodes sign.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use crate::drift::{PROBES, is_astray};
-use crate::fragments::Fragments;
 use crate::gate::Nats;
 use crate::hash::Hash32;
 use crate::layout::{Layout, LayoutError};
@@ -115,6 +116,11 @@ impl OuterState {
         probe.is_some_and(|probe| is_astray(&self.probes, probe))
     }
 
+    /// Whether what participants reached before is not to be built on: no loss is remembered, as at the start and where the run went back.
+    pub fn begins_anew(&self) -> bool {
+        self.probes.is_empty()
+    }
+
     /// The weights of each tensor with its name and shape, in order.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[u32], &[f32])> {
         self.layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), tensor.shape.as_slice(), &self.weights[range]))
@@ -124,11 +130,22 @@ impl OuterState {
     ///
     /// Without a mean (nothing was accepted) only the clock moves: no work is no reason to coast on old momentum.
     pub fn step(&mut self, mean: Option<&[f32]>, inner_steps: u32) -> Result<(), StateError> {
+        let whole = 0..self.weights.len();
+        self.step_within(std::slice::from_ref(&whole), mean, inner_steps)
+    }
+
+    /// [`Self::step`] by the mean of a fragment's updates, where that lies ([`crate::Fragments::ranges`]): all else stays.
+    pub fn step_within(&mut self, ranges: &[Range<usize>], mean: Option<&[f32]>, inner_steps: u32) -> Result<(), StateError> {
         let round = self.round.checked_add(1).ok_or(StateError::ClockAtEnd(self.round))?;
         let next = self.next_inner_step.checked_add(u64::from(inner_steps)).ok_or(StateError::ClockAtEnd(self.round))?;
         if let Some(mean) = mean {
-            check_values("the mean", mean, self.weights.len())?;
-            self.config.step(&mut self.weights, &mut self.momentum, mean);
+            check_values("the mean", mean, ranges.iter().map(Range::len).sum())?;
+            let mut rest = mean;
+            for range in ranges {
+                let (here, after) = rest.split_at(range.len());
+                self.config.step(&mut self.weights[range.clone()], &mut self.momentum[range.clone()], here);
+                rest = after;
+            }
         }
         (self.round, self.next_inner_step) = (round, next);
         Ok(())
@@ -151,28 +168,6 @@ impl OuterState {
         self.probes.extend(probe.map(|probe| probe.clamp(Nats(-Nats::MOST.0), Nats::MOST)));
         let forgotten = self.probes.len().saturating_sub(PROBES);
         self.probes.drain(..forgotten);
-    }
-
-    /// [`Self::step`] for one fragment alone: its weights and momentum move by the mean of its updates, all others stay.
-    pub fn step_fragment(
-        &mut self,
-        fragments: &Fragments,
-        fragment: usize,
-        mean: Option<&[f32]>,
-        inner_steps: u32,
-    ) -> Result<(), StateError> {
-        let Some(mean) = mean else {
-            return self.step(None, inner_steps);
-        };
-        check_values("the mean", mean, fragments.layout(fragment).parameters())?;
-        self.step(None, inner_steps)?;
-        let mut rest = mean;
-        for range in fragments.ranges(fragment) {
-            let (here, after) = rest.split_at(range.len());
-            self.config.step(&mut self.weights[range.clone()], &mut self.momentum[range.clone()], here);
-            rest = after;
-        }
-        Ok(())
     }
 
     /// The state root: the Merkle root of [`Self::to_bytes`], without building them.

@@ -7,8 +7,8 @@
 
 use starling_primitives::{Hash32, RunId};
 use starling_rounds::{
-    ApplyError, Candidate, Codec, CodecError, Layout, Nats, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous, Refusal,
-    RoundRecord, Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash, probe_point, propose, pseudo_gradient,
+    ApplyError, Candidate, Codec, CodecError, Fragments, Layout, Nats, Outcome, OuterConfig, OuterState, PROBE_STEP, Plan, Previous,
+    Refusal, RoundRecord, Score, TensorShape, Update, Updates, Work, apply_round, artifact_hash, probe_point, propose, pseudo_gradient,
 };
 
 const RUN: RunId = RunId(1);
@@ -78,7 +78,8 @@ impl Party {
             })
             .collect();
         record.check(&self.previous, plan, &updates).unwrap();
-        let root = apply_round(&mut self.state, None, &record, &updates).unwrap();
+        let whole = Fragments::whole(self.state.layout());
+        let root = apply_round(&mut self.state, None, &whole, &record, &updates).unwrap();
         self.previous = Previous::after(&record, root, ROSTER);
         root
     }
@@ -206,7 +207,7 @@ fn run__should_take_a_harmful_step_back_in_the_round_after_it() {
     let unseen = Task::new(500, layout.parameters());
     let state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.0; layout.parameters()]).unwrap();
     let mut party = Party { previous: Previous::genesis(RUN, &state, ROSTER), state };
-    let mut states = vec![party.state.clone()];
+    let (mut states, whole) = (vec![party.state.clone()], Fragments::whole(&layout));
     for round in 0..8_u32 {
         let global = party.state.weights();
         // In round 5 all send the opposite of their work, a hundred times as long, and are let through.
@@ -221,11 +222,11 @@ fn run__should_take_a_harmful_step_back_in_the_round_after_it() {
         let astray = party.state.is_astray(record.probe);
         assert_eq!(astray, round == 6, "round {round}: {:?}", record.probe);
         if astray {
-            let missing = apply_round(&mut party.state.clone(), states.first(), &record, &decoded);
+            let missing = apply_round(&mut party.state.clone(), states.first(), &whole, &record, &decoded);
             assert_eq!(missing, Err(ApplyError::EarlierMissing(party.state.before())), "the first state is not the one before");
         }
         let earlier = states.iter().find(|earlier| earlier.root() == party.state.before());
-        let root = apply_round(&mut party.state, earlier, &record, &decoded).unwrap();
+        let root = apply_round(&mut party.state, earlier, &whole, &record, &decoded).unwrap();
         if astray {
             assert_eq!(party.state.weights(), states[5].weights());
             assert!(party.state.momentum().iter().all(|speed| *speed == 0.0));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use starling_primitives::Hash32;
 use starling_rounds::{
-    Candidate, Committed, Judge, Nats, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_fragment,
+    Candidate, Committed, Judge, Nats, Outcome, OuterState, Pace, Previous, Refusal, Score, Update, Updates, Work, apply_round,
     artifact_hash, inspect, judges, late_after_ms, paced_steps, propose, scorer_order,
 };
 
@@ -400,7 +400,7 @@ impl World<'_> {
         let updates: Updates = record.accepted().filter_map(|place| Some((place, usable.get(&place)?.clone()))).collect();
         record.check(&self.hub.previous, plan, &updates).map_err(|error| SimulationError::Record { round, error })?;
         let mut after = self.hub.state.clone();
-        let root = apply_fragment(&mut after, self.hub.earlier.as_ref(), &self.fragments, &record, &updates)?;
+        let root = apply_round(&mut after, self.hub.earlier.as_ref(), &self.fragments, &record, &updates)?;
         let sizes = sizes.into_iter().filter(|(place, _)| updates.contains_key(place)).collect();
         let made = Rc::new(Made { record, updates, sizes, root });
         let (roots, quorum_at, posted) = (BTreeMap::new(), None, false);

@@ -32,6 +32,6 @@ pub use framing::Framing;
 pub use idle::Idle;
 pub use learning::{Learning, PAYLOAD, Reading, TRIGGER};
 pub use outcome::{Outcome, Row};
-pub use scenario::{Behaviour, Costs, Overlap, Participant, Scenario};
+pub use scenario::{Behaviour, Costs, Participant, Scenario};
 pub use work::Work;
 pub use world::{SimulationError, simulate};

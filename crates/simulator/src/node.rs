@@ -2,7 +2,7 @@
 
 use std::{ops::Range, rc::Rc};
 
-use starling_rounds::{OuterState, PROBE_STEP, Previous, Update, apply_fragment, artifact_hash, probe_point, pseudo_gradient};
+use starling_rounds::{OuterState, Previous, apply_round, artifact_hash};
 
 use crate::{
     attack::craft,
@@ -184,11 +184,7 @@ impl World<'_> {
         let merge_at = (steps.start + u64::from(overlap.merge_after_steps)).min(steps.end);
         let mut weights = self.work.train(node, steps.start..merge_at)?;
         let fragment = self.fragments.of_round(round.saturating_sub(1));
-        let global = self.fragments.gather(fragment, self.nodes[node].state.weights());
-        let own = self.fragments.gather(fragment, &weights);
-        let mix = |(own, global): (&f32, &f32)| overlap.own_share * own + (1.0 - overlap.own_share) * global;
-        let mixed: Vec<f32> = own.iter().zip(&global).map(mix).collect();
-        self.fragments.put(fragment, &mixed, &mut weights);
+        self.fragments.merge(fragment, overlap.own_share, self.nodes[node].state.weights(), &mut weights);
         self.work.load(node, &weights)?;
         let this = &mut self.nodes[node];
         let until = self.now + this.step_time(steps.end - merge_at);
@@ -213,8 +209,7 @@ impl World<'_> {
         }
         let local = self.work.train(node, steps)?;
         let fragment = self.fragments.of_round(round);
-        let global = self.fragments.gather(fragment, self.nodes[node].state.weights());
-        let delta = pseudo_gradient(&global, &self.fragments.gather(fragment, &local))?;
+        let delta = self.fragments.pseudo_gradient(fragment, self.nodes[node].state.weights(), &local)?;
         if let Some(job) = &mut self.nodes[node].job {
             job.delta = Some(delta);
         }
@@ -236,9 +231,10 @@ impl World<'_> {
         let Some(delta) = job.delta else { return Ok(()) };
         let fragment = self.fragments.of_round(job.round);
         let this = &mut self.nodes[node];
-        let mut feedback = if is_attack { vec![0.0; delta.len()] } else { self.fragments.gather(fragment, &this.feedback) };
-        let bytes = Rc::new(self.scenario.codec.encode(self.fragments.layout(fragment), &delta, &mut feedback)?);
-        self.fragments.put(fragment, &feedback, &mut this.feedback);
+        if is_attack {
+            this.feedback.fill(0.0);
+        }
+        let bytes = Rc::new(self.fragments.encode(fragment, self.scenario.codec, &delta, &mut this.feedback)?);
         let steps = job.steps.end - job.steps.start;
         this.trained_us += this.step_time(steps);
         this.ends.push(self.now);
@@ -295,21 +291,13 @@ impl World<'_> {
         let probe = self.work.probe(&before, &seed)?;
         for place in updates {
             let Some(update) = self.hub.to_score(place) else { continue };
-            let after = self.probed(&before, fragment, &update)?;
+            let after = self.fragments.probe_point(fragment, &before, &update)?;
             let steps = first..first + u64::from(self.hub.given(place));
             scores.insert(place, self.work.score(&before, &after, place, steps, &seed)?);
         }
         let bytes = self.framing.scored(scores.len());
         self.say(node, 0, bytes, ToHub::Scored { round, scores, probe });
         Ok(())
-    }
-
-    /// The weights at which an update is scored.
-    fn probed(&self, weights: &[f32], fragment: usize, update: &Update) -> Result<Vec<f32>, SimulationError> {
-        let point = probe_point(&self.fragments.gather(fragment, weights), update, PROBE_STEP)?;
-        let mut whole = weights.to_vec();
-        self.fragments.put(fragment, &point, &mut whole);
-        Ok(whole)
     }
 
     /// Checks a record as a participant does, applies it to the own state and signs.
@@ -320,7 +308,7 @@ impl World<'_> {
             return Ok(());
         }
         made.record.check(&this.previous, self.work.plan(), &made.updates).map_err(|error| SimulationError::Record { round, error })?;
-        let root = apply_fragment(&mut this.state, self.hub.earlier.as_ref(), &self.fragments, &made.record, &made.updates)?;
+        let root = apply_round(&mut this.state, self.hub.earlier.as_ref(), &self.fragments, &made.record, &made.updates)?;
         this.previous = Previous::after(&made.record, root, made.record.roster_size);
         let waits = this.job.as_ref().is_some_and(|job| job.waits);
         let whole = self.hub.state.weights().len() as u64;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use starling_rounds::Codec;
+use starling_rounds::{Codec, recipe::OverlapRecipe};
 
 use crate::clock::Micros;
 
@@ -92,17 +92,6 @@ impl Participant {
     }
 }
 
-/// Nodes train on while a fragment is exchanged.
-#[derive(Clone, Copy, Debug)]
-pub struct Overlap {
-    /// Parts of the model that take turns.
-    pub fragments: usize,
-    /// A round's fragment is merged after so many steps of the next round, which waits for it there.
-    pub merge_after_steps: u32,
-    /// What of the own weights stays when it is merged.
-    pub own_share: f32,
-}
-
 /// What a machine and the chain take, apart from inner steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
@@ -157,7 +146,7 @@ pub struct Scenario {
     /// What is not training.
     pub costs: Costs,
     /// Fragments that overlap with training; nothing where all wait.
-    pub overlap: Option<Overlap>,
+    pub overlap: Option<OverlapRecipe>,
     /// Held-out loss is measured after each so many rounds, and at the end.
     pub evaluate_every: u32,
 }

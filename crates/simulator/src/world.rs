@@ -140,7 +140,8 @@ pub(crate) struct World<'a> {
 /// Anything that honest parties must never see: a record that does not check, roots that differ, a run that stands still.
 pub fn simulate(scenario: &Scenario, work: &mut dyn Work) -> Result<Outcome, SimulationError> {
     let state = work.first_state();
-    let fragments = Fragments::new(work.layout(), scenario.overlap.map_or(1, |overlap| overlap.fragments))?;
+    let count = scenario.overlap.map_or(1, |overlap| usize::try_from(overlap.fragments).unwrap_or(usize::MAX));
+    let fragments = Fragments::new(work.layout(), count)?;
     let roster = u16::try_from(scenario.participants.len()).unwrap_or(u16::MAX);
     let previous = Previous::genesis(RUN, &state, roster);
     let count = scenario.participants.len();

@@ -2,9 +2,9 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 #![expect(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
-use starling_rounds::Codec;
+use starling_rounds::{Codec, recipe::OverlapRecipe};
 use starling_simulator::{
-    Behaviour, Outcome, Overlap, Participant, Scenario,
+    Behaviour, Outcome, Participant, Scenario,
     figures::{federated_recipe, run, small_recipe},
     text::synthetic,
 };
@@ -40,7 +40,7 @@ fn run__should_reach_one_root_whatever_fails_and_again_the_same() {
 fn overlap__should_hide_the_exchange_and_learn() {
     let blocking =
         Scenario { node_bits_per_second: 1_000_000, hub_bits_per_second: 10_000_000, evaluate_every: 8, ..Scenario::new("blocking", 8, 4) };
-    let overlap = Overlap { fragments: 2, merge_after_steps: 9, own_share: 0.5 };
+    let overlap = OverlapRecipe { fragments: 2, merge_after_steps: 9, own_share: 0.5 };
     let overlapped = Scenario { name: "overlapped".to_owned(), overlap: Some(overlap), ..blocking.clone() };
     let (blocking, overlapped) = (outcome(&blocking, 12), outcome(&overlapped, 12));
     let least = |outcome: &Outcome| outcome.computing.iter().copied().fold(f64::INFINITY, f64::min);

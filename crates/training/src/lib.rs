@@ -77,7 +77,7 @@ pub use report::{Calibration, Classification, Interval, Outcome, Report, classif
 pub use schedule::{Decay, Schedule};
 pub use starling_rounds::recipe::{
     AdapterRecipe, DataRecipe, DecayRecipe, EvaluationRecipe, GptShape, InnerSteps, ModelRecipe, OptimizerKind, OptimizerRecipe,
-    OuterRecipe, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
+    OuterRecipe, OverlapRecipe, RECIPE_VERSION, Recipe, RecipeError, ScheduleRecipe,
 };
 pub use tape::{Gradients, Tape, Value};
 pub use tokenizer::Tokenizer;

@@ -14,13 +14,13 @@ pub(crate) use figures::{ExportJob, evaluate_state, export};
 pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_writer};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
 pub(crate) use record::{RecordJob, check_and_apply};
-pub(crate) use round::{RoundJob, RoundWork, StepMade, train_round, update_path};
+pub(crate) use round::{RoundJob, RoundWork, StepMade, train_ahead, train_round, update_path};
 pub(crate) use score::{Judged, ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
 use crate::artifact::hash_of;
 use starling_primitives::{Hash32, RunId};
-use starling_rounds::{Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
+use starling_rounds::{FragmentError, Layout, LayoutError, OuterState, Plan, PlanError, TensorShape};
 use starling_training::{
     Activations, Data, Device, Items, Model, Parameters, Recipe, Split, Text, TrainingError, check_meaning, import_model, own_tokenizer,
     unflatten,
@@ -45,6 +45,9 @@ pub(crate) enum EngineError {
     /// The model's tensors are out of bounds.
     #[error("the model's tensors are out of bounds: {0}")]
     Layout(#[from] LayoutError),
+    /// The recipe cuts the model into more parts than it has.
+    #[error("the recipe's overlap does not fit the model: {0}")]
+    Fragments(#[from] FragmentError),
     /// A state's bytes are not one, or of another model than the recipe's.
     #[error("the outer state is not usable: {0}")]
     State(String),

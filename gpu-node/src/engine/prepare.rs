@@ -119,7 +119,9 @@ fn first_state(recipe: &Recipe, weights: &Parameters) -> Result<OuterState, Engi
     #[expect(clippy::cast_possible_truncation, reason = "the outer step is defined in f32; the nearest is meant")]
     let (momentum, learning_rate) = (recipe.outer.momentum as f32, recipe.outer.learning_rate as f32);
     let config = OuterConfig::new(momentum, learning_rate).map_err(|error| state(&error))?;
-    OuterState::new(layout(recipe)?, config, flatten(weights)).map_err(|error| state(&error))
+    let layout = layout(recipe)?;
+    recipe.fragments(&layout)?;
+    OuterState::new(layout, config, flatten(weights)).map_err(|error| state(&error))
 }
 
 fn unusable(error: &EngineError) -> PrepareRefused {
@@ -141,7 +143,7 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
-    use starling_training::AdapterRecipe;
+    use starling_training::{AdapterRecipe, OverlapRecipe};
 
     fn job(data: &[u8]) -> PrepareJob {
         let recipe = Recipe::preset("tiny").unwrap().to_toml().unwrap();
@@ -174,7 +176,9 @@ mod tests {
         assert_eq!(code(job(b"short")), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"short")), ..job(&data) }), "data_too_short");
         assert_eq!(code(PrepareJob { held_out: Some(Arc::from(*b"")), ..job(&data) }), "data_empty");
-        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3")] {
+        let mut overlapping = Recipe::preset("tiny").unwrap();
+        overlapping.outer.overlap = Some(OverlapRecipe { fragments: 64, ..OverlapRecipe::usual(overlapping.inner_steps_per_round) });
+        for recipe in ["", "nonsense = 1", &job(&data).recipe.replace("heads = 2", "heads = 3"), &overlapping.to_toml().unwrap()] {
             assert_eq!(code(PrepareJob { recipe: recipe.to_owned(), ..job(&data) }), "recipe_invalid");
         }
         let table = Recipe::preset("fraud").unwrap().to_toml().unwrap();

@@ -7,7 +7,7 @@ use starling_protocol::{
     run::Run,
     signing::{Commitment, RoundStatement},
 };
-use starling_rounds::{Codec, Outcome, OuterState, Plan, Previous, RoundRecord, Updates, apply_round, genesis_digest};
+use starling_rounds::{Codec, Layout, Outcome, OuterState, Plan, Previous, RoundRecord, Updates, apply_round, genesis_digest};
 use std::sync::Arc;
 
 /// A record to check.
@@ -49,7 +49,8 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
     check_statement(&run, &record, &statement)?;
     let plan = plan(&inputs.recipe)?;
     check_own(&record, plan, own)?;
-    let decoded = decode_all(inputs.recipe.outer.codec, &state, updates)?;
+    let fragments = inputs.recipe.fragments(state.layout())?;
+    let decoded = decode_all(inputs.recipe.outer.codec, fragments.layout(fragments.of_round(record.round)), updates)?;
     // A node that was away has not seen the digest before; the chain's hash chain binds it, and the state's root is checked either way.
     let digest =
         previous_digest.unwrap_or(if record.round == 0 { genesis_digest(run.id, run.terms.base_root) } else { record.previous_digest });
@@ -62,7 +63,7 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
     };
     record.check(&previous, plan, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     let state_root =
-        apply_round(&mut state, earlier.as_ref(), &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
+        apply_round(&mut state, earlier.as_ref(), &fragments, &record, &decoded).map_err(|error| EngineError::Record(error.to_string()))?;
     if state_root != statement.state_root {
         return deviates(format!("state root {} where this node reaches {state_root}", statement.state_root));
     }
@@ -106,10 +107,10 @@ fn check_own(record: &RoundRecord, plan: Plan, own: Option<(u16, Commitment)>) -
     }
 }
 
-fn decode_all(codec: Codec, state: &OuterState, updates: Vec<(u16, Arc<[u8]>)>) -> Result<Updates, EngineError> {
+fn decode_all(codec: Codec, layout: &Layout, updates: Vec<(u16, Arc<[u8]>)>) -> Result<Updates, EngineError> {
     let mut decoded = Updates::new();
     for (place, bytes) in updates {
-        let update = codec.decode(state.layout(), &bytes)?;
+        let update = codec.decode(layout, &bytes)?;
         debug_assert_eq!(update.hash(), hash_of(&bytes));
         if decoded.insert(place, update).is_some() {
             return deviates(format!("place {place} appears twice"));

@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, NodeId, PublicKey, RunId, TimestampMs};
 use starling_protocol::run::{Member, RunState, RunTerms};
-use starling_rounds::{Codec, Entry, Nats, Score, ScorerDraw, clip_factors, norm, scorer_order};
+use starling_rounds::{Codec, Entry, Fragments, Nats, Score, ScorerDraw, clip_factors, norm, scorer_order};
 use starling_training::Recipe;
 
 fn run_of(prepared: &starling_http_api::node::Prepared) -> Run {
@@ -83,8 +83,8 @@ fn honest() -> RecordJob {
         probe: Some(Nats(5_000_000)),
         entries,
     };
-    let decoded = decode_all(Codec::Int4, &state, updates.clone()).unwrap();
-    let state_root = apply_round(&mut state.clone(), None, &record, &decoded).unwrap();
+    let decoded = decode_all(Codec::Int4, state.layout(), updates.clone()).unwrap();
+    let state_root = apply_round(&mut state.clone(), None, &Fragments::whole(state.layout()), &record, &decoded).unwrap();
     let statement = RoundStatement {
         escrow_id: run.escrow_id,
         run_id: run.id,

@@ -2,11 +2,14 @@
 //!
 //! Moments of the inner optimizer and the error feedback stay with the node from round to round. All of it is in one checkpoint file, and the same
 //! round gives the same bytes however often the process dies in it.
+//!
+//! Where the recipe's rounds overlap, a node goes on from what it reached itself while its update is on the way ([`train_ahead`]). When the round after
+//! begins, it makes what is left up to the merge, takes its share of what all reached, and goes on: the same bytes, however much was made ahead.
 
 use super::{Bench, EngineError, RunInputs, device, weights_of};
 use crate::{artifact::hash_of, files, trainer::Cancel};
 use starling_primitives::{Hash32, RunId};
-use starling_rounds::{OuterState, pseudo_gradient};
+use starling_rounds::OuterState;
 use starling_training::{Activations, Array, Parameters, Trainer, flatten};
 use std::{
     collections::VecDeque,
@@ -110,16 +113,68 @@ pub(crate) fn train_round(
         // The update is lost and its feedback is spent: the round is made again from its beginning.
         live.trainer.seek(first);
     }
-    let under_way = live.root == root && (first..end).contains(&live.trainer.position());
-    if !under_way || live.trainer.position() == first {
-        live.trainer.load_parameters(&weights_of(&job.inputs.recipe, job.state.weights())?)?;
-        live.trainer.seek_to(first, job.accepted_tokens);
-        live.root = root;
-    }
-    let made = steps_until(&mut live, end, first, job, cancel, &mut report);
-    let result = made.and_then(|()| finish(&mut live, job));
+    let result = train_with(&mut live, job, cancel, &mut report);
     bench.live = Some(live);
     result
+}
+
+fn train_with(live: &mut Live, job: &RoundJob, cancel: &Cancel, report: &mut impl FnMut(StepMade)) -> Result<RoundWork, EngineError> {
+    let root = job.state.root();
+    let first = job.state.next_inner_step();
+    let end = first + u64::from(job.steps);
+    let under_way = live.root == root && (first + 1..end).contains(&live.trainer.position());
+    match merges_at(live, job) {
+        _ if under_way => {}
+        Some(merge_at) => {
+            steps_until(live, merge_at, first, job, cancel, report)?;
+            merge(live, job, merge_at)?;
+        }
+        None => {
+            live.trainer.load_parameters(&weights_of(&job.inputs.recipe, job.state.weights())?)?;
+            live.trainer.seek_to(first, job.accepted_tokens);
+            live.root = root;
+        }
+    }
+    steps_until(live, end, first, job, cancel, report)?;
+    finish(live, job)
+}
+
+/// The step at which the last round is merged into what the trainer goes on with: nothing where it has to begin with the state, because it did not
+/// finish the last round, or because the run went back.
+fn merges_at(live: &Live, job: &RoundJob) -> Option<u64> {
+    let overlap = job.inputs.recipe.outer.overlap?;
+    let first = job.state.next_inner_step();
+    let merge_at = first + u64::from(overlap.merge_after_steps.min(job.steps));
+    let goes_on = live.root == job.state.before() && (first..=merge_at).contains(&live.trainer.position());
+    (goes_on && !job.state.begins_anew()).then_some(merge_at)
+}
+
+/// Takes a share of what all reached in the last round's fragment, and the round's place in the schedule.
+fn merge(live: &mut Live, job: &RoundJob, merge_at: u64) -> Result<(), EngineError> {
+    let (Some(overlap), Some(last)) = (job.inputs.recipe.outer.overlap, job.round.checked_sub(1)) else { return Ok(()) };
+    let fragments = job.inputs.recipe.fragments(job.state.layout())?;
+    let mut own = flatten(&live.trainer.parameters()?);
+    fragments.merge(fragments.of_round(last), overlap.own_share, job.state.weights(), &mut own);
+    live.trainer.load_parameters(&weights_of(&job.inputs.recipe, &own)?)?;
+    let made = (merge_at - job.state.next_inner_step()) * job.inputs.recipe.tokens_per_inner_step();
+    live.trainer.seek_to(merge_at, job.accepted_tokens + made);
+    live.root = job.state.root();
+    Ok(())
+}
+
+/// Makes a step of the round after this one, which was finished; says whether there was one left to make before the merge.
+pub(crate) fn train_ahead(bench: &mut Bench, job: &RoundJob, cancel: &Cancel) -> Result<bool, EngineError> {
+    let (recipe, end) = (&job.inputs.recipe, job.state.next_inner_step() + u64::from(job.steps));
+    let (Some(overlap), Some(live)) = (recipe.outer.overlap, &mut bench.live) else { return Ok(false) };
+    let merge_at = end + u64::from(overlap.merge_after_steps);
+    let finished = live.run_id == job.run_id && live.root == job.state.root() && live.trainer.position() >= end;
+    if !finished || live.trainer.position() >= merge_at || job.round + 1 >= recipe.rounds {
+        return Ok(false);
+    }
+    let began = Instant::now();
+    live.trainer.step()?;
+    cancel.between_steps(began.elapsed())?;
+    Ok(true)
 }
 
 fn steps_until(
@@ -171,8 +226,10 @@ fn rate(recent: &VecDeque<(Instant, u64)>) -> f64 {
 /// Encodes what the steps reached. First the update, then the checkpoint that has spent its feedback: a kill in between repeats the encoding.
 fn finish(live: &mut Live, job: &RoundJob) -> Result<RoundWork, EngineError> {
     let local = flatten(&live.trainer.parameters()?);
-    let delta = pseudo_gradient(job.state.weights(), &local)?;
-    let update = job.inputs.recipe.outer.codec.encode(job.state.layout(), &delta, &mut live.feedback)?;
+    let fragments = job.inputs.recipe.fragments(job.state.layout())?;
+    let fragment = fragments.of_round(job.round);
+    let delta = fragments.pseudo_gradient(fragment, job.state.weights(), &local)?;
+    let update = fragments.encode(fragment, job.inputs.recipe.outer.codec, &delta, &mut live.feedback)?;
     files::write_atomic(&update_path(&job.folder, job.round), &update)?;
     let checkpoint = save(live, &job.folder)?;
     if let Some(older) = job.round.checked_sub(2) {
@@ -186,7 +243,8 @@ fn finished_before(job: &RoundJob) -> Result<Option<RoundWork>, EngineError> {
     let update = files::read_if_there(&update_path(&job.folder, job.round))?;
     let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
     let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
-    job.inputs.recipe.outer.codec.decode(job.state.layout(), &update)?;
+    let fragments = job.inputs.recipe.fragments(job.state.layout())?;
+    job.inputs.recipe.outer.codec.decode(fragments.layout(fragments.of_round(job.round)), &update)?;
     Ok(Some(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint: hash_of(&checkpoint) }))
 }
 

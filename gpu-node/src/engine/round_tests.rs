@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::engine::{Base, PrepareJob, prepare, read_state};
-use starling_rounds::Codec;
-use starling_training::{InnerSteps, OptimizerKind, Recipe};
+use starling_rounds::{Candidate, Codec, Nats, Previous, Score, Updates, Work, apply_round, propose};
+use starling_training::{InnerSteps, OptimizerKind, OverlapRecipe, Recipe};
 
 const SOURCE: &str = include_str!("round.rs");
 
@@ -39,12 +39,21 @@ fn whole(bench: &mut Bench, job: &RoundJob) -> RoundWork {
     train_round(bench, job, &Cancel::default(), |_| ()).unwrap()
 }
 
-/// The state as if the round's update had been the only one, with its mean equal to the update.
+/// The state after the round, whose only update this was.
 fn next(state: &OuterState, folder: &Path, inputs: &RunInputs) -> OuterState {
-    let recipe = &inputs.recipe;
-    let update = recipe.outer.codec.decode(state.layout(), &std::fs::read(update_path(folder, state.round())).unwrap()).unwrap();
+    let (recipe, round) = (&inputs.recipe, state.round());
+    let (fragments, plan) = (recipe.fragments(state.layout()).unwrap(), recipe.plan().unwrap());
+    let bytes = std::fs::read(update_path(folder, round)).unwrap();
+    let update = recipe.outer.codec.decode(fragments.layout(fragments.of_round(round)), &bytes).unwrap();
+    let previous = Previous { run: RunId(1), round, digest: Hash32::default(), state_root: state.root(), roster_size: 2 };
+    let work = Work::Scored { update: &update, score: Score::from_losses(2.0, 1.9, 2.0, 1.95) };
+    let assigned_tokens = plan.assigned_tokens();
+    let candidate = Candidate { participant: 1, assigned_tokens, commitment: Some(update.hash()), work };
+    let record = propose(&previous, plan, (Hash32([7; 32]), 0), Some(Nats(2_000_000)), &[candidate]);
     let mut next = state.clone();
-    next.step(Some(&update.values()), recipe.inner_steps_per_round).unwrap();
+    let updates = Updates::from([(1, update)]);
+    apply_round(&mut next, None, &fragments, &record, &updates).unwrap();
+    assert!(record.accepted().eq([1]));
     next
 }
 
@@ -86,6 +95,60 @@ fn two_bit() -> Recipe {
     recipe.optimizer.method = OptimizerKind::Muon { momentum: 0.95 };
     (recipe.outer.codec, recipe.outer.inner_steps) = (Codec::TwoBit, InnerSteps::Paced);
     recipe
+}
+
+#[test]
+fn overlapped_round__should_give_the_same_bytes_after_a_kill_at_any_step() {
+    check_kills(overlapped(), 5);
+}
+
+/// Three parts take turns, merged after two of five steps.
+fn overlapped() -> Recipe {
+    let mut recipe = Recipe::preset("tiny").unwrap();
+    recipe.outer.overlap = Some(OverlapRecipe { fragments: 3, ..OverlapRecipe::usual(recipe.inner_steps_per_round) });
+    recipe
+}
+
+#[test]
+fn overlapped_round__should_be_the_same_however_much_of_it_was_made_ahead() {
+    let (inputs, state) = inputs_of(overlapped());
+    let mut made = Vec::new();
+    for ahead in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::default();
+        let first = job(folder.path(), &state, &inputs);
+        assert!(!train_ahead(&mut bench, &first, &Cancel::default()).unwrap(), "nothing was finished yet");
+        whole(&mut bench, &first);
+        let went: Vec<bool> = (0..ahead).map(|_| train_ahead(&mut bench, &first, &Cancel::default()).unwrap()).collect();
+        assert_eq!(went, [true, true, false][..ahead], "two steps are left to be made before the merge");
+        let second = job(folder.path(), &next(&state, folder.path(), &inputs), &inputs);
+        let mut steps = Vec::new();
+        let work = train_round(&mut bench, &second, &Cancel::default(), |step| steps.push(step.step)).unwrap();
+        assert_eq!(steps.first(), Some(&(u32::try_from(ahead.min(2)).unwrap() + 1)));
+        assert!(!train_ahead(&mut bench, &first, &Cancel::default()).unwrap(), "that round has begun");
+        made.push(work);
+    }
+    assert!(made.iter().all(|work| *work == made[0]), "{made:?}");
+}
+
+#[test]
+fn overlapped_round__should_begin_with_the_state_where_the_last_one_was_missed() {
+    let (inputs, state) = inputs_of(overlapped());
+    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut bench = Bench::default();
+    whole(&mut bench, &job(here.path(), &state, &inputs));
+    let second = next(&state, here.path(), &inputs);
+    let went_on = whole(&mut bench, &job(here.path(), &second, &inputs));
+    let mut steps = Vec::new();
+    let joined =
+        train_round(&mut Bench::default(), &job(elsewhere.path(), &second, &inputs), &Cancel::default(), |step| steps.push(step.step));
+    assert_eq!(steps, [1, 2, 3, 4, 5]);
+    assert_ne!(joined.unwrap().update, went_on.update);
+    let sizes = [0, 1].map(|round| std::fs::metadata(update_path(here.path(), round)).unwrap().len());
+    let (plain, of_plain) = inputs_of(Recipe::preset("tiny").unwrap());
+    whole(&mut Bench::default(), &job(elsewhere.path(), &of_plain, &plain));
+    let all = std::fs::metadata(update_path(elsewhere.path(), 0)).unwrap().len();
+    assert!(sizes.iter().all(|size| *size < all / 2), "{sizes:?} of {all}");
 }
 
 /// A process that dies after any step of a second round of so many makes the same update and checkpoint.

@@ -5,7 +5,7 @@ use super::{EngineError, RunInputs, weights_of};
 use crate::trainer::Cancel;
 use starling_http_api::node::Score;
 use starling_primitives::Hash32;
-use starling_rounds::{OuterState, PROBE_STEP, UNSEEN_SLOT, own_probe_windows, probe_point, unseen_probe_steps};
+use starling_rounds::{OuterState, UNSEEN_SLOT, own_probe_windows, unseen_probe_steps};
 use starling_training::{Batch, Model, TrainingError, mean_loss};
 use std::{
     sync::Arc,
@@ -74,8 +74,10 @@ fn losses_after(
     own: Option<&Batch>,
     unseen: &Batch,
 ) -> Result<Option<(f64, f64)>, EngineError> {
-    let Ok(update) = job.inputs.recipe.outer.codec.decode(job.state.layout(), update) else { return Ok(None) };
-    let point = probe_point(job.state.weights(), &update, PROBE_STEP)?;
+    let fragments = job.inputs.recipe.fragments(job.state.layout())?;
+    let fragment = fragments.of_round(job.state.round());
+    let Ok(update) = job.inputs.recipe.outer.codec.decode(fragments.layout(fragment), update) else { return Ok(None) };
+    let point = fragments.probe_point(fragment, job.state.weights(), &update)?;
     if !point.iter().all(|weight| weight.is_finite()) {
         return Ok(None);
     }

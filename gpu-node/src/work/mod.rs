@@ -310,7 +310,7 @@ pub(crate) async fn perform(
     }
 }
 
-async fn do_round_part(context: &Context, message: ToNode, busy_with: Option<RunId>, cancel: Cancel) -> Result<Finish, TaskError> {
+async fn do_round_part(context: &Arc<Context>, message: ToNode, busy_with: Option<RunId>, cancel: Cancel) -> Result<Finish, TaskError> {
     match message {
         ToNode::RunOpen { run_id, terms } => prepare::enroll(context, run_id, &terms, busy_with).await,
         ToNode::StartRound { run_id, terms, round, place, steps, state, state_root, .. } => {

@@ -40,7 +40,7 @@ pub(super) struct Share {
 }
 
 /// Trains a share and commits to its update. A round that was committed to already is only said again.
-pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Result<Finish, TaskError> {
+pub(super) async fn train(context: &Arc<Context>, share: Share, cancel: Cancel) -> Result<Finish, TaskError> {
     let Share { run_id, terms, round, place, steps, state, state_root } = share;
     let folder = context.receipts.run_folder(run_id)?;
     if let Some((commitment, signature)) = context.receipts.run(run_id)?.committed
@@ -72,7 +72,35 @@ pub(super) async fn train(context: &Context, share: Share, cancel: Cancel) -> Re
     context.receipts.change_run(run_id, |receipt| receipt.committed = Some((commitment.clone(), signature)))?;
     context.count(|tally| tally.rounds_trained += 1);
     tracing::info!(%run_id, round, update = work.update.short(), "committed");
+    go_on(context, job);
     Ok(Finish::Answer(FromNode::Committed { commitment, signature }))
+}
+
+/// Where rounds overlap, trains on while the update is on its way: a step at a time, so that whatever is asked for comes first.
+fn go_on(context: &Arc<Context>, job: Arc<RoundJob>) {
+    if job.inputs.recipe.outer.overlap.is_none() {
+        return;
+    }
+    let context = context.clone();
+    tokio::spawn(async move {
+        let mut made = 0;
+        loop {
+            let (share, cancel) = (job.clone(), Cancel::new(context.pace.clone()));
+            let ahead = context.trainer.run(Urgency::Ahead, move |bench| engine::train_ahead(bench, &share, &cancel)).await;
+            match ahead {
+                Ok(Ok(true)) => made += 1,
+                Ok(Ok(false)) => break,
+                Ok(Err(error)) => {
+                    tracing::debug!(run_id = %job.run_id, round = job.round, %error, "stopped to train ahead");
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if made > 0 {
+            context.count(|tally| tally.steps_ahead += made);
+        }
+    });
 }
 
 /// Steps of a share as they were asked for: one at least, and no more than the recipe plans.

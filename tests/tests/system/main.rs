@@ -11,6 +11,7 @@ mod deployment;
 mod federated;
 mod impostor;
 mod nat;
+mod overlap;
 mod owner;
 mod paced;
 mod packages;

@@ -59,7 +59,7 @@ impl Drop for Hobbled {
 }
 
 /// Round and root of each line in which a node says that it signed.
-fn signed(home: &Path, node: &str) -> Vec<(u32, String)> {
+pub(crate) fn signed(home: &Path, node: &str) -> Vec<(u32, String)> {
     let log = fs::read_to_string(home.join(format!("logs/{node}.log"))).expect("it has a log");
     let field = |line: &str, name: &str| Some(line.split_once(&format!(" {name}="))?.1.split(' ').next()?.trim_matches('"').to_owned());
     let of = |line: &str| Some((field(line, "round")?.parse().ok()?, field(line, "state_root")?));

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use super::limits as l;
 use super::{
-    AdapterRecipe, BertHead, BertShape, ConvolutionShape, DecayRecipe, GptShape, LlamaShape, ModelRecipe, OptimizerKind, OptimizerRecipe,
-    PerceptronShape, RECIPE_VERSION, Recipe, ScheduleRecipe,
+    AdapterRecipe, BertHead, BertShape, ConvolutionShape, DecayRecipe, GptShape, InnerSteps, LlamaShape, ModelRecipe, OptimizerKind,
+    OptimizerRecipe, OverlapRecipe, PerceptronShape, RECIPE_VERSION, Recipe, ScheduleRecipe,
 };
 
 /// Why a recipe was refused, naming the field and its limit.
@@ -90,6 +90,9 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     check_schedule(&recipe.schedule, recipe.total_tokens())?;
     within("outer.momentum", recipe.outer.momentum, l::OUTER_MOMENTUM)?;
     within("outer.learning_rate", recipe.outer.learning_rate, l::OUTER_RATE)?;
+    if let Some(overlap) = &recipe.outer.overlap {
+        check_overlap(recipe, overlap)?;
+    }
     within("evaluation.every_steps", recipe.evaluation.every_steps, l::EVERY_STEPS)?;
     within("evaluation.examples", recipe.evaluation.examples, l::EXAMPLES)?;
     within("evaluation.patience", recipe.evaluation.patience, l::PATIENCE)
@@ -233,6 +236,19 @@ fn check_schedule(schedule: &ScheduleRecipe, total: u64) -> Checked {
     match schedule.decay {
         DecayRecipe::Cosine => Ok(()),
         DecayRecipe::LastTokens(tokens) => fits("schedule.decay.last-tokens", tokens, total - schedule.warmup_tokens),
+    }
+}
+
+fn check_overlap(recipe: &Recipe, overlap: &OverlapRecipe) -> Checked {
+    within("outer.overlap.fragments", overlap.fragments, l::FRAGMENTS)?;
+    within("outer.overlap.own_share", overlap.own_share, l::OWN_SHARE)?;
+    if recipe.inner_steps_per_round < 2 {
+        return Err(impossible("a round of one inner step leaves nothing to overlap with".to_owned()));
+    }
+    within("outer.overlap.merge_after_steps", overlap.merge_after_steps, 1..=recipe.inner_steps_per_round - 1)?;
+    match recipe.outer.inner_steps {
+        InnerSteps::Equal => Ok(()),
+        InnerSteps::Paced => Err(impossible("rounds that overlap give all nodes equally many steps, and cannot be paced".to_owned())),
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) const WEIGHT_DECAY: RangeInclusive<f64> = 0.0..=1.0;
 pub(super) const MOMENTUM: RangeInclusive<f64> = 0.0..=0.999;
 pub(super) const OUTER_MOMENTUM: RangeInclusive<f64> = 0.0..=0.99;
 pub(super) const OUTER_RATE: RangeInclusive<f64> = 1e-3..=2.0;
+pub(super) const FRAGMENTS: RangeInclusive<u32> = 1..=64;
+pub(super) const OWN_SHARE: RangeInclusive<f64> = 0.0..=1.0;
 pub(super) const EVERY_STEPS: RangeInclusive<u32> = 0..=1_000_000;
 pub(super) const EXAMPLES: RangeInclusive<u32> = 0..=10_000_000;
 pub(super) const PATIENCE: RangeInclusive<u32> = 0..=1_000;

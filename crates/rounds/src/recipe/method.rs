@@ -128,6 +128,21 @@ pub struct OuterRecipe {
     /// How many of a round's inner steps each participant makes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub inner_steps: InnerSteps,
+    /// Whether participants train on while a part of the model is exchanged; nothing where each round begins with all that the last one reached.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overlap: Option<OverlapRecipe>,
+}
+
+/// Fragments of the model that take turns, exchanged while the participants train on (streaming DiLoCo, arXiv:2501.18512).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlapRecipe {
+    /// How many: each round exchanges one.
+    pub fragments: u32,
+    /// Inner steps of a round after which the fragment of the round before is merged; who has not got it then waits.
+    pub merge_after_steps: u32,
+    /// What of a participant's own weights stays in them then.
+    pub own_share: f64,
 }
 
 /// How many inner steps each participant of a round is assigned.
@@ -157,6 +172,13 @@ impl AdapterRecipe {
         };
         let targets = targets.iter().map(|name| (*name).to_owned()).collect();
         Some(Self { rank, alpha: 2.0 * f64::from(rank), targets, whole: Vec::new(), base: None })
+    }
+}
+
+impl OverlapRecipe {
+    /// Four fragments, merged half-way and half: for half of a round nobody waits for what is under way.
+    pub fn usual(inner_steps_per_round: u32) -> Self {
+        Self { fragments: 4, merge_after_steps: inner_steps_per_round / 2, own_share: 0.5 }
     }
 }
 

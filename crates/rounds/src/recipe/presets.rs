@@ -114,7 +114,7 @@ fn of(name: &str, model: ModelRecipe, schedule: ScheduleRecipe) -> Recipe {
         data: DataRecipe::default(),
         optimizer: OptimizerRecipe { method: OptimizerKind::Adamw, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weight_decay: 0.1 },
         schedule,
-        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8, codec: Codec::Int4, inner_steps: InnerSteps::Equal },
+        outer: OuterRecipe { momentum: 0.5, learning_rate: 0.8, codec: Codec::Int4, inner_steps: InnerSteps::Equal, overlap: None },
         evaluation: EvaluationRecipe::default(),
     }
 }

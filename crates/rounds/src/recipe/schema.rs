@@ -95,6 +95,25 @@ pub(super) fn schema() -> Value {
                         one_of(&InnerSteps::ALL.map(InnerSteps::name), "Of a round, all make equally many, or slow ones fewer."),
                         false,
                     ),
+                    (
+                        "overlap",
+                        object(
+                            "Participants train on while a fragment of the model is exchanged.",
+                            vec![
+                                ("fragments", whole(l::FRAGMENTS, "Parts of the model that take turns, one in a round."), true),
+                                (
+                                    "merge_after_steps",
+                                    whole(
+                                        1..=*l::INNER_STEPS.end(),
+                                        "Inner steps until the last round's is merged; fewer than a round has.",
+                                    ),
+                                    true,
+                                ),
+                                ("own_share", number(l::OWN_SHARE, "What of a participant's own weights stays in them then."), true),
+                            ],
+                        ),
+                        false,
+                    ),
                 ],
             ),
             true,

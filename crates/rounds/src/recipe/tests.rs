@@ -71,6 +71,10 @@ fn recipe__should_name_field_and_limit() {
     check(refusal(|r| r.data.text = String::new()), &["data.text", "1 to 128"]);
     check(refusal(|r| r.federate("Ward notes")), &["data.federated", "1 to 64"]);
     check(refusal(|r| r.outer.momentum = 1.0), &["outer.momentum", "0.99"]);
+    let overlap = |fragments, merge_after_steps, own_share| Some(OverlapRecipe { fragments, merge_after_steps, own_share });
+    check(refusal(|r| r.outer.overlap = overlap(0, 2, 0.5)), &["outer.overlap.fragments", "from 1 to 64"]);
+    check(refusal(|r| r.outer.overlap = overlap(4, 5, 0.5)), &["outer.overlap.merge_after_steps", "from 1 to 4"]);
+    check(refusal(|r| r.outer.overlap = overlap(4, 2, 1.5)), &["outer.overlap.own_share", "from 0 to 1"]);
     check(refusal(|r| shape(r).vocab = 255), &["model.vocab", "from 256 to 65536"]);
 }
 
@@ -87,6 +91,17 @@ fn recipe__should_refuse_impossible_shapes() {
         shape(r).context = 4_096;
     });
     assert!(too_long.contains("tokens a step"), "{too_long}");
+    let paced = refusal(|r| {
+        r.outer.inner_steps = InnerSteps::Paced;
+        r.outer.overlap = Some(OverlapRecipe::usual(r.inner_steps_per_round));
+    });
+    assert!(paced.contains("cannot be paced"), "{paced}");
+    let short = refusal(|r| {
+        r.inner_steps_per_round = 1;
+        r.schedule.warmup_tokens = 0;
+        r.outer.overlap = Some(OverlapRecipe::usual(2));
+    });
+    assert!(short.contains("nothing to overlap with"), "{short}");
 }
 
 #[test]
@@ -98,12 +113,13 @@ fn hash__should_be_fixed_and_cover_every_field() {
         json.starts_with(r#"{"accumulation":1,"batch":4,"clip_norm":1.0,"inner_steps_per_round":5,"model":{"context":32,"heads":2,"#),
         "{json}"
     );
-    let changes: [fn(&mut Recipe); 6] = [
+    let changes: [fn(&mut Recipe); 7] = [
         |r| r.seed = 2,
         |r| r.rounds += 1,
         |r| r.schedule.warmup_tokens = 7,
         |r| r.outer.learning_rate = 0.7,
         |r| r.data.federated = Some("ward-notes".to_owned()),
+        |r| r.outer.overlap = Some(OverlapRecipe::usual(r.inner_steps_per_round)),
         |r| shape(r).layers = 3,
     ];
     for change in changes {
@@ -264,6 +280,7 @@ fn schema__should_agree_with_the_reader() {
     });
     full.data.label = "urgency".to_owned();
     full.federate("ward-notes");
+    full.outer.overlap = Some(OverlapRecipe::usual(full.inner_steps_per_round));
     recipes.push(full.clone());
     if let ModelRecipe::Bert(shape) = &mut full.model {
         shape.head = BertHead::MaskedTokens;
@@ -292,6 +309,7 @@ fn schema__should_agree_with_the_reader() {
                     "/accumulation",
                     "/model/key_heads",
                     "/schedule/floor_learning_rate",
+                    "/outer/overlap/merge_after_steps",
                     "/version",
                 ];
                 if depends.contains(&path.as_str()) {

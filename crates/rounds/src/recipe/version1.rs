@@ -85,6 +85,7 @@ impl Recipe {
                 learning_rate: outer.learning_rate,
                 codec: Codec::Int4,
                 inner_steps: InnerSteps::Equal,
+                overlap: None,
             },
             evaluation: EvaluationRecipe::default(),
         };

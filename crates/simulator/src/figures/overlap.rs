@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use starling_rounds::{
     Codec, Plan,
-    recipe::{GptShape, ModelRecipe},
+    recipe::{GptShape, ModelRecipe, OverlapRecipe},
 };
 use starling_training::TrainingError;
 
 use super::{Figure, Report, communication::gpt, percent, run, small_recipe};
-use crate::{Idle, Learning, Micros, Overlap, Participant, Reading, Scenario, SimulationError, Work, simulate, text::synthetic};
+use crate::{Idle, Learning, Micros, Participant, Reading, Scenario, SimulationError, Work, simulate, text::synthetic};
 
-const FRAGMENTS: usize = 4;
+const FRAGMENTS: u32 = 4;
 const INNER_STEPS: u32 = 30;
 /// Of each step: sixteen windows of 128.
 const WINDOWS: u32 = 16;
@@ -47,7 +47,7 @@ pub fn time(step_us: Micros, rounds: u32) -> Result<Report, SimulationError> {
     let mut report = Report::default();
     let scenario = Scenario { hub_bits_per_second: 100_000_000, codec: Codec::Int4, ..Scenario::new("blocking", rounds, 8) };
     let plan = Plan::new(INNER_STEPS, WINDOWS, 128).expect("within bounds");
-    let overlap = Overlap { fragments: FRAGMENTS, merge_after_steps: INNER_STEPS - 3, own_share: 0.5 };
+    let overlap = OverlapRecipe { fragments: FRAGMENTS, merge_after_steps: INNER_STEPS - 3, own_share: 0.5 };
     // Judging costs whom it falls upon: enough rounds that each node has its turns. Blocking rounds are all alike.
     for (name, overlap, rounds, bound) in [("blocking", None, 3, 0.0), ("four fragments, overlapped", Some(overlap), rounds, 0.95)] {
         let participants = vec![Participant::honest(step_us); 8];
@@ -79,7 +79,7 @@ pub fn time(step_us: Micros, rounds: u32) -> Result<Report, SimulationError> {
 pub fn loss(rounds: u32, text: &[u8]) -> Result<Vec<Figure>, SimulationError> {
     let recipe = small_recipe(rounds, 12)?;
     let blocking = Scenario { evaluate_every: rounds, ..Scenario::new("blocking", rounds, 4) };
-    let overlap = Overlap { fragments: FRAGMENTS, merge_after_steps: 11, own_share: 0.5 };
+    let overlap = OverlapRecipe { fragments: FRAGMENTS, merge_after_steps: 11, own_share: 0.5 };
     let overlapped = Scenario { name: "overlapped".to_owned(), overlap: Some(overlap), ..blocking.clone() };
     let (reference, outcome) = (run(&blocking, &recipe, text)?, run(&overlapped, &recipe, text)?);
     Ok(vec![Figure::new(
