@@ -292,6 +292,7 @@ scene("federated__should_train_where_the_data_is", async () => {
   await bob.open("/train");
   await page.getByLabel("Recipe").selectOption("tiny");
   await page.getByLabel("Whose data is trained on").selectOption({ label: "ward-notes, which 1 node keeps for themselves" });
+  await page.getByLabel("While updates travel").selectOption({ label: "Nodes train on" });
   await page.getByLabel("Text to train on").setInputFiles({ name: "sample.rs", mimeType: "text/plain", buffer: text.subarray(0, 20_000) });
   assert.deepEqual(await pictures(browser, bob, { "train-federated": "/train" }), []);
   const id = await payForRun(bob, null, "1 node");
@@ -300,6 +301,7 @@ scene("federated__should_train_where_the_data_is", async () => {
   assert.deepEqual(roster.map(({ payout }) => payout), ["provider-3.starling"]);
   const recipe = JSON.parse((await bob.fetch(`/api/v1/artifacts/${terms.recipe}`)).body);
   assert.deepEqual([recipe.data.federated, recipe.outer.momentum, recipe.outer.learning_rate], ["ward-notes", 0, 1]);
+  assert.deepEqual(recipe.outer.overlap, { fragments: 4, merge_after_steps: 2, own_share: 0.5 });
   const [start, end] = result.held_out.map(({ bits }) => bits);
   assert.ok(end < start - 1, `what the node keeps teaches: ${start} to ${end}`);
 });

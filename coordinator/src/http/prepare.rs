@@ -69,18 +69,25 @@ pub(super) async fn prepare(
     answer(&app, &request, federated.as_deref(), &prepared).map(Json)
 }
 
-/// Gives the name of the data that nodes train on where the run is federated, which its recipe says from here on.
+/// Gives the name of the data that nodes train on where the run is federated. What was asked for beside the recipe it says from here on.
 fn check_request(request: &mut PrepareRun) -> Result<Option<String>, Fault> {
     let refused = |code, detail: String| Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The run cannot be prepared", detail));
     if request.recipe.len() > MAX_RECIPE {
         return refused("recipe_invalid", format!("The recipe has {} bytes, {MAX_RECIPE} are allowed.", request.recipe.len()));
     }
     let read = Recipe::from_toml(&request.recipe).and_then(|mut recipe| {
-        if let Some(name) = request.federated.take() {
-            recipe.federate(&name);
-            recipe = recipe.validated()?;
-            request.recipe = recipe.to_toml()?;
+        let (federated, overlap) = (request.federated.take(), std::mem::take(&mut request.overlap));
+        if federated.is_none() && !overlap {
+            return Ok(recipe);
         }
+        if let Some(name) = federated {
+            recipe.federate(&name);
+        }
+        if overlap {
+            recipe.overlap();
+        }
+        let recipe = recipe.validated()?;
+        request.recipe = recipe.to_toml()?;
         Ok(recipe)
     });
     let recipe = match read {

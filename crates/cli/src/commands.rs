@@ -24,7 +24,7 @@ use starling_protocol::{
     listing::{Listing, Version},
     run::RunState,
 };
-use starling_rounds::recipe::{AdapterRecipe, OverlapRecipe, Recipe};
+use starling_rounds::recipe::{AdapterRecipe, Recipe};
 use starling_tls::Roots;
 use std::{
     path::{Path, PathBuf},
@@ -176,7 +176,7 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         recipe.federate(name);
     }
     if args.overlap {
-        recipe.outer.overlap.get_or_insert(OverlapRecipe::usual(recipe.inner_steps_per_round));
+        recipe.overlap();
     }
     let recipe = recipe.validated()?;
     if args.base.is_some() || args.output.is_some() {

@@ -75,6 +75,7 @@ pub(crate) async fn prepare(context: &Context, api: &Api, options: &TrainOptions
         meter: meter.public_key(),
         // The recipe says it.
         federated: None,
+        overlap: false,
     };
     let prepared = ask(api, &request, options.recipe.data.federated.as_deref(), options.max_nodes, out).await?;
     let recipe = if options.fit { fitted(api, &options.recipe, prepared.terms.recipe, out).await? } else { options.recipe.clone() };
@@ -235,6 +236,7 @@ mod tests {
             price_per_million_tokens: Amount::from_near(1),
             meter: PublicKey([5; 32]),
             federated: None,
+            overlap: false,
         };
         let mut named = recipe.clone();
         named.adapter.as_mut().unwrap().base = Some(model);

@@ -97,6 +97,9 @@ pub struct PrepareRun {
     /// Federated averaging: each node trains on the data that its owner keeps under this name, and `data` is a sample that updates are scored on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federated: Option<String>,
+    /// Nodes train on while a fragment of the model is exchanged; the recipe may say so itself, and how.
+    #[serde(default)]
+    pub overlap: bool,
 }
 
 /// A run that is ready to be paid: pass `terms` to `billing.pay` unchanged.

@@ -225,6 +225,11 @@ impl Recipe {
         self.outer = self.outer.clone().averaging();
     }
 
+    /// Has nodes train on while fragments are exchanged, as usual unless the recipe says how.
+    pub fn overlap(&mut self) {
+        self.outer.overlap.get_or_insert(OverlapRecipe::usual(self.inner_steps_per_round));
+    }
+
     /// Names the model that the adapters are for, where there are some and none is named yet.
     pub fn name_frozen(&mut self, model: Hash32) {
         if let Some(adapter) = &mut self.adapter {

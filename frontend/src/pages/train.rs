@@ -53,6 +53,8 @@ struct Fields {
     adapters: RwSignal<bool>,
     /// Name of the data that nodes keep and train on; empty where they train on the person's.
     federated: RwSignal<String>,
+    /// Nodes train on while updates travel.
+    overlap: RwSignal<bool>,
     file: NodeRef<html::Input>,
     /// A data set that is stored already, in place of a file.
     data: Option<Hash32>,
@@ -73,6 +75,7 @@ fn Form() -> impl IntoView {
         base: RwSignal::new(query.with_untracked(|query| query.get("model").unwrap_or_default())),
         adapters: RwSignal::new(false),
         federated: RwSignal::new(String::new()),
+        overlap: RwSignal::new(false),
         file: NodeRef::new(),
         data: query.with_untracked(|query| query.get("data")?.parse().ok()),
         base_file: NodeRef::new(),
@@ -194,6 +197,13 @@ fn Form() -> impl IntoView {
                     }.into_any(),
                 }}
                 <data::Looked preview kind=Signal::derive(kind) tokens=Signal::derive(move || chosen().map(|preset| preset.tokens_per_round)) />
+                <label class="field">"While updates travel"
+                    <select on:change:target=move |event| fields.overlap.set(!event.target().value().is_empty())>
+                        <option value="">"Nodes wait for the round to count"</option>
+                        <option value="overlap">"Nodes train on"</option>
+                    </select>
+                    <span class="hint">"Nodes that train on exchange a quarter of the model in each round, and hide up to half a round's waiting. For slow lines, short rounds and runs of many rounds."</span>
+                </label>
                 <label class="field">"Nodes, at most"<input type="number" name="nodes" min="1" max="64" required prop:value=move || fields.nodes.get() on:input:target=move |event| fields.nodes.set(event.target().value()) /></label>
                 <label class="field">"Price cap, NEAR a million accepted tokens"<input inputmode="decimal" name="price" required prop:value=move || fields.price.get() on:input:target=move |event| fields.price.set(event.target().value()) /><span class="hint">"Nodes that ask more do not join."</span></label>
                 <button class="button primary" disabled=move || busy.get().is_some() || prepared.get().is_some() || chosen().is_none()>{move || busy.get().unwrap_or("Get the quote")}</button>
@@ -251,6 +261,7 @@ async fn prepare(
         price_per_million_tokens: price,
         meter: meter::make_key()?,
         federated: Some(fields.federated.get_untracked()).filter(|name| !name.is_empty()),
+        overlap: fields.overlap.get_untracked(),
     };
     let prepared: PreparedRun = coordinator::post(path::PREPARE_RUN, &request).await?;
     let rounds_differ = prepared.terms.rounds != preset.rounds || prepared.terms.tokens_per_round != preset.tokens_per_round;
