@@ -1,8 +1,14 @@
 //! Who may read which artifact.
 
-use super::{Db, DbError, WorkKind, signed, unsigned, upload};
+use super::{Db, DbError, WorkKind, group::Upsert, signed, unsigned, upload};
 use starling_http_api::artifact::Manifest;
 use starling_primitives::{EscrowId, Hash32, LeaseId, TimestampMs};
+
+const PUT_USE: Upsert = Upsert {
+    insert: "INSERT INTO artifact_uses (hash, work, work_id, made)",
+    key: 3,
+    conflict: "ON CONFLICT (hash, work, work_id) DO UPDATE SET made = CASE WHEN excluded.made > artifact_uses.made THEN excluded.made ELSE artifact_uses.made END",
+};
 
 /// A run or lease that refers to an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +139,7 @@ impl Db {
 
     /// Notes that a run or lease refers to an artifact.
     pub async fn add_use(&self, hash: Hash32, work: WorkKind, id: u64, made: bool) -> Result<(), DbError> {
-        let sql = "INSERT INTO artifact_uses (hash, work, work_id, made) VALUES ($1, $2, $3, $4) ON CONFLICT (hash, work, work_id) DO UPDATE SET made = CASE WHEN excluded.made > artifact_uses.made THEN excluded.made ELSE artifact_uses.made END";
-        self.group.write(sql, [hash.0.as_slice().into(), work.name().into(), signed(id).into(), i64::from(made).into()]).await?;
-        Ok(())
+        self.group.put(&PUT_USE, [hash.0.as_slice().into(), work.name().into(), signed(id).into(), i64::from(made).into()]).await
     }
 
     /// The runs and leases that refer to an artifact; the newest 100.

@@ -1,10 +1,14 @@
-//! Group commit: writes that lie on the disk before anything is done about them. Those of one moment share a transaction, and with it the wait for the disk.
+//! Group commit: writes that lie on the disk before anything is done about them. Those of one moment share a transaction, and with it the wait for the disk;
+//! rows of one table share a statement, and with it the way to the database.
 
 use super::{Db, DbError, Fence};
-use sqlx::AnyPool;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use sqlx::{Any, AnyPool, AssertSqlSafe, any::AnyArguments, query::Query};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,7 +18,7 @@ const MOST: usize = 256;
 const QUEUE: usize = 1_024;
 
 /// A value of a write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Value {
     Number(i64),
     Text(Option<String>),
@@ -57,8 +61,37 @@ impl From<Option<&[u8]>> for Value {
     }
 }
 
+/// Adds a row, or changes the one that has its key. Nothing else that is written in groups touches its table.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Upsert {
+    /// `INSERT INTO table (columns)`.
+    pub(super) insert: &'static str,
+    /// How many columns, from the first on, are the key.
+    pub(super) key: usize,
+    /// What follows the rows: `ON CONFLICT` and so on.
+    pub(super) conflict: &'static str,
+}
+
+impl Upsert {
+    /// The statement for rows of so many values.
+    fn sql(&self, rows: usize, columns: usize) -> String {
+        let row = |row: usize| {
+            let values: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+            format!("({})", values.join(", "))
+        };
+        let rows: Vec<String> = (0..rows).map(row).collect();
+        format!("{} VALUES {} {}", self.insert, rows.join(", "), self.conflict)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Statement(&'static str),
+    Row(&'static Upsert),
+}
+
 struct Write {
-    sql: &'static str,
+    what: What,
     values: Vec<Value>,
     done: oneshot::Sender<Result<u64, DbError>>,
 }
@@ -93,8 +126,17 @@ impl Group {
 
     /// Writes, and comes back when it lies on the disk: how many rows it was.
     pub(super) async fn write<const N: usize>(&self, sql: &'static str, values: [Value; N]) -> Result<u64, DbError> {
+        self.push(What::Statement(sql), values.into()).await
+    }
+
+    /// Writes a row, and comes back when it lies on the disk.
+    pub(super) async fn put<const N: usize>(&self, upsert: &'static Upsert, values: [Value; N]) -> Result<(), DbError> {
+        self.push(What::Row(upsert), values.into()).await.map(drop)
+    }
+
+    async fn push(&self, what: What, values: Vec<Value>) -> Result<u64, DbError> {
         let (done, written) = oneshot::channel();
-        let write = Write { sql, values: values.into(), done };
+        let write = Write { what, values, done };
         self.queue.send(write).await.map_err(|_| DbError::Stopped)?;
         written.await.map_err(|_| DbError::Stopped)?
     }
@@ -139,14 +181,72 @@ async fn write(pool: &AnyPool, fence: &Fence, counts: &Counts, group: &mut Vec<W
 async fn commit(pool: &AnyPool, fence: &Fence, group: &[Write]) -> Result<Vec<u64>, DbError> {
     let mut tx = fence.begin(pool).await?;
     let mut rows = Vec::with_capacity(group.len());
-    for Write { sql, values, .. } in group {
-        let query = values.iter().cloned().fold(sqlx::query(*sql), |query, value| match value {
-            Value::Number(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
+    for ((upsert, _), together) in rows_by_statement(group) {
+        let mut rest = together.as_slice();
+        while !rest.is_empty() {
+            // By powers of two, so that a connection has few statements to keep.
+            let (now, later) = rest.split_at(1 << rest.len().ilog2());
+            let sql = upsert.sql(now.len(), now[0].len());
+            bound(sqlx::query(AssertSqlSafe(sql)), now.iter().copied().flatten()).execute(&mut *tx).await?;
+            rest = later;
+        }
+    }
+    for Write { what, values, .. } in group {
+        rows.push(match *what {
+            What::Statement(sql) => bound(sqlx::query(sql), values).execute(&mut *tx).await?.rows_affected(),
+            What::Row(_) => 1,
         });
-        rows.push(query.execute(&mut *tx).await?.rows_affected());
     }
     tx.commit().await?;
     Ok(rows)
+}
+
+/// Rows that can be written at once, in their order. No statement may change a row twice: of equal keys each comes in a statement after the one before it.
+fn rows_by_statement(group: &[Write]) -> BTreeMap<(&'static Upsert, usize), Vec<&[Value]>> {
+    let mut seen: HashMap<(&str, &[Value]), usize> = HashMap::new();
+    let mut statements: BTreeMap<_, Vec<&[Value]>> = BTreeMap::new();
+    for Write { what, values, .. } in group {
+        let What::Row(upsert) = *what else { continue };
+        let before = seen.entry((upsert.insert, &values[..upsert.key])).or_default();
+        statements.entry((upsert, *before)).or_default().push(values);
+        *before += 1;
+    }
+    statements
+}
+
+fn bound<'q>(query: Query<'q, Any, AnyArguments>, values: impl IntoIterator<Item = &'q Value>) -> Query<'q, Any, AnyArguments> {
+    values.into_iter().cloned().fold(query, |query, value| match value {
+        Value::Number(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+
+    const PUT: Upsert =
+        Upsert { insert: "INSERT INTO things (id, name)", key: 1, conflict: "ON CONFLICT (id) DO UPDATE SET name = excluded.name" };
+
+    fn write(what: What, values: [Value; 2]) -> Write {
+        Write { what, values: values.into(), done: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn rows__should_share_a_statement_unless_one_comes_twice() {
+        let row = |id: i64, name: &str| write(What::Row(&PUT), [id.into(), name.into()]);
+        let group =
+            [row(1, "a"), write(What::Statement("DELETE"), [9.into(), "x".into()]), row(2, "b"), row(1, "c"), row(3, "d"), row(1, "e")];
+        let found: Vec<Vec<&Value>> =
+            rows_by_statement(&group).into_values().map(|rows| rows.into_iter().map(|row| &row[1]).collect()).collect();
+        let names = [vec!["a", "b", "d"], vec!["c"], vec!["e"]].map(|names| names.into_iter().map(Value::from).collect::<Vec<_>>());
+        assert_eq!(found, names.iter().map(|names| names.iter().collect::<Vec<_>>()).collect::<Vec<_>>());
+        assert_eq!(
+            PUT.sql(2, 2),
+            "INSERT INTO things (id, name) VALUES ($1, $2), ($3, $4) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
+        );
+    }
 }

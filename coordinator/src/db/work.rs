@@ -1,9 +1,20 @@
 //! Work under way: the state of each run and lease, finished rounds, and the points of the curves.
 
-use super::{Db, DbError, from_json, signed, to_json, unsigned};
+use super::{Db, DbError, from_json, group::Upsert, signed, to_json, unsigned};
 use serde::{Serialize, de::DeserializeOwned};
 use starling_http_api::run::{Curves, MetricPoint, RoundView};
 use starling_primitives::{RunId, TimestampMs};
+
+const PUT_WORK: Upsert = Upsert {
+    insert: "INSERT INTO works (work, id, json, updated_at)",
+    key: 2,
+    conflict: "ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at",
+};
+const PUT_ROUND: Upsert = Upsert {
+    insert: "INSERT INTO rounds (run_id, round, json)",
+    key: 2,
+    conflict: "ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json",
+};
 
 /// Run or lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +38,8 @@ impl WorkKind {
 impl Db {
     /// Replaces the state of a run or lease.
     pub async fn set_work<T: Serialize>(&self, kind: WorkKind, id: u64, state: &T, now: TimestampMs) -> Result<(), DbError> {
-        let sql = "INSERT INTO works (work, id, json, updated_at) VALUES ($1, $2, $3, $4) ON CONFLICT (work, id) DO UPDATE SET json = excluded.json, updated_at = excluded.updated_at";
         let values = [kind.name().into(), signed(id).into(), to_json("work", state)?.into(), signed(now.0).into()];
-        self.group.write(sql, values).await?;
-        Ok(())
+        self.group.put(&PUT_WORK, values).await
     }
 
     /// The states of all runs or leases; the newest 10,000.
@@ -44,10 +53,8 @@ impl Db {
 
     /// Replaces what is shown of a round.
     pub async fn set_round(&self, run_id: RunId, round: &RoundView) -> Result<(), DbError> {
-        let sql =
-            "INSERT INTO rounds (run_id, round, json) VALUES ($1, $2, $3) ON CONFLICT (run_id, round) DO UPDATE SET json = excluded.json";
-        self.group.write(sql, [signed(run_id.0).into(), i64::from(round.round).into(), to_json("round", round)?.into()]).await?;
-        Ok(())
+        let values = [signed(run_id.0).into(), i64::from(round.round).into(), to_json("round", round)?.into()];
+        self.group.put(&PUT_ROUND, values).await
     }
 
     /// What is shown of a run's rounds, in order; the last 10,000.
