@@ -231,6 +231,7 @@ pub(crate) fn read_state(recipe: &Recipe, bytes: &[u8]) -> Result<OuterState, En
     if *state.layout() != layout(recipe)? {
         return Err(EngineError::State("its tensors are not those of the recipe's model".to_owned()));
     }
+    recipe.fragments(state.layout())?;
     Ok(state)
 }
 

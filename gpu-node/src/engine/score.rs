@@ -157,6 +157,13 @@ mod tests {
     }
 
     #[test]
+    fn score__should_let_honest_work_on_a_fragment_pass() {
+        let mut recipe = Recipe::preset("tiny").unwrap();
+        recipe.overlap();
+        assert_eq!(verdicts(recipe, Base::Fresh, [5, 5, 5]), RIGHT);
+    }
+
+    #[test]
     fn score__should_let_honest_work_of_fewer_steps_pass() {
         let mut recipe = Recipe::preset("tiny").unwrap();
         recipe.outer.codec = Codec::TwoBit;
@@ -224,13 +231,15 @@ mod tests {
             let update = std::fs::read(crate::engine::round::update_path(folder.path(), 0)).unwrap().into();
             updates.push(Judged { place, steps, update });
         }
-        let zeros = vec![0.0; state.weights().len()];
-        let honest = codec.decode(state.layout(), &updates[0].update).unwrap().values();
+        let fragments = inputs.recipe.fragments(state.layout()).unwrap();
+        let layout = fragments.layout(0);
+        let zeros = vec![0.0; layout.parameters()];
+        let honest = codec.decode(layout, &updates[0].update).unwrap().values();
         let flipped: Vec<f32> = honest.iter().map(|value| -value).collect();
         let huge: Vec<f32> = honest.iter().map(|value| value * 1e4).collect();
         for bad in [zeros.clone(), flipped, huge] {
             let mut feedback = zeros.clone();
-            let update = codec.encode(state.layout(), &bad, &mut feedback).unwrap().into();
+            let update = codec.encode(layout, &bad, &mut feedback).unwrap().into();
             updates.push(Judged { place: u16::try_from(updates.len()).unwrap(), steps: 5, update });
         }
         updates.push(Judged { place: 6, steps: 5, update: Arc::from(*b"no update") });
