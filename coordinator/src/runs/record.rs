@@ -88,7 +88,7 @@ pub fn inspect(recipe: &[u8], state: &[u8], updates: &[(u16, Option<Vec<u8>>)]) 
     let state = OuterState::from_bytes(state)?;
     let revealed: Vec<(u16, Option<&[u8]>)> = updates.iter().map(|(place, bytes)| (*place, bytes.as_deref())).collect();
     let fragments = recipe.fragments(state.layout())?;
-    let layout = fragments.layout(fragments.of_round(state.round()));
+    let layout = fragments.layout_of_round(state.round());
     let (usable, refused) = starling_rounds::inspect(recipe.outer.codec, layout, &revealed);
     Ok((usable.into_keys().collect(), refused))
 }
@@ -120,7 +120,7 @@ pub fn make_record(
     }
     let mut state = OuterState::from_bytes(state)?;
     let fragments = recipe.fragments(state.layout())?;
-    let layout = fragments.layout(fragments.of_round(input.round));
+    let layout = fragments.layout_of_round(input.round);
     let mut decoded = Updates::new();
     for (place, bytes) in updates.iter().filter(|(place, _)| input.scored.valid.contains(place)) {
         decoded.insert(*place, recipe.outer.codec.decode(layout, bytes)?);

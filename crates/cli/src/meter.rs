@@ -51,7 +51,7 @@ impl RoundChecker {
         let record: RoundRecord = borsh::from_slice(record).context("the round record is damaged")?;
         ensure!(record.digest() == statement.record, "the round record is not the one that was signed");
         ensure!(record.tokens_by_place() == statement.tokens, "the signed tokens are not those of the record");
-        let layout = self.fragments.layout(self.fragments.of_round(record.round));
+        let layout = self.fragments.layout_of_round(record.round);
         let mut decoded = BTreeMap::new();
         for place in record.accepted() {
             let bytes = updates.get(&place).with_context(|| format!("the update of place {place} is missing"))?;

@@ -88,6 +88,11 @@ impl Fragments {
         &self.parts[fragment].layout
     }
 
+    /// The layout of a round's updates: that of the fragment which it exchanges.
+    pub fn layout_of_round(&self, round: u32) -> &Layout {
+        self.layout(self.of_round(round))
+    }
+
     /// Where a fragment's values lie in the whole flat slice, in order.
     pub fn ranges(&self, fragment: usize) -> &[Range<usize>] {
         &self.parts[fragment].ranges

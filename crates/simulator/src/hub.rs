@@ -329,7 +329,6 @@ impl World<'_> {
     }
 
     fn inspect(&mut self, seed: Hash32, revealed: &BTreeMap<u16, Rc<Vec<u8>>>) -> Result<(), SimulationError> {
-        let fragment = self.fragments.of_round(self.hub.state.round());
         let mut order: Vec<(Micros, u16)> = self.hub.commitments.iter().map(|(place, commitment)| (commitment.at, *place)).collect();
         order.sort_unstable();
         let bytes_of = |place: u16| {
@@ -337,7 +336,7 @@ impl World<'_> {
             revealed.get(&place).map(|bytes| bytes.as_slice()).filter(|bytes| Some(artifact_hash(bytes)) == committed)
         };
         let in_order: Vec<(u16, Option<&[u8]>)> = order.iter().map(|(_, place)| (*place, bytes_of(*place))).collect();
-        let (usable, mut refused) = inspect(self.scenario.codec, self.fragments.layout(fragment), &in_order);
+        let (usable, mut refused) = inspect(self.scenario.codec, self.fragments.layout_of_round(self.hub.state.round()), &in_order);
         for (place, commitment) in &self.hub.commitments {
             // Fewer steps than it was given are not the round's work; more than that are nothing.
             if commitment.claimed_steps < self.hub.given(*place) {

@@ -207,7 +207,7 @@ impl World<'_> {
 
     /// A cost for a million parameters, for those of a round's fragment.
     pub(crate) fn cost(&self, for_a_million: Micros, round: u32) -> Micros {
-        let parameters = self.fragments.layout(self.fragments.of_round(round)).parameters() as u64;
+        let parameters = self.fragments.layout_of_round(round).parameters() as u64;
         for_a_million * parameters / 1_000_000
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn check_and_apply(job: RecordJob) -> Result<Confirmed, EngineError> 
     let plan = plan(&inputs.recipe)?;
     check_own(&record, plan, own)?;
     let fragments = inputs.recipe.fragments(state.layout())?;
-    let decoded = decode_all(inputs.recipe.outer.codec, fragments.layout(fragments.of_round(record.round)), updates)?;
+    let decoded = decode_all(inputs.recipe.outer.codec, fragments.layout_of_round(record.round), updates)?;
     // A node that was away has not seen the digest before; the chain's hash chain binds it, and the state's root is checked either way.
     let digest =
         previous_digest.unwrap_or(if record.round == 0 { genesis_digest(run.id, run.terms.base_root) } else { record.previous_digest });

@@ -244,7 +244,7 @@ fn finished_before(job: &RoundJob) -> Result<Option<RoundWork>, EngineError> {
     let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
     let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
     let fragments = job.inputs.recipe.fragments(job.state.layout())?;
-    job.inputs.recipe.outer.codec.decode(fragments.layout(fragments.of_round(job.round)), &update)?;
+    job.inputs.recipe.outer.codec.decode(fragments.layout_of_round(job.round), &update)?;
     Ok(Some(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint: hash_of(&checkpoint) }))
 }
 

@@ -44,7 +44,7 @@ fn next(state: &OuterState, folder: &Path, inputs: &RunInputs) -> OuterState {
     let (recipe, round) = (&inputs.recipe, state.round());
     let (fragments, plan) = (recipe.fragments(state.layout()).unwrap(), recipe.plan().unwrap());
     let bytes = std::fs::read(update_path(folder, round)).unwrap();
-    let update = recipe.outer.codec.decode(fragments.layout(fragments.of_round(round)), &bytes).unwrap();
+    let update = recipe.outer.codec.decode(fragments.layout_of_round(round), &bytes).unwrap();
     let previous = Previous { run: RunId(1), round, digest: Hash32::default(), state_root: state.root(), roster_size: 2 };
     let work = Work::Scored { update: &update, score: Score::from_losses(2.0, 1.9, 2.0, 1.95) };
     let assigned_tokens = plan.assigned_tokens();

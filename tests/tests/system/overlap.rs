@@ -59,7 +59,6 @@ fn overlapped_run__should_train_on_while_updates_travel_and_pay_the_same() {
     // Half a round at most lies between two rounds.
     for node in ["node-1", "node-3"] {
         let made = steps_ahead(home, node);
-        println!("{node} made {made} steps ahead");
         assert!((1..=u64::from((ROUNDS - 1) * INNER_STEPS / 2)).contains(&made), "{node} made {made} steps while it would have waited");
     }
 }

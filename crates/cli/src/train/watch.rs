@@ -91,9 +91,8 @@ impl EarlyStop {
 
     /// Takes a figure, and says whether it is the one that ends the run.
     fn is_over(&mut self, loss: f64) -> bool {
-        let before = self.since.count();
         self.since = self.since.after(loss);
-        self.since.count() > before && self.since.count() == self.patience
+        self.patience > 0 && self.since.count() == self.patience
     }
 }
 
