@@ -112,7 +112,11 @@ fn number_of(message: &FromNode) -> u64 {
         | FromNode::Setup { lease_id, .. }
         | FromNode::LeaseFailed { lease_id, .. } => lease_id.0,
         FromNode::Statement { statement, .. } => statement.lease_id.0,
-        FromNode::Hello { .. } | FromNode::Alive | FromNode::Machine { .. } | FromNode::Prepared { .. } => 0,
+        FromNode::Hello { .. }
+        | FromNode::Alive
+        | FromNode::Machine { .. }
+        | FromNode::Prepared { .. }
+        | FromNode::CheckpointShown { .. } => 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP side: handlers validate, read the board and the database, and enqueue; they do no work themselves.
 
 mod artifact;
+mod checkpoint;
 mod dashboard;
 mod events;
 mod extract;
@@ -153,6 +154,7 @@ pub fn router(app: App) -> Router {
         .route(path::RUN_EVENTS, get(events::run))
         .route(path::RUN_METRICS, get(run::metrics))
         .route(path::RUN_ROUNDS, get(run::rounds))
+        .route(path::RUN_CHECKPOINT, post(checkpoint::show))
         .route(path::RUN_STATEMENT, get(run::statement).post(run::sign))
         .route(path::NODES, get(market::nodes))
         .route(path::MACHINES, get(market::machines))

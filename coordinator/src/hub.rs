@@ -3,7 +3,7 @@
 use crate::{clock, runs::Presence, secret};
 use starling_http_api::{
     machine::{MachineState, MachineView},
-    node::{FromNode, PrepareRefused, Prepared, ToNode},
+    node::{FromNode, ToNode},
 };
 use starling_primitives::{Hash32, NodeId, TimestampMs};
 use std::{
@@ -41,9 +41,6 @@ pub enum NodeEvent {
     Said(NodeId, Box<FromNode>),
 }
 
-/// The answer to a `Prepare`.
-pub type PrepareAnswer = Result<Prepared, PrepareRefused>;
-
 /// The hub. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
@@ -65,7 +62,8 @@ struct State {
     abilities: HashMap<NodeId, Abilities>,
     /// How the machines of connected nodes stand, by their own word.
     machines: HashMap<NodeId, Box<MachineState>>,
-    prepares: HashMap<u64, (NodeId, oneshot::Sender<PrepareAnswer>)>,
+    /// Who waits for a node's answer, by the request's number.
+    asked: HashMap<u64, (NodeId, oneshot::Sender<FromNode>)>,
 }
 
 struct Connection {
@@ -124,27 +122,25 @@ impl Hub {
             state.machines.remove(&node);
             Arc::make_mut(&mut state.presence).insert(node, Presence { connected: false, since: clock::now() });
             // Whoever waits for this node is told by the closed channel.
-            state.prepares.retain(|_, (asked, _)| *asked != node);
+            state.asked.retain(|_, (asked, _)| *asked != node);
         }
         self.tell(NodeEvent::Left(node)).await;
     }
 
     /// A node said something on its connection.
     pub async fn hear(&self, node: NodeId, message: FromNode) {
+        let answers = message.answers();
         let asked = {
             let mut state = self.lock();
             state.heard_at.insert(node, clock::now());
-            match &message {
-                FromNode::Prepared { request_id, .. } if state.prepares.get(request_id).is_some_and(|(asked, _)| *asked == node) => {
-                    state.prepares.remove(request_id)
-                }
-                _ => None,
-            }
+            let request = answers.filter(|request| state.asked.get(request).is_some_and(|(asked, _)| *asked == node));
+            request.and_then(|request| state.asked.remove(&request))
         };
         match (message, asked) {
-            (FromNode::Prepared { outcome, .. }, Some((_, waiting))) => drop(waiting.send(outcome)),
+            (message, Some((_, waiting))) => drop(waiting.send(message)),
             (FromNode::Machine { state }, _) => drop(self.lock().machines.insert(node, state)),
-            (FromNode::Prepared { .. } | FromNode::Alive | FromNode::Hello { .. }, _) => {}
+            (FromNode::Alive | FromNode::Hello { .. }, _) => {}
+            _ if answers.is_some() => {}
             (message, _) => self.tell(NodeEvent::Said(node, Box::new(message))).await,
         }
     }
@@ -166,8 +162,8 @@ impl Hub {
         true
     }
 
-    /// Asks a node to prepare; the answer comes by the receiver, which closes when the node goes.
-    pub fn prepare(&self, node: NodeId, message: impl FnOnce(u64) -> ToNode) -> oneshot::Receiver<PrepareAnswer> {
+    /// Asks a node what it answers by the request's number; the answer comes by the receiver, which closes when the node goes.
+    pub fn ask(&self, node: NodeId, message: impl FnOnce(u64) -> ToNode) -> oneshot::Receiver<FromNode> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         state.next += 1;
@@ -175,7 +171,7 @@ impl Hub {
         if let Some(connection) = state.connections.get(&node)
             && connection.queue.try_send(Box::new(message(request_id))).is_ok()
         {
-            state.prepares.insert(request_id, (node, sender));
+            state.asked.insert(request_id, (node, sender));
         }
         receiver
     }
@@ -306,12 +302,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn prepare__should_end_when_the_node_goes() {
+    async fn question__should_end_when_the_node_goes() {
         let (hub, _events) = Hub::new(1);
         let line = hub.join(NodeId(1)).await.unwrap();
-        let waiting = hub.prepare(NodeId(1), |_| ToNode::RunEnded { run_id: RunId(1) });
+        let waiting = hub.ask(NodeId(1), |_| ToNode::RunEnded { run_id: RunId(1) });
         hub.leave(NodeId(1), line.number).await;
         assert!(waiting.await.is_err());
-        assert!(hub.prepare(NodeId(9), |_| ToNode::RunEnded { run_id: RunId(1) }).await.is_err());
+        assert!(hub.ask(NodeId(9), |_| ToNode::RunEnded { run_id: RunId(1) }).await.is_err());
     }
 }

@@ -10,7 +10,7 @@ use starling_http_api::{
 use starling_primitives::{AccountId, Amount, Asset, DurationMs, EscrowId, Hash32, NodeId, PublicKey, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Ending, Member, Run, RunState, RunTerms},
-    signing::RoundStatement,
+    signing::{Commitment, RoundStatement, SignedCommitment},
 };
 use starling_rounds::{Committed, Nats, Pace, Refusal, Score, recipe::InnerSteps, scorer_order};
 use std::collections::BTreeMap;
@@ -127,7 +127,7 @@ impl World {
     fn commit_steps(&mut self, place: u16, after_ms: u64, steps: u32) {
         self.now += after_ms;
         let update = Hash32([100 + u8::try_from(place).unwrap(); 32]);
-        self.apply(Event::Committed { place, round: self.work.rounds_done, update, steps });
+        self.apply(committed(place, self.work.rounds_done, update, steps));
     }
 
     /// Inner steps that each node is told to make, which has not committed yet.
@@ -221,6 +221,12 @@ impl World {
     }
 }
 
+fn committed(place: u16, round: u32, update: Hash32, steps: u32) -> Event {
+    let node_id = NodeId(u64::from(place) + 1);
+    let commitment = Commitment { run_id: RunId(7), round, node_id, update, steps, began_with: None, checkpoint: Hash32([9; 32]) };
+    Event::Committed { place, signed: SignedCommitment { commitment, signature: Signature([1; 64]) } }
+}
+
 fn made() -> Made {
     let statement = RoundStatement {
         escrow_id: EscrowId(1),
@@ -239,6 +245,7 @@ fn made() -> Made {
         updates: vec![None; 3],
         refused: vec![None; 3],
         scores: vec![None; 3],
+        commitments: vec![None; 3],
         bytes: 30,
         scorer: Some(0),
         rolled_back: false,
@@ -371,7 +378,7 @@ fn commitments__should_close_without_a_dead_or_slow_node() {
     slow.after(1);
     let Stage::Revealing { frozen, .. } = &slow.work.stage else { panic!("still open") };
     assert_eq!(frozen.commitments.keys().copied().collect::<Vec<_>>(), [0, 1]);
-    assert!(!slow.apply(Event::Committed { place: 2, round: 0, update: Hash32([1; 32]), steps: 5 }), "frozen");
+    assert!(!slow.apply(committed(2, 0, Hash32([1; 32]), 5)), "frozen");
 
     let mut lonely = World::new();
     lonely.commit(0, 1_000);
@@ -407,8 +414,8 @@ fn restart__should_give_nodes_time_to_come_back() {
 fn commitment__should_bind_once() {
     let mut world = World::new();
     world.commit(0, 1_000);
-    assert!(!world.apply(Event::Committed { place: 0, round: 0, update: Hash32([77; 32]), steps: 5 }));
-    assert!(!world.apply(Event::Committed { place: 1, round: 3, update: Hash32([77; 32]), steps: 5 }), "another round");
+    assert!(!world.apply(committed(0, 0, Hash32([77; 32]), 5)));
+    assert!(!world.apply(committed(1, 3, Hash32([77; 32]), 5)), "another round");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `gpu-node`: the provider's program. It dials out, works within its owner's limits, and is paid for what others signed too.
 
 mod artifact;
+mod audit;
 mod board;
 mod chain;
 mod config;
@@ -78,6 +79,8 @@ enum Order {
     },
     /// Train a recipe on this machine alone, without network or pay, and write a report.
     Train(here::TrainArguments),
+    /// Make a share of a round again from what its node showed, and say whether that gives what the node committed to.
+    Audit(audit::AuditArguments),
     /// Write the synthetic data that a preset generates, to try the preset with.
     Sample {
         /// A preset's name.
@@ -236,6 +239,7 @@ fn start() -> Result<()> {
         Order::Setup(setup) => setup.threads,
         Order::Probe { threads } => *threads,
         Order::Train(train) => train.threads,
+        Order::Audit(audit) => audit.threads,
         Order::Run(config) | Order::Doctor { config, .. } => config.read()?.threads,
         // These compute nothing.
         Order::Status { .. } | Order::Pause(_) | Order::Resume(_) | Order::Drain(_) | Order::Unit { .. } | Order::Sample { .. } => 1,
@@ -289,6 +293,7 @@ async fn obey(order: Order) -> Result<()> {
         }
         Order::Sample { recipe, output } => here::write_sample(&recipe, &output),
         Order::Train(arguments) => tokio::task::spawn_blocking(move || here::train_here(&arguments)).await?,
+        Order::Audit(arguments) => tokio::task::spawn_blocking(move || audit::audit(&arguments)).await?,
         Order::Probe { threads } => {
             let capability = tokio::task::spawn_blocking(move || probe::probe(threads, None)).await??;
             println!("{}", serde_json::to_string_pretty(&capability)?);

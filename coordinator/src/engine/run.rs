@@ -19,7 +19,7 @@ use starling_http_api::{
 use starling_primitives::{Hash32, NodeId, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Member, Run},
-    signing::Role,
+    signing::{Role, SignedCommitment},
 };
 use starling_rounds::{Nats, Score};
 use std::{sync::Arc, time::Duration};
@@ -101,11 +101,7 @@ impl Lane {
                     tracing::warn!(%node, run = %run.id, "a commitment is not signed by its node");
                     return Ok(());
                 }
-                self.step_run(
-                    run.id,
-                    Event::Committed { place, round: commitment.round, update: commitment.update, steps: commitment.steps },
-                )
-                .await
+                self.step_run(run.id, Event::Committed { place, signed: SignedCommitment { commitment, signature } }).await
             }
             FromNode::Revealed { run_id, round, .. } => {
                 let (Some((_, place, _)), Some(Stage::Revealing { frozen, .. })) = (find(run_id), self.stage_of(run_id)) else {
@@ -307,6 +303,7 @@ fn round_view(made: &Made, tx: Option<String>, at: Option<TimestampMs>) -> Round
         statement: Some(made.statement.clone()),
         record: Some(made.record),
         updates: made.updates.clone(),
+        commitments: made.commitments.clone(),
         rolled_back: made.rolled_back,
         scores: made.scores.iter().map(|score| score.map(score_view)).collect(),
         refused: made.refused.iter().map(|reason| reason.map(|reason| crate::http::refusal_words(reason).to_owned())).collect(),

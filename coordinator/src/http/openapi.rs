@@ -183,6 +183,8 @@ fn document() -> Result<Value, TraceError> {
     paths.add("get", path::RUN_EVENTS, "News of a run.", Anyone, None, events());
     paths.get::<Curves>(path::RUN_METRICS, "The points of a run's curves; with `?after=` those that came since.", Anyone)?;
     paths.get::<Vec<RoundView>>(path::RUN_ROUNDS, "A run's rounds.", Anyone)?;
+    let summary = "Has a node bring the checkpoint that a round of the caller's run began with, so that the round can be made again.";
+    paths.add("post", path::RUN_CHECKPOINT, summary, Known, None, plain("204", "It can be downloaded.", None));
     paths.get::<PendingStatement>(path::RUN_STATEMENT, "What waits for the meter's signature.", Anyone)?;
     let signature = paths.body::<MeterSignature>()?;
     paths.add("post", path::RUN_STATEMENT, "The meter's signature of a round.", Anyone, Some(signature), plain("204", "Taken.", None));

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
 };
 use starling_http_api::{
-    node::{Prepared, ToNode},
+    node::{FromNode, Prepared, ToNode},
     run::{Base, PrepareRun, PreparedRun},
 };
 use starling_primitives::{AccountId, Asset, DurationMs, Hash32, NodeId, TimestampMs};
@@ -153,9 +153,9 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
             held_out: request.held_out,
             base: request.base.clone(),
         };
-        match tokio::time::timeout(ANSWER_TIME, app.tools.hub.prepare(node, message)).await {
-            Ok(Ok(Ok(prepared))) => return Ok((node, prepared)),
-            Ok(Ok(Err(refused))) => {
+        match tokio::time::timeout(ANSWER_TIME, app.tools.hub.ask(node, message)).await {
+            Ok(Ok(FromNode::Prepared { outcome: Ok(prepared), .. })) => return Ok((node, prepared)),
+            Ok(Ok(FromNode::Prepared { outcome: Err(refused), .. })) => {
                 tracing::info!(%node, code = refused.code, "a node cannot prepare a run");
                 return Err(Fault::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
@@ -164,6 +164,7 @@ async fn ask_nodes(app: &App, request: &PrepareRun, model: Option<Hash32>) -> Re
                     refused.detail,
                 ));
             }
+            Ok(Ok(_)) => tracing::warn!(%node, "a node answered something else"),
             Ok(Err(_)) => tracing::info!(%node, "a node went away while it prepared a run"),
             Err(_) => tracing::info!(%node, "a node did not prepare a run in time"),
         }

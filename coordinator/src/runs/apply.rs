@@ -26,12 +26,13 @@ fn take(work: &mut RunWork, event: Event, view: &View<'_>) {
     let current = work.rounds_done;
     let training = matches!(view.run.state, RunState::Training { .. });
     match (event, &mut work.stage) {
-        (Event::Committed { place, round, update, steps }, Stage::Collecting { since, assigned, told, commitments })
-            if round == current && training =>
+        (Event::Committed { place, signed }, Stage::Collecting { since, assigned, told, commitments })
+            if signed.commitment.round == current && training =>
         {
+            let (update, steps) = (signed.commitment.update, signed.commitment.steps);
             // The first commitment binds.
             if let Entry::Vacant(first) = commitments.entry(place) {
-                first.insert(Committed { update, steps, at: view.now });
+                first.insert(Committed { update, steps, at: view.now, signed: Some(signed) });
                 if assigned.steps(place) == Some(steps) {
                     let began = told.get(&place).unwrap_or(since);
                     work.paces.insert(place, Pace { steps, took_ms: view.now.since(*began).0 });

@@ -157,6 +157,7 @@ pub fn make_record(
         updates: vec![None; usize::from(input.roster)],
         refused: vec![None; usize::from(input.roster)],
         scores: vec![None; usize::from(input.roster)],
+        commitments: (0..input.roster).map(|place| input.scored.frozen.commitments.get(&place)?.signed.clone()).collect(),
         bytes: input.scored.revealed.values().sum(),
         scorer: record.scorer.map(|draw| draw.scorer),
         rolled_back,

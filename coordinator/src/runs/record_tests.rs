@@ -51,7 +51,15 @@ fn record__should_accept_work_and_refuse_copies_noise_and_what_is_no_number() {
     assert_eq!(refused, BTreeMap::from([(2, Refusal::Copied), (3, Refusal::NotFinite), (5, Refusal::Late)]));
 
     let commitments = placed.iter().map(|(place, _)| {
-        (*place, Committed { update: artifact_hash(&bytes[usize::from(*place)]), steps: 5, at: TimestampMs(T0 + u64::from(*place)) })
+        (
+            *place,
+            Committed {
+                update: artifact_hash(&bytes[usize::from(*place)]),
+                steps: 5,
+                at: TimestampMs(T0 + u64::from(*place)),
+                signed: None,
+            },
+        )
     });
     let frozen = Frozen {
         since: TimestampMs(T0),
@@ -116,7 +124,7 @@ fn record__should_credit_what_was_assigned_and_refuse_other_steps() {
     let updates: BTreeMap<u16, Vec<u8>> = (0..4).map(|place| (place, update(place))).collect();
     let tokens = |assigned: &[u32], made: [u32; 4]| {
         let commitments = (0..).zip(made).map(|(place, steps): (u16, u32)| {
-            (place, Committed { update: artifact_hash(&updates[&place]), steps, at: TimestampMs(T0 + u64::from(place)) })
+            (place, Committed { update: artifact_hash(&updates[&place]), steps, at: TimestampMs(T0 + u64::from(place)), signed: None })
         });
         let assigned = Assigned(assigned.to_vec());
         let frozen = Frozen { since: TimestampMs(T0), at: TimestampMs(T0), height: 1, assigned, commitments: commitments.collect() };
@@ -149,7 +157,7 @@ fn record__should_take_a_harmful_step_back_and_ask_for_the_state_before_it() {
     let mut state = OuterState::new(layout.clone(), OuterConfig::new(0.5, 0.8).unwrap(), vec![0.5; 64]).unwrap();
     let update = Codec::Int4.encode(&layout, &[0.1; 64], &mut [0.0; 64]).unwrap();
     let (updates, recipe) = (BTreeMap::from([(0, update.clone())]), recipe.canonical_json());
-    let committed = Committed { update: artifact_hash(&update), steps: 5, at: TimestampMs(T0) };
+    let committed = Committed { update: artifact_hash(&update), steps: 5, at: TimestampMs(T0), signed: None };
     let frozen = Frozen {
         since: TimestampMs(T0),
         at: TimestampMs(T0),

@@ -5,7 +5,7 @@ use starling_http_api::run::{HeldOut, RunResult};
 use starling_primitives::{Hash32, NodeId, RunId, Signature, TimestampMs};
 use starling_protocol::{
     run::{Member, Run},
-    signing::RoundStatement,
+    signing::{RoundStatement, SignedCommitment},
 };
 use starling_rounds::{Nats, Pace, Refusal, Score, genesis_digest, recipe::InnerSteps};
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ pub enum Stage {
 pub struct Assigned(pub Vec<u32>);
 
 /// A commitment as it came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// Hash of the update.
     pub update: Hash32,
@@ -142,6 +142,9 @@ pub struct Committed {
     pub steps: u32,
     /// When.
     pub at: TimestampMs,
+    /// The whole of it, for who has the work made again.
+    #[serde(default)]
+    pub signed: Option<SignedCommitment>,
 }
 
 /// Commitments that nobody can change any more.
@@ -200,6 +203,9 @@ pub struct Made {
     /// What was measured of updates, by place.
     #[serde(default)]
     pub scores: Vec<Option<Score>>,
+    /// Commitments by place.
+    #[serde(default)]
+    pub commitments: Vec<Option<SignedCommitment>>,
     /// Bytes of updates.
     pub bytes: u64,
     /// Who scored.
@@ -244,12 +250,8 @@ pub enum Event {
     Committed {
         /// Whose.
         place: u16,
-        /// For which round.
-        round: u32,
-        /// Hash of the update.
-        update: Hash32,
-        /// Inner steps made.
-        steps: u32,
+        /// For which round, and what.
+        signed: SignedCommitment,
     },
     /// The artifact that was committed to is stored.
     Revealed {

@@ -300,7 +300,7 @@ fn understood<T: DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 /// Whether nobody answered, not to the end, or only that it cannot now: the same may be asked again.
-fn is_away(error: &anyhow::Error) -> bool {
+pub(crate) fn is_away(error: &anyhow::Error) -> bool {
     let cannot_now = |problem: &Problem| problem.status >= 500 || problem.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
     error.chain().any(|cause| cause.is::<reqwest::Error>() || cause.downcast_ref::<Problem>().is_some_and(cannot_now))
 }

@@ -79,6 +79,9 @@ pub(crate) struct TrainArgs {
     /// Nodes train on while a part of the model is exchanged, and wait only where that takes longer than half a round.
     #[arg(long, conflicts_with_all = ["here", "preset"])]
     overlap: bool,
+    /// Make a node's work again on this machine in so many of a hundred rounds before they are signed. Who is caught is not paid: the run is stopped.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100), conflicts_with_all = ["here", "preset", "federated"])]
+    audit: u8,
     /// At most so many nodes.
     #[arg(long, default_value_t = 3)]
     nodes: u16,
@@ -182,6 +185,13 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
     if args.base.is_some() || args.output.is_some() {
         bail!("--base and --output belong to a training on this machine: add --here, or name a model with --from or --from-run");
     }
+    if args.audit > 0 {
+        // It makes the work again: better missed now than after the money moved.
+        crate::up::sibling("gpu-node")?;
+        if let Some(name) = &recipe.data.federated {
+            bail!("--audit makes nodes' work again, and what they train on here (`{name}`) stays with them: leave one of the two out");
+        }
+    }
     let corpus = corpus_for(&recipe, args.data.as_deref().context("name the file or folder to train on")?)?;
     let api = api(context)?;
     let base = match args.from_run {
@@ -199,13 +209,16 @@ pub(crate) async fn train(context: &Context, args: &TrainArgs, out: Output) -> R
         acknowledge: !args.no_acknowledge,
     };
     let (run_id, escrow_id) = start(context, &api, &options, out).await?;
-    let watched = Watched { started, patience: options.recipe.evaluation.patience };
+    let watched = Watched { started, patience: options.recipe.evaluation.patience, audit_percent: args.audit };
     let trained = watch(context, &api, run_id, escrow_id, &watched, out).await?;
     out.say(
         "ended",
         &json!({"run_id": run_id, "result": trained.view.result, "checkpoint": trained.view.checkpoint}),
         &format!("Run {run_id}: {}", trained.view.sentence),
     );
+    if let Some(caught) = &trained.caught {
+        bail!("{caught}. That round was not signed and not paid; what was held back of earlier ones waits for you on the run's page");
+    }
     if options.acknowledge && trained.view.result.is_some() {
         acknowledge(context, escrow_id, out).await?;
     }

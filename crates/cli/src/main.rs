@@ -2,6 +2,7 @@
 
 mod api;
 mod ask;
+mod audit;
 mod bonds;
 mod commands;
 mod corpus;
@@ -32,7 +33,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use home::Home;
 use output::Output;
 use profile::Context;
-use starling_primitives::{AccountId, Amount, AssetName, EscrowId, Hash32, LeaseId, RunId};
+use starling_primitives::{AccountId, Amount, AssetName, EscrowId, Hash32, LeaseId, NodeId, RunId};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Parser, Debug)]
@@ -140,6 +141,20 @@ enum Command {
         /// Also ask the chain whether it told what is in the receipt.
         #[arg(long, requires = "receipt")]
         on_chain: bool,
+    },
+    /// Have a node's share of a round made again on this machine, from the checkpoint that the node shows, and compare what comes out bit for bit.
+    Audit {
+        /// The run's number; nodes keep their last checkpoints until it ends.
+        run: RunId,
+        /// The round, counted from 1; the last one when left out.
+        #[arg(long)]
+        round: Option<u32>,
+        /// The node; a random one of those whose work was accepted when left out.
+        #[arg(long)]
+        node: Option<NodeId>,
+        /// Folder for all that anyone needs to make the share again; without it only what deviates is kept.
+        #[arg(long)]
+        keep: Option<PathBuf>,
     },
     /// Pay for metered uses of a model or tool, each good for one lease.
     Use(uses::UseArgs),
@@ -265,6 +280,7 @@ async fn run(cli: Cli, out: Output) -> anyhow::Result<()> {
         }
         Command::Verify { run: Some(run), artifacts, .. } => commands::verify(&open()?, run, artifacts, out).await,
         Command::Verify { .. } => anyhow::bail!("name a run, or a --receipt"),
+        Command::Audit { run, round, node, keep } => audit::audit(&open()?, run, round, node, keep.as_deref(), out).await,
         Command::Use(args) => uses::buy(&open()?, &args, out).await,
         Command::Royalties { take } => royalties::royalties(&open()?, take, out).await,
         Command::Meter(args) => delegate::meter(&open()?, &args, out).await,

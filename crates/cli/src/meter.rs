@@ -41,6 +41,11 @@ impl RoundChecker {
         self.state.round()
     }
 
+    /// Bytes of the outer state now.
+    pub(crate) fn state_bytes(&self) -> Vec<u8> {
+        self.state.to_bytes()
+    }
+
     /// The state root now.
     pub(crate) fn root(&self) -> Hash32 {
         self.previous.state_root
@@ -79,6 +84,11 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn new(signer: Signer, checker: RoundChecker) -> Self {
         Self { signer, checker }
+    }
+
+    /// Bytes of the outer state before this round, if that is where the checker stands.
+    pub(crate) fn state_before(&self, round: u32) -> Option<Vec<u8>> {
+        (self.checker.rounds() == round).then(|| self.checker.state_bytes())
     }
 
     /// Checks a pending round against the artifacts and signs it. A round that was applied before is signed again as it was.

@@ -82,7 +82,7 @@ pub(crate) async fn verify(context: &Context, artifacts: &impl Artifacts, rounds
 }
 
 /// The hash chain of the statements leads to the one hash that the contract keeps.
-fn check_chain(context: &Context, run: &Run, statements: &[RoundStatement]) -> Result<()> {
+pub(crate) fn check_chain(context: &Context, run: &Run, statements: &[RoundStatement]) -> Result<()> {
     let domain = context.profile.deployment.compute_domain();
     let mut chain = Hash32::default();
     let mut tokens = vec![0_u64; run.roster.len()];
@@ -198,11 +198,17 @@ pub(crate) async fn replay(api: &Api, run: &Run, checker: &mut RoundChecker) -> 
         return Ok(());
     }
     let rounds: Vec<RoundView> = api.get(&path::fill(path::RUN_ROUNDS, &[&run.id])).await?;
-    for round in rounds.iter().filter(|round| round.round < run.rounds_done) {
+    follow(api, &rounds, run.rounds_done, checker).await?;
+    ensure!(checker.root() == run.state_root, "the recomputed state root is {}, the chain says {}", checker.root(), run.state_root);
+    Ok(())
+}
+
+/// Applies all rounds before `until`.
+pub(crate) async fn follow(api: &Api, rounds: &[RoundView], until: u32, checker: &mut RoundChecker) -> Result<()> {
+    for round in rounds.iter().filter(|round| round.round < until) {
         let statement = round.statement.as_ref().with_context(|| format!("round {} has no statement", round.round))?;
         apply(api, statement, round, checker).await.with_context(|| format!("round {}", round.round))?;
     }
-    ensure!(checker.root() == run.state_root, "the recomputed state root is {}, the chain says {}", checker.root(), run.state_root);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Request and response types and paths of the coordinator. The same types serve coordinator, node, command line and dashboard.
 
 pub mod artifact;
+pub mod audit;
 pub mod job;
 pub mod lease;
 pub mod login;

@@ -128,6 +128,15 @@ pub enum ToNode {
         /// What to sign if all is right; `state_root` is what the coordinator computed, for comparing.
         statement: Box<RoundStatement>,
     },
+    /// Upload the checkpoint of this hash, which a commitment of yours says that a round was begun with: that round is to be made again.
+    ShowCheckpoint {
+        /// Names the answer.
+        request_id: u64,
+        /// The run.
+        run_id: RunId,
+        /// Artifact hash of the checkpoint.
+        checkpoint: Hash32,
+    },
     /// Evaluate the held-out data at this state (after each round, to one node).
     Evaluate {
         /// The run.
@@ -297,6 +306,13 @@ pub enum FromNode {
         /// What is wrong.
         reason: String,
     },
+    /// The answer to `ShowCheckpoint`: it is uploaded, or why it is not.
+    CheckpointShown {
+        /// Of which request.
+        request_id: u64,
+        /// In words where there is none to show.
+        outcome: Result<(), String>,
+    },
     /// Held-out figure.
     Evaluated {
         /// The run.
@@ -353,6 +369,16 @@ pub enum FromNode {
         /// Why.
         reason: String,
     },
+}
+
+impl FromNode {
+    /// The request that it answers, where it answers one by its number.
+    pub fn answers(&self) -> Option<u64> {
+        match self {
+            Self::Prepared { request_id, .. } | Self::CheckpointShown { request_id, .. } => Some(*request_id),
+            _ => None,
+        }
+    }
 }
 
 /// What `Prepare` made.

@@ -40,6 +40,9 @@ pub const RUN_EVENTS: &str = "/api/v1/runs/{run_id}/events";
 pub const RUN_METRICS: &str = "/api/v1/runs/{run_id}/metrics";
 /// `GET`: [`crate::run::RoundView`]s.
 pub const RUN_ROUNDS: &str = "/api/v1/runs/{run_id}/rounds";
+/// `POST` by the tenant: has the node bring the checkpoint that a commitment of its says a round was begun with. 204 once it can be downloaded,
+/// 409 with its words where the node shows none, 504 while it is on its way: ask again.
+pub const RUN_CHECKPOINT: &str = "/api/v1/runs/{run_id}/checkpoints/{hash}";
 /// `GET` the [`crate::run::PendingStatement`] that waits for the meter (404 when none), `POST` [`crate::run::MeterSignature`].
 pub const RUN_STATEMENT: &str = "/api/v1/runs/{run_id}/statement";
 /// `GET` with `provider`: [`crate::node::NodeView`]s.

@@ -5,7 +5,7 @@ use starling_primitives::{Amount, Asset, AssetName, DurationMs, Hash32, NodeId, 
 use starling_protocol::{
     price::Quote,
     run::{Run, RunTerms},
-    signing::RoundStatement,
+    signing::{RoundStatement, SignedCommitment},
 };
 
 /// A ready recipe with what a person needs to choose it.
@@ -303,6 +303,9 @@ pub struct RoundView {
     /// What the drawn node measured of each place's update, where it could be.
     #[serde(default)]
     pub scores: Vec<Option<ScoreView>>,
+    /// What each place committed to before anyone's update was seen, where it did in time.
+    #[serde(default)]
+    pub commitments: Vec<Option<SignedCommitment>>,
     /// Whether it took back the step of the round before it, which had raised the loss out of line.
     #[serde(default)]
     pub rolled_back: bool,

@@ -6,7 +6,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use starling_primitives::{AccountId, Amount, EscrowId, Hash32, LeaseId, NodeId, RunId, TimestampMs};
+use starling_primitives::{AccountId, Amount, EscrowId, Hash32, LeaseId, NodeId, RunId, Signature, TimestampMs};
 
 const PREFIX: &[u8] = b"starling/1";
 
@@ -115,8 +115,21 @@ pub struct Commitment {
     pub update: Hash32,
     /// Inner steps made.
     pub steps: u32,
-    /// Artifact hash of the node's local checkpoint.
+    /// Artifact hash of the checkpoint that the round was begun with, which an earlier commitment of the node names as its own; nothing where the
+    /// node began with nothing of its own. With it, and what the run names, anyone makes the same update and the same checkpoint.
+    pub began_with: Option<Hash32>,
+    /// Artifact hash of the node's checkpoint after the round.
     pub checkpoint: Hash32,
+}
+
+/// A commitment with its node's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedCommitment {
+    /// What was signed.
+    pub commitment: Commitment,
+    /// By the node's key.
+    pub signature: Signature,
 }
 
 fn message(kind: &str, domain: &Domain, content: &impl BorshSerialize) -> Vec<u8> {

@@ -52,7 +52,8 @@ fn hello() -> NodeHello {
 }
 
 fn commitment() -> Commitment {
-    Commitment { run_id: RunId(12), round: 3, node_id: NodeId(41), update: Hash32([7; 32]), steps: 20, checkpoint: Hash32([8; 32]) }
+    let [update, began_with, checkpoint] = [7, 6, 8].map(|byte| Hash32([byte; 32]));
+    Commitment { run_id: RunId(12), round: 3, node_id: NodeId(41), update, steps: 20, began_with: Some(began_with), checkpoint }
 }
 
 fn all(domain: &Domain) -> Vec<Vec<u8>> {
@@ -227,6 +228,8 @@ fn commitment__should_name_every_field() {
         Commitment { node_id: NodeId(42), ..commitment() },
         Commitment { update: Hash32([9; 32]), ..commitment() },
         Commitment { steps: 21, ..commitment() },
+        Commitment { began_with: None, ..commitment() },
+        Commitment { began_with: Some(Hash32([9; 32])), ..commitment() },
         Commitment { checkpoint: Hash32([9; 32]), ..commitment() },
     ];
     check_changes(&commitment(), &changed, |commitment| commitment.signing_bytes(&domain()));

@@ -192,6 +192,18 @@ impl Recipe {
         self.tokens_per_inner_step() * self.total_inner_steps()
     }
 
+    /// Where a round begins in the schedule, in tokens of one participant; `accepted` are those of each place in the roster so far.
+    ///
+    /// Where all make equally many steps, work that was refused or lost does not move the learning rate. Where they are paced, participants have unequal
+    /// tokens and their mean would never reach the schedule's end: the rounds that are done count whole, as for the one that makes all steps.
+    #[must_use]
+    pub fn place_in_schedule(&self, accepted: &[u64], round: u32) -> u64 {
+        match self.outer.inner_steps {
+            InnerSteps::Equal => accepted.iter().sum::<u64>() / u64::try_from(accepted.len()).unwrap_or(1).max(1),
+            InnerSteps::Paced => u64::from(round) * self.tokens_per_round(),
+        }
+    }
+
     /// What each participant is assigned in each round.
     ///
     /// # Errors

@@ -59,7 +59,8 @@ impl Framing {
             "time_left_ms": 600_000,
         });
         let signature = Signature([0xCD; 64]);
-        let commitment = Commitment { run_id: RUN, round: ROUND, node_id: NodeId(1_000), update: HASH, steps: 1_000, checkpoint: HASH };
+        let (node_id, began_with) = (NodeId(1_000), Some(HASH));
+        let commitment = Commitment { run_id: RUN, round: ROUND, node_id, update: HASH, steps: 1_000, began_with, checkpoint: HASH };
         let progress = FromNode::Progress {
             run_id: RUN,
             round: ROUND,

@@ -14,7 +14,7 @@ pub(crate) use figures::{ExportJob, evaluate_state, export};
 pub(crate) use generate::{Gate, GenerateJob, Piece, generate, load_writer};
 pub(crate) use prepare::{Base, PrepareJob, PreparedFiles, prepare};
 pub(crate) use record::{RecordJob, check_and_apply};
-pub(crate) use round::{RoundJob, RoundWork, StepMade, train_ahead, train_round, update_path};
+pub(crate) use round::{RoundJob, RoundWork, StepMade, checkpoint_named, checkpoint_path, train_ahead, train_round, update_path};
 pub(crate) use score::{Judged, ScoreJob, score_updates};
 pub(crate) use tool::{ToolJob, check_tool, run_tool};
 
@@ -211,6 +211,11 @@ pub(crate) fn activations_within(recipe: &Recipe, data: Option<&Data>, memory_by
     let refusal = || format!("it needs {} MiB of memory, this node has {}", memory_needed(recipe, data) >> 20, memory_bytes >> 20);
     let left = memory_bytes.checked_sub(memory_of_rounds(recipe)).ok_or_else(refusal)?;
     starling_training::check_memory(recipe, data, left).map_err(|_| refusal())
+}
+
+/// Whether this machine's work is the same bytes each time that it is done: on a processor it is, whatever its threads and instructions.
+pub(crate) fn repeats() -> bool {
+    device().is_ok_and(|device| device.is_cpu())
 }
 
 fn device() -> Result<Device, EngineError> {

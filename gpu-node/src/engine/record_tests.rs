@@ -95,8 +95,8 @@ fn honest() -> RecordJob {
         tokens: record.tokens_by_place(),
     };
     let inputs = RunInputs::of(recipe, made.files[0].clone(), made.files[1].clone(), None).unwrap();
-    let commitment =
-        Commitment { run_id: run.id, round: 0, node_id: NodeId(1), update: hash_of(&updates[0].1), steps: 5, checkpoint: Hash32([0; 32]) };
+    let (update, checkpoint) = (hash_of(&updates[0].1), Hash32([0; 32]));
+    let commitment = Commitment { run_id: run.id, round: 0, node_id: NodeId(1), update, steps: 5, began_with: None, checkpoint };
     let own = Some((0, commitment));
     RecordJob { inputs, run, state, earlier: None, record, updates, statement, previous_digest: None, own }
 }

@@ -1,7 +1,8 @@
 //! A share of a round: inner steps from the outer state, then the pseudo-gradient in the recipe's code.
 //!
 //! Moments of the inner optimizer and the error feedback stay with the node from round to round. All of it is in one checkpoint file, and the same
-//! round gives the same bytes however often the process dies in it.
+//! round gives the same bytes however often the process dies in it. A round begins with the checkpoint that an earlier one ended with, or with nothing of
+//! the node's own: what it commits to says which, so that whoever has that checkpoint can make the round again ([`crate::audit`]).
 //!
 //! Where the recipe's rounds overlap, a node goes on from what it reached itself while its update is on the way ([`train_ahead`]). When the round after
 //! begins, it makes what is left up to the merge, takes its share of what all reached, and goes on: the same bytes, however much was made ahead.
@@ -21,8 +22,10 @@ use std::{
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Steps over which the rate is measured.
 const RATE_STEPS: usize = 8;
+/// Rounds whose checkpoint is kept: a round that was just committed to can be made again while the next one is under way, and while that is signed.
+const KEPT_CHECKPOINTS: usize = 3;
 const FEEDBACK: &str = "feedback";
-const MAGIC: &[u8; 4] = b"SNC1";
+const MAGIC: &[u8; 4] = b"SNC2";
 
 /// A share of a round.
 pub(crate) struct RoundJob {
@@ -66,7 +69,9 @@ pub(crate) struct RoundWork {
     pub(crate) update: Hash32,
     /// Inner steps made.
     pub(crate) steps: u32,
-    /// Hash of the checkpoint file.
+    /// Hash of the checkpoint file that it began with; nothing where it began with nothing of the node's own.
+    pub(crate) began_with: Option<Hash32>,
+    /// Hash of the checkpoint file that it ended with.
     pub(crate) checkpoint: Hash32,
 }
 
@@ -77,6 +82,10 @@ pub(super) struct Live {
     feedback: Vec<f32>,
     /// Root of the state that the round under way started from.
     root: Hash32,
+    /// Hash of the checkpoint file that the round under way, or the next one, begins with.
+    began_with: Option<Hash32>,
+    /// The trainer's position at that checkpoint; nothing where it was taken up within a round.
+    began_at: Option<u64>,
 }
 
 impl Live {
@@ -90,8 +99,14 @@ pub(crate) fn update_path(folder: &Path, round: u32) -> PathBuf {
     folder.join(format!("update-{round}.bin"))
 }
 
-fn checkpoint_path(folder: &Path) -> PathBuf {
-    folder.join("checkpoint.bin")
+/// Where a round's checkpoint lies, made at its end.
+pub(crate) fn checkpoint_path(folder: &Path, round: u32) -> PathBuf {
+    folder.join(format!("checkpoint-{round}.bin"))
+}
+
+/// Where what is under way lies, so that a kill costs seconds.
+fn under_way_path(folder: &Path) -> PathBuf {
+    folder.join("under-way.bin")
 }
 
 /// Trains the share, or goes on with it where the process died. `report` is called after each step.
@@ -101,30 +116,21 @@ pub(crate) fn train_round(
     cancel: &Cancel,
     mut report: impl FnMut(StepMade),
 ) -> Result<RoundWork, EngineError> {
-    let root = job.state.root();
-    let first = job.state.next_inner_step();
-    let end = first + u64::from(job.steps);
-    let mut live = pick_up(bench, job)?;
-    if live.root == root && live.trainer.position() == end {
-        if let Some(done) = finished_before(job)? {
-            bench.live = Some(live);
-            return Ok(done);
-        }
-        // The update is lost and its feedback is spent: the round is made again from its beginning.
-        live.trainer.seek(first);
+    if let Some(done) = finished_before(job)? {
+        return Ok(done);
     }
+    let mut live = find(bench, job)?;
+    live.trainer.keep(job.activations);
     let result = train_with(&mut live, job, cancel, &mut report);
     bench.live = Some(live);
     result
 }
 
 fn train_with(live: &mut Live, job: &RoundJob, cancel: &Cancel, report: &mut impl FnMut(StepMade)) -> Result<RoundWork, EngineError> {
-    let root = job.state.root();
-    let first = job.state.next_inner_step();
+    let (root, first) = (job.state.root(), job.state.next_inner_step());
     let end = first + u64::from(job.steps);
-    let under_way = live.root == root && (first + 1..end).contains(&live.trainer.position());
     match merges_at(live, job) {
-        _ if under_way => {}
+        _ if is_under_way(live, job) => {}
         Some(merge_at) => {
             steps_until(live, merge_at, first, job, cancel, report)?;
             merge(live, job, merge_at)?;
@@ -137,6 +143,11 @@ fn train_with(live: &mut Live, job: &RoundJob, cancel: &Cancel, report: &mut imp
     }
     steps_until(live, end, first, job, cancel, report)?;
     finish(live, job)
+}
+
+fn is_under_way(live: &Live, job: &RoundJob) -> bool {
+    let first = job.state.next_inner_step();
+    live.root == job.state.root() && (first + 1..first + u64::from(job.steps)).contains(&live.trainer.position())
 }
 
 /// The step at which the last round is merged into what the trainer goes on with: nothing where it has to begin with the state, because it did not
@@ -192,7 +203,7 @@ fn steps_until(
     while live.trainer.position() < end {
         let asked = cancel.between_steps(worked);
         if matches!(asked, Err(EngineError::HandedOver(_))) && live.trainer.position() > first {
-            save(live, &job.folder)?;
+            save(live, &under_way_path(&job.folder))?;
         }
         asked?;
         let began = Instant::now();
@@ -210,7 +221,7 @@ fn steps_until(
         let step = u32::try_from(made.step + 1 - first).unwrap_or(u32::MAX);
         report(StepMade { step, loss: made.loss, learning_rate: made.learning_rate, tokens_per_second: rate(&recent) });
         if saved.elapsed() >= CHECKPOINT_EVERY && live.trainer.position() < end {
-            save(live, &job.folder)?;
+            save(live, &under_way_path(&job.folder))?;
             saved = Instant::now();
         }
     }
@@ -223,7 +234,7 @@ fn rate(recent: &VecDeque<(Instant, u64)>) -> f64 {
     if seconds > 0.0 { (after - before) as f64 / seconds } else { 0.0 }
 }
 
-/// Encodes what the steps reached. First the update, then the checkpoint that has spent its feedback: a kill in between repeats the encoding.
+/// Encodes what the steps reached. First the update, then the checkpoint that has spent its feedback: a kill in between repeats the last steps and the encoding.
 fn finish(live: &mut Live, job: &RoundJob) -> Result<RoundWork, EngineError> {
     let local = flatten(&live.trainer.parameters()?);
     let fragments = job.inputs.recipe.fragments(job.state.layout())?;
@@ -231,67 +242,130 @@ fn finish(live: &mut Live, job: &RoundJob) -> Result<RoundWork, EngineError> {
     let delta = fragments.pseudo_gradient(fragment, job.state.weights(), &local)?;
     let update = fragments.encode(fragment, job.inputs.recipe.outer.codec, &delta, &mut live.feedback)?;
     files::write_atomic(&update_path(&job.folder, job.round), &update)?;
-    let checkpoint = save(live, &job.folder)?;
+    let checkpoint = save(live, &checkpoint_path(&job.folder, job.round))?;
+    files::remove_if_there(&under_way_path(&job.folder))?;
     if let Some(older) = job.round.checked_sub(2) {
         files::remove_if_there(&update_path(&job.folder, older))?;
     }
-    Ok(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint })
+    for (_, path) in checkpoints(&job.folder)?.into_iter().rev().skip(KEPT_CHECKPOINTS) {
+        files::remove_if_there(&path)?;
+    }
+    live.began_at = Some(live.trainer.position());
+    let began_with = live.began_with.replace(checkpoint);
+    Ok(RoundWork { update: hash_of(&update), steps: job.steps, began_with, checkpoint })
 }
 
-/// What an earlier process made of this round, if its update is still there.
+/// The checkpoints of rounds that lie in a folder, the oldest first.
+fn checkpoints(folder: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let round = name.strip_prefix("checkpoint-").and_then(|rest| rest.strip_suffix(".bin")).and_then(|round| round.parse().ok());
+        found.extend(round.map(|round| (round, path)));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The bytes of the checkpoint of this hash, if a round in this folder ended with it.
+pub(crate) fn checkpoint_named(folder: &Path, hash: Hash32) -> std::io::Result<Option<Vec<u8>>> {
+    for (_, path) in checkpoints(folder)?.into_iter().rev() {
+        if let Some(file) = files::read_if_there(&path)?
+            && hash_of(&file) == hash
+        {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// What was made of this round before, if its files are still there.
 fn finished_before(job: &RoundJob) -> Result<Option<RoundWork>, EngineError> {
-    let update = files::read_if_there(&update_path(&job.folder, job.round))?;
-    let checkpoint = files::read_if_there(&checkpoint_path(&job.folder))?;
-    let (Some(update), Some(checkpoint)) = (update, checkpoint) else { return Ok(None) };
+    let Some(update) = files::read_if_there(&update_path(&job.folder, job.round))? else { return Ok(None) };
+    let Some(file) = files::read_if_there(&checkpoint_path(&job.folder, job.round))? else { return Ok(None) };
+    let Ok(Header { root, began_with, .. }) = Header::read(&file) else { return Ok(None) };
     let fragments = job.inputs.recipe.fragments(job.state.layout())?;
-    job.inputs.recipe.outer.codec.decode(fragments.layout_of_round(job.round), &update)?;
-    Ok(Some(RoundWork { update: hash_of(&update), steps: job.steps, checkpoint: hash_of(&checkpoint) }))
+    let usable = job.inputs.recipe.outer.codec.decode(fragments.layout_of_round(job.round), &update).is_ok();
+    let done = RoundWork { update: hash_of(&update), steps: job.steps, began_with, checkpoint: hash_of(&file) };
+    Ok((usable && root == job.state.root()).then_some(done))
 }
 
-/// The trainer from the bench, else from the checkpoint file, else a fresh one.
-fn pick_up(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
-    let mut live = find(bench, job)?;
-    live.trainer.keep(job.activations);
-    Ok(live)
-}
-
+/// The trainer from the bench or from the file of what is under way, if the round can go on from there; else from the last round's checkpoint, else a fresh
+/// one. A trainer that made steps of a round which it did not finish begins anew: what it has become stands in no checkpoint.
 fn find(bench: &mut Bench, job: &RoundJob) -> Result<Live, EngineError> {
-    let slot = u32::from(job.place);
-    if let Some(live) = bench.live.take()
-        && live.run_id == job.run_id
-        && live.trainer.slot() == slot
-    {
+    let usable = |live: &Live| {
+        let at_its_beginning = live.began_at == Some(live.trainer.position()) && live.root != job.state.root();
+        let same = live.run_id == job.run_id && live.trainer.slot() == u32::from(job.place);
+        same && (at_its_beginning || is_under_way(live, job) || merges_at(live, job).is_some())
+    };
+    if let Some(live) = bench.live.take().filter(usable) {
         return Ok(live);
     }
-    if let Some(file) = files::read_if_there(&checkpoint_path(&job.folder))? {
+    if let Some(file) = files::read_if_there(&under_way_path(&job.folder))? {
         match resume(job, &file) {
-            Ok(live) if live.trainer.slot() == slot => return Ok(live),
+            Ok(live) if usable(&live) => return Ok(live),
+            Ok(_) => tracing::info!("what was under way belongs to another round or place"),
+            Err(error) => tracing::warn!(%error, "what was under way cannot be gone on with"),
+        }
+    }
+    for (_, path) in checkpoints(&job.folder)?.into_iter().rev().filter(|(round, _)| *round < job.round) {
+        let Some(file) = files::read_if_there(&path)? else { continue };
+        match resume(job, &file) {
+            Ok(live) if live.trainer.slot() == u32::from(job.place) => {
+                let (began_with, began_at) = (Some(hash_of(&file)), Some(live.trainer.position()));
+                return Ok(Live { began_with, began_at, ..live });
+            }
             Ok(_) => tracing::warn!("the checkpoint is of another place in the roster; starting with a fresh optimizer"),
             Err(error) => tracing::warn!(%error, "the checkpoint cannot be used; starting with a fresh optimizer"),
         }
     }
     let (recipe, data) = (&job.inputs.recipe, job.inputs.trained_on().clone());
     let weights = weights_of(recipe, job.state.weights())?;
-    let trainer = Trainer::on(recipe, job.inputs.frozen.as_deref(), &weights, data, slot, &device()?)?;
-    Ok(Live { run_id: job.run_id, trainer, feedback: vec![0.0; job.state.weights().len()], root: Hash32::default() })
+    let trainer = Trainer::on(recipe, job.inputs.frozen.as_deref(), &weights, data, u32::from(job.place), &device()?)?;
+    let (feedback, began_at) = (vec![0.0; job.state.weights().len()], Some(trainer.position()));
+    Ok(Live { run_id: job.run_id, trainer, feedback, root: Hash32::default(), began_with: None, began_at })
+}
+
+/// What stands before the trainer's own checkpoint in a file.
+struct Header<'a> {
+    root: Hash32,
+    began_with: Option<Hash32>,
+    rest: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    fn read(file: &'a [u8]) -> Result<Self, EngineError> {
+        let parts = file.strip_prefix(MAGIC).and_then(|rest| {
+            let (root, rest) = rest.split_first_chunk::<32>()?;
+            let (began_with, rest) = rest.split_first_chunk::<32>()?;
+            Some((Hash32(*root), Hash32(*began_with), rest))
+        });
+        let (root, began_with, rest) = parts.ok_or_else(damaged)?;
+        Ok(Self { root, began_with: (began_with != Hash32::default()).then_some(began_with), rest })
+    }
+}
+
+fn damaged() -> EngineError {
+    EngineError::State("the checkpoint file is damaged".to_owned())
 }
 
 fn resume(job: &RoundJob, file: &[u8]) -> Result<Live, EngineError> {
-    let damaged = || EngineError::State("the checkpoint file is damaged".to_owned());
-    let (root, rest) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<32>).ok_or_else(damaged)?;
+    let Header { root, began_with, rest } = Header::read(file)?;
     let (recipe, data) = (&job.inputs.recipe, job.inputs.trained_on().clone());
     let (trainer, mut extra) = Trainer::resume_on(recipe, job.inputs.frozen.as_deref(), rest, data, &device()?)?;
     let feedback = extra.remove(FEEDBACK).filter(|array| array.values.len() == job.state.weights().len()).ok_or_else(damaged)?;
-    Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root: Hash32(*root) })
+    Ok(Live { run_id: job.run_id, trainer, feedback: feedback.values, root, began_with, began_at: None })
 }
 
-fn save(live: &Live, folder: &Path) -> Result<Hash32, EngineError> {
+fn save(live: &Live, path: &Path) -> Result<Hash32, EngineError> {
     let feedback = Array { shape: vec![live.feedback.len()], values: live.feedback.clone() };
     let extra: Parameters = [(FEEDBACK.to_owned(), feedback)].into();
     let mut file = MAGIC.to_vec();
     file.extend_from_slice(&live.root.0);
+    file.extend_from_slice(&live.began_with.unwrap_or_default().0);
     file.extend_from_slice(&live.trainer.checkpoint(&extra)?);
-    files::write_atomic(&checkpoint_path(folder), &file)?;
+    files::write_atomic(path, &file)?;
     Ok(hash_of(&file))
 }
 

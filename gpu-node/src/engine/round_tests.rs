@@ -151,6 +151,56 @@ fn overlapped_round__should_begin_with_the_state_where_the_last_one_was_missed()
     assert!(sizes.iter().all(|size| *size < all / 2), "{sizes:?} of {all}");
 }
 
+#[test]
+fn round__should_be_made_again_from_what_its_node_shows_whatever_happened_there() {
+    for recipe in [Recipe::preset("tiny").unwrap(), two_bit(), overlapped()] {
+        let (inputs, state) = inputs_of(recipe);
+        let here = tempfile::tempdir().unwrap();
+        let mut bench = Bench::default();
+        let first = whole(&mut bench, &job(here.path(), &state, &inputs));
+        assert_eq!(first.began_with, None);
+        train_ahead(&mut bench, &job(here.path(), &state, &inputs), &Cancel::default()).unwrap();
+        let second = next(&state, here.path(), &inputs);
+        // Steps of a round that came to nothing leave no trace in the one after it.
+        let cancel = Cancel::default();
+        let stopped = train_round(&mut bench, &job(here.path(), &second, &inputs), &cancel, |made| {
+            if made.step == 4 {
+                cancel.cancel()
+            }
+        });
+        assert!(matches!(stopped, Err(EngineError::Cancelled)));
+        let mut third = second.clone();
+        third.step(None, 5).unwrap();
+        let work = whole(&mut bench, &job(here.path(), &third, &inputs));
+        assert_eq!(work.began_with, Some(first.checkpoint));
+        let shown = checkpoint_named(here.path(), first.checkpoint).unwrap().unwrap();
+        let again = tempfile::tempdir().unwrap();
+        std::fs::write(checkpoint_path(again.path(), 1), &shown).unwrap();
+        assert_eq!(whole(&mut Bench::default(), &job(again.path(), &third, &inputs)), work);
+        // A round whose files are lost is made again from the checkpoint before it, by this process too.
+        std::fs::remove_file(update_path(here.path(), 2)).unwrap();
+        assert_eq!(whole(&mut bench, &job(here.path(), &third, &inputs)), work);
+        assert_eq!(checkpoint_named(here.path(), Hash32([1; 32])).unwrap(), None);
+    }
+}
+
+#[test]
+fn checkpoints__should_be_kept_of_the_last_rounds_and_name_the_one_before() {
+    let (inputs, mut state) = inputs();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::default();
+    let mut before = None;
+    for _ in 0..5 {
+        let work = whole(&mut bench, &job(folder.path(), &state, &inputs));
+        assert_eq!(work.began_with, before);
+        before = Some(work.checkpoint);
+        state = next(&state, folder.path(), &inputs);
+    }
+    let kept: Vec<u32> = checkpoints(folder.path()).unwrap().into_iter().map(|(round, _)| round).collect();
+    assert_eq!(kept, [2, 3, 4]);
+    assert!(!under_way_path(folder.path()).exists());
+}
+
 /// A process that dies after any step of a second round of so many makes the same update and checkpoint.
 fn check_kills(recipe: Recipe, steps: u32) {
     let (inputs, state) = inputs_of(recipe);
@@ -174,7 +224,7 @@ fn check_kills(recipe: Recipe, steps: u32) {
         });
         assert!(matches!(stopped, Err(EngineError::Cancelled)));
         // The process saved here and died: only the file is left.
-        save(bench.live.as_ref().unwrap(), folder.path()).unwrap();
+        save(bench.live.as_ref().unwrap(), &under_way_path(folder.path())).unwrap();
         let mut seen = Vec::new();
         let resumed = train_round(&mut Bench::default(), &second_job, &Cancel::default(), |made| seen.push(made.step)).unwrap();
         assert_eq!(resumed, second, "stopped after {stop_after}");

@@ -20,6 +20,8 @@ const MAX_ANSWERS: usize = 128;
 pub(crate) enum Key {
     /// A recipe and data to make ready; numbered by the coordinator.
     Prepare(u64),
+    /// A checkpoint to be shown; numbered by the coordinator.
+    Show(u64),
     /// Joining a run.
     Enroll(RunId),
     /// A share of a round.
@@ -200,7 +202,7 @@ impl Desk {
 
     fn keep(&mut self, key: Key, answer: Option<FromNode>) {
         // A coordinator that restarted counts its requests anew.
-        if matches!(key, Key::Prepare(_)) {
+        if matches!(key, Key::Prepare(_) | Key::Show(_)) {
             return;
         }
         self.answers.insert(key, answer);
@@ -236,6 +238,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare(_) => f.write_str("making a run ready"),
+            Self::Show(_) => f.write_str("showing a checkpoint"),
             Self::Enroll(run) => write!(f, "joining run {run}"),
             Self::Round(run, round) => write!(f, "training round {} of run {run}", round + 1),
             Self::Reveal(run, round) => write!(f, "uploading round {} of run {run}", round + 1),
@@ -259,7 +262,7 @@ impl Key {
             | Self::Record(run, ..)
             | Self::Evaluate(run, _)
             | Self::Export(run) => Some(*run),
-            Self::Prepare(_) | Self::Lease(_) => None,
+            Self::Prepare(_) | Self::Show(_) | Self::Lease(_) => None,
         }
     }
 }
@@ -268,6 +271,7 @@ impl Key {
 fn key_of(message: &ToNode) -> Option<Key> {
     Some(match message {
         ToNode::Prepare { request_id, .. } => Key::Prepare(*request_id),
+        ToNode::ShowCheckpoint { request_id, .. } => Key::Show(*request_id),
         ToNode::RunOpen { run_id, .. } => Key::Enroll(*run_id),
         ToNode::StartRound { run_id, round, .. } => Key::Round(*run_id, *round),
         ToNode::Reveal { run_id, round } => Key::Reveal(*run_id, *round),

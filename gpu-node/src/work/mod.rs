@@ -289,6 +289,7 @@ pub(crate) async fn perform(
         ToNode::Prepare { request_id, recipe, fit, data, held_out, base } => {
             prepare::prepare(&context, request_id, prepare::Wanted { recipe, fit, data, held_out, base }).await
         }
+        ToNode::ShowCheckpoint { request_id, run_id, checkpoint } => round::show_checkpoint(&context, request_id, run_id, checkpoint).await,
         message => {
             let mut tries = 1;
             loop {
@@ -338,7 +339,7 @@ fn refusal(key: Key, error: &TaskError) -> Option<FromNode> {
         }
         Key::Enroll(run_id) => Some(FromNode::RunDeclined { run_id, reason }),
         Key::Lease(lease_id) => Some(FromNode::LeaseFailed { lease_id, reason }),
-        Key::Prepare(_) | Key::Evaluate(..) | Key::Export(_) => None,
+        Key::Prepare(_) | Key::Show(_) | Key::Evaluate(..) | Key::Export(_) => None,
     }
 }
 

@@ -132,7 +132,8 @@ mod tests {
     fn receipts__should_survive_the_process_and_end_with_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let hash = Hash32([7; 32]);
-        let commitment = Commitment { run_id: RunId(3), round: 4, node_id: NodeId(5), update: hash, steps: 6, checkpoint: hash };
+        let commitment =
+            Commitment { run_id: RunId(3), round: 4, node_id: NodeId(5), update: hash, steps: 6, began_with: None, checkpoint: hash };
         let receipts = Receipts::open(folder.path().to_owned()).unwrap();
         receipts.change_run(RunId(3), |receipt| receipt.signed = Some((3, hash))).unwrap();
         receipts.change_run(RunId(3), |receipt| receipt.committed = Some((commitment.clone(), Signature([1; 64])))).unwrap();

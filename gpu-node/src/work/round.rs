@@ -17,10 +17,7 @@ use starling_protocol::{
     run::{MAX_ROSTER, RunTerms},
     signing::{Commitment, Role, RoundStatement},
 };
-use starling_rounds::{
-    RoundRecord,
-    recipe::{InnerSteps, Recipe},
-};
+use starling_rounds::{RoundRecord, recipe::Recipe};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -63,15 +60,15 @@ pub(super) async fn train(context: &Arc<Context>, share: Share, cancel: Cancel) 
     let steps = assigned_steps(&inputs.recipe, steps)?;
     tracing::info!(%run_id, round, place, steps, "training");
     let accepted: Vec<u64> = run.roster.iter().map(|member| member.tokens).collect();
-    let accepted_tokens = place_in_schedule(&inputs.recipe, &accepted, round);
+    let accepted_tokens = inputs.recipe.place_in_schedule(&accepted, round);
     let job = Arc::new(RoundJob { run_id, round, place, steps, inputs, activations, state, accepted_tokens, folder });
     let work = within_limits(context, &job, &cancel).await?;
-    let commitment =
-        Commitment { run_id, round, node_id: context.config.node_id, update: work.update, steps: work.steps, checkpoint: work.checkpoint };
+    let RoundWork { update, steps, began_with, checkpoint } = work;
+    let commitment = Commitment { run_id, round, node_id: context.config.node_id, update, steps, began_with, checkpoint };
     let signature = context.sign(&commitment.signing_bytes(&context.config.deployment.compute_domain()));
     context.receipts.change_run(run_id, |receipt| receipt.committed = Some((commitment.clone(), signature)))?;
     context.count(|tally| tally.rounds_trained += 1);
-    tracing::info!(%run_id, round, update = work.update.short(), "committed");
+    tracing::info!(%run_id, round, update = update.short(), "committed");
     go_on(context, job);
     Ok(Finish::Answer(FromNode::Committed { commitment, signature }))
 }
@@ -111,17 +108,6 @@ fn assigned_steps(recipe: &Recipe, asked: Option<u32>) -> Result<u32, TaskError>
         Ok(steps)
     } else {
         Err(TaskError::Asked(format!("{steps} inner steps of a round that has 1 to {all}")))
-    }
-}
-
-/// Where a round begins in the schedule, in tokens of one node.
-///
-/// Where all make equally many steps, work that was refused or lost does not move the learning rate. Where they are paced, nodes have unequal
-/// tokens and their mean would never reach the schedule's end: the rounds that are done count whole, as for the node that makes all steps.
-fn place_in_schedule(recipe: &Recipe, accepted: &[u64], round: u32) -> u64 {
-    match recipe.outer.inner_steps {
-        InnerSteps::Equal => accepted.iter().sum::<u64>() / u64::try_from(accepted.len()).unwrap_or(1).max(1),
-        InnerSteps::Paced => u64::from(round) * recipe.tokens_per_round(),
     }
 }
 
@@ -180,6 +166,28 @@ pub(super) async fn reveal(context: &Context, run_id: RunId, round: u32) -> Resu
         return Err(TaskError::Asked("the update on disk is not the one that was committed to".to_owned()));
     }
     Ok(Finish::Answer(FromNode::Revealed { run_id, round, bytes }))
+}
+
+/// Uploads a checkpoint that a round began with, for who makes that round again; answers in any case.
+pub(super) async fn show_checkpoint(context: &Context, request_id: u64, run_id: RunId, checkpoint: Hash32) -> Finish {
+    let outcome = show(context, run_id, checkpoint).await;
+    match &outcome {
+        Ok(()) => tracing::info!(%run_id, checkpoint = checkpoint.short(), "showed a checkpoint"),
+        Err(reason) => tracing::warn!(%run_id, checkpoint = checkpoint.short(), reason, "could not show a checkpoint"),
+    }
+    Finish::Answer(FromNode::CheckpointShown { request_id, outcome })
+}
+
+async fn show(context: &Context, run_id: RunId, checkpoint: Hash32) -> Result<(), String> {
+    if !engine::repeats() {
+        return Err("this node computes on a graphics card, whose sums are not the same twice: its rounds cannot be made again".to_owned());
+    }
+    let unread = |error: std::io::Error| format!("the node's disk failed: {error}");
+    let folder = context.receipts.run_folder(run_id).map_err(unread)?;
+    let file = tokio::task::spawn_blocking(move || engine::checkpoint_named(&folder, checkpoint)).await;
+    let file = file.map_err(|error| error.to_string())?.map_err(unread)?;
+    let file = file.ok_or("no such checkpoint lies on this node: those of the last rounds do, until the run ends")?;
+    context.store.put(file.into()).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// What is to be scored, against which state, on windows drawn by which seed.
@@ -315,27 +323,11 @@ mod tests {
 
     use super::*;
 
-    fn recipe(inner_steps: InnerSteps) -> Recipe {
-        let mut recipe = Recipe::preset("tiny").unwrap();
-        recipe.outer.inner_steps = inner_steps;
-        recipe
-    }
-
     #[test]
     fn steps__should_be_those_asked_for_and_within_the_plan() {
-        let recipe = recipe(InnerSteps::Paced);
+        let recipe = Recipe::preset("tiny").unwrap();
         for (asked, steps) in [(None, Some(5)), (Some(5), Some(5)), (Some(1), Some(1)), (Some(0), None), (Some(6), None)] {
             assert_eq!(assigned_steps(&recipe, asked).ok(), steps, "{asked:?}");
         }
-    }
-
-    #[test]
-    fn schedule__should_stand_still_for_lost_work_and_reach_its_end_with_unequal_shares() {
-        let per_round = recipe(InnerSteps::Equal).tokens_per_round();
-        let lost = [4 * per_round, 4 * per_round, 0];
-        assert_eq!(place_in_schedule(&recipe(InnerSteps::Equal), &lost, 4), 8 * per_round / 3);
-        let unequal = [10 * per_round, 5 * per_round, per_round];
-        let paced = recipe(InnerSteps::Paced);
-        assert_eq!(place_in_schedule(&paced, &unequal, paced.rounds), paced.total_tokens());
     }
 }

@@ -198,6 +198,7 @@ impl Thief {
                         node_id: self.stolen.node_id,
                         update: hash,
                         steps: recipe.inner_steps_per_round,
+                        began_with: None,
                         checkpoint: hash,
                     };
                     let signature = self.signer.sign_bytes(&commitment.signing_bytes(&self.stolen.deployment.compute_domain()));

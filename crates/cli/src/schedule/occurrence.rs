@@ -180,7 +180,7 @@ impl Occurrence {
 
     async fn trained(&self, context: &Context, api: &Api, run_id: RunId, escrow_id: EscrowId, out: Output) -> Result<Trained> {
         // All rounds were asked for, within the schedule's budget.
-        let watched = Watched { started: Instant::now(), patience: 0 };
+        let watched = Watched { started: Instant::now(), patience: 0, audit_percent: 0 };
         let trained = watch(context, api, run_id, escrow_id, &watched, out).await?;
         if trained.view.result.is_some() {
             pull(context, run_id, &self.folder(), false, out).await?;

@@ -2,22 +2,23 @@
 
 use super::{key_file, millis};
 use crate::{
-    api::{Api, Place, unless_away},
+    api::{Api, Place, is_away, unless_away},
+    audit::{self, Finding, Share, accepted, one_of},
     meter::{Meter, RoundChecker},
     output::Output,
     profile::Context,
 };
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use starling_contract_api::rpc::Signer;
 use starling_http_api::{
     path,
     problem::Problem,
-    run::{MetricPoint, PendingStatement, RunEvent, RunView, SinceLeast},
+    run::{MetricPoint, PendingStatement, RoundView, RunEvent, RunView, SinceLeast},
 };
-use starling_primitives::{EscrowId, RunId};
-use starling_protocol::run::RunState;
+use starling_primitives::{EscrowId, NodeId, RunId};
+use starling_protocol::run::{Run, RunState};
 use std::time::{Duration, Instant};
 
 /// How long the result is waited for after the last round.
@@ -32,6 +33,8 @@ pub(crate) struct Trained {
     pub(crate) first_loss_after: Option<Duration>,
     /// From the first loss to the end of the last round.
     pub(crate) training_time: Duration,
+    /// Whose work was not what it was to be paid for, where that ended the run.
+    pub(crate) caught: Option<String>,
 }
 
 /// How a run is watched.
@@ -40,6 +43,8 @@ pub(crate) struct Watched {
     pub(crate) started: Instant,
     /// Rounds without a better held-out loss after which the run is stopped; 0 for never.
     pub(crate) patience: u32,
+    /// In how many of a hundred rounds a share is made again before the round is signed.
+    pub(crate) audit_percent: u8,
 }
 
 /// Watches a run to its end and co-signs its rounds with the key that `start` kept.
@@ -75,7 +80,20 @@ struct Watcher<'a> {
     ended: Option<Instant>,
     /// When to stop the run.
     early: EarlyStop,
+    audits: Audits,
     bar: indicatif::ProgressBar,
+}
+
+/// Nodes that do not show what they committed to are taken for absent so many times in a run, then for cheats.
+const ABSENCES: usize = 1;
+
+/// Audits of rounds before they are signed.
+struct Audits {
+    percent: u8,
+    /// The last round that was decided on.
+    decided: Option<u32>,
+    not_shown: Vec<NodeId>,
+    caught: Option<String>,
 }
 
 /// Stops a run whose held-out loss has not been at its least for so many rounds; never where that is 0.
@@ -100,7 +118,22 @@ impl<'a> Watcher<'a> {
     fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, watched: &Watched, out: Output) -> Self {
         let bar = out.bar(0, "{spinner} {bar:30} round {pos}/{len}  {msg}");
         let (started, early) = (watched.started, EarlyStop::new(watched.patience));
-        Self { early, context, api, run_id, escrow_id, out, started, meter: None, first_loss: None, rounds_done: 0, ended: None, bar }
+        let audits = Audits { percent: watched.audit_percent, decided: None, not_shown: Vec::new(), caught: None };
+        Self {
+            early,
+            audits,
+            context,
+            api,
+            run_id,
+            escrow_id,
+            out,
+            started,
+            meter: None,
+            first_loss: None,
+            rounds_done: 0,
+            ended: None,
+            bar,
+        }
     }
 
     /// Takes what comes until it is silent, then asks how things stand: a lost event costs a moment only.
@@ -162,23 +195,80 @@ impl<'a> Watcher<'a> {
                     )
                 });
                 if self.early.is_over(loss.bits) {
-                    self.stop().await;
+                    let patience = self.early.patience;
+                    self.stop(
+                        &format!("no better on held-out data for {patience} rounds"),
+                        &json!({"run_id": self.run_id, "patience": patience}),
+                    )
+                    .await;
                 }
             }
         }
     }
 
     /// Ends the run before its last round. If that is refused it has ended, or goes on to its end.
-    async fn stop(&self) {
+    async fn stop(&self, why: &str, fields: &Value) {
         let said = match self.context.rpc.call(&self.context.signer, &self.context.compute().stop_run(self.run_id)).await {
-            Ok(_) => {
-                format!("  no better on held-out data for {} rounds: the run is stopped, and the rest comes back", self.early.patience)
-            }
+            Ok(_) => format!("  {why}: the run is stopped, and the rest comes back"),
+            Err(error) => format!("  {why}, and not stopped: {}", error.contract_message()),
+        };
+        self.bar.suspend(|| self.out.say("stopped_early", fields, &said));
+    }
+
+    /// Has a share of the round made again, where its turn has come; says whether the round may be signed.
+    async fn may_sign(&mut self, run: &Run, pending: &PendingStatement) -> Result<bool> {
+        let round = pending.statement.round;
+        if self.audits.decided == Some(round) || self.audits.caught.is_some() {
+            return Ok(self.audits.caught.is_none());
+        }
+        let drawn = one_of(&(0..100).collect::<Vec<u8>>())?.is_some_and(|drawn| *drawn < self.audits.percent);
+        let state = self.meter.as_ref().and_then(|meter| meter.state_before(round));
+        if let (true, Some(state)) = (drawn, state) {
+            self.audit(run, round, state).await?;
+        }
+        self.audits.decided = Some(round);
+        Ok(self.audits.caught.is_none())
+    }
+
+    async fn audit(&mut self, run: &Run, round: u32, state: Vec<u8>) -> Result<()> {
+        let rounds: Vec<RoundView> = self.api.get(&path::fill(path::RUN_ROUNDS, &[&self.run_id])).await?;
+        let places = rounds.iter().find(|view| view.round == round).map(accepted).unwrap_or_default();
+        let Some(place) = one_of(&places)?.copied() else { return Ok(()) };
+        let accepted_tokens = run.roster.iter().map(|member| member.tokens).collect();
+        let share = Share { run, rounds: &rounds, round, place, state, accepted_tokens };
+        let folder = self.context.home.join("audits").join(format!("run-{}-round-{}-place-{place}", self.run_id, round + 1));
+        self.bar.set_message(format!("making a share of round {} again", round + 1));
+        let finding = match audit::examine(self.context, self.api, &share, &folder, self.out).await {
+            Ok(finding) => finding,
+            Err(error) if is_away(&error) => return Err(error),
+            // What this machine lacks is no fault of the node.
             Err(error) => {
-                format!("  no better on held-out data for {} rounds, and not stopped: {}", self.early.patience, error.contract_message())
+                let (why, fields) = (format!("  no audit of round {}: {error:#}", round + 1), json!({"round": round}));
+                self.bar.suspend(|| self.out.say("not_audited", &fields, &why));
+                return Ok(());
             }
         };
-        self.bar.suspend(|| self.out.say("stopped_early", &json!({"run_id": self.run_id, "patience": self.early.patience}), &said));
+        self.bar.suspend(|| share.say(&finding, self.out));
+        let Some(node) = run.roster.get(usize::from(place)).map(|member| member.node_id) else { return Ok(()) };
+        let caught = match finding {
+            Finding::Reproduced => {
+                drop(std::fs::remove_dir_all(&folder));
+                None
+            }
+            Finding::Deviates(why) => {
+                Some(format!("node {node} did not do the work of round {}: {why} (see {})", round + 1, folder.display()))
+            }
+            Finding::NotShown(why) => {
+                self.audits.not_shown.push(node);
+                let absences = self.audits.not_shown.iter().filter(|absent| **absent == node).count();
+                (absences > ABSENCES).then(|| format!("node {node} does not show its work: {why}"))
+            }
+        };
+        if let Some(why) = &caught {
+            self.stop(why, &json!({"run_id": self.run_id, "node_id": node})).await;
+        }
+        self.audits.caught = caught;
+        Ok(())
     }
 
     async fn sign(&mut self, pending: &PendingStatement) -> Result<()> {
@@ -188,6 +278,9 @@ impl<'a> Watcher<'a> {
         }
         if self.meter.is_none() {
             self.meter = Some(open_meter(self.context, self.api, &run).await?);
+        }
+        if !self.may_sign(&run, pending).await? {
+            return Ok(());
         }
         let Some(meter) = self.meter.as_mut() else { return Ok(()) };
         let signature = meter.sign(self.api, &self.context.profile.deployment, &run, pending).await?;
@@ -221,7 +314,7 @@ impl<'a> Watcher<'a> {
             return Ok(None);
         };
         let ended = *self.ended.get_or_insert_with(Instant::now);
-        let expects_result = view.run.rounds_done > 0 && view.result.is_none();
+        let expects_result = view.run.rounds_done > 0 && view.result.is_none() && self.audits.caught.is_none();
         if !settled || (expects_result && ended.elapsed() < RESULT_WAIT) {
             self.bar.set_message("finishing: settlement and model file");
             return Ok(None);
@@ -229,7 +322,8 @@ impl<'a> Watcher<'a> {
         self.bar.finish_and_clear();
         let training_time = self.first_loss.map_or(Duration::ZERO, |first| ended.duration_since(first));
         let first_loss_after = self.first_loss.map(|first| first.duration_since(self.started));
-        Ok(Some(Trained { run_id: self.run_id, escrow_id: self.escrow_id, view, first_loss_after, training_time }))
+        let (run_id, escrow_id, caught) = (self.run_id, self.escrow_id, self.audits.caught.take());
+        Ok(Some(Trained { run_id, escrow_id, view, first_loss_after, training_time, caught }))
     }
 }
 

@@ -83,7 +83,7 @@ impl Job {
             acknowledge: true,
         };
         let (run_id, escrow_id) = start(context, &api, &options, out).await?;
-        let watched = Watched { started, patience: options.recipe.evaluation.patience };
+        let watched = Watched { started, patience: options.recipe.evaluation.patience, audit_percent: 0 };
         let trained = watch(context, &api, run_id, escrow_id, &watched, out).await?;
         if options.acknowledge {
             acknowledge(context, escrow_id, out).await?;

@@ -341,3 +341,14 @@ fn parameter_counts__should_be_positive_and_follow_the_shape() {
         assert!((1_000..1_000_000).contains(&recipe.model.parameter_count()), "{name}: {}", recipe.model.parameter_count());
     }
 }
+
+#[test]
+fn place_in_schedule__should_stand_still_for_lost_work_and_reach_its_end_with_unequal_shares() {
+    let equal = Recipe::preset("tiny").unwrap();
+    let per_round = equal.tokens_per_round();
+    assert_eq!(equal.place_in_schedule(&[4 * per_round, 4 * per_round, 0], 4), 8 * per_round / 3);
+    assert_eq!(equal.place_in_schedule(&[], 0), 0);
+    let mut paced = equal.clone();
+    paced.outer.inner_steps = InnerSteps::Paced;
+    assert_eq!(paced.place_in_schedule(&[10 * per_round, 5 * per_round, per_round], paced.rounds), paced.total_tokens());
+}
