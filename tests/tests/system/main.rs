@@ -3,6 +3,7 @@
 #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
 mod api;
+mod audit;
 mod balancer;
 mod bonds;
 mod chaos;
