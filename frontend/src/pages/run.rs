@@ -356,7 +356,7 @@ fn Rounds(rounds: Vec<RoundView>, roster: Vec<NodeId>) -> impl IntoView {
             <tbody>{rounds.iter().cloned().map(|round| { let told = Some(lines(&round)).filter(|lines| !lines.is_empty()).unwrap_or_else(|| vec![format!("{} updates accepted", took_part(&round))]); let updates = told.into_iter().chain(round.rolled_back.then(|| "It took the step before back.".to_owned())); view! { <tr>
                 <td class="num">{round.round + 1}</td><td>{updates.map(|line| view! { <div>{line}</div> }).collect_view()}</td><td class="num" title=format!("{} bytes", round.bytes)>{size_word(round.bytes)}</td>
                 <td>{round.statement.map(|statement| view! { <Id text=statement.state_root.to_string() /> })}</td><td>{round.tx.map(|tx| view! { <Id text=tx /> })}</td>
-            </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused."</p></details>
+            </tr> }}).collect_view()}</tbody></table></div><p class="faint">"A node that is drawn after all have committed measures each update: how far a fifth of it lowers the loss, in nats, on the data that its node was assigned and on data that nobody was. An update without work lowers neither, and is refused. Whether all of the work was done, doing it again shows: "<code>"starling audit RUN"</code>" has a round made again on your machine, bit for bit."</p></details>
     }
     .into_any()
 }
