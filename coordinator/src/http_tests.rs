@@ -9,7 +9,7 @@ use crate::{
     chain::{Chain, Observer, fake::FakeChain, observe::read_listings},
     clock,
     compute::Compute,
-    db::Db,
+    db::{Db, WorkKind},
     engine::Engine,
     hub::Hub,
     outbox::Outbox,
@@ -31,15 +31,17 @@ use starling_http_api::{
     artifact::{CHUNK_BYTES, Manifest, UploadState},
     login::{Challenge, nep413_bytes},
     node::{FromNode, ToNode},
+    run::RoundView,
 };
 use starling_primitives::{
-    Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, PublicKey, Text, TimestampMs,
+    Amount, Asset, AssetName, BasisPoints, DurationMs, EscrowId, Hash32, LeaseId, NodeId, PublicKey, RunId, Signature, Text, TimestampMs,
 };
 use starling_protocol::{
     escrow::{Authority, Bounds, Escrow, Event, OpenTerms, Posting},
     listing::{Category, File, Kind, Listing, Ratings, Version},
     node::{Capability, DeviceKind, Node},
-    signing::NodeHello,
+    run::RunState,
+    signing::{Commitment, NodeHello, SignedCommitment},
 };
 use starling_rounds::recipe::Recipe;
 use tower::ServiceExt as _;
@@ -695,4 +697,67 @@ async fn answers__should_ask_browsers_to_stay_with_tls_where_the_origin_has_it()
     assert!(!ask(&world).await);
     Arc::make_mut(&mut world.app.0).origin = "https://starling.example".into();
     assert!(ask(&world).await);
+}
+
+#[tokio::test]
+async fn checkpoint__should_come_from_its_node_for_the_tenant_alone() {
+    let world = World::new().await;
+    let run = crate::runs::tests::run_of(RunState::Training { round: 1, deadline: TimestampMs(u64::MAX) });
+    world.chain.0.lock().unwrap().runs.push(run);
+    let bytes = b"a checkpoint".to_vec();
+    let (checkpoint, other) = (hash_of(&bytes), Hash32([8; 32]));
+    let commitment = Commitment {
+        run_id: RunId(7),
+        round: 1,
+        node_id: NodeId(2),
+        update: other,
+        steps: 5,
+        began_with: Some(checkpoint),
+        checkpoint: other,
+    };
+    let round = RoundView {
+        round: 1,
+        statement: None,
+        record: None,
+        updates: Vec::new(),
+        refused: Vec::new(),
+        scores: Vec::new(),
+        commitments: vec![None, Some(SignedCommitment { commitment, signature: Signature([1; 64]) })],
+        rolled_back: false,
+        bytes: 0,
+        tx: None,
+        at: None,
+    };
+    world.app.tools.db.set_round(RunId(7), &round).await.unwrap();
+    let (tenant, bob) = (world.login(&alice()).await, world.login(&Signer::from_seed(account("bob.starling"), [2; 32])).await);
+    let ask = async |token: Option<&str>, hash: Hash32| {
+        world.refusal("POST", &path::fill(path::RUN_CHECKPOINT, &[&RunId(7), &hash]), token, Value::Null).await
+    };
+    let refused = |status: u16, code: &str| (status, code.to_owned());
+    assert_eq!(ask(None, checkpoint).await, refused(401, "login_needed"));
+    assert_eq!(ask(Some(&bob), checkpoint).await, refused(404, "not_found"));
+    assert_eq!(ask(Some(&tenant), other).await, refused(404, "not_found"), "no round began with it");
+    assert_eq!(ask(Some(&tenant), checkpoint).await, refused(503, "node_away"));
+
+    let hub = world.app.tools.hub.clone();
+    let mut line = hub.join(NodeId(2)).await.unwrap();
+    let token = line.token.clone();
+    let answers = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        for outcome in [Err("it is gone".to_owned()), Ok(()), Ok(())] {
+            let message = *line.queue.recv().await.unwrap();
+            let ToNode::ShowCheckpoint { request_id, run_id, checkpoint } = message else { panic!("{message:?}") };
+            heard.push((run_id, checkpoint));
+            hub.hear(NodeId(2), FromNode::CheckpointShown { request_id, outcome }).await;
+        }
+        heard
+    });
+    assert_eq!(ask(Some(&tenant), checkpoint).await, refused(409, "checkpoint_not_shown"), "the node has it no more");
+    assert_eq!(ask(Some(&tenant), checkpoint).await, refused(409, "checkpoint_not_shown"), "it says so and brought nothing");
+    let (status, _) = world.ask("PUT", &path::fill(path::ARTIFACT, &[&checkpoint]), Some(&token), bytes).await;
+    assert_eq!((status, world.read(Some(&tenant), checkpoint).await), (200, 404), "it is the node's own until it is asked for");
+    assert_eq!(ask(Some(&tenant), checkpoint).await, refused(204, ""), "it lies here already: nobody is asked");
+    let uses = world.app.tools.db.uses(checkpoint).await.unwrap();
+    assert!(uses.iter().any(|used| (used.work, used.id, used.made) == (WorkKind::Run, 7, true)), "its tenant may read what the run made");
+    answers.abort();
 }

@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use starling_contract_api::rpc::verify;
 use starling_http_api::{
+    artifact::Manifest,
     audit::{ClaimedShare, FILE, Verdict},
     path,
     problem::Problem,
@@ -38,6 +39,9 @@ use std::{
 /// A node that uploads its checkpoint is waited for so long, one that is away so long.
 const UPLOAD_TIME: Duration = Duration::from_secs(1_800);
 const AWAY_TIME: Duration = Duration::from_secs(30);
+
+/// A checkpoint holds weights, two moments and what encoding left; a state holds weights and momentum at least.
+const CHECKPOINT_OF_STATE: u64 = 4;
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,6 +214,11 @@ pub(crate) async fn examine(context: &Context, api: &Api, share: &Share<'_>, fol
     if let Some(checkpoint) = claim.commitment.began_with {
         if let Err(why) = bring(api, share.run.id, checkpoint).await? {
             return Ok(Finding::NotShown(why));
+        }
+        let manifest: Manifest = api.get(&path::fill(path::ARTIFACT_MANIFEST, &[&checkpoint])).await?;
+        let most = share.state.len() as u64 * CHECKPOINT_OF_STATE + (1 << 20);
+        if manifest.bytes > most {
+            return Ok(Finding::Deviates(format!("it shows {} bytes where a checkpoint of the run has at most {most}", manifest.bytes)));
         }
         keep(folder, &api.download(checkpoint).await?)?;
     }
