@@ -1,6 +1,6 @@
 //! Watches a run that was paid for to its end: shows what happens, co-signs its rounds, stops it where it brings nothing more.
 
-use super::{key_file, millis};
+use super::{key_file, millis, now};
 use crate::{
     api::{Api, Place, is_away, unless_away},
     audit::{self, Finding, Share, accepted, one_of},
@@ -8,7 +8,7 @@ use crate::{
     output::Output,
     profile::Context,
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use starling_contract_api::rpc::Signer;
@@ -238,7 +238,11 @@ impl<'a> Watcher<'a> {
         let share = Share { run, rounds: &rounds, round, place, state, accepted_tokens };
         let folder = self.context.home.join("audits").join(format!("run-{}-round-{}-place-{place}", self.run_id, round + 1));
         self.bar.set_message(format!("making a share of round {} again", round + 1));
-        let finding = match audit::examine(self.context, self.api, &share, &folder, self.out).await {
+        // Half of what the round has left: a round that nobody signs in time ends the run.
+        let RunState::Training { deadline, .. } = run.state else { return Ok(()) };
+        let time = Duration::from_millis(deadline.since(now()).0 / 2);
+        let examined = tokio::time::timeout(time, audit::examine(self.context, self.api, &share, &folder, self.out)).await;
+        let finding = match examined.unwrap_or_else(|_| Err(anyhow!("the round has no time left for it: this machine is too slow"))) {
             Ok(finding) => finding,
             Err(error) if is_away(&error) => return Err(error),
             // What this machine lacks is no fault of the node.
