@@ -25,6 +25,7 @@ use starling_http_api::{
 };
 use starling_primitives::{Hash32, NodeId, RunId};
 use starling_protocol::{
+    node::DeviceKind,
     run::Run,
     signing::{Domain, SignedCommitment},
 };
@@ -205,6 +206,11 @@ pub(crate) async fn examine(context: &Context, api: &Api, share: &Share<'_>, fol
     let read = Recipe::from_json(std::str::from_utf8(&recipe).context("the recipe is no text")?)?;
     if let Some(name) = &read.data.federated {
         bail!("the run is federated: what its nodes train on (`{name}`) stays with them, and their shares cannot be made again");
+    }
+    if let Some(node_id) = share.node()
+        && context.rpc.view(&context.compute().node(node_id)).await?.is_some_and(|node| node.capability.kind == DeviceKind::Nvidia)
+    {
+        bail!("node {node_id} computes on a graphics card, whose sums are not the same twice");
     }
     let claim = match share.claim(&read, &context.profile.deployment.compute_domain())? {
         Ok(claim) => claim,

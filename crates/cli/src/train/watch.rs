@@ -33,6 +33,8 @@ pub(crate) struct Trained {
     pub(crate) first_loss_after: Option<Duration>,
     /// From the first loss to the end of the last round.
     pub(crate) training_time: Duration,
+    /// Rounds of which a share was made again here and gave the same bytes.
+    pub(crate) audited: u32,
     /// Whose work was not what it was to be paid for, where that ended the run.
     pub(crate) caught: Option<String>,
 }
@@ -92,8 +94,21 @@ struct Audits {
     percent: u8,
     /// The last round that was decided on.
     decided: Option<u32>,
+    reproduced: u32,
     not_shown: Vec<NodeId>,
     caught: Option<String>,
+}
+
+impl Audits {
+    fn new(percent: u8) -> Self {
+        Self { percent, decided: None, reproduced: 0, not_shown: Vec::new(), caught: None }
+    }
+
+    /// Whether it is this round's turn: drawn as nobody could foresee, and in the last one if it was nobody's turn before.
+    fn is_due(&self, round: u32, rounds: u32) -> Result<bool> {
+        let drawn = one_of(&(0..100).collect::<Vec<u8>>())?.is_some_and(|drawn| *drawn < self.percent);
+        Ok(drawn || (self.percent > 0 && self.reproduced == 0 && round + 1 == rounds))
+    }
 }
 
 /// Stops a run whose held-out loss has not been at its least for so many rounds; never where that is 0.
@@ -118,7 +133,7 @@ impl<'a> Watcher<'a> {
     fn new(context: &'a Context, api: &'a Api, run_id: RunId, escrow_id: EscrowId, watched: &Watched, out: Output) -> Self {
         let bar = out.bar(0, "{spinner} {bar:30} round {pos}/{len}  {msg}");
         let (started, early) = (watched.started, EarlyStop::new(watched.patience));
-        let audits = Audits { percent: watched.audit_percent, decided: None, not_shown: Vec::new(), caught: None };
+        let audits = Audits::new(watched.audit_percent);
         Self {
             early,
             audits,
@@ -221,9 +236,9 @@ impl<'a> Watcher<'a> {
         if self.audits.decided == Some(round) || self.audits.caught.is_some() {
             return Ok(self.audits.caught.is_none());
         }
-        let drawn = one_of(&(0..100).collect::<Vec<u8>>())?.is_some_and(|drawn| *drawn < self.audits.percent);
+        let is_due = self.audits.is_due(round, run.terms.rounds)?;
         let state = self.meter.as_ref().and_then(|meter| meter.state_before(round));
-        if let (true, Some(state)) = (drawn, state) {
+        if let (true, Some(state)) = (is_due, state) {
             self.audit(run, round, state).await?;
         }
         self.audits.decided = Some(round);
@@ -256,6 +271,7 @@ impl<'a> Watcher<'a> {
         let Some(node) = run.roster.get(usize::from(place)).map(|member| member.node_id) else { return Ok(()) };
         let caught = match finding {
             Finding::Reproduced => {
+                self.audits.reproduced += 1;
                 drop(std::fs::remove_dir_all(&folder));
                 None
             }
@@ -326,8 +342,8 @@ impl<'a> Watcher<'a> {
         self.bar.finish_and_clear();
         let training_time = self.first_loss.map_or(Duration::ZERO, |first| ended.duration_since(first));
         let first_loss_after = self.first_loss.map(|first| first.duration_since(self.started));
-        let (run_id, escrow_id, caught) = (self.run_id, self.escrow_id, self.audits.caught.take());
-        Ok(Some(Trained { run_id, escrow_id, view, first_loss_after, training_time, caught }))
+        let (run_id, escrow_id, audited, caught) = (self.run_id, self.escrow_id, self.audits.reproduced, self.audits.caught.take());
+        Ok(Some(Trained { run_id, escrow_id, view, first_loss_after, training_time, audited, caught }))
     }
 }
 
@@ -346,6 +362,17 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
+
+    #[test]
+    fn audits__should_come_by_chance_and_at_least_once() {
+        let due = |percent, reproduced| {
+            let audits = Audits { reproduced, ..Audits::new(percent) };
+            (0..1_000).filter(|round| audits.is_due(*round, 1_000).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((due(0, 0), due(100, 0).len()), (vec![], 1_000));
+        assert_eq!(due(1, 0).last(), Some(&999), "the last one, whatever was drawn before");
+        assert!((100..300).contains(&due(20, 1).len()));
+    }
 
     #[test]
     fn early_stop__should_come_once_after_so_many_figures_that_are_no_better() {

@@ -26,6 +26,8 @@ use std::{
 const PRICE_MILLINEAR: u64 = 500;
 /// Fewer accepted rounds than this are no proof of anything.
 const MIN_ROUNDS: u32 = 10;
+/// Rounds of which a share is made again before they are signed, of a hundred.
+const AUDIT_PERCENT: u8 = 10;
 
 /// A job whose input was read and checked.
 pub(super) struct Job {
@@ -83,9 +85,9 @@ impl Job {
             acknowledge: true,
         };
         let (run_id, escrow_id) = start(context, &api, &options, out).await?;
-        let watched = Watched { started, patience: options.recipe.evaluation.patience, audit_percent: 0 };
+        let watched = Watched { started, patience: options.recipe.evaluation.patience, audit_percent: AUDIT_PERCENT };
         let trained = watch(context, &api, run_id, escrow_id, &watched, out).await?;
-        if options.acknowledge {
+        if options.acknowledge && trained.caught.is_none() {
             acknowledge(context, escrow_id, out).await?;
         }
         let rounds: Vec<RoundView> = api.get(&path::fill(path::RUN_ROUNDS, &[&run_id])).await?;
@@ -126,6 +128,10 @@ fn claims(trained: &Trained, verified: &Verified) -> Vec<(String, bool)> {
             paid + verified.fee.0 + verified.refunded.0 == verified.deposited.0 && verified.pending.is_zero(),
         ),
         ("every state root was recomputed from the artifacts".to_owned(), verified.state_root == trained.view.run.state_root),
+        (
+            format!("a node's share of {} of the rounds was made again here, and gave the same bytes", trained.audited),
+            trained.caught.is_none(),
+        ),
         ("the model was made from that state root".to_owned(), result.is_some_and(|result| result.state_root == verified.state_root)),
         ("the loss on held-out data fell".to_owned(), result.is_some_and(|result| result.held_out.1.bits < result.held_out.0.bits)),
     ];
