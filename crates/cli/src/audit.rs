@@ -37,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A node that uploads its checkpoint is waited for so long, one that is away so long.
+/// A node that uploads its checkpoint is waited for so long at most, one that is away so long.
 const UPLOAD_TIME: Duration = Duration::from_secs(1_800);
 const AWAY_TIME: Duration = Duration::from_secs(30);
 
@@ -97,7 +97,7 @@ pub(crate) async fn audit(
     let share = Share { run: &run, rounds: &rounds, round: view.round, place, state: checker.state_bytes(), accepted_tokens };
     let kept = context.home.join("audits").join(format!("run-{run_id}-round-{}-place-{place}", view.round + 1));
     let folder = keep.unwrap_or(&kept);
-    let finding = examine(context, &api, &share, folder, out).await?;
+    let finding = examine(context, &api, &share, folder, UPLOAD_TIME, out).await?;
     share.say(&finding, out);
     if keep.is_none() && finding == Finding::Reproduced {
         fs::remove_dir_all(folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
@@ -199,8 +199,16 @@ impl Share<'_> {
     }
 }
 
-/// Brings together what the share was made from, has it made again, and compares. The folder holds all of it then.
-pub(crate) async fn examine(context: &Context, api: &Api, share: &Share<'_>, folder: &Path, out: Output) -> Result<Finding> {
+/// Brings together what the share was made from, has it made again, and compares. The folder holds all of it then. A node that takes longer than
+/// `patience` to bring its checkpoint does not show it.
+pub(crate) async fn examine(
+    context: &Context,
+    api: &Api,
+    share: &Share<'_>,
+    folder: &Path,
+    patience: Duration,
+    out: Output,
+) -> Result<Finding> {
     let terms = &share.run.terms;
     let recipe = api.download(terms.recipe).await?;
     let read = Recipe::from_json(std::str::from_utf8(&recipe).context("the recipe is no text")?)?;
@@ -218,7 +226,7 @@ pub(crate) async fn examine(context: &Context, api: &Api, share: &Share<'_>, fol
     };
     let bar = out.spinner("waiting for the node's checkpoint");
     if let Some(checkpoint) = claim.commitment.began_with {
-        if let Err(why) = bring(api, share.run.id, checkpoint).await? {
+        if let Err(why) = bring(api, share.run.id, checkpoint, patience).await? {
             return Ok(Finding::NotShown(why));
         }
         let manifest: Manifest = api.get(&path::fill(path::ARTIFACT_MANIFEST, &[&checkpoint])).await?;
@@ -243,15 +251,15 @@ pub(crate) async fn examine(context: &Context, api: &Api, share: &Share<'_>, fol
 }
 
 /// Has the node bring the checkpoint; in words where it does not.
-async fn bring(api: &Api, run_id: RunId, checkpoint: Hash32) -> Result<Result<(), String>> {
+async fn bring(api: &Api, run_id: RunId, checkpoint: Hash32, patience: Duration) -> Result<Result<(), String>> {
     let (began, path) = (Instant::now(), path::fill(path::RUN_CHECKPOINT, &[&run_id, &checkpoint]));
     loop {
         let Err(error) = api.post_quietly(&path, &()).await else { return Ok(Ok(())) };
         let Some(problem) = error.downcast_ref::<Problem>() else { return Err(error) };
         let patience = match problem.code.as_str() {
             "checkpoint_not_shown" => Duration::ZERO,
-            "node_away" => AWAY_TIME,
-            "checkpoint_coming" => UPLOAD_TIME,
+            "node_away" => patience.min(AWAY_TIME),
+            "checkpoint_coming" => patience,
             _ => return Err(error),
         };
         if began.elapsed() >= patience {

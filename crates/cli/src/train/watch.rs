@@ -253,10 +253,10 @@ impl<'a> Watcher<'a> {
         let share = Share { run, rounds: &rounds, round, place, state, accepted_tokens };
         let folder = self.context.home.join("audits").join(format!("run-{}-round-{}-place-{place}", self.run_id, round + 1));
         self.bar.set_message(format!("making a share of round {} again", round + 1));
-        // Half of what the round has left: a round that nobody signs in time ends the run.
+        // Half of what the round has left, of that half again for the node: a round that nobody signs in time ends the run.
         let RunState::Training { deadline, .. } = run.state else { return Ok(()) };
         let time = Duration::from_millis(deadline.since(now()).0 / 2);
-        let examined = tokio::time::timeout(time, audit::examine(self.context, self.api, &share, &folder, self.out)).await;
+        let examined = tokio::time::timeout(time, audit::examine(self.context, self.api, &share, &folder, time / 2, self.out)).await;
         let finding = match examined.unwrap_or_else(|_| Err(anyhow!("the round has no time left for it: this machine is too slow"))) {
             Ok(finding) => finding,
             Err(error) if is_away(&error) => return Err(error),
