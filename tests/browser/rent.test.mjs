@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before } from "node:test";
 import { Account, JsonRpcProvider, nearToYocto, teraToGas } from "near-api-js";
-import { Person, System, flow, launch, until } from "./support.mjs";
+import { Person, System, flow, launch, press, until } from "./support.mjs";
 
 const OFFERS = 6;
 const HOUR_MS = 3_600_000;
@@ -121,7 +121,7 @@ scene("quote__should_be_what_the_contract_takes_over_random_offers", async () =>
     assert.ok(refusals[0].includes(`the quote of ${args.amount} yocto`), `${minutes} minutes at ${price} an hour: ${args.amount}, and the contract says ${refusals[0]}`);
     const last = count === OFFERS - 1;
     const closed = window.waitForEvent("close", { timeout: 60_000 });
-    await window.getByRole("button", { name: last ? "Approve" : "Reject", exact: true }).click();
+    await press(window, last ? "Approve" : "Reject");
     await closed;
     if (!last) continue;
     await ada.page.waitForURL(/\/leases\/\d+$/);

@@ -235,7 +235,7 @@ export class Person {
 }
 
 /** Presses a button of a wallet's window, which may be gone before the click is answered. */
-const press = (window, button) =>
+export const press = (window, button) =>
   window.getByRole("button", { name: button, exact: true }).click().catch((error) => (window.isClosed() ? undefined : Promise.reject(error)));
 
 /** Refuses what a window of the wallet asks. */
