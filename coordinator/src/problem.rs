@@ -10,6 +10,11 @@ use axum::{
 use starling_http_api::problem::Problem;
 use std::fmt::Display;
 
+/// A node's words at a length that fits a line.
+pub fn one_line(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(300).collect()
+}
+
 /// A refusal on its way to an answer.
 #[derive(Debug)]
 pub struct Fault {

@@ -5,7 +5,7 @@
 use crate::{
     artifact::hash_of,
     engine::{self, Bench, RoundJob, RunInputs, checkpoint_path, read_state, recipe_from_json, train_round},
-    probe,
+    files, probe,
     trainer::Cancel,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,10 +36,7 @@ pub(crate) fn audit(arguments: &AuditArguments) -> Result<()> {
     let path = &arguments.share;
     let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let share: ClaimedShare = serde_json::from_slice(&text).with_context(|| format!("{} is no claimed share", path.display()))?;
-    let memory = match arguments.memory_mib {
-        Some(mib) => mib.saturating_mul(1 << 20),
-        None => probe::memory_bytes().context("the system does not tell how much memory it has: give --memory-mib")?,
-    };
+    let memory = probe::memory_for_work(arguments.memory_mib)?;
     ensure!(
         engine::repeats(),
         "this program computes on a graphics card, whose sums are not the same twice: take one that was built without"
@@ -79,7 +76,8 @@ fn make_again(share: &ClaimedShare, folder: &Path, memory_bytes: u64) -> Result<
     let accepted_tokens = inputs.recipe.place_in_schedule(&share.accepted_tokens, claim.round);
 
     let again = folder.join("again");
-    clear(&again)?;
+    let clear = || files::remove_folder_if_there(&again).with_context(|| format!("the folder {} cannot be emptied", again.display()));
+    clear()?;
     fs::create_dir_all(&again).with_context(|| format!("the folder {} cannot be made", again.display()))?;
     match (claim.began_with, claim.round.checked_sub(1)) {
         (Some(hash), Some(before)) => fs::write(checkpoint_path(&again, before), artifact(folder, hash, "checkpoint")?)?,
@@ -91,22 +89,13 @@ fn make_again(share: &ClaimedShare, folder: &Path, memory_bytes: u64) -> Result<
     let made = train_round(&mut Bench::default(), &job, &Cancel::default(), |made| {
         eprintln!("step {} of {steps}: loss {:.4} nats", made.step, made.loss);
     })?;
-    clear(&again)?;
+    clear()?;
     let claims = [
         ("the checkpoint that it began with is none of this place in this run", made.began_with == claim.began_with),
         ("its steps give another update than it committed to", made.update == claim.update),
         ("its steps give another checkpoint than it committed to", made.checkpoint == claim.checkpoint),
     ];
     Ok(claims.into_iter().find(|(_, holds)| !holds).map(|(what, _)| what.to_owned()))
-}
-
-fn clear(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("the folder {} cannot be emptied", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The bytes of an artifact beside the share, if they are those of its name.

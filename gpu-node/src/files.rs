@@ -52,6 +52,14 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a folder with all that is in it, which may be gone already.
+pub(crate) fn remove_folder_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes what a killed process left half written in `folder`.
 pub(crate) fn remove_parts(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {

@@ -39,10 +39,7 @@ pub(crate) fn train_here(arguments: &TrainArguments) -> Result<()> {
     let recipe = read_recipe(&arguments.recipe)?;
     let data = read_data(&recipe, arguments.data.as_deref())?;
     let base = arguments.base.as_deref().map(read_base).transpose()?;
-    let memory = match arguments.memory_mib {
-        Some(mib) => mib.saturating_mul(1 << 20),
-        None => probe::memory_bytes().context("the system does not tell how much memory it has: give --memory-mib")?,
-    };
+    let memory = probe::memory_for_work(arguments.memory_mib)?;
     let folder = &arguments.output;
     fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let mut salt = [0; 32];

@@ -4,6 +4,7 @@ mod machine;
 
 pub(crate) use machine::{Measured, keep_measured, last};
 
+use anyhow::Context as _;
 use candle_core::{DType, Tensor};
 use starling_primitives::Text;
 use starling_protocol::node::{Capability, DeviceKind};
@@ -54,6 +55,14 @@ pub(crate) fn probe(threads: u16, memory_limit_bytes: Option<u64>) -> Result<Cap
 /// Threads that this machine has.
 pub(crate) fn threads() -> u16 {
     thread::available_parallelism().ok().and_then(|threads| u16::try_from(threads.get()).ok()).unwrap_or(1)
+}
+
+/// What work may use where its owner named so many MiB, else all that the machine has.
+pub(crate) fn memory_for_work(mib: Option<u64>) -> anyhow::Result<u64> {
+    match mib {
+        Some(mib) => Ok(mib.saturating_mul(1 << 20)),
+        None => memory_bytes().context("the system does not tell how much memory it has: give --memory-mib"),
+    }
 }
 
 /// Memory of the machine.

@@ -96,6 +96,11 @@ impl Access {
         self.may_read_listed(who, hash).await
     }
 
+    /// Whether the node brought the artifact itself. A hash is public: only then does what it names become its tenant's.
+    pub async fn brought_by(&self, node: NodeId, hash: Hash32) -> Result<bool, DbError> {
+        self.db.owns_artifact(hash, &Who::Node(node).owner().unwrap_or_default()).await
+    }
+
     /// Brought it, or is the tenant of the work that made it, or the delegate that the tenant named to look at it.
     async fn has_own_right(&self, who: &Who, hash: Hash32) -> Result<bool, AccessError> {
         let Some(owner) = who.owner() else { return Ok(false) };

@@ -2,7 +2,6 @@
 
 use super::Lane;
 use crate::{
-    artifacts::Who,
     board::lease_view,
     clock,
     db::{DbError, WorkKind},
@@ -88,7 +87,7 @@ impl Lane {
             FromNode::Statement { statement, signature } => {
                 let bytes = statement.signing_bytes(&self.tools.deployment.compute_domain(), Role::Node);
                 // A hash is public: only what the node brought itself becomes its tenant's.
-                let brought = self.brought_by(node, statement.output).await?;
+                let brought = self.tools.access.brought_by(node, statement.output).await?;
                 if statement.escrow_id != lease.escrow_id || !brought || !verify(&lease.node_key, &bytes, &signature) {
                     tracing::warn!(%node, lease = %lease_id, brought, "a statement is not signed by its node, or its output is not here");
                     return Ok(());
@@ -116,11 +115,6 @@ impl Lane {
         Ok(())
     }
 
-    /// Whether a node uploaded an artifact itself.
-    pub(super) async fn brought_by(&self, node: NodeId, hash: Hash32) -> Result<bool, DbError> {
-        self.tools.db.owns_artifact(hash, &Who::Node(node).owner().unwrap_or_default()).await
-    }
-
     /// Reads what a script's statement names and lends its files to the tenant: all of them must be here, brought by the node.
     async fn take_report(
         &self,
@@ -142,7 +136,7 @@ impl Lane {
         }
         let known: BTreeSet<Hash32> = work.report.iter().flat_map(|report| report.artifacts()).map(|file| file.hash).collect();
         for file in report.artifacts().filter(|file| !known.contains(&file.hash)) {
-            if !self.brought_by(node, file.hash).await? {
+            if !self.tools.access.brought_by(node, file.hash).await? {
                 return Ok(Err(format!("{:?} was not brought", file.path)));
             }
             self.tools.db.add_use(file.hash, WorkKind::Lease, lease_id.0, true).await?;

@@ -6,7 +6,7 @@ use crate::{
     clock,
     compute::{Answer, Task},
     db::{DbError, WorkKind},
-    problem::Fault,
+    problem::{Fault, one_line},
     runs::{self, Event, Intent, Made, RecordInput, RunWork, Stage, View},
     streams::Topic,
 };
@@ -110,7 +110,7 @@ impl Lane {
                 let Some(committed) = frozen.commitments.get(&place) else { return Ok(()) };
                 match self.tools.db.artifact_bytes(committed.update).await? {
                     // A hash is public: only what the node brought itself becomes its tenant's.
-                    Some(bytes) if self.brought_by(node, committed.update).await? => {
+                    Some(bytes) if self.tools.access.brought_by(node, committed.update).await? => {
                         self.tools.db.add_use(committed.update, WorkKind::Run, run_id.0, true).await?;
                         self.step_run(run_id, Event::Revealed { place, round, bytes }).await
                     }
@@ -141,11 +141,11 @@ impl Lane {
             }
             FromNode::RoundRefused { run_id, round, reason } if find(run_id).is_some() => {
                 tracing::warn!(%node, run = %run_id, round, reason, "a node refuses a round");
-                self.log_line(run_id, Some(node), &format!("refuses round {}: {}", round + 1, cut(&reason)));
+                self.log_line(run_id, Some(node), &format!("refuses round {}: {}", round + 1, one_line(&reason)));
                 Ok(())
             }
             FromNode::RunDeclined { run_id, reason } => {
-                self.log_line(run_id, Some(node), &format!("declines: {}", cut(&reason)));
+                self.log_line(run_id, Some(node), &format!("declines: {}", one_line(&reason)));
                 Ok(())
             }
             FromNode::Evaluated { run_id, round, loss } if find(run_id).is_some() => {
@@ -158,7 +158,7 @@ impl Lane {
                 }
                 let adapters = result.adapters.map(|adapters| [adapters.weights, adapters.config]);
                 for hash in [result.model, result.config].into_iter().chain(adapters.into_iter().flatten()) {
-                    if !self.brought_by(node, hash).await? {
+                    if !self.tools.access.brought_by(node, hash).await? {
                         self.log_line(run_id, Some(node), "names a result that it did not upload");
                         return Ok(());
                     }
@@ -367,9 +367,4 @@ async fn store_record(tools: &Tools, input: RecordInput) -> anyhow::Result<Box<M
         tools.db.add_use(hash, WorkKind::Run, run_id.0, true).await?;
     }
     Ok(made)
-}
-
-/// A node's words at a length that fits a line.
-fn cut(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(300).collect()
 }

@@ -1,7 +1,10 @@
 //! A checkpoint that a round began with, from the node that has it to the tenant who has that round made again.
 
 use super::{App, extract::Path};
-use crate::{artifacts::Who, db::WorkKind, problem::Fault};
+use crate::{
+    db::WorkKind,
+    problem::{Fault, one_line},
+};
 use axum::{
     extract::State,
     http::{HeaderMap, Method, StatusCode},
@@ -26,7 +29,7 @@ pub(super) async fn show(
         return Err(Fault::not_found("run"));
     }
     let node = claimant(&app, run_id, checkpoint).await?.ok_or_else(|| Fault::not_found("checkpoint that a round began with"))?;
-    if !is_brought(&app, node, checkpoint).await? {
+    if !app.tools.access.brought_by(node, checkpoint).await? {
         ask(&app, node, run_id, checkpoint).await?;
     }
     app.tools.db.add_use(checkpoint, WorkKind::Run, run_id.0, true).await?;
@@ -40,20 +43,14 @@ async fn claimant(app: &App, run_id: RunId, checkpoint: Hash32) -> Result<Option
     Ok(commitments.find(|commitment| commitment.began_with == Some(checkpoint)).map(|commitment| commitment.node_id))
 }
 
-/// A hash is public: only what the node brought itself becomes the run's.
-async fn is_brought(app: &App, node: NodeId, checkpoint: Hash32) -> Result<bool, Fault> {
-    let stored = app.tools.artifacts.bytes(checkpoint).await?.is_some();
-    Ok(stored && app.tools.db.owns_artifact(checkpoint, &Who::Node(node).owner().unwrap_or_default()).await?)
-}
-
 async fn ask(app: &App, node: NodeId, run_id: RunId, checkpoint: Hash32) -> Result<(), Fault> {
     let refused = |status, code, detail: String| Fault::new(status, code, "The checkpoint is not here", detail);
     let message = |request_id| ToNode::ShowCheckpoint { request_id, run_id, checkpoint };
     match tokio::time::timeout(WAIT, app.tools.hub.ask(node, message)).await {
-        Ok(Ok(FromNode::CheckpointShown { outcome: Ok(()), .. })) if is_brought(app, node, checkpoint).await? => Ok(()),
+        Ok(Ok(FromNode::CheckpointShown { outcome: Ok(()), .. })) if app.tools.access.brought_by(node, checkpoint).await? => Ok(()),
         Ok(Ok(FromNode::CheckpointShown { outcome: Err(reason), .. })) => {
-            let words: String = reason.chars().filter(|character| !character.is_control()).take(300).collect();
-            Err(refused(StatusCode::CONFLICT, "checkpoint_not_shown", format!("Node {node} does not show it: {words}.")))
+            let detail = format!("Node {node} does not show it: {}.", one_line(&reason));
+            Err(refused(StatusCode::CONFLICT, "checkpoint_not_shown", detail))
         }
         Ok(Ok(_)) => {
             let detail = format!("Node {node} says that it brought the checkpoint, and did not.");

@@ -193,9 +193,9 @@ fn known_code(code: &str) -> &'static str {
 
 /// What the node made for the tenant is the tenant's. Only what that node brought itself, or the tenant may read anyway: a hash that is merely named gives no right.
 async fn own_prepared(app: &App, tenant: &AccountId, node: NodeId, prepared: &Prepared) -> Result<(), Fault> {
-    let (who, maker) = (Who::Account(tenant.clone()), format!("node:{node}"));
+    let who = Who::Account(tenant.clone());
     for hash in [prepared.recipe, prepared.data, prepared.held_out, prepared.base] {
-        let brought = app.tools.db.owns_artifact(hash, &maker).await?;
+        let brought = app.tools.access.brought_by(node, hash).await?;
         let stored = app.tools.artifacts.bytes(hash).await?.is_some();
         if !stored || !(brought || app.tools.access.may_read(&who, hash).await?) {
             return Err(Fault::new(

@@ -11,7 +11,7 @@ use crate::{
     output::Output,
     profile::Context,
     up::sibling,
-    verify::{check_chain, follow},
+    verify::{check_chain, follow, tokens_by_place},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
@@ -90,12 +90,9 @@ pub(crate) async fn audit(
     check_chain(context, &run, &counted)?;
     let mut checker = RoundChecker::new(&run, &api.download(run.terms.recipe).await?, &api.download(run.terms.base).await?)?;
     follow(&api, &rounds, view.round, &mut checker).await?;
-    let mut accepted_tokens = vec![0_u64; run.roster.len()];
-    for statement in counted.iter().filter(|statement| statement.round < view.round) {
-        accepted_tokens.iter_mut().zip(&statement.tokens).for_each(|(sum, tokens)| *sum += u64::from(*tokens));
-    }
+    let accepted_tokens = tokens_by_place(&run, counted.iter().filter(|statement| statement.round < view.round));
     let share = Share { run: &run, rounds: &rounds, round: view.round, place, state: checker.state_bytes(), accepted_tokens };
-    let kept = context.home.join("audits").join(format!("run-{run_id}-round-{}-place-{place}", view.round + 1));
+    let kept = share.folder(context);
     let folder = keep.unwrap_or(&kept);
     let finding = examine(context, &api, &share, folder, UPLOAD_TIME, out).await?;
     share.say(&finding, out);
@@ -137,15 +134,24 @@ pub(crate) fn accepted(view: &RoundView) -> Vec<u16> {
     (0..).zip(&view.updates).filter_map(|(place, update)| update.map(|_| place)).collect()
 }
 
+/// A number below `count`, as nobody could have foreseen; none below 0.
+pub(crate) fn drawn_below(count: usize) -> Result<Option<usize>> {
+    let mut seed = [0; size_of::<usize>()];
+    getrandom::fill(&mut seed).context("the system gives no random numbers")?;
+    Ok(usize::from_le_bytes(seed).checked_rem(count))
+}
+
 /// One of them, as nobody could have foreseen.
 pub(crate) fn one_of<T>(items: &[T]) -> Result<Option<&T>> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).context("the system gives no random numbers")?;
-    let drawn = u64::from_le_bytes(seed).checked_rem(items.len() as u64);
-    Ok(drawn.and_then(|index| items.get(usize::try_from(index).ok()?)))
+    Ok(drawn_below(items.len())?.and_then(|index| items.get(index)))
 }
 
 impl Share<'_> {
+    /// Where what it was made from is brought together.
+    pub(crate) fn folder(&self, context: &Context) -> PathBuf {
+        context.home.join("audits").join(format!("run-{}-round-{}-place-{}", self.run.id, self.round + 1, self.place))
+    }
+
     fn node(&self) -> Option<NodeId> {
         Some(self.run.roster.get(usize::from(self.place))?.node_id)
     }

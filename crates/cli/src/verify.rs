@@ -85,25 +85,30 @@ pub(crate) async fn verify(context: &Context, artifacts: &impl Artifacts, rounds
 pub(crate) fn check_chain(context: &Context, run: &Run, statements: &[RoundStatement]) -> Result<()> {
     let domain = context.profile.deployment.compute_domain();
     let mut chain = Hash32::default();
-    let mut tokens = vec![0_u64; run.roster.len()];
     for (round, statement) in statements.iter().enumerate() {
         ensure!(
             usize::try_from(statement.round)? == round && statement.previous == chain,
             "round {round}: the statement does not follow the one before"
         );
         chain = statement.chain_hash(&domain);
-        for (sum, accepted) in tokens.iter_mut().zip(&statement.tokens) {
-            *sum += u64::from(*accepted);
-        }
     }
     ensure!(
         chain == run.chain && statements.len() == usize::try_from(run.rounds_done)?,
         "the statements found do not lead to the hash that the contract keeps"
     );
-    for (place, (member, sum)) in run.roster.iter().zip(&tokens).enumerate() {
-        ensure!(member.tokens == *sum, "place {place}: the chain says {} accepted tokens, the statements sum to {sum}", member.tokens);
+    for (place, (member, sum)) in run.roster.iter().zip(tokens_by_place(run, statements)).enumerate() {
+        ensure!(member.tokens == sum, "place {place}: the chain says {} accepted tokens, the statements sum to {sum}", member.tokens);
     }
     Ok(())
+}
+
+/// Accepted tokens of each place by these statements.
+pub(crate) fn tokens_by_place<'a>(run: &Run, statements: impl IntoIterator<Item = &'a RoundStatement>) -> Vec<u64> {
+    let mut tokens = vec![0_u64; run.roster.len()];
+    for statement in statements {
+        tokens.iter_mut().zip(&statement.tokens).for_each(|(sum, accepted)| *sum += u64::from(*accepted));
+    }
+    tokens
 }
 
 /// Every state root, from the base state on.

@@ -270,6 +270,9 @@ fn checkpoints(folder: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
 
 /// The bytes of the checkpoint of this hash, if a round in this folder ended with it.
 pub(crate) fn checkpoint_named(folder: &Path, hash: Hash32) -> std::io::Result<Option<Vec<u8>>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
     for (_, path) in checkpoints(folder)?.into_iter().rev() {
         if let Some(file) = files::read_if_there(&path)?
             && hash_of(&file) == hash

@@ -60,9 +60,14 @@ impl Receipts {
         Ok(Self { folder, writing: Mutex::new(()) })
     }
 
-    /// The folder of a run, made if it is not there.
-    pub(super) fn run_folder(&self, run_id: RunId) -> io::Result<PathBuf> {
-        let folder = self.folder.join("runs").join(run_id.to_string());
+    /// The folder of a run. Files may be on their way into it.
+    pub(super) fn run_folder(&self, run_id: RunId) -> PathBuf {
+        self.folder.join("runs").join(run_id.to_string())
+    }
+
+    /// The folder of a run for who begins to write into it: made if it is not there, without what a killed process left half written.
+    pub(super) fn open_run_folder(&self, run_id: RunId) -> io::Result<PathBuf> {
+        let folder = self.run_folder(run_id);
         fs::create_dir_all(&folder)?;
         files::remove_parts(&folder)?;
         Ok(folder)
@@ -76,15 +81,12 @@ impl Receipts {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut receipt = self.run(run_id)?;
         change(&mut receipt);
-        fs::create_dir_all(self.folder.join("runs").join(run_id.to_string()))?;
+        fs::create_dir_all(self.run_folder(run_id))?;
         files::write_json(&self.run_file(run_id), &receipt)
     }
 
     pub(super) fn forget_run(&self, run_id: RunId) -> io::Result<()> {
-        match fs::remove_dir_all(self.folder.join("runs").join(run_id.to_string())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        files::remove_folder_if_there(&self.run_folder(run_id))
     }
 
     pub(super) fn lease(&self, lease_id: LeaseId) -> io::Result<LeaseReceipt> {
@@ -113,7 +115,7 @@ impl Receipts {
     }
 
     fn run_file(&self, run_id: RunId) -> PathBuf {
-        self.folder.join("runs").join(run_id.to_string()).join("receipt.json")
+        self.run_folder(run_id).join("receipt.json")
     }
 
     fn lease_file(&self, lease_id: LeaseId) -> PathBuf {

@@ -39,7 +39,7 @@ pub(super) struct Share {
 /// Trains a share and commits to its update. A round that was committed to already is only said again.
 pub(super) async fn train(context: &Arc<Context>, share: Share, cancel: Cancel) -> Result<Finish, TaskError> {
     let Share { run_id, terms, round, place, steps, state, state_root } = share;
-    let folder = context.receipts.run_folder(run_id)?;
+    let folder = context.receipts.open_run_folder(run_id)?;
     if let Some((commitment, signature)) = context.receipts.run(run_id)?.committed
         && commitment.round == round
         && engine_update_is_there(&folder, &commitment)?
@@ -158,7 +158,7 @@ impl Progress {
 pub(super) async fn reveal(context: &Context, run_id: RunId, round: u32) -> Result<Finish, TaskError> {
     let committed = context.receipts.run(run_id)?.committed.filter(|(commitment, _)| commitment.round == round);
     let (commitment, _) = committed.ok_or_else(|| TaskError::Asked(format!("this node committed to nothing in round {round}")))?;
-    let path = engine::update_path(&context.receipts.run_folder(run_id)?, round);
+    let path = engine::update_path(&context.receipts.run_folder(run_id), round);
     let update: Arc<[u8]> = tokio::fs::read(path).await?.into();
     let bytes = u64::try_from(update.len()).unwrap_or(u64::MAX);
     let stored = context.store.put(update).await?;
@@ -183,7 +183,7 @@ async fn show(context: &Context, run_id: RunId, checkpoint: Hash32) -> Result<()
         return Err("this node computes on a graphics card, whose sums are not the same twice: its rounds cannot be made again".to_owned());
     }
     let unread = |error: std::io::Error| format!("the node's disk failed: {error}");
-    let folder = context.receipts.run_folder(run_id).map_err(unread)?;
+    let folder = context.receipts.run_folder(run_id);
     let file = tokio::task::spawn_blocking(move || engine::checkpoint_named(&folder, checkpoint)).await;
     let file = file.map_err(|error| error.to_string())?.map_err(unread)?;
     let file = file.ok_or("no such checkpoint lies on this node: those of the last rounds do, until the run ends")?;

@@ -3,7 +3,7 @@
 use super::{key_file, millis, now};
 use crate::{
     api::{Api, Place, is_away, unless_away},
-    audit::{self, Finding, Share, accepted, one_of},
+    audit::{self, Finding, Share, accepted, drawn_below, one_of},
     meter::{Meter, RoundChecker},
     output::Output,
     profile::Context,
@@ -106,7 +106,7 @@ impl Audits {
 
     /// Whether it is this round's turn: drawn as nobody could foresee, and in the last one if it was nobody's turn before.
     fn is_due(&self, round: u32, rounds: u32) -> Result<bool> {
-        let drawn = one_of(&(0..100).collect::<Vec<u8>>())?.is_some_and(|drawn| *drawn < self.percent);
+        let drawn = drawn_below(100)?.is_some_and(|drawn| drawn < usize::from(self.percent));
         Ok(drawn || (self.percent > 0 && self.reproduced == 0 && round + 1 == rounds))
     }
 }
@@ -251,7 +251,7 @@ impl<'a> Watcher<'a> {
         let Some(place) = one_of(&places)?.copied() else { return Ok(()) };
         let accepted_tokens = run.roster.iter().map(|member| member.tokens).collect();
         let share = Share { run, rounds: &rounds, round, place, state, accepted_tokens };
-        let folder = self.context.home.join("audits").join(format!("run-{}-round-{}-place-{place}", self.run_id, round + 1));
+        let folder = share.folder(self.context);
         self.bar.set_message(format!("making a share of round {} again", round + 1));
         // Half of what the round has left, of that half again for the node: a round that nobody signs in time ends the run.
         let RunState::Training { deadline, .. } = run.state else { return Ok(()) };
