@@ -1,13 +1,13 @@
 //! Observes the chain: polls views level by level and publishes the facts. What was missed costs a delay, never a loss.
 
-use super::{Chain, Facts, facts::Head};
+use super::{Answer, Chain, Facts, facts::Head};
 use crate::{
     clock,
     db::{Db, DbError, FactKind},
 };
 use serde::Serialize;
 use starling_contract_api::{
-    compute::Counts,
+    compute::{Counts, MAX_PAGE},
     rpc::{BlockRef, RpcError},
 };
 use starling_primitives::{AccountId, DurationMs, Hash32, LeaseId, RunId, TimestampMs};
@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(500);
 const SLOW_POLL_MS: u64 = 2_000;
 /// Where there are many, reading them takes no more than one part of so many of the time.
 const SLOW_PART: u64 = 10;
+/// So many records of one page are read with it, fewer alone: a page may hold others that are over long since.
+const PAGE_FROM: usize = 3;
 /// How often listings are read.
 const LISTINGS_POLL_MS: u64 = 5_000;
 
@@ -98,6 +100,8 @@ impl Observer {
         let mut next = Facts::clone(&self.facts.borrow());
         let block = self.chain.block(BlockRef::Final).await?;
         let now = clock::now();
+        // All is read of final blocks: nothing changes from one to the next.
+        let is_news = block.hash != next.head.hash || !next.complete;
         if block.height != next.head.height {
             next.head = Head { height: block.height, hash: block.hash, at: TimestampMs(block.timestamp_ms), seen_at: now };
         }
@@ -107,8 +111,10 @@ impl Observer {
             let pause = clock::now().since(now).0.saturating_mul(SLOW_PART).max(SLOW_POLL_MS);
             self.slow_at = now.after(DurationMs(pause));
         }
-        self.read_runs(&mut next).await?;
-        self.read_leases(&mut next).await?;
+        if is_news {
+            self.read_runs(&mut next).await?;
+            self.read_leases(&mut next).await?;
+        }
         next.complete = true;
         if !self.kept && self.db.may_lead() {
             self.db.set_facts(FactKind::Node, next.nodes.values().map(|node| (node.id.0, &**node)).collect()).await?;
@@ -145,14 +151,12 @@ impl Observer {
         Ok(())
     }
 
-    /// New runs by number, and those that are not settled one by one.
+    /// Runs that are not settled, and new ones by number.
     async fn read_runs(&self, next: &mut Facts) -> Result<(), ObserveError> {
         let known = next.runs.keys().next_back().map_or(1, |last| last.0 + 1);
-        let open = next.runs.values().filter(|run| !matches!(run.state, RunState::Ended { settled: true, .. })).map(|run| run.id);
-        let mut found = Vec::new();
-        for run_id in open.collect::<Vec<RunId>>() {
-            found.extend(self.chain.run(run_id).await?);
-        }
+        let open = next.runs.values().filter(|run| !matches!(run.state, RunState::Ended { settled: true, .. })).map(|run| run.id.0);
+        let (open, chain) = (open.collect::<Vec<u64>>(), &self.chain);
+        let mut found = read_these(&open, |id| chain.run(RunId(id)), |from| chain.runs(from), |run| run.id.0).await?;
         let (last, mut from) = (self.chain.counts().await?.runs, known);
         while from <= last {
             let page = self.chain.runs(from).await?;
@@ -167,11 +171,9 @@ impl Observer {
 
     async fn read_leases(&self, next: &mut Facts) -> Result<(), ObserveError> {
         let known = next.leases.keys().next_back().map_or(1, |last| last.0 + 1);
-        let open = next.leases.values().filter(|lease| !matches!(lease.state, LeaseState::Closed { .. })).map(|lease| lease.id);
-        let mut found = Vec::new();
-        for lease_id in open.collect::<Vec<LeaseId>>() {
-            found.extend(self.chain.lease(lease_id).await?);
-        }
+        let open = next.leases.values().filter(|lease| !matches!(lease.state, LeaseState::Closed { .. })).map(|lease| lease.id.0);
+        let (open, chain) = (open.collect::<Vec<u64>>(), &self.chain);
+        let mut found = read_these(&open, |id| chain.lease(LeaseId(id)), |from| chain.leases(from), |lease| lease.id.0).await?;
         let (last, mut from) = (self.chain.counts().await?.leases, known);
         while from <= last {
             let page = self.chain.leases(from).await?;
@@ -191,6 +193,29 @@ impl Observer {
         let facts = changed.iter().map(|fact| (id(fact), fact)).collect();
         self.db.set_facts(kind, facts).await
     }
+}
+
+/// Reads the records of these numbers, which grow: a page at a time where enough of them are near each other, else each alone. Others of a page come too.
+async fn read_these<'a, T>(
+    numbers: &[u64],
+    one: impl Fn(u64) -> Answer<'a, Option<T>>,
+    page: impl Fn(u64) -> Answer<'a, Vec<T>>,
+    number: impl Fn(&T) -> u64,
+) -> Result<Vec<T>, RpcError> {
+    let (mut found, mut rest) = (Vec::new(), numbers);
+    while let Some(&first) = rest.first() {
+        let near = rest.partition_point(|number| *number < first.saturating_add(u64::from(MAX_PAGE)));
+        if near < PAGE_FROM {
+            found.extend(one(first).await?);
+            rest = &rest[1..];
+            continue;
+        }
+        let records = page(first).await?;
+        let next = Counts::next(first, records.last().map(&number)).max(first + 1);
+        found.extend(records);
+        rest = &rest[rest.partition_point(|number| *number < next)..];
+    }
+    Ok(found)
 }
 
 /// Reads which artifacts are files of listings, of delisted ones too: their licences stay valid.
@@ -214,4 +239,34 @@ pub async fn read_listings(chain: &dyn Chain, db: &Db, contracts: &[AccountId]) 
 
 fn by_id<K: Ord, T>(records: Vec<T>, id: impl Fn(&T) -> K) -> BTreeMap<K, Arc<T>> {
     records.into_iter().map(|record| (id(&record), Arc::new(record))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
+
+    use super::*;
+    use futures_util::FutureExt as _;
+    use std::sync::Mutex;
+
+    #[tokio::test]
+    async fn records__should_be_read_in_pages_where_they_are_near_each_other() {
+        // Numbers that a chain has given; a page is cut after three records, as by its size.
+        let given: Vec<u64> = (1..=70).filter(|number| *number != 13).collect();
+        let asked = Mutex::new(Vec::new());
+        let note = |what: String| asked.lock().unwrap().push(what);
+        let one = |number: u64| {
+            note(format!("{number}"));
+            let found = given.contains(&number).then_some(number);
+            async move { Ok(found) }.boxed()
+        };
+        let page = |from: u64| {
+            note(format!("from {from}"));
+            let found = given.iter().copied().filter(|number| (from..from + u64::from(MAX_PAGE)).contains(number)).take(3).collect();
+            async move { Ok(found) }.boxed()
+        };
+        let found = read_these(&[2, 3, 11, 12, 13, 15, 40, 55, 70], one, page, |number| *number).await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), ["from 2", "from 11", "15", "40", "55", "70"]);
+        assert_eq!(found, [2, 3, 4, 11, 12, 14, 15, 40, 55, 70]);
+    }
 }
