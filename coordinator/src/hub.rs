@@ -171,6 +171,8 @@ impl Hub {
         if let Some(connection) = state.connections.get(&node)
             && connection.queue.try_send(Box::new(message(request_id))).is_ok()
         {
+            // Who waited too long for an answer is gone.
+            state.asked.retain(|_, (_, waiting)| !waiting.is_closed());
             state.asked.insert(request_id, (node, sender));
         }
         receiver
