@@ -129,11 +129,15 @@ impl LeaseWork {
         }
     }
 
+    /// The newest statement that was taken, whether the meter signed it or not.
+    pub fn last_statement(&self) -> Option<&LeaseStatement> {
+        let (pending, cosigned) = (self.pending.as_ref(), self.cosigned.as_ref());
+        pending.map(|pending| &pending.statement).or(cosigned.map(|cosigned| &cosigned.statement))
+    }
+
     /// A statement whose node signature was checked. Says whether it is news.
     pub fn take_statement(&mut self, statement: LeaseStatement, node: Signature) -> bool {
-        let last =
-            self.pending.as_ref().map(|pending| pending.statement.seq).max(self.cosigned.as_ref().map(|cosigned| cosigned.statement.seq));
-        if last.is_some_and(|last| statement.seq <= last) {
+        if self.last_statement().is_some_and(|last| statement.seq <= last.seq) {
             return false;
         }
         self.pending = Some(PendingLeaseStatement { statement, node });

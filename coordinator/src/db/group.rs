@@ -2,7 +2,7 @@
 //! rows of one table share a statement, and with it the way to the database.
 
 use super::{Db, DbError, Fence};
-use sqlx::{Any, AnyPool, AssertSqlSafe, any::AnyArguments, query::Query};
+use sqlx::{Any, AnyPool, AssertSqlSafe, any::AnyArguments, pool::PoolConnection, query::Query};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -14,6 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Writes of one transaction.
 const MOST: usize = 256;
+/// How often those who are ready to work may do so before a group is closed.
+const YIELDS: usize = 4;
+/// Rows of one statement.
+const TOGETHER: usize = 32;
 /// Writes that wait; who brings more waits too.
 const QUEUE: usize = 1_024;
 
@@ -117,8 +121,24 @@ impl Group {
         let counted = counts.clone();
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(MOST);
-            while writes.recv_many(&mut group, MOST).await > 0 {
-                write(&pool, &fence, &counted, &mut group).await;
+            let mut to = Connection { pool, fence, held: None };
+            loop {
+                if writes.is_empty() {
+                    to.held = None;
+                }
+                if writes.recv_many(&mut group, MOST).await == 0 {
+                    return;
+                }
+                // Whoever is about to write comes along.
+                for _ in 0..YIELDS {
+                    tokio::task::yield_now().await;
+                }
+                while group.len() < MOST
+                    && let Ok(write) = writes.try_recv()
+                {
+                    group.push(write);
+                }
+                write(&mut to, &counted, &mut group).await;
             }
         });
         Self { queue, counts }
@@ -150,9 +170,16 @@ impl Db {
     }
 }
 
+/// Where is written. The connection goes from one group to the next while there is always one more; when nothing waits, the pool looks after it.
+struct Connection {
+    pool: AnyPool,
+    fence: Fence,
+    held: Option<PoolConnection<Any>>,
+}
+
 /// All or none in one transaction. Where the database refuses one, each is tried alone, so that it takes only itself down.
-async fn write(pool: &AnyPool, fence: &Fence, counts: &Counts, group: &mut Vec<Write>) {
-    match commit(pool, fence, group).await {
+async fn write(to: &mut Connection, counts: &Counts, group: &mut Vec<Write>) {
+    match commit(to, group).await {
         Ok(rows) => {
             counts.commits.fetch_add(1, Relaxed);
             counts.writes.fetch_add(u64::try_from(group.len()).unwrap_or(u64::MAX), Relaxed);
@@ -165,7 +192,7 @@ async fn write(pool: &AnyPool, fence: &Fence, counts: &Counts, group: &mut Vec<W
             tracing::debug!(%refusal, "a write of a group was refused");
             for write in group.drain(..) {
                 let alone = std::slice::from_ref(&write);
-                let outcome = commit(pool, fence, alone).await.map(|rows| rows.into_iter().sum());
+                let outcome = commit(to, alone).await.map(|rows| rows.into_iter().sum());
                 let _ = write.done.send(outcome);
             }
         }
@@ -178,14 +205,18 @@ async fn write(pool: &AnyPool, fence: &Fence, counts: &Counts, group: &mut Vec<W
     }
 }
 
-async fn commit(pool: &AnyPool, fence: &Fence, group: &[Write]) -> Result<Vec<u64>, DbError> {
-    let mut tx = fence.begin(pool).await?;
+async fn commit(to: &mut Connection, group: &[Write]) -> Result<Vec<u64>, DbError> {
+    let mut connection = match to.held.take() {
+        Some(held) => held,
+        None => to.pool.acquire().await?,
+    };
+    let mut tx = to.fence.begin(&mut *connection).await?;
     let mut rows = Vec::with_capacity(group.len());
     for ((upsert, _), together) in rows_by_statement(group) {
         let mut rest = together.as_slice();
         while !rest.is_empty() {
-            // By powers of two, so that a connection has few statements to keep.
-            let (now, later) = rest.split_at(1 << rest.len().ilog2());
+            // Of so many lengths at most a connection keeps the statements.
+            let (now, later) = rest.split_at(rest.len().min(TOGETHER));
             let sql = upsert.sql(now.len(), now[0].len());
             bound(sqlx::query(AssertSqlSafe(sql)), now.iter().copied().flatten()).execute(&mut *tx).await?;
             rest = later;
@@ -198,6 +229,7 @@ async fn commit(pool: &AnyPool, fence: &Fence, group: &[Write]) -> Result<Vec<u6
         });
     }
     tx.commit().await?;
+    to.held = Some(connection);
     Ok(rows)
 }
 

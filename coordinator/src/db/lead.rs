@@ -1,7 +1,7 @@
 //! The lead: of several programs on one database one works at the chain and the nodes. Its number fences what it writes: who lost the lead writes nothing any more.
 
 use super::{Db, DbError, signed, unsigned};
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Acquire, Any, Transaction};
 use starling_primitives::{DurationMs, TimestampMs};
 use std::sync::{
     Arc,
@@ -17,8 +17,8 @@ const NO_LEAD: u64 = u64::MAX;
 
 impl Fence {
     /// Begins a transaction that ends before another can take the lead, or is refused where another has.
-    pub(super) async fn begin(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, DbError> {
-        let mut tx = pool.begin().await?;
+    pub(super) async fn begin<'c>(&self, database: impl Acquire<'c, Database = Any>) -> Result<Transaction<'c, Any>, DbError> {
+        let mut tx = database.begin().await?;
         let number = self.0.load(SeqCst);
         if number != 0 {
             // Who takes the lead waits for this lock, and sees what was written under it.
