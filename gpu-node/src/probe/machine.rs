@@ -6,6 +6,7 @@ use crate::{
     trainer::Urgency,
     work::{Context, TaskError},
 };
+use memmap2::MmapMut;
 use serde::{Deserialize, Serialize};
 use starling_primitives::{DurationMs, TimestampMs};
 use std::{
@@ -157,11 +158,9 @@ fn memory(limit_bytes: Option<u64>) -> Option<Figure> {
     let (wanted, began, mut pieces) = ((usable / 2).min(MEMORY_BYTES), Instant::now(), Vec::new());
     let mut written = 0_u64;
     while written < wanted && began.elapsed() < MEMORY_TIME {
-        let mut piece: Vec<u8> = Vec::new();
-        if piece.try_reserve_exact(PIECE_BYTES).is_err() {
-            break;
-        }
-        piece.resize(PIECE_BYTES, 0xA5);
+        // From the system and back to it: the allocator would keep what is freed.
+        let Ok(mut piece) = MmapMut::map_anon(PIECE_BYTES) else { break };
+        piece.fill(0xA5);
         written += u64::try_from(PIECE_BYTES).unwrap_or(0);
         pieces.push(piece);
     }
