@@ -1,8 +1,11 @@
-//! Artifacts: bytes by their BLAKE3 hash, verified whenever they come in, kept on disk within a limit.
+//! Artifacts: bytes by their BLAKE3 hash, verified whenever they come in, kept on disk within a limit. They come and go a chunk at a time.
 
+mod disk;
+
+use self::disk::{Source, aside, evict, open_part, touch};
 use crate::files;
 use starling_http_api::{
-    artifact::{CHUNK_BYTES, Manifest, Stored, UploadState},
+    artifact::{CHUNK_BYTES, MAX_BYTES, Manifest, Stored, UploadState},
     path,
     problem::Problem,
 };
@@ -10,11 +13,13 @@ use starling_limits::Limits;
 use starling_primitives::Hash32;
 use starling_tls::Roots;
 use std::{
-    fs, io,
+    collections::HashMap,
+    fs,
+    io::{self, Write as _},
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 use tokio::{
     sync::{Mutex, watch},
@@ -29,8 +34,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const SESSION_WAIT: Duration = Duration::from_secs(60);
 /// A connection that brings nothing for so long is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a job works with is held in memory.
-const MAX_BYTES: u64 = 4 << 30;
+/// The largest artifact that is taken into memory whole.
+const MAX_IN_MEMORY: u64 = 4 << 30;
 
 /// Bytes that a slowed upload sends at a time.
 const PART_BYTES: usize = 16 * 1_024;
@@ -49,9 +54,9 @@ pub(crate) enum ArtifactError {
         /// What came.
         found: Hash32,
     },
-    /// Larger than a node takes into memory.
-    #[error("artifact {0} is larger than the {MAX_BYTES} bytes that a job may hold")]
-    TooLarge(Hash32),
+    /// Larger than a node takes, into memory or at all.
+    #[error("artifact {0} is larger than the {1} bytes that may come of it")]
+    TooLarge(Hash32, u64),
     /// The coordinator refused and a repetition would not help.
     #[error("the coordinator refused artifact {hash}: {reason}")]
     Refused {
@@ -82,8 +87,8 @@ pub(crate) struct ArtifactStore {
     origin: String,
     http: reqwest::Client,
     token: watch::Receiver<Option<String>>,
-    /// One download at a time: two jobs that want one artifact fetch it once.
-    downloading: Mutex<()>,
+    /// Those that are in use: two jobs that want one artifact fetch it once, and none in use is removed.
+    in_use: std::sync::Mutex<HashMap<Hash32, Weak<Mutex<()>>>>,
 }
 
 /// Bytes a second that transfers may take; nothing does not limit.
@@ -155,31 +160,59 @@ impl ArtifactStore {
         roots: &Roots,
     ) -> Result<Self, ArtifactError> {
         fs::create_dir_all(&folder)?;
-        files::remove_parts(&folder)?;
         let http = roots.http().connect_timeout(Duration::from_secs(10)).read_timeout(READ_TIMEOUT).build();
         let http = http.map_err(std::io::Error::other)?;
-        Ok(Self { folder, limit_bytes, rates, origin, http, token, downloading: Mutex::new(()) })
+        Ok(Self { folder, limit_bytes, rates, origin, http, token, in_use: std::sync::Mutex::default() })
     }
 
     /// The bytes of an artifact, from disk or from the coordinator.
     pub(crate) async fn get(&self, hash: Hash32) -> Result<Arc<[u8]>, ArtifactError> {
-        let _one = self.downloading.lock().await;
+        let used = self.using(hash);
+        let _one = used.lock().await;
         if let Some(bytes) = self.local(hash)? {
             return Ok(bytes.into());
         }
-        let bytes = self.download(hash).await?;
-        self.keep(hash, &bytes)?;
-        Ok(bytes.into())
+        self.download(hash, MAX_IN_MEMORY).await?;
+        Ok(fs::read(self.path(hash))?.into())
+    }
+
+    /// An artifact as a file, from disk or from the coordinator, never whole in memory.
+    pub(crate) async fn file(&self, hash: Hash32) -> Result<fs::File, ArtifactError> {
+        let used = self.using(hash);
+        let _one = used.lock().await;
+        let path = self.path(hash);
+        if path.exists() {
+            let file = fs::File::open(&path)?;
+            let manifest = aside(move || Manifest::read(file)).await?;
+            if manifest.hash() == Some(hash) {
+                touch(&path)?;
+                return Ok(fs::File::open(&path)?);
+            }
+            self.remove_damaged(hash)?;
+        }
+        self.download(hash, MAX_BYTES).await?;
+        Ok(fs::File::open(&path)?)
     }
 
     /// Keeps bytes and brings them to the coordinator; repeating it changes nothing.
     pub(crate) async fn put(&self, bytes: Arc<[u8]>) -> Result<Hash32, ArtifactError> {
         let manifest = Manifest::of(&bytes);
-        let hash = manifest.hash().filter(|_| manifest.bytes <= MAX_BYTES).ok_or_else(|| ArtifactError::TooLarge(hash_of(&bytes)))?;
-        self.keep(hash, &bytes)?;
+        if let Some(hash) = manifest.hash() {
+            self.keep(hash, &bytes)?;
+        }
+        self.bring(&manifest, &Source::Bytes(bytes)).await
+    }
+
+    /// Brings a file to the coordinator that nobody changes meanwhile; repeating it changes nothing. Nothing of it is kept here.
+    pub(crate) async fn put_file(&self, path: &Path, manifest: &Manifest) -> Result<Hash32, ArtifactError> {
+        self.bring(manifest, &Source::File(path.to_owned())).await
+    }
+
+    async fn bring(&self, manifest: &Manifest, source: &Source) -> Result<Hash32, ArtifactError> {
+        let hash = manifest.hash().ok_or_else(|| ArtifactError::TooLarge(Hash32::default(), MAX_BYTES))?;
         let mut tries = Tries::default();
         loop {
-            match self.upload(hash, &manifest, &bytes, &mut tries).await {
+            match self.upload(hash, manifest, source, &mut tries).await {
                 Ok(()) => return Ok(hash),
                 Err(failed) => tries.again(hash, failed).await?,
             }
@@ -191,8 +224,11 @@ impl ArtifactStore {
         let began = Instant::now();
         let hash = self.put(bytes).await?;
         let up = began.elapsed();
+        let used = self.using(hash);
+        let _one = used.lock().await;
+        files::remove_if_there(&self.path(hash))?;
         let began = Instant::now();
-        self.download(hash).await?;
+        self.download(hash, MAX_IN_MEMORY).await?;
         Ok((up, began.elapsed()))
     }
 
@@ -201,41 +237,68 @@ impl ArtifactStore {
         let path = self.path(hash);
         let Some(bytes) = files::read_if_there(&path)? else { return Ok(None) };
         if hash_of(&bytes) != hash {
-            tracing::warn!(%hash, "a kept artifact was damaged; fetching it again");
-            files::remove_if_there(&path)?;
+            self.remove_damaged(hash)?;
             return Ok(None);
         }
-        // Use keeps it from being the oldest.
-        fs::File::options().append(true).open(&path)?.set_modified(SystemTime::now())?;
+        touch(&path)?;
         Ok(Some(bytes))
+    }
+
+    fn remove_damaged(&self, hash: Hash32) -> io::Result<()> {
+        tracing::warn!(%hash, "a kept artifact was damaged; fetching it again");
+        files::remove_if_there(&self.path(hash))
+    }
+
+    /// Marks an artifact as in use as long as the answer lives, which only one may lock.
+    fn using(&self, hash: Hash32) -> Arc<Mutex<()>> {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.retain(|_, used| used.strong_count() > 0);
+        let known = in_use.get(&hash).and_then(Weak::upgrade);
+        let used = known.unwrap_or_default();
+        in_use.insert(hash, Arc::downgrade(&used));
+        used
+    }
+
+    /// Removes the longest unused files until so many bytes more have room within the limit; those in use stay.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let in_use: Vec<String> = {
+            let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+            in_use.iter().filter(|(_, used)| used.strong_count() > 0).map(|(hash, _)| hash.to_string()).collect()
+        };
+        evict(&self.folder, self.limit_bytes.saturating_sub(bytes), |name| in_use.iter().any(|used| name.starts_with(used)))
     }
 
     /// Keeps bytes by their name, so that they need not come from the coordinator.
     pub(crate) fn keep(&self, hash: Hash32, bytes: &[u8]) -> Result<(), ArtifactError> {
         let path = self.path(hash);
+        let _used = self.using(hash);
         if !path.exists() {
             files::write_atomic(&path, bytes)?;
         }
-        evict(&self.folder, self.limit_bytes, &path)?;
+        self.make_room(0)?;
         Ok(())
     }
 
-    /// The first chunk, and the others by their values if there are more. A chunk that came is not asked for again.
-    async fn download(&self, hash: Hash32) -> Result<Vec<u8>, ArtifactError> {
-        let mut tries = Tries::default();
-        let (mut bytes, total) = loop {
-            match self.range(hash, 0..CHUNK_BYTES).await {
-                Ok(first) => break first,
-                Err(failed) => tries.again(hash, failed).await?,
+    /// Brings an artifact onto the disk: the first chunk, and the others by their values if there are more. A chunk that came is not asked for again, also after the node was started anew.
+    async fn download(&self, hash: Hash32, limit: u64) -> Result<(), ArtifactError> {
+        let (mut tries, path, mut first) = (Tries::default(), self.path(hash), None);
+        let part = files::part_of(&path);
+        if !part.exists() {
+            let (bytes, total) = loop {
+                match self.range(hash, 0..CHUNK_BYTES).await {
+                    Ok(first) => break first,
+                    Err(failed) => tries.again(hash, failed).await?,
+                }
+            };
+            if length(&bytes) == total {
+                let found = hash_of(&bytes);
+                if found != hash {
+                    return Err(ArtifactError::WrongHash { expected: hash, found });
+                }
+                self.make_room(total)?;
+                return Ok(files::write_atomic(&path, &bytes)?);
             }
-        };
-        if total > MAX_BYTES {
-            return Err(ArtifactError::TooLarge(hash));
-        }
-        let whole = length(&bytes) == total;
-        if whole {
-            let found = hash_of(&bytes);
-            return if found == hash { Ok(bytes) } else { Err(ArtifactError::WrongHash { expected: hash, found }) };
+            first = Some(bytes);
         }
         let manifest = loop {
             match self.manifest(hash).await {
@@ -243,15 +306,22 @@ impl ArtifactStore {
                 Err(failed) => tries.again(hash, failed).await?,
             }
         };
-        // One damaged chunk is fetched again by itself; the values sum to the name, so that what fits them is right.
-        if !manifest.has(0, &bytes) {
-            bytes.clear();
+        if manifest.bytes > limit {
+            return Err(ArtifactError::TooLarge(hash, limit));
         }
-        let mut number = u32::try_from(length(&bytes) / CHUNK_BYTES).unwrap_or(u32::MAX);
-        while length(&bytes) < manifest.bytes {
-            match self.range(hash, manifest.range(number)).await {
+        self.make_room(manifest.bytes)?;
+        // One damaged chunk is fetched again by itself; the values sum to the name, so that what fits them is right.
+        let manifest = Arc::new(manifest);
+        let (open, values) = (part.clone(), manifest.clone());
+        let (mut file, mut number) = aside(move || open_part(&open, &values)).await?;
+        while manifest.range(number).start < manifest.bytes {
+            let come = match first.take() {
+                Some(first) => Ok((first, manifest.bytes)),
+                None => self.range(hash, manifest.range(number)).await,
+            };
+            match come {
                 Ok((chunk, _)) if manifest.has(number, &chunk) => {
-                    bytes.extend_from_slice(&chunk);
+                    file = aside(move || file.write_all(&chunk).map(|()| file)).await?;
                     number = number.saturating_add(1);
                     tries = Tries::default();
                 }
@@ -259,7 +329,7 @@ impl ArtifactStore {
                 Err(failed) => tries.again(hash, failed).await?,
             }
         }
-        Ok(bytes)
+        Ok(aside(move || file.sync_data().and_then(|()| fs::rename(part, path))).await?)
     }
 
     /// Bytes of a range and the size of the whole.
@@ -272,7 +342,7 @@ impl ArtifactStore {
         let (mut bytes, began) = (Vec::new(), Instant::now());
         while let Some(part) = response.chunk().await.map_err(again)? {
             if length(&bytes).saturating_add(length(&part)) > CHUNK_BYTES {
-                return Err(Failed::Never(ArtifactError::TooLarge(hash)));
+                return Err(Failed::Never(ArtifactError::TooLarge(hash, CHUNK_BYTES)));
             }
             bytes.extend_from_slice(&part);
             keep_rate(began, bytes.len(), self.rates.down).await;
@@ -292,21 +362,18 @@ impl ArtifactStore {
     }
 
     /// Brings what is missing. Each chunk that arrives gives the upload its tries back.
-    async fn upload(&self, hash: Hash32, manifest: &Manifest, bytes: &[u8], tries: &mut Tries) -> Result<(), Failed> {
+    async fn upload(&self, hash: Hash32, manifest: &Manifest, source: &Source, tries: &mut Tries) -> Result<(), Failed> {
         let answer = if let [_] = manifest.chunks.as_slice() {
             let url = self.url(path::ARTIFACT, &[&hash]);
-            self.send(hash, reqwest::Method::PUT, url, bytes.to_vec()).await?
+            self.send(hash, reqwest::Method::PUT, url, source.read(0..manifest.bytes).await.map_err(of_disk)?).await?
         } else {
             let begin = serde_json::to_vec(manifest).map_err(|error| Failed::Again(error.to_string()))?;
             let url = self.url(path::ARTIFACT_UPLOAD, &[&hash]);
             let state: UploadState = self.send(hash, reqwest::Method::POST, url, begin).await?.json().await.map_err(again)?;
             for number in state.missing {
-                let range = manifest.range(number);
-                let chunk =
-                    usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok()).and_then(|(from, to)| bytes.get(from..to));
-                let chunk = chunk.ok_or_else(|| Failed::Again(format!("the coordinator asks for chunk {number}, which is not there")))?;
+                let chunk = source.read(manifest.range(number)).await.map_err(of_disk)?;
                 let url = self.url(path::ARTIFACT_CHUNK, &[&hash, &number]);
-                self.send(hash, reqwest::Method::PUT, url, chunk.to_vec()).await?;
+                self.send(hash, reqwest::Method::PUT, url, chunk).await?;
                 *tries = Tries::default();
             }
             let url = self.url(path::ARTIFACT_FINISH, &[&hash]);
@@ -372,6 +439,10 @@ fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
+fn of_disk(error: io::Error) -> Failed {
+    Failed::Never(ArtifactError::Disk(error))
+}
+
 fn again(error: reqwest::Error) -> Failed {
     Failed::Again(error.without_url().to_string())
 }
@@ -398,27 +469,6 @@ async fn accepted(hash: Hash32, response: reqwest::Response) -> Result<reqwest::
         return Err(Failed::Never(ArtifactError::NotFound(hash)));
     }
     Err(Failed::Never(ArtifactError::Refused { hash, reason }))
-}
-
-/// Removes the longest unused files until the rest fits; `keep` stays.
-fn evict(folder: &Path, limit_bytes: u64, keep: &Path) -> io::Result<()> {
-    let mut files = Vec::new();
-    let mut total = 0_u64;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(metadata) = entry.metadata() else { continue };
-        total = total.saturating_add(metadata.len());
-        files.push((metadata.modified()?, metadata.len(), entry.path()));
-    }
-    files.sort();
-    for (_, length, path) in files.into_iter().filter(|(_, _, path)| path != keep) {
-        if total <= limit_bytes {
-            break;
-        }
-        files::remove_if_there(&path)?;
-        total = total.saturating_sub(length);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

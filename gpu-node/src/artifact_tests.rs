@@ -3,6 +3,7 @@
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -65,6 +66,82 @@ async fn get__should_mend_a_damaged_file_and_say_not_found() {
     assert!(matches!(store.get(hash_of(b"gone")).await, Err(ArtifactError::NotFound(_))));
 }
 
+/// Serves ranges and manifest of these bytes so many times, then nothing; says what was asked for.
+async fn serve_ranges(bytes: Vec<u8>, times: usize) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let log = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 64 * 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).to_lowercase();
+            let range = request.lines().find_map(|line| line.strip_prefix("range: bytes=")).map(|range| range.trim().to_owned());
+            log.lock().unwrap().push(range.clone().unwrap_or_else(|| "manifest".to_owned()));
+            let count = log.lock().unwrap().len();
+            let (status, body) = match range.as_deref().and_then(|range| range.split_once('-')) {
+                _ if count > times => ("404 Not Found".to_owned(), Vec::new()),
+                Some((from, to)) => {
+                    let (from, to) = (from.parse::<usize>().unwrap(), to.parse::<usize>().unwrap().min(bytes.len() - 1));
+                    let head = format!("206 Partial Content\r\ncontent-range: bytes {from}-{to}/{}", bytes.len());
+                    (head, bytes[from..=to].to_vec())
+                }
+                None => ("200 OK".to_owned(), serde_json::to_vec(&Manifest::of(&bytes)).unwrap()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    });
+    (origin, asked)
+}
+
+#[tokio::test]
+async fn file__should_go_on_where_a_download_ended_and_mend_what_lies_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> =
+        (0..3 * u32::try_from(CHUNK_BYTES).unwrap() + 7).map(|place| place.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let hash = hash_of(&bytes);
+    let part = files::part_of(&folder.path().join(hash.to_string()));
+    let chunks = ["0-8388607", "8388608-16777215", "16777216-25165823", "25165824-25165830"];
+    let (origin, asked) = serve_ranges(bytes.clone(), 4).await;
+    let error = store(folder.path(), 1 << 20, &origin).file(hash).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::NotFound(_)), "{error}");
+    assert_eq!(*asked.lock().unwrap(), [chunks[0], "manifest", chunks[1], chunks[2], chunks[3]]);
+    let mut lies = fs::read(&part).unwrap();
+    assert_eq!(length(&lies), 3 * CHUNK_BYTES);
+    lies[20 << 20] ^= 1;
+    fs::write(&part, lies).unwrap();
+
+    let (origin, asked) = serve_ranges(bytes.clone(), 9).await;
+    let store = store(folder.path(), 1 << 20, &origin);
+    for _ in 0..2 {
+        let mut read = Vec::new();
+        std::io::Read::read_to_end(&mut store.file(hash).await.unwrap(), &mut read).unwrap();
+        assert!(read == bytes);
+    }
+    assert_eq!(*asked.lock().unwrap(), ["manifest", chunks[2], chunks[3]], "what lies there is not asked for again");
+    assert!(!part.exists());
+}
+
+#[tokio::test]
+async fn file__should_stay_while_another_comes_and_its_use_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (origin, _) = serve(vec![("200 OK", vec![1; 600]), ("200 OK", vec![2; 600]), ("200 OK", vec![3; 600])]).await;
+    let store = store(folder.path(), 1_000, &origin);
+    let hashes = [1, 2, 3].map(|byte| hash_of(&[byte; 600]));
+    let kept = || hashes.map(|hash| folder.path().join(hash.to_string()).exists());
+    store.get(hashes[0]).await.unwrap();
+    let used = store.using(hashes[0]);
+    store.get(hashes[1]).await.unwrap();
+    assert_eq!(kept(), [true, true, false]);
+    drop(used);
+    store.get(hashes[2]).await.unwrap();
+    assert_eq!(kept(), [false, false, true]);
+}
+
 #[tokio::test]
 async fn put__should_compare_what_the_store_received() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +161,7 @@ fn evict__should_remove_the_longest_unused_and_never_the_one_in_use() {
         let file = fs::File::options().append(true).open(path(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
     }
-    evict(folder.path(), 250, &path("used")).unwrap();
+    evict(folder.path(), 250, |name| name == "used").unwrap();
     let left = ["old", "middle", "new", "used"].map(|name| path(name).exists());
     assert_eq!(left, [false, false, true, true]);
 }

@@ -87,7 +87,8 @@ pub(crate) fn keep_newest(folder: &Path, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn part_of(path: &Path) -> PathBuf {
+/// Where a file lies until it is whole.
+pub(crate) fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(PART);

@@ -2,6 +2,7 @@
 
 use super::tools::remove_folder;
 use crate::artifact::{ArtifactError, ArtifactStore, hash_of};
+use starling_http_api::artifact::{MAX_BYTES, Manifest};
 use starling_primitives::Hash32;
 use starling_sandbox::Peek;
 use starling_scripts::{Exit, ExitReason, MAX_OUTPUT_FILES, Metric, OutputFile, Report, check_path};
@@ -9,15 +10,13 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Figures that are kept of one script.
 const MAX_METRICS: u64 = 100_000;
 /// What a statement before the last brings of `outputs/`; the rest waits for the last.
 const INTERIM_BYTES: u64 = 256 << 20;
-/// The largest file that comes back.
-const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// Shared by the thread that runs the script and the task that makes its statements.
 #[derive(Debug)]
@@ -116,9 +115,8 @@ impl Outputs {
             Ok(paths) => {
                 for (path, file) in paths {
                     let name = format!("outputs/{path}");
-                    let bytes = fs::read(&file)?;
-                    let stored = if bytes.is_empty() { Some(empty(store).await?) } else { self.put(store, &name, bytes).await? };
-                    report.files.extend(stored.map(|stored| OutputFile { path, ..stored }));
+                    let stored = self.put_file(store, &name, file).await?;
+                    report.files.push(OutputFile { path, ..stored });
                 }
             }
             Err(why) if is_final => {
@@ -166,14 +164,22 @@ impl Outputs {
         Ok(Some(file))
     }
 
+    /// The same for a file, never whole in memory, and for an empty one too.
+    async fn put_file(&self, store: &ArtifactStore, name: &str, path: PathBuf) -> Result<OutputFile, ArtifactError> {
+        let cut = path.clone();
+        let manifest = tokio::task::spawn_blocking(move || Manifest::read(fs::File::open(cut)?)).await.map_err(io::Error::other)??;
+        let hash = manifest.hash().unwrap_or_default();
+        let file = OutputFile { path: name.to_owned(), bytes: manifest.bytes, hash };
+        if self.lock().uploaded.get(name) != Some(&file) {
+            store.put_file(&path, &manifest).await?;
+            self.lock().uploaded.insert(name.to_owned(), file.clone());
+        }
+        Ok(file)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A file without a byte.
-async fn empty(store: &ArtifactStore) -> Result<OutputFile, ArtifactError> {
-    Ok(OutputFile { path: String::new(), bytes: 0, hash: store.put(Arc::default()).await? })
 }
 
 /// The plain files below a folder, by path; nothing is followed. An inner error is what cannot be taken, in words.
@@ -194,8 +200,8 @@ fn list(folder: &Path) -> io::Result<Result<BTreeMap<String, PathBuf>, String>> 
             if metadata.is_dir() {
                 folders.push((entry.path(), format!("{path}/")));
             } else if metadata.is_file() {
-                if metadata.len() > MAX_FILE_BYTES {
-                    return Ok(Err(format!("outputs/{path} has more than {} MiB", MAX_FILE_BYTES >> 20)));
+                if metadata.len() > MAX_BYTES {
+                    return Ok(Err(format!("outputs/{path} has more than {} GiB", MAX_BYTES >> 30)));
                 }
                 files.insert(path, entry.path());
             }
@@ -224,7 +230,7 @@ mod tests {
         std::os::unix::fs::symlink("/", folder.path().join("root")).unwrap();
         let files = list(folder.path()).unwrap().unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["model.pkl", "plots/a.png"]);
-        fs::File::create(folder.path().join("huge")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        fs::File::create(folder.path().join("huge")).unwrap().set_len(MAX_BYTES + 1).unwrap();
         assert!(list(folder.path()).unwrap().unwrap_err().contains("huge"));
     }
 

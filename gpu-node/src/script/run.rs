@@ -77,7 +77,7 @@ impl ScriptJob {
     ///
     /// # Errors
     /// What cannot be taken, in words; nothing has run.
-    pub(crate) fn unpack(room: Arc<Room>, name: &str, script: Script, bundle: &[u8], inputs: &[Arc<[u8]>]) -> Result<Self, String> {
+    pub(crate) fn unpack(room: Arc<Room>, name: &str, script: Script, bundle: &[u8], inputs: Vec<fs::File>) -> Result<Self, String> {
         room.suits(&script)?;
         let bundle = Bundle::from_tar(bundle).map_err(|error| format!("the upload is refused: {error}"))?;
         let requirements = match &script.requirements {
@@ -286,28 +286,28 @@ fn exit_of(ended: &Ended, unsigned: bool) -> Result<Exit, Fault> {
 }
 
 /// Writes the upload and its data: folders for all to enter, files for all to read, since the job runs as another account.
-fn write_all(work: &Path, bundle: &Bundle, inputs: &[Input], bytes: &[Arc<[u8]>]) -> io::Result<()> {
+fn write_all(work: &Path, bundle: &Bundle, inputs: &[Input], files: Vec<fs::File>) -> io::Result<()> {
     remove_folder(work)?;
     make_folder(work)?;
     for (path, entry) in bundle.files() {
-        write(work, path, &entry.bytes, entry.executable)?;
+        write(work, path, &mut entry.bytes.as_slice(), entry.executable)?;
     }
-    for (input, bytes) in inputs.iter().zip(bytes) {
+    for (input, mut file) in inputs.iter().zip(files) {
         if bundle.get(&input.path).is_some() {
             return Err(io::Error::other(format!("{:?} is in the upload and under [[data]]", input.path)));
         }
-        write(work, &input.path, bytes, false)?;
+        write(work, &input.path, &mut file, false)?;
     }
     make_folder(&work.join("outputs"))
 }
 
-fn write(work: &Path, path: &str, bytes: &[u8], executable: bool) -> io::Result<()> {
+fn write(work: &Path, path: &str, from: &mut impl io::Read, executable: bool) -> io::Result<()> {
     starling_scripts::check_path(path).map_err(io::Error::other)?;
     for (at, _) in path.match_indices('/') {
         make_folder(&work.join(&path[..at]))?;
     }
     let file = work.join(path);
-    fs::write(&file, bytes)?;
+    io::copy(from, &mut fs::File::create(&file)?)?;
     allow(&file, if executable { 0o755 } else { 0o644 })
 }
 

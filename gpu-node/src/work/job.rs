@@ -92,10 +92,10 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
             let bundle = context.store.get(script.bundle).await?;
             let mut inputs = Vec::new();
             for input in &script.inputs {
-                inputs.push(context.store.get(input.artifact).await?);
+                inputs.push(context.store.file(input.artifact).await?);
             }
             let name = lease.id.to_string();
-            let job = aside(move || ScriptJob::unpack(room, &name, script, &bundle, &inputs)).await?;
+            let job = aside(move || ScriptJob::unpack(room, &name, script, &bundle, inputs)).await?;
             Ok(Job::Script(job.map_err(TaskError::Asked)?))
         }
     }

@@ -3,9 +3,10 @@
 use crate::{
     amount,
     running::{Running, refuse, run, said, starling, succeed},
+    uploads::{peak_kib, write_file},
 };
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread, time::Duration};
 
 /// Reads a table, reports figures with and without the helper, writes files, and tries what it may not.
 const SCRIPT: &str = r#"
@@ -100,4 +101,51 @@ fn script__should_come_back_with_its_outputs_and_cost_the_time_of_its_run() {
     let greedy = write(&home.join("greedy"), &[("main.py", ""), ("job.toml", "command = \"python main.py\"\n[resources]\ncpus = 999\n")]);
     assert!(refuse(home, &["job", "run", &greedy]).contains("of 999 processors"));
     assert!(starling(home, &["job", "check", &job]).output().expect("starling starts").status.success());
+}
+
+/// Writes its data six times, and so more than the node may hold in memory.
+const COPIES: &str = r#"
+from starling_job import output
+data = open("data/large.bin", "rb").read()
+with open(output("copies.bin"), "wb") as file:
+    for _ in range(6):
+        file.write(data)
+"#;
+
+const COPIES_JOB: &str = r#"
+command = ["python", "main.py"]
+max_price_near = "0.05"
+max_minutes = 4
+[resources]
+memory_mib = 512
+disk_mib = 1024
+[[data]]
+path = "data/large.bin"
+file = "../large.bin"
+"#;
+
+#[test]
+fn script__should_take_and_give_files_larger_than_its_node_holds_in_memory() {
+    const DATA_BYTES: u64 = 100 << 20;
+    let system = Running::start(1);
+    let home = system.home();
+    write_file(&home.join("large.bin"), DATA_BYTES);
+    let job = write(&home.join("job"), &[("main.py", COPIES), ("job.toml", COPIES_JOB)]);
+    let node = fs::read_to_string(home.join("node-1/pid")).expect("the process is known");
+    let log = home.join("logs/node-1.log");
+    // It fills memory once, to measure it; from then on its peak is counted.
+    while !fs::read_to_string(&log).expect("a log").contains("measured this machine") {
+        thread::sleep(Duration::from_millis(100));
+    }
+    fs::write(format!("/proc/{}/clear_refs", node.trim()), "5").expect("the peak is counted anew");
+    let before = peak_kib(&node);
+    let came = home.join("came");
+    let ran = succeed(home, &["job", "run", &job, "--output", &came.display().to_string()]);
+    assert_eq!(said(&ran, "job_ended")["exit"]["reason"], "completed");
+    let data = fs::read(home.join("large.bin")).expect("a file");
+    let copies = fs::read(came.join("outputs/copies.bin")).expect("it came back");
+    assert!(copies.len() == 6 * data.len() && copies.chunks(data.len()).all(|copy| copy == data));
+    let grew = peak_kib(&node).saturating_sub(before) >> 10;
+    println!("measured memory that the node took for 100 MiB of data and 600 of outputs: {grew} MiB");
+    assert!(grew < 100, "the node took {grew} MiB");
 }

@@ -115,7 +115,7 @@ impl LineState {
 }
 
 /// The most memory that a process was seen to hold, in KiB.
-fn peak_kib(pid: &str) -> u64 {
+pub(crate) fn peak_kib(pid: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
@@ -135,7 +135,7 @@ fn watch(coordinator: std::path::PathBuf, command: u32, stop: Arc<AtomicBool>) -
 }
 
 /// A file of bytes that nothing shortens.
-fn write_file(path: &Path, bytes: u64) {
+pub(crate) fn write_file(path: &Path, bytes: u64) {
     let (mut file, mut numbers) = (File::create(path).expect("a file"), Numbers::new(7));
     let mut block = vec![0; 1 << 20];
     let mut left = bytes;
