@@ -10,7 +10,13 @@ use starling_contract_api::{
 };
 use starling_primitives::{AccountId, AssetName, BasisPoints, EscrowId, LeaseId, NodeId, PublicKey, RunId};
 use starling_protocol::{lease::Lease, listing::Listing, node::Node, run::Run};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 /// Listings of a page: few, so that whoever reads all asks on.
 const PAGE: usize = 2;
@@ -26,6 +32,10 @@ pub(crate) struct Answers {
     pub(crate) uses: Vec<MeteredUse>,
     pub(crate) escrows: Vec<EscrowView>,
     pub(crate) height: u64,
+    /// Heights without a block.
+    pub(crate) skipped: BTreeSet<u64>,
+    /// How often a block was asked for.
+    pub(crate) asked: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -48,16 +58,19 @@ impl Chain for FakeChain {
     }
 
     fn block(&self, which: BlockRef) -> Answer<'_, BlockInfo> {
-        self.answer(|answers| {
+        let answer = self.answer(|answers| {
+            answers.asked.fetch_add(1, Relaxed);
             let height = if let BlockRef::Height(height) = which { height } else { answers.height };
-            BlockInfo {
+            (!answers.skipped.contains(&height)).then(|| BlockInfo {
                 height,
-                previous_height: height.checked_sub(1),
+                previous_height: (0..height).rev().find(|height| !answers.skipped.contains(height)),
                 hash: format!("block{height}"),
                 timestamp_ms: crate::clock::now().0,
                 transactions: Vec::new(),
-            }
-        })
+            })
+        });
+        let missing = || RpcError::Refused { name: "UNKNOWN_BLOCK".to_owned(), message: String::new() };
+        Box::pin(async move { answer.await?.ok_or_else(missing) })
     }
 
     fn outcome<'a>(&'a self, _: &'a str, _: &'a AccountId) -> Answer<'a, Option<Outcome>> {

@@ -21,6 +21,8 @@ use std::{
 const CURSOR: &str = "history";
 /// A chain of fewer blocks is read from its first.
 const YOUNG_CHAIN: u64 = 200_000;
+/// Heights without a block that are passed one by one. Behind more of them the next block is looked for from the head backwards, which is far where much is still to be read.
+const MISSING: u32 = 20;
 /// Receipts of a transaction end some blocks after it; its outcome is asked for that often.
 const OUTCOME_TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(700);
@@ -76,10 +78,11 @@ impl Historian {
         let head = self.chain.block(BlockRef::Final).await?.height;
         let start = self.from.unwrap_or(if head < YOUNG_CHAIN { 0 } else { head });
         let mut next = self.db.cursor(CURSOR).await?.map_or(start, |done| done + 1);
-        let mut gap = next;
+        let (mut gap, mut missing) = (next, 0);
         while next <= head {
             match self.chain.block(BlockRef::Height(next)).await {
                 Ok(block) => {
+                    missing = 0;
                     let mut events = Vec::new();
                     for transaction in &block.transactions {
                         if self.concerns(&transaction.receiver) {
@@ -92,6 +95,7 @@ impl Historian {
                         gap = next;
                     }
                 }
+                Err(error) if is_missing(&error) && missing < MISSING => missing += 1,
                 Err(error) if is_missing(&error) => {
                     next = self.first_above(next, head).await?;
                     continue;
@@ -353,5 +357,23 @@ mod tests {
         let usd = Asset::Nep141(account("usd.starling"));
         let told = paid(usd.clone(), Source::Transferred);
         assert_eq!((told.payer, told.from_wallet), (Some(alice), minus(usd, Amount(50))));
+    }
+
+    #[tokio::test]
+    async fn history__should_pass_heights_without_a_block_with_few_questions() {
+        use crate::chain::fake::{Answers, FakeChain};
+        use std::sync::atomic::Ordering::Relaxed;
+
+        // Each tenth height has none, and there is a long gap.
+        let skipped = (1..2_000).filter(|height| height % 10 == 0 || (500..900).contains(height)).collect();
+        let chain = Arc::new(FakeChain(Answers { height: 2_000, skipped, ..Answers::default() }.into()));
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("db.sqlite")).await.unwrap();
+        let [billing, compute, hub, market] = ["billing", "compute", "hub", "market"].map(|name| account(&format!("{name}.starling")));
+        let deployment = Deployment { chain_id: "test".to_owned(), instance: 1, billing, compute, hub, market };
+        Historian::new(chain.clone(), db.clone(), deployment, None).catch_up().await.unwrap();
+        assert_eq!(db.cursor(CURSOR).await.unwrap(), Some(2_000));
+        let asked = chain.0.lock().unwrap().asked.load(Relaxed);
+        assert!((1_600..3_000).contains(&asked), "{asked} questions for 1,440 blocks: those behind the long gap were found from the head");
     }
 }
