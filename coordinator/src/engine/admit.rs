@@ -100,7 +100,10 @@ async fn check_lease(tools: &Tools, lease: &Lease) -> anyhow::Result<Result<JobS
     };
     let named: Vec<(&str, Hash32)> = match &job {
         JobSpec::Generate(generate) => vec![("model", generate.model)],
-        JobSpec::Classify(classify) => vec![("model", classify.model)],
+        JobSpec::Classify(classify) => {
+            let pictures = classify.pictures.iter().map(|picture| ("picture", picture.file));
+            pictures.chain([("model", classify.model)]).collect()
+        }
         JobSpec::Tool { tool, model } => vec![("tool", *tool), ("model", *model)],
         JobSpec::Script(script) => {
             if let Err(error) = script.check() {

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use starling_contract_api::{compute::Purpose, payment::PaymentMsg, rpc::Signer};
 use starling_http_api::{
-    job::{Classified, Classify, Generate, JobSpec, MAX_TEXT_BYTES, MAX_TEXTS},
+    job::{Classified, Classify, Generate, JobSpec, MAX_PICTURE_BYTES, MAX_PICTURES, MAX_TEXT_BYTES, MAX_TEXTS, PictureFile},
     lease::{LeaseEvent, LeaseView},
     path,
 };
@@ -72,11 +72,14 @@ pub(crate) struct SortArgs {
     #[command(flatten)]
     ask: AskArgs,
     /// Texts to sort, or rows of a table: numbers with commas between, in the order of the columns that the model was trained on.
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present_any = ["file", "picture"])]
     lines: Vec<String>,
     /// A file of them, one a line.
     #[arg(long, conflicts_with = "lines")]
     file: Option<PathBuf>,
+    /// A picture to sort, as PNG, PGM or PPM, of the size that the model was trained on; may be given more than once.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lines", "file"])]
+    picture: Vec<PathBuf>,
 }
 
 pub(crate) async fn generate(context: &Context, args: &GenerateArgs, out: Output) -> Result<()> {
@@ -104,15 +107,17 @@ pub(crate) async fn sort(context: &Context, args: &SortArgs, out: Output) -> Res
         }
         None => args.lines.clone(),
     };
-    let spec = |model| Classify { model, texts: lines.clone() };
+    let pictures = upload_pictures(context, &args.picture).await?;
+    let spec = |model| Classify { model, texts: lines.clone(), pictures: pictures.clone() };
+    let asked = spec(Hash32::default());
     ensure!(
-        spec(Hash32::default()).is_within_limits(),
-        "1 to {MAX_TEXTS} lines can be sorted at once, none empty, of {MAX_TEXT_BYTES} bytes together at most"
+        asked.is_within_limits(),
+        "1 to {MAX_TEXTS} lines can be sorted at once, none empty, of {MAX_TEXT_BYTES} bytes together at most, or 1 to {MAX_PICTURES} pictures"
     );
     let view = rent(context, &args.ask, |model| JobSpec::Classify(spec(model)), false, out).await?;
     let Classified { classes, probabilities } = serde_json::from_str(&view.output).context("the node's answer is not understood")?;
     let likeliest = |row: &[f64]| row.iter().copied().enumerate().max_by(|left, right| left.1.total_cmp(&right.1));
-    for (line, row) in lines.iter().zip(&probabilities) {
+    for (line, row) in asked.asked().iter().zip(&probabilities) {
         let best = likeliest(row).and_then(|(place, chance)| Some((classes.get(place)?, chance)));
         let (class, chance) = best.context("the node's answer lacks classes")?;
         let percent = 100.0 * chance;
@@ -124,6 +129,18 @@ pub(crate) async fn sort(context: &Context, args: &SortArgs, out: Output) -> Res
     }
     out.note(&cost(&view));
     Ok(())
+}
+
+/// Brings the pictures' files to the coordinator.
+async fn upload_pictures(context: &Context, paths: &[PathBuf]) -> Result<Vec<PictureFile>> {
+    ensure!(paths.len() <= MAX_PICTURES, "{MAX_PICTURES} pictures can be sorted at once");
+    let (api, mut pictures) = (Api::of(context)?, Vec::with_capacity(paths.len()));
+    for path in paths {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(bytes.len() as u64 <= MAX_PICTURE_BYTES, "{} has more than {} MiB", path.display(), MAX_PICTURE_BYTES >> 20);
+        pictures.push(PictureFile { name: path.display().to_string(), file: api.upload(&bytes).await? });
+    }
+    Ok(pictures)
 }
 
 fn cost(view: &LeaseView) -> String {

@@ -11,6 +11,12 @@ pub const MAX_NEW_TOKENS: u32 = 100_000;
 pub const MAX_TEXTS: usize = 100;
 /// The most bytes of all of them.
 pub const MAX_TEXT_BYTES: usize = 32 * 1024;
+/// The most pictures of one classification.
+pub const MAX_PICTURES: usize = 100;
+/// The most bytes of a picture's file.
+pub const MAX_PICTURE_BYTES: u64 = 8 << 20;
+/// The most bytes of a picture's name.
+const MAX_NAME_BYTES: usize = 200;
 
 /// A metered job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +24,7 @@ pub const MAX_TEXT_BYTES: usize = 32 * 1024;
 pub enum JobSpec {
     /// Continues a prompt with a model.
     Generate(Generate),
-    /// Sorts texts into a model's classes; the lease's output is a [`Classified`] in JSON.
+    /// Sorts texts or pictures into a model's classes; the lease's output is a [`Classified`] in JSON.
     Classify(Classify),
     /// Runs a declarative research tool on a model.
     Tool {
@@ -55,15 +61,37 @@ pub struct Generate {
 pub struct Classify {
     /// Artifact hash of a classifying model's `model.safetensors` (its metadata holds recipe, classes and tokenizer).
     pub model: Hash32,
-    /// 1 to [`MAX_TEXTS`] texts, none empty, of [`MAX_TEXT_BYTES`] together at most.
+    /// 1 to [`MAX_TEXTS`] texts or rows, none empty, of [`MAX_TEXT_BYTES`] together at most; none where pictures are sorted.
+    #[serde(default)]
     pub texts: Vec<String>,
+    /// 1 to [`MAX_PICTURES`] pictures in place of texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<PictureFile>,
+}
+
+/// A picture to sort.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureFile {
+    /// What its tenant calls it; 200 bytes at most.
+    pub name: String,
+    /// Artifact hash of the PNG, PGM or PPM; [`MAX_PICTURE_BYTES`] at most.
+    pub file: Hash32,
 }
 
 impl Classify {
-    /// Whether number and length of the texts are within the limits.
+    /// Whether there are texts or pictures, not both, and their number and length are within the limits.
     pub fn is_within_limits(&self) -> bool {
         let bytes: usize = self.texts.iter().map(String::len).sum();
-        (1..=MAX_TEXTS).contains(&self.texts.len()) && bytes <= MAX_TEXT_BYTES && !self.texts.iter().any(String::is_empty)
+        let texts = (1..=MAX_TEXTS).contains(&self.texts.len()) && bytes <= MAX_TEXT_BYTES && !self.texts.iter().any(String::is_empty);
+        let named = self.pictures.iter().all(|picture| (1..=MAX_NAME_BYTES).contains(&picture.name.len()));
+        let pictures = (1..=MAX_PICTURES).contains(&self.pictures.len()) && named;
+        if self.pictures.is_empty() { texts } else { pictures && self.texts.is_empty() }
+    }
+
+    /// What is sorted, in the order of the answer: texts or rows, or the pictures' names.
+    pub fn asked(&self) -> Vec<String> {
+        if self.pictures.is_empty() { self.texts.clone() } else { self.pictures.iter().map(|picture| picture.name.clone()).collect() }
     }
 }
 
@@ -72,7 +100,7 @@ impl Classify {
 pub struct Classified {
     /// The model's classes.
     pub classes: Vec<String>,
-    /// For each text, in order, the probability of each class, in their order.
+    /// For each text or picture, in order, the probability of each class, in their order.
     pub probabilities: Vec<Vec<f64>>,
 }
 

@@ -1,4 +1,4 @@
-//! A finished model that sorts texts or rows, out of one file: weights, recipe, classes, and tokenizer or scaling.
+//! A finished model that sorts texts, rows or pictures, out of one file: weights, recipe, classes, and tokenizer or scaling.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde::Deserialize;
 
-use crate::data::{Batch, Scaling, begun};
+use crate::data::{Batch, Scaling, begun, lone_picture, read_picture};
 use crate::error::{Result, TrainingError};
 use crate::export::import_model;
 use crate::model::{Model, Texts};
@@ -22,19 +22,24 @@ pub(crate) const SCALING: &str = "starling.scaling";
 /// Under which name a model's file holds its `tokenizer.json`, where its tokens are not bytes.
 pub const TOKENIZER: &str = "starling.tokenizer";
 
-/// A model of texts or of a table's rows with classes.
+/// A model of texts, of a table's rows or of pictures with classes.
 pub struct Classifier {
     model: Model,
     takes: Takes,
     classes: Vec<String>,
 }
 
-/// What a line that is asked about says.
+/// The longest edge of a picture that is asked about.
+const MAX_EDGE: usize = 1_024;
+
+/// What is asked about.
 enum Takes {
     /// A text.
     Text { tokenizer: Tokenizer, context: usize },
     /// Numbers, one for each column.
     Row { columns: Vec<String>, scaling: Scaling },
+    /// A picture of so many channels.
+    Picture { channels: usize },
 }
 
 /// As [`crate::data::Training::meaning`] writes it.
@@ -49,7 +54,7 @@ impl Classifier {
     /// Reads a `model.safetensors` that a training of this program made.
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`] where it sorts neither texts nor rows, or lacks recipe, classes, and tokenizer or scaling; else
+    /// [`TrainingError::BadRequest`] where it sorts nothing, or lacks recipe, classes, and tokenizer or scaling; else
     /// as [`import_model`] and [`Model::new`].
     pub fn read(safetensors: &[u8], device: &Device) -> Result<Self> {
         let (parameters, metadata) = import_model(safetensors)?;
@@ -70,7 +75,10 @@ impl Classifier {
                 }
                 Takes::Text { tokenizer, context: *context as usize }
             }
-            other => return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts neither texts nor rows", other.kind()))),
+            ModelRecipe::Convolution(shape) => Takes::Picture { channels: shape.channels as usize },
+            other => {
+                return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts no texts, rows or pictures", other.kind())));
+            }
         };
         let classes: Vec<String> = serde_json::from_str(said(&metadata, CLASSES)?).map_err(|error| wrong(&error.to_string()))?;
         if u32::try_from(classes.len()).ok() != recipe.model.classes() {
@@ -88,11 +96,12 @@ impl Classifier {
     /// Reads what is asked about: a text, of which only the beginning counts where it is long, or a row's numbers with commas between.
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`], naming the columns, for a row that is not of them.
+    /// [`TrainingError::BadRequest`], naming the columns, for a row that is not of them; for any line where the model sorts pictures.
     pub fn read_line(&self, line: &str) -> Result<Batch> {
         // Targets take no part in probabilities.
         let targets: Arc<[u32]> = Arc::new([0]);
         match &self.takes {
+            Takes::Picture { .. } => Err(TrainingError::BadRequest("this model sorts pictures: give it their files".to_owned())),
             Takes::Text { tokenizer, context } => {
                 let (tokens, length) = begun(line, tokenizer, *context);
                 Ok(Batch::Texts { texts: Texts { tokens: tokens.into(), lengths: Arc::new([length]), context: *context }, targets })
@@ -108,6 +117,25 @@ impl Classifier {
                 Ok(Batch::Rows { rows: Array { shape: vec![1, columns.len()], values: scaling.apply(&row) }, targets })
             }
         }
+    }
+
+    /// Reads a picture that is asked about; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// [`TrainingError::BadRequest`] for one that is no PNG, PGM or PPM, has other channels than those that the model was trained on, or more than 1,024 pixels on
+    /// an edge; and where the model sorts no pictures.
+    pub fn read_picture(&self, bytes: &[u8], name: &str) -> Result<Batch> {
+        let bad = |why: &str| TrainingError::BadRequest(format!("the picture {name:?}: {why}"));
+        let Takes::Picture { channels } = self.takes else { return Err(bad("this model sorts no pictures")) };
+        let picture = read_picture(bytes).map_err(|why| bad(&why))?;
+        if picture.width.max(picture.height) > MAX_EDGE {
+            return Err(bad(&format!("{} x {} pixels, where an edge may have {MAX_EDGE}", picture.width, picture.height)));
+        }
+        if picture.channels != channels {
+            let words = |channels| if channels == 1 { "grey" } else { "coloured" };
+            return Err(bad(&format!("it is {}, and the model was trained on {} ones", words(picture.channels), words(channels))));
+        }
+        Ok(lone_picture(&picture))
     }
 
     /// The probability of each class.

@@ -21,6 +21,7 @@ pub use archive::{ArchiveEntry, read_archive, write_tar};
 pub use batch::{Batch, Windows};
 pub use csv::{CsvTable, read_csv};
 pub use duplicates::{Shingles, without_near_duplicates};
+pub(crate) use images::lone_picture;
 pub use images::{Images, read_images};
 pub use items::{Items, Training, check_meaning, learn_tokenizer, own_tokenizer};
 pub use json_lines::{JsonLine, read_json_lines};

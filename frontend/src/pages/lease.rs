@@ -163,8 +163,12 @@ pub(crate) fn Lease() -> impl IntoView {
 fn job_words(job: &JobSpec) -> String {
     match job {
         JobSpec::Generate(asked) => format!("Continue a text, by {} tokens at most", asked.max_new_tokens),
-        JobSpec::Classify(asked) if asked.texts.len() == 1 => "Sort a text into classes".to_owned(),
-        JobSpec::Classify(asked) => format!("Sort {} texts into classes", asked.texts.len()),
+        JobSpec::Classify(asked) => match (asked.texts.len(), asked.pictures.len()) {
+            (1, 0) => "Sort a text into classes".to_owned(),
+            (texts, 0) => format!("Sort {texts} texts into classes"),
+            (_, 1) => "Sort a picture into classes".to_owned(),
+            (_, pictures) => format!("Sort {pictures} pictures into classes"),
+        },
         JobSpec::Tool { .. } => "Run a research tool on a model".to_owned(),
         JobSpec::Script(script) => format!("Run {}", script.command.join(" ")),
     }
@@ -226,7 +230,8 @@ fn Output(view: LeaseView) -> impl IntoView {
     if let Some(JobSpec::Classify(asked)) = &view.job
         && let Ok(answer) = decode::<Classified>(view.output.as_bytes())
     {
-        return view! { <Sorted texts=asked.texts.clone() answer /> }.into_any();
+        let what = if asked.pictures.is_empty() { "Text or row" } else { "Picture" };
+        return view! { <Sorted what asked=asked.asked() answer /> }.into_any();
     }
     let report = matches!(view.job, Some(JobSpec::Tool { .. })).then(|| decode::<ToolReport>(view.output.as_bytes()).ok()).flatten();
     match report {
@@ -238,15 +243,15 @@ fn Output(view: LeaseView) -> impl IntoView {
     }
 }
 
-/// The likeliest class of each text, and how likely each of them is.
+/// The likeliest class of each text or picture, and how likely each of them is.
 #[component]
-fn Sorted(texts: Vec<String>, answer: Classified) -> impl IntoView {
+fn Sorted(what: &'static str, asked: Vec<String>, answer: Classified) -> impl IntoView {
     let Classified { classes, probabilities } = answer;
     let likeliest = |row: &[f64]| row.iter().enumerate().max_by(|left, right| left.1.total_cmp(right.1)).map(|(place, _)| place);
     let percent = |part: f64| format!("{:.1}\u{a0}%", part * 100.0);
     view! {
-        <table class="stacked"><thead><tr><th>"Text or row"</th><th>"Class"</th>{classes.iter().map(|class| view! { <th class="num">{class.clone()}</th> }).collect_view()}</tr></thead>
-        <tbody>{texts.into_iter().zip(probabilities).map(|(text, row)| {
+        <table class="stacked"><thead><tr><th>{what}</th><th>"Class"</th>{classes.iter().map(|class| view! { <th class="num">{class.clone()}</th> }).collect_view()}</tr></thead>
+        <tbody>{asked.into_iter().zip(probabilities).map(|(text, row)| {
             let best = likeliest(&row).and_then(|place| classes.get(place)).cloned();
             view! { <tr><th scope="row">{text}</th><td data-label="Class"><strong>{best}</strong></td>{row.into_iter().zip(&classes).map(|(part, class)| view! { <td class="num" data-label=class.clone()>{percent(part)}</td> }).collect_view()}</tr> }
         }).collect_view()}</tbody></table>

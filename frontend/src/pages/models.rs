@@ -16,7 +16,7 @@ use crate::{
     pages::{
         own::{Manage, Own},
         ratings::Reviews,
-        rent::CLASSIFY,
+        rent::{CLASSIFY, PICTURES},
         run::{Download, figures, nodes_word},
         uses::Uses,
     },
@@ -354,8 +354,11 @@ pub(crate) fn ways(listing: &Listing) -> Option<AnyView> {
             let words = if listing.category == Category::Tabular { "Sort rows with it" } else { "Sort texts with it" };
             view! { <A href=format!("/compute?model={hash}&task={CLASSIFY}") attr:class="button primary">{words}</A> }.into_any()
         }
-        // Nothing here runs such a model yet: its files are what one gets.
-        (Kind::Model, Category::Vision) => return None,
+        (Kind::Model, Category::Vision) => {
+            let hash = model_file(version)?;
+            view! { <A href=format!("/compute?model={hash}&task={PICTURES}") attr:class="button primary">"Sort pictures with it"</A> }
+                .into_any()
+        }
         (Kind::Model, _) => {
             let hash = model_file(version)?;
             view! { <A href=format!("/train?model={hash}&name={name}") attr:class="button primary">"Train from this"</A><A href=format!("/compute?model={hash}") attr:class="button">"Generate text with it"</A> }.into_any()

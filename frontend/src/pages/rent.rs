@@ -29,7 +29,7 @@ use starling_contract_api::{
     payment::{DELEGATES_BYTES, LEASE_BYTES, PaymentMsg},
 };
 use starling_http_api::{
-    job::{Classify, Generate, JobSpec, MAX_TEXT_BYTES, MAX_TEXTS},
+    job::{Classify, Generate, JobSpec, MAX_PICTURE_BYTES, MAX_PICTURES, MAX_TEXT_BYTES, MAX_TEXTS, PictureFile},
     node::NodeView,
     path,
     run::RunView,
@@ -42,11 +42,14 @@ use starling_protocol::{
     price::{HOLDBACK, quote_lease},
 };
 use std::time::Duration;
+use web_sys::File;
 
 const MINUTE_MS: u64 = 60_000;
 
 /// The task, in the address, of a node that sorts texts; continuing one needs no word.
 pub(crate) const CLASSIFY: &str = "classify";
+/// The same for pictures.
+pub(crate) const PICTURES: &str = "pictures";
 
 #[component]
 pub(crate) fn Rent() -> impl IntoView {
@@ -78,6 +81,8 @@ struct Fields {
     task: RwSignal<String>,
     /// To be sorted, one a line.
     texts: RwSignal<String>,
+    /// Or pictures.
+    pictures: NodeRef<leptos::html::Input>,
     prompt: RwSignal<String>,
     tokens: RwSignal<String>,
     minutes: RwSignal<String>,
@@ -89,7 +94,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn job(self) -> Outcome<JobSpec> {
+    async fn job(self) -> Outcome<JobSpec> {
         let wrong = |what: &str| Failure::new("field", what.to_owned());
         let model: Hash32 = self.model.get_untracked().parse().map_err(|_| wrong("Choose a model."))?;
         let tool = self.tool.get_untracked();
@@ -98,9 +103,27 @@ impl Fields {
         }
         if self.task.get_untracked() == CLASSIFY {
             let texts = self.texts.get_untracked().lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-            let spec = Classify { model, texts };
+            let spec = Classify { model, texts, pictures: Vec::new() };
             let words = format!("Texts: 1 to {MAX_TEXTS} lines, of {MAX_TEXT_BYTES} bytes together at most.");
             return if spec.is_within_limits() { Ok(JobSpec::Classify(spec)) } else { Err(wrong(&words)) };
+        }
+        if self.task.get_untracked() == PICTURES {
+            let list = self.pictures.get_untracked().and_then(|input| input.files());
+            let chosen: Vec<File> = list.iter().flat_map(|list| (0..list.length()).filter_map(|place| list.get(place))).collect();
+            let spec = |pictures| Classify { model, texts: Vec::new(), pictures };
+            let name = |file: &File| PictureFile { name: file.name(), file: Hash32::default() };
+            if !spec(chosen.iter().map(name).collect()).is_within_limits() {
+                return Err(wrong(&format!("Pictures: 1 to {MAX_PICTURES} files with short names.")));
+            }
+            let mut pictures = Vec::new();
+            for file in chosen {
+                #[expect(clippy::cast_precision_loss, reason = "a few mebibytes")]
+                if file.size() > MAX_PICTURE_BYTES as f64 {
+                    return Err(wrong(&format!("{} has more than {} MiB.", file.name(), MAX_PICTURE_BYTES >> 20)));
+                }
+                pictures.push(PictureFile { name: file.name(), file: coordinator::upload_file(&file, |_| {}).await?.hash });
+            }
+            return Ok(JobSpec::Classify(spec(pictures)));
         }
         let max_new_tokens = self
             .tokens
@@ -226,6 +249,7 @@ fn Form(offer: Offer) -> impl IntoView {
         tool: from_address("tool"),
         task: from_address("task"),
         texts: RwSignal::new(String::new()),
+        pictures: NodeRef::new(),
         prompt: RwSignal::new(String::new()),
         tokens: RwSignal::new("200".to_owned()),
         minutes: RwSignal::new("2".to_owned()),
@@ -286,11 +310,14 @@ fn Form(offer: Offer) -> impl IntoView {
                             <select prop:value=move || fields.task.get() on:change:target=move |event| fields.task.set(event.target().value())>
                                 <option value="">"Continues a text"</option>
                                 <option value=CLASSIFY selected=move || fields.task.get() == CLASSIFY>"Sorts texts or rows into classes"</option>
+                                <option value=PICTURES selected=move || fields.task.get() == PICTURES>"Sorts pictures into classes"</option>
                             </select>
                         </label>
                     </Show>
                     {move || if fields.tool.get().is_empty() && fields.task.get() == CLASSIFY { view! {
                         <label class="field">"Texts or rows to sort, one a line"<textarea name="texts" required prop:value=move || fields.texts.get() on:input:target=move |event| fields.texts.set(event.target().value())></textarea><span class="hint">{format!("At most {MAX_TEXTS}. A row of a table is its numbers with commas between. The answer is the probability of each of the model's classes.")}</span></label>
+                    }.into_any() } else if fields.tool.get().is_empty() && fields.task.get() == PICTURES { view! {
+                        <label class="field">"Pictures to sort"<input type="file" name="pictures" accept=".png,.pgm,.ppm" multiple required node_ref=fields.pictures /><span class="hint">{format!("At most {MAX_PICTURES}, as PNG, PGM or PPM of {} MiB each, of the size that the model was trained on. The answer is the probability of each of the model's classes.", MAX_PICTURE_BYTES >> 20)}</span></label>
                     }.into_any() } else if fields.tool.get().is_empty() { view! {
                         <label class="field">"Text to continue"<textarea name="prompt" required maxlength="8192" placeholder="The node writes on from the last letter" prop:value=move || fields.prompt.get() on:input:target=move |event| fields.prompt.set(event.target().value())></textarea></label>
                         <label class="field">"New tokens, at most"<input type="number" min="1" max="100000" prop:value=move || fields.tokens.get() on:input:target=move |event| fields.tokens.set(event.target().value()) /></label>
@@ -307,7 +334,7 @@ fn Form(offer: Offer) -> impl IntoView {
                             })}
                         </fieldset>
                     })}
-                    <p class="faint">"The provider can read the text and the model."</p>
+                    <p class="faint">"The provider can read what you send and the model."</p>
                 </div>
             </div>
             <div class="stack" style="gap: 16px">
@@ -320,7 +347,7 @@ fn Form(offer: Offer) -> impl IntoView {
 }
 
 async fn rent(shared: Shared, fields: Fields, offer: &Offer, at_most: Amount) -> Outcome<String> {
-    let job = fields.job()?;
+    let job = fields.job().await?;
     let duration = fields.duration().ok_or_else(|| Failure::new("duration", "Minutes: a whole number."))?;
     pay_lease(shared, offer, &job, duration, at_most, fields.signer()?).await
 }

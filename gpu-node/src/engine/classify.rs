@@ -18,14 +18,19 @@ pub(crate) struct ClassifyJob {
     pub(crate) unsigned_limit_ms: u64,
 }
 
-/// The model of a file, and texts or rows as it takes them.
-pub(crate) fn load_classifier(file: &[u8], lines: &[String]) -> Result<(Classifier, Vec<Batch>), EngineError> {
+/// The model of a file, and texts, rows or named pictures as it takes them.
+pub(crate) fn load_classifier(
+    file: &[u8],
+    lines: &[String],
+    pictures: &[(String, Vec<u8>)],
+) -> Result<(Classifier, Vec<Batch>), EngineError> {
     let model = Classifier::read(file, &device()?)?;
-    let lines = lines.iter().map(|line| model.read_line(line)).collect::<Result<_, _>>()?;
-    Ok((model, lines))
+    let lines = lines.iter().map(|line| model.read_line(line));
+    let asked = lines.chain(pictures.iter().map(|(name, bytes)| model.read_picture(bytes, name))).collect::<Result<_, _>>()?;
+    Ok((model, asked))
 }
 
-/// Sorts each text or row; the answers in JSON are the output, given whole at the end. A unit of work is one of them.
+/// Sorts each text, row or picture; the answers in JSON are the output, given whole at the end. A unit of work is one of them.
 pub(crate) fn classify(job: &ClassifyJob, gate: &Gate, cancel: &Cancel, mut give: impl FnMut(Piece)) -> Result<(), EngineError> {
     let ClassifyJob { model, lines, .. } = job;
     let mut watch = Stopwatch::new(job.before_ms);
@@ -55,12 +60,16 @@ mod tests {
     #![expect(non_snake_case, reason = "tests are named subject__should_effect")]
 
     use super::*;
-    use starling_training::{DataFile, Device, Recipe, generated, prepare, train};
+    use starling_training::{DataFile, Device, Recipe, generated, prepare, read_archive, train};
 
     /// Texts or rows sorted with the model of a file.
     fn sorted(file: &[u8], lines: &[&str]) -> Result<(Classified, u64), EngineError> {
+        sorted_with(file, lines, &[])
+    }
+
+    fn sorted_with(file: &[u8], lines: &[&str], pictures: &[(String, Vec<u8>)]) -> Result<(Classified, u64), EngineError> {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        let (model, lines) = load_classifier(file, &lines)?;
+        let (model, lines) = load_classifier(file, &lines, pictures)?;
         let job = ClassifyJob { model, lines, before_ms: 0, unsigned_limit_ms: 60_000 };
         let (mut output, mut units) = (Vec::new(), 0);
         let take = |piece: Piece| {
@@ -111,6 +120,30 @@ mod tests {
         let parameters = starling_training::Model::initial(&recipe, None).unwrap();
         let file = starling_training::export_model(&recipe, &parameters, &Default::default()).unwrap().safetensors;
         let refused = sorted(&file, &["a text"]).unwrap_err().to_string();
-        assert!(refused.contains("sorts neither texts nor rows"), "{refused}");
+        assert!(refused.contains("sorts no texts, rows or pictures"), "{refused}");
+    }
+
+    #[test]
+    fn classify__should_sort_pictures_and_name_one_that_is_none() {
+        let recipe = Recipe { rounds: 8, ..Recipe::preset("cells").unwrap() };
+        let file: DataFile = generated(&recipe).unwrap().unwrap();
+        let data = prepare(&recipe, &file, &Default::default(), [0; 32]).unwrap();
+        let model = train(&recipe, &data, None, 1 << 40, &Device::Cpu, |_| true).unwrap().model.safetensors;
+        let entries = read_archive(&file.bytes, &file.name).unwrap();
+        let pictures: Vec<_> = entries.iter().step_by(entries.len() / 60).map(|entry| (entry.path.clone(), entry.bytes.clone())).collect();
+        let (answer, units) = sorted_with(&model, &[], &pictures).unwrap();
+        assert_eq!(units, pictures.len() as u64);
+        let right = pictures.iter().zip(&answer.probabilities).filter(|((path, _), row)| {
+            let place = answer.classes.iter().position(|class| path.starts_with(class.as_str())).unwrap();
+            row.iter().all(|chance| *chance <= row[place])
+        });
+        let right = right.count();
+        assert!(right * 10 > pictures.len() * 8, "{right} of {}", pictures.len());
+        let refused = |name: &str, bytes: &[u8]| sorted_with(&model, &[], &[(name.to_owned(), bytes.to_vec())]).unwrap_err().to_string();
+        assert!(refused("a.txt", b"text").contains("\"a.txt\": neither a PNG"), "{}", refused("a.txt", b"text"));
+        let wrong = refused("b.ppm", b"P6\n1 1\n255\nabc");
+        assert!(wrong.contains("it is coloured, and the model was trained on grey ones"), "{wrong}");
+        let lines = sorted(&model, &["a text"]).unwrap_err().to_string();
+        assert!(lines.contains("this model sorts pictures"), "{lines}");
     }
 }

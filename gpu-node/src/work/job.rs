@@ -7,14 +7,14 @@ use crate::{
     trainer::{Cancel, Urgency},
 };
 use starling_http_api::{
-    job::{Generate, JobSpec, MAX_NEW_TOKENS, MAX_TEXT_BYTES, MAX_TEXTS, ToolSpec},
+    job::{Generate, JobSpec, MAX_NEW_TOKENS, MAX_PICTURE_BYTES, MAX_PICTURES, MAX_TEXT_BYTES, MAX_TEXTS, ToolSpec},
     node::FromNode,
 };
 use starling_limits::JobKind;
 use starling_primitives::LeaseId;
 use starling_protocol::lease::{Lease, STATEMENT_INTERVAL};
 use starling_training::{Batch, Classifier, Writer};
-use std::{sync::Arc, time::Duration};
+use std::{io::Read as _, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// The longest prompt.
@@ -74,11 +74,21 @@ pub(super) async fn gather(context: &Context, lease: &Lease) -> Result<Job, Task
         JobSpec::Classify(spec) => {
             if !spec.is_within_limits() {
                 return Err(TaskError::Asked(format!(
-                    "a classification has 1 to {MAX_TEXTS} texts, none empty, of {MAX_TEXT_BYTES} bytes together at most"
+                    "a classification has 1 to {MAX_TEXTS} texts, none empty, of {MAX_TEXT_BYTES} bytes together at most, or 1 to {MAX_PICTURES} named pictures"
                 )));
             }
+            let mut pictures = Vec::with_capacity(spec.pictures.len());
+            for picture in spec.pictures {
+                let mut bytes = Vec::new();
+                let file = context.store.file(picture.file).await?;
+                if file.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes)? > usize::try_from(MAX_PICTURE_BYTES).unwrap_or(usize::MAX) {
+                    let limit = MAX_PICTURE_BYTES >> 20;
+                    return Err(TaskError::Asked(format!("the picture {:?} has more than {limit} MiB", picture.name)));
+                }
+                pictures.push((picture.name, bytes));
+            }
             let file = context.store.get(spec.model).await?;
-            let (model, lines) = aside(move || engine::load_classifier(&file, &spec.texts)).await??;
+            let (model, lines) = aside(move || engine::load_classifier(&file, &spec.texts, &pictures)).await??;
             of_model(ModelJob::Classify(model, lines))
         }
         JobSpec::Tool { tool, model } => {

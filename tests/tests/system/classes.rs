@@ -119,4 +119,24 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
         let chances: Vec<f64> = line["probabilities"].as_array().expect("chances").iter().filter_map(Value::as_f64).collect();
         assert!(line["line"] == asked && chances.len() == 4 && (chances.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{line}");
     }
+
+    // A model of pictures takes their files; what is no such picture is named, and costs nothing.
+    let cells = sample("cells", "cells.tar");
+    let recipe = home.join("cells.toml");
+    let few = Recipe { rounds: 2, ..Recipe::preset("cells").expect("the preset is there") };
+    fs::write(&recipe, few.to_toml().expect("a recipe is TOML")).expect("a file is written");
+    let (run_id, ended) = train(&cells, &recipe.display().to_string());
+    assert_eq!(ended["result"]["findings"]["classes"]["of"], "images", "{ended}");
+    let picture = |name: &str, head: &str, bytes: usize| {
+        let file = home.join(name).display().to_string();
+        fs::write(&file, [head.as_bytes(), &vec![90; bytes]].concat()).expect("a file is written");
+        file
+    };
+    let (grey, coloured) = (picture("a.pgm", "P5 24 24 255\n", 24 * 24), picture("b.ppm", "P6 24 24 255\n", 3 * 24 * 24));
+    let sorted = said(&succeed(home, &["sort", "--run", &run_id, "--picture", &grey]), "sorted");
+    let chances: Vec<f64> = sorted["probabilities"].as_array().expect("chances").iter().filter_map(Value::as_f64).collect();
+    assert!(sorted["line"] == grey.as_str() && chances.len() == 3 && (chances.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{sorted}");
+    let refused = refuse(home, &["sort", "--run", &run_id, "--picture", &grey, "--picture", &coloured]);
+    assert!(refused.contains("b.ppm") && refused.contains("trained on grey ones"), "{refused}");
+    assert!(refuse(home, &["sort", "--run", &run_id, "a text"]).contains("this model sorts pictures"));
 }

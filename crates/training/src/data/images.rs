@@ -49,12 +49,21 @@ pub fn read_images(entries: &[ArchiveEntry], like: Option<&Images>, name: &str) 
             );
             return Err(bad(&entry.path, why));
         }
-        for channel in 0..channels {
-            pixels.extend(picture.pixels.iter().skip(channel).step_by(channels));
-        }
+        pixels.extend(channels_first(&picture));
     }
     let size = size.ok_or_else(|| bad("", "no image".to_owned()))?;
     Ok(Images { pixels: pixels.into(), targets: targets.into(), size, classes: classes.into() })
+}
+
+/// (channels, height, width).
+fn channels_first(picture: &Picture) -> impl Iterator<Item = u8> {
+    (0..picture.channels).flat_map(|channel| picture.pixels.iter().skip(channel).step_by(picture.channels).copied())
+}
+
+/// A picture as a batch of its own; its class is not known and set to the first.
+pub(crate) fn lone_picture(picture: &Picture) -> Batch {
+    let size = [picture.channels, picture.height, picture.width];
+    Images { pixels: channels_first(picture).collect(), targets: [0].into(), size, classes: [].into() }.at(&[0])
 }
 
 impl Images {

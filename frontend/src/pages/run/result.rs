@@ -3,7 +3,10 @@
 use crate::{
     api::coordinator,
     components::ui::{Id, MaybeProblem, save},
-    pages::{models::size_word, rent::CLASSIFY},
+    pages::{
+        models::size_word,
+        rent::{CLASSIFY, PICTURES},
+    },
 };
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::components::A;
@@ -83,6 +86,9 @@ pub(super) fn ResultCard(result: RunResult, mine: bool, run_id: RunId) -> impl I
         }
         Findings::Classes(ClassFigures { of: DataKind::Table, .. }) => {
             (None, Some((format!("/compute?model={}&task={CLASSIFY}", result.model), "Try it: rent a node to sort rows")))
+        }
+        Findings::Classes(ClassFigures { of: DataKind::Images, .. }) => {
+            (None, Some((format!("/compute?model={}&task={PICTURES}", result.model), "Try it: rent a node to sort pictures")))
         }
         Findings::Classes(_) | Findings::Masked => (None, None),
     };
