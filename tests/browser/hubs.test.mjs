@@ -176,6 +176,47 @@ scene("classifier__should_be_published_and_sort_texts_on_a_node", async () => {
   assert.deepEqual(await pictures(browser, ada, { "lease-sorted": new URL(page.url()).pathname }), []);
 });
 
+/** The first files of a tar, by name and bytes. */
+function* unpacked(tar, count) {
+  for (let at = 0, done = 0; done < count; done += 1) {
+    const text = (from, to) => tar.toString("latin1", at + from, at + to).replace(/\0.*$/s, "");
+    const size = parseInt(text(124, 136), 8);
+    yield { name: text(0, 100), buffer: tar.subarray(at + 512, at + 512 + size) };
+    at += 512 + Math.ceil(size / 512) * 512;
+  }
+}
+
+scene("classifier__should_sort_pictures_that_are_chosen", async () => {
+  const { page } = ada;
+  const made = join(system.home, "cells");
+  execute("starling", "train", "--preset", "cells", "--output", made);
+  execute("starling", "recipe", "cells", "--sample", join(system.home, "cells.tar"));
+  const kinds = [...unpacked(await readFile(join(system.home, "cells.tar")), 3)];
+  await ada.open("/models/publish");
+  await page.getByLabel("Model file").setInputFiles(join(made, "model.safetensors"));
+  await page.getByLabel(/^Name/).fill("cells");
+  await page.getByLabel("Title").fill("Kinds of cells");
+  await page.getByLabel("What it does").fill("Made by a test, from synthetic cells.");
+  await page.getByLabel("Category").selectOption("vision");
+  await ada.approve(() => page.getByRole("button", { name: "Publish" }).click());
+  await page.waitForURL(/\/models\/ada\.faucet\.starling\/cells$/);
+  await page.getByRole("link", { name: "Sort pictures with it" }).click();
+  await page.getByRole("link", { name: "Rent" }).first().click();
+  await page.getByLabel("Pictures to sort").setInputFiles(kinds.map(({ name, buffer }) => ({ name: name.replace("/", "-"), mimeType: "image/x-portable-graymap", buffer })));
+  await page.getByLabel("Minutes, at most").fill("2");
+  const address = new URL(page.url());
+  assert.deepEqual(await pictures(browser, ada, { "rent-pictures": address.pathname + address.search }), []);
+  await ada.approve(() => page.getByRole("button", { name: /^Rent for at most/ }).click());
+  await page.waitForURL(/\/leases\/\d+$/);
+  const output = page.getByRole("region", { name: "Output" });
+  for (const { name } of kinds) {
+    const [kind] = name.split("/");
+    await output.getByRole("row").filter({ hasText: name.replace("/", "-") }).locator("strong").getByText(kind, { exact: true }).waitFor({ timeout: 60_000 });
+  }
+  await page.getByText("Sort 3 pictures into classes").waitFor();
+  await page.getByText("The work is complete.").waitFor({ timeout: 60_000 });
+});
+
 scene("nothing__should_be_asked_outside_this_machine", async () => {
   assert.deepEqual(ada.outside, []);
   assert.deepEqual(ada.wrong, []);
