@@ -19,6 +19,8 @@ use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
 pub(crate) const CLASSES: &str = "starling.classes";
 /// Under which name a model's file holds means and deviations of the columns that it was trained on.
 pub(crate) const SCALING: &str = "starling.scaling";
+/// Under which name a model's file holds height and width of the pictures that it was trained on.
+pub(crate) const EDGES: &str = "starling.edges";
 /// Under which name a model's file holds its `tokenizer.json`, where its tokens are not bytes.
 pub const TOKENIZER: &str = "starling.tokenizer";
 
@@ -38,8 +40,8 @@ enum Takes {
     Text { tokenizer: Tokenizer, context: usize },
     /// Numbers, one for each column.
     Row { columns: Vec<String>, scaling: Scaling },
-    /// A picture of so many channels.
-    Picture { channels: usize },
+    /// A picture of so many channels, and of this height and width where the file says them.
+    Picture { channels: usize, edges: Option<(usize, usize)> },
 }
 
 /// As [`crate::data::Training::meaning`] writes it.
@@ -75,7 +77,10 @@ impl Classifier {
                 }
                 Takes::Text { tokenizer, context: *context as usize }
             }
-            ModelRecipe::Convolution(shape) => Takes::Picture { channels: shape.channels as usize },
+            ModelRecipe::Convolution(shape) => {
+                let edges = metadata.get(EDGES).map(|edges| serde_json::from_str(edges)).transpose();
+                Takes::Picture { channels: shape.channels as usize, edges: edges.map_err(|error| wrong(&error.to_string()))? }
+            }
             other => {
                 return Err(TrainingError::BadRequest(format!("this model is a {}: it sorts no texts, rows or pictures", other.kind())));
             }
@@ -122,14 +127,18 @@ impl Classifier {
     /// Reads a picture that is asked about; `name` stands for it in errors.
     ///
     /// # Errors
-    /// [`TrainingError::BadRequest`] for one that is no PNG, PGM or PPM, has other channels than those that the model was trained on, or more than 1,024 pixels on
-    /// an edge; and where the model sorts no pictures.
+    /// [`TrainingError::BadRequest`] for one that is no PNG, PGM or PPM, has another size or other channels than those that the model was trained on, or more than
+    /// 1,024 pixels on an edge; and where the model sorts no pictures.
     pub fn read_picture(&self, bytes: &[u8], name: &str) -> Result<Batch> {
         let bad = |why: &str| TrainingError::BadRequest(format!("the picture {name:?}: {why}"));
-        let Takes::Picture { channels } = self.takes else { return Err(bad("this model sorts no pictures")) };
+        let Takes::Picture { channels, edges } = self.takes else { return Err(bad("this model sorts no pictures")) };
         let picture = read_picture(bytes).map_err(|why| bad(&why))?;
         if picture.width.max(picture.height) > MAX_EDGE {
             return Err(bad(&format!("{} x {} pixels, where an edge may have {MAX_EDGE}", picture.width, picture.height)));
+        }
+        if let Some((height, width)) = edges.filter(|edges| *edges != (picture.height, picture.width)) {
+            let found = format!("{} x {} pixels", picture.width, picture.height);
+            return Err(bad(&format!("{found}, and the model was trained on pictures of {width} x {height}: scale it first")));
         }
         if picture.channels != channels {
             let words = |channels| if channels == 1 { "grey" } else { "coloured" };

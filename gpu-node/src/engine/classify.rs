@@ -141,7 +141,9 @@ mod tests {
         assert!(right * 10 > pictures.len() * 8, "{right} of {}", pictures.len());
         let refused = |name: &str, bytes: &[u8]| sorted_with(&model, &[], &[(name.to_owned(), bytes.to_vec())]).unwrap_err().to_string();
         assert!(refused("a.txt", b"text").contains("\"a.txt\": neither a PNG"), "{}", refused("a.txt", b"text"));
-        let wrong = refused("b.ppm", b"P6\n1 1\n255\nabc");
+        let small = refused("b.pgm", b"P5\n1 1\n255\na");
+        assert!(small.contains("1 x 1 pixels, and the model was trained on pictures of 32 x 32"), "{small}");
+        let wrong = refused("b.ppm", &[b"P6\n32 32\n255\n".as_slice(), &[0; 3 * 32 * 32]].concat());
         assert!(wrong.contains("it is coloured, and the model was trained on grey ones"), "{wrong}");
         let lines = sorted(&model, &["a text"]).unwrap_err().to_string();
         assert!(lines.contains("this model sorts pictures"), "{lines}");

@@ -132,7 +132,7 @@ fn tables_and_texts_with_classes__should_train_over_the_network() {
         fs::write(&file, [head.as_bytes(), &vec![90; bytes]].concat()).expect("a file is written");
         file
     };
-    let (grey, coloured) = (picture("a.pgm", "P5 24 24 255\n", 24 * 24), picture("b.ppm", "P6 24 24 255\n", 3 * 24 * 24));
+    let (grey, coloured) = (picture("a.pgm", "P5 32 32 255\n", 32 * 32), picture("b.ppm", "P6 32 32 255\n", 3 * 32 * 32));
     let sorted = said(&succeed(home, &["sort", "--run", &run_id, "--picture", &grey]), "sorted");
     let chances: Vec<f64> = sorted["probabilities"].as_array().expect("chances").iter().filter_map(Value::as_f64).collect();
     assert!(sorted["line"] == grey.as_str() && chances.len() == 3 && (chances.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{sorted}");

@@ -12,7 +12,7 @@ use super::{
     ArchiveEntry, CsvTable, Data, LabelledTexts, Sameness, Scaling, Split, Splits, Table, Text, Tokens, read_archive, read_csv,
     read_images, read_json_lines, rows_of_lines, rows_of_table, split, write_tar,
 };
-use crate::classifier::{CLASSES, SCALING, TOKENIZER};
+use crate::classifier::{CLASSES, EDGES, SCALING, TOKENIZER};
 use crate::error::{Result, TrainingError};
 use crate::tokenizer::{SPECIALS, Tokenizer};
 use starling_rounds::recipe::{BertHead, BertShape, ModelRecipe, Recipe};
@@ -48,7 +48,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// What the model's numbers stand for, as its file says it: names of classes, means and deviations of columns, tokens. Whoever
+    /// What the model's numbers stand for, as its file says it: names of classes, means and deviations of columns, the size of pictures, tokens. Whoever
     /// asks a model, or trains it further, must hold to these.
     #[must_use]
     pub fn meaning(&self, recipe: &Recipe) -> BTreeMap<String, String> {
@@ -60,6 +60,10 @@ impl Training {
             let Scaling { means, deviations } = table.scaling();
             let scaling = json!({ "columns": table.features(), "means": means, "deviations": deviations });
             meaning.insert(SCALING.to_owned(), scaling.to_string());
+        }
+        if let Data::Images(images) = &self.data {
+            let (height, width) = images.edges();
+            meaning.insert(EDGES.to_owned(), json!([height, width]).to_string());
         }
         if let Some(tokenizer) = self.tokenizer_json(recipe) {
             // The model's file alone is enough to sort texts or to write with it.
@@ -89,7 +93,8 @@ pub fn own_tokenizer(of_model: &BTreeMap<String, String>) -> Result<Option<Token
 /// # Errors
 /// [`TrainingError::BadRequest`], naming what differs.
 pub fn check_meaning(of_data: &BTreeMap<String, String>, of_model: &BTreeMap<String, String>) -> Result<()> {
-    let differs = |(name, value): &(&String, &String)| of_model.get(*name).is_some_and(|own| own != *value);
+    // A net of pictures takes any size.
+    let differs = |(name, value): &(&String, &String)| *name != EDGES && of_model.get(*name).is_some_and(|own| own != *value);
     let what = match of_data.iter().find(differs).map(|(name, _)| name.as_str()) {
         None => return Ok(()),
         Some(TOKENIZER) => "its tokens are not those that this text gives: start from fresh weights, or train it further on this machine",
